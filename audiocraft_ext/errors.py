@@ -1,0 +1,31 @@
+"""What a user did wrong, in one line: what was expected, what came, what to do. Exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+
+class UserError(ValueError):
+    """Something that the user can mend; the message is the whole explanation."""
+
+
+def run_cli(main: Callable[[], int | None]) -> None:
+    """Run a command's ``main``: user errors become one line on stderr and exit code 2, Ctrl-C exit code 130."""
+    try:
+        code = main()
+        sys.stdout.flush()
+        sys.exit(code or 0)
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # a full disk, a folder that may not be written, ...
+        where = f": {error.filename}" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(2)
+    except KeyboardInterrupt as stop:
+        print(f"stopped{': ' + str(stop) if str(stop) else ''}", file=sys.stderr)
+        sys.exit(130)

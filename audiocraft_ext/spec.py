@@ -1,0 +1,76 @@
+"""What a stream of codes ``[K, T]`` means, and whether two streams may meet.
+
+Imports nothing of ours but the error type: every other part may know a spec.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from audiocraft_ext.errors import UserError
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The meaning of a stream of codes.
+
+    Attributes:
+        kind: what the codes stand for, a word such as ``audio`` or ``drums``; only the two ends of the house look at it.
+        n_q: K, the number of parallel streams.
+        card: the number of values of one stream; codes lie in ``[0, card)``.
+        frame_rate: frames a second, in Hz.
+        delays: one per stream, in frames: how much later the LM sees it (the delay pattern of MusicGen,
+            https://arxiv.org/abs/2306.05284 section 2.2).
+        codec: name of the codec that made the codes.
+        codec_hash: hash of that codec's weights or tables; two codecs of one name are two codecs.
+    """
+
+    kind: str
+    n_q: int
+    card: int
+    frame_rate: float
+    delays: tuple[int, ...]
+    codec: str
+    codec_hash: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "delays", tuple(int(d) for d in self.delays))
+        if self.n_q < 1 or self.card < 1 or not self.frame_rate > 0:
+            raise UserError(f"a spec needs n_q, card and frame_rate above 0, "
+                            f"got {self.n_q}, {self.card}, {self.frame_rate}")
+        if self.card > 2**16 - 1:
+            raise UserError(f"card must fit uint16 with one id to spare, got {self.card}")
+        if len(self.delays) != self.n_q or min(self.delays) != 0:
+            raise UserError(f"expected {self.n_q} delays (n_q) that start at 0, got {list(self.delays)}")
+
+    @property
+    def special_id(self) -> int:
+        """The id of "no code here": before a stream starts and where audio has ended. Equal to ``card``."""
+        return self.card
+
+    def with_delays(self, delays) -> Spec:
+        return replace(self, delays=tuple(delays))
+
+    def to_dict(self) -> dict:
+        return {"kind": self.kind, "n_q": self.n_q, "card": self.card, "frame_rate": self.frame_rate,
+                "delays": list(self.delays), "codec": {"name": self.codec, "hash": self.codec_hash}}
+
+    @classmethod
+    def from_dict(cls, d: dict) -> Spec:
+        try:
+            return cls(d["kind"], d["n_q"], d["card"], d["frame_rate"], tuple(d["delays"]),
+                       d["codec"]["name"], d["codec"]["hash"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"not a spec: {error!r} in {d}") from None
+
+    def check_same_stream(self, other: Spec, mine: str, others: str) -> None:
+        """Raise a :class:`UserError` that names what differs; delays are the LM's own choice and may differ.
+
+        Args:
+            mine: what this spec belongs to, for the message ("the store stores/jungle").
+            others: what the other belongs to ("the bundle out/jungle").
+        """
+        for key in ("kind", "n_q", "card", "frame_rate", "codec", "codec_hash"):
+            a, b = getattr(self, key), getattr(other, key)
+            if a != b:
+                raise UserError(f"{mine} has {key}={a}, but {others} has {key}={b}: their codes do not mean the same")

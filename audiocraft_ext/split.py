@@ -1,0 +1,17 @@
+"""Train or valid: decided by a source file's name alone, so that no file is ever on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+
+TRAIN, VALID = "train", "valid"
+
+
+def split_of(name: str, valid_share: float) -> str:
+    """The side of ``name`` (a path relative to its root, with forward slashes).
+
+    A hash of the name gives a number in 0..1; below ``valid_share`` it is valid. Adding files to a folder never
+    moves the others, and a larger share only ever moves files from train to valid.
+    """
+    number = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
+    return VALID if number < valid_share else TRAIN
