@@ -21,17 +21,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.utils import parametrizations, parametrize
+from torch import nn
 from tqdm import tqdm
 
 from audiocraft_ext import audio
 from audiocraft_ext.codecs.distance import MelDistance, si_sdr
-from audiocraft_ext.codecs.encodec import Conv1d, ConvTranspose1d, EncodecConfig, EncodecModel
+from audiocraft_ext.codecs.encodec import EncodecConfig, EncodecModel
 from audiocraft_ext.errors import UserError, run_cli
 from audiocraft_ext.split import TRAIN, VALID, split_of
 
 MICROCODEC = EncodecConfig(n_filters=16, ratios=(5, 4, 4, 8), pad_mode="constant")
 WARM_SHARE = 0.12  # of the run, before there are codes
+WAVE_WEIGHT = (20.0, 5.0)  # of the waveform's L1, at the start and at the end: first the phase, then the colour
+LINEAR_WEIGHT = (0.01, 0.05)  # of the linear mel term; loud, so it may not lead at the start
 EMA_DECAY = 0.99
 DEAD_BELOW = 0.02  # a code whose average use a step falls under this is given a new place
 
@@ -147,14 +149,15 @@ def evaluate(model: EncodecModel, wavs: dict[str, np.ndarray], max_seconds: floa
             "minutes": table[:, 0].sum() / model.cfg.frame_rate / 60, "codes_used": min(map(len, used))}
 
 
-def weight_norm(model: EncodecModel, on: bool) -> None:
-    """Put weight norm on every convolution, or fold it back into plain weights."""
+def scale_init(model: EncodecModel) -> None:
+    """Start every convolution so that it keeps the variance of its input (LeCun). torch's default keeps a third of
+    it, which is next to silence after the 28 convolutions of this model, and it then stays silent for long."""
     for module in model.modules():
-        if isinstance(module, (Conv1d, ConvTranspose1d)):
-            if on:
-                parametrizations.weight_norm(module.conv)
-            else:
-                parametrize.remove_parametrizations(module.conv, "weight")
+        if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):
+            overlap = module.stride[0] if isinstance(module, nn.ConvTranspose1d) else 1
+            fan_in = module.in_channels * module.kernel_size[0] / overlap
+            nn.init.normal_(module.weight, 0.0, fan_in**-0.5)
+            nn.init.zeros_(module.bias)
 
 
 def save(path: Path, state: dict) -> None:
@@ -173,7 +176,7 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     data = load_folder(args.src, cfg.sample_rate, args.valid_share)
     crops = Crops(list(data[TRAIN].values()), int(args.segment * cfg.sample_rate), args.seed)
     model = EncodecModel(cfg)
-    weight_norm(model, on=True)
+    scale_init(model)
     model.to(device)
     distance = MelDistance(cfg.sample_rate).to(device)
     optim = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.0)
@@ -206,7 +209,9 @@ def train(args: argparse.Namespace) -> dict[str, float]:
         out = model.decoder(q)
         log, linear = distance.parts(out[:, 0], wav[:, 0])
         wave = (out - wav).abs().mean()
-        loss = log + args.linear_weight * linear + args.wave_weight * wave + args.commit_weight * commit
+        wave_weight = WAVE_WEIGHT[0] + (WAVE_WEIGHT[1] - WAVE_WEIGHT[0]) * done
+        linear_weight = LINEAR_WEIGHT[0] + (LINEAR_WEIGHT[1] - LINEAR_WEIGHT[0]) * done
+        loss = log + linear_weight * linear + wave_weight * wave + args.commit_weight * commit
         if not torch.isfinite(loss):
             raise UserError(f"the loss is {float(loss)} at step {step}; {checkpoint} is the last good state")
         optim.zero_grad(set_to_none=True)
@@ -229,7 +234,6 @@ def train(args: argparse.Namespace) -> dict[str, float]:
                               "averages": averages, "history": history})
             saved = time.monotonic()
     bar.close()
-    weight_norm(model, on=False)
     model.cpu().eval()
     figures = evaluate(model, data[VALID]) | {"steps": step}
     tmp = args.out / "codec.safetensors.tmp"
@@ -249,9 +253,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--segment", type=float, default=1.0, help="seconds a crop (default: 1)")
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--clip", type=float, default=5.0, help="largest gradient norm")
-    parser.add_argument("--linear-weight", type=float, default=0.05, help="of the linear mel term")
-    parser.add_argument("--wave-weight", type=float, default=3.0, help="of the waveform's L1")
+    parser.add_argument("--clip", type=float, default=20.0, help="largest gradient norm")
     parser.add_argument("--commit-weight", type=float, default=0.1)
     parser.add_argument("--valid-share", type=float, default=0.3, help="share of the files held out (default: 0.3)")
     parser.add_argument("--seed", type=int, default=0)
