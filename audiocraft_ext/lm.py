@@ -1,0 +1,256 @@
+"""MusicGen's language model in plain torch: a causal transformer over K delayed streams of codes.
+
+The weights have audiocraft's names (``LMModel``), so a state dict goes both ways without a change. What is left out
+is what an unconditional model never uses: conditioners, cross attention, classifier-free guidance, streaming state.
+Architecture: `Simple and Controllable Music Generation <https://arxiv.org/abs/2306.05284>`_, sections 2.2 and 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from audiocraft_ext.errors import UserError
+
+IGNORE = -100  # a target that counts for nothing
+
+# Keys of audiocraft's `transformer_lm` that this model does not have, and the values that switch them off.
+_OFF: dict[str, tuple] = {
+    "activation": ("gelu",), "norm": ("layer_norm",), "positional_embedding": ("sin",), "causal": (True,),
+    "xpos": (False,), "layer_scale": (None,), "past_context": (None,), "cross_attention": (False,),
+    "qk_layer_norm": (False,), "qk_layer_norm_cross": (False,), "kv_repeat": (1,), "two_step_cfg": (False,),
+    "emb_lr": (None,), "attention_dropout": (None,), "norm_first": (True,), "q_modeling": (None,),
+    "weight_init": ("gaussian",), "depthwise_init": ("current",), "zero_bias_init": (True,),
+}
+_NO_EFFECT = {"custom", "memory_efficient", "attention_as_float32"}  # which kernel computes the same attention
+
+
+@dataclass(frozen=True)
+class LMConfig:
+    """The size of a model, in audiocraft's words."""
+
+    n_q: int
+    card: int
+    dim: int
+    num_heads: int
+    num_layers: int
+    hidden_scale: int = 4
+    dropout: float = 0.0
+    bias_proj: bool = False
+    bias_ff: bool = False
+    bias_attn: bool = False
+    max_period: float = 10_000.0
+    checkpointing: str = "none"  # "torch": keep no activations of a layer, compute them again in the backward pass
+
+    def __post_init__(self) -> None:
+        if self.dim % self.num_heads or self.dim % 2:
+            raise UserError(f"transformer_lm.dim={self.dim} must be even and a multiple of num_heads={self.num_heads}")
+        if self.checkpointing not in ("none", "torch"):
+            raise UserError(f"transformer_lm.checkpointing is 'none' or 'torch', got {self.checkpointing!r}")
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> LMConfig:
+        """From audiocraft's ``transformer_lm`` mapping.
+
+        Raises:
+            UserError: an option is set that this model does not have.
+        """
+        known = {f.name for f in fields(cls)}
+        for key, value in d.items():
+            if key in known or key in _NO_EFFECT:
+                continue
+            if key not in _OFF:
+                raise UserError(f"transformer_lm.{key} is not an option of this model; known: {sorted(known)}")
+            if value not in _OFF[key]:
+                raise UserError(f"transformer_lm.{key}={value} is not supported; use {_OFF[key][0]}")
+        return cls(**{k: v for k, v in d.items() if k in known})
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.num_heads
+
+    def parameter_count(self) -> int:
+        """Number of weights, without building the model."""
+        d, hidden = self.dim, self.hidden_scale * self.dim
+        layer = 4 * d * d + 2 * d * hidden + 4 * d
+        layer += self.bias_attn * 4 * d + self.bias_ff * (hidden + d)
+        heads = self.n_q * self.card * (d + self.bias_proj)
+        return self.n_q * (self.card + 1) * d + self.num_layers * layer + 2 * d + heads
+
+
+def sin_embedding(positions: torch.Tensor, dim: int, max_period: float) -> torch.Tensor:
+    """``positions [S]`` to ``[S, dim]``, cosines first (audiocraft's ``create_sin_embedding``)."""
+    half = dim // 2
+    rate = torch.arange(half, device=positions.device, dtype=torch.float32) / (half - 1)
+    phase = positions.float()[:, None] / torch.tensor(max_period, device=positions.device) ** rate
+    return torch.cat([phase.cos(), phase.sin()], dim=-1)
+
+
+class Attention(nn.Module):
+    """Causal self-attention with one fused projection."""
+
+    def __init__(self, cfg: LMConfig):
+        super().__init__()
+        self.num_heads, self.dropout = cfg.num_heads, cfg.dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * cfg.dim, cfg.dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * cfg.dim)) if cfg.bias_attn else None
+        self.out_proj = nn.Linear(cfg.dim, cfg.dim, bias=cfg.bias_attn)
+
+    def forward(self, x: torch.Tensor, cache: Cache | None = None, layer: int = 0) -> torch.Tensor:
+        B, S, _ = x.shape
+        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = qkv.view(B, S, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # each [B, H, S, D]
+        if cache is None:
+            p = self.dropout if self.training else 0.0
+            y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
+        else:
+            k, v = cache.append(layer, k, v)
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=S > 1)
+        return self.out_proj(y.transpose(1, 2).reshape(B, S, -1))
+
+
+class Layer(nn.Module):
+    """Attention and a feed-forward block, each behind a norm and added back."""
+
+    def __init__(self, cfg: LMConfig):
+        super().__init__()
+        self.self_attn = Attention(cfg)
+        self.linear1 = nn.Linear(cfg.dim, cfg.hidden_scale * cfg.dim, bias=cfg.bias_ff)
+        self.linear2 = nn.Linear(cfg.hidden_scale * cfg.dim, cfg.dim, bias=cfg.bias_ff)
+        self.norm1, self.norm2 = nn.LayerNorm(cfg.dim), nn.LayerNorm(cfg.dim)
+        self.dropout = nn.Dropout(cfg.dropout)
+
+    def forward(self, x: torch.Tensor, cache: Cache | None = None, layer: int = 0) -> torch.Tensor:
+        x = x + self.dropout(self.self_attn(self.norm1(x), cache, layer))
+        return x + self.dropout(self.linear2(self.dropout(F.gelu(self.linear1(self.norm2(x))))))
+
+
+class Transformer(nn.Module):
+    """Only here so that the weights are called ``transformer.layers.0...`` as audiocraft calls them."""
+
+    def __init__(self, cfg: LMConfig):
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(cfg) for _ in range(cfg.num_layers))
+
+
+class Cache:
+    """Keys and values of the steps so far, allocated once: ``[layers, 2, B, H, capacity, D]``."""
+
+    def __init__(self, cfg: LMConfig, batch: int, capacity: int, like: torch.Tensor):
+        shape = (cfg.num_layers, 2, batch, cfg.num_heads, capacity, cfg.head_dim)
+        self.data = torch.zeros(shape, device=like.device, dtype=like.dtype)
+        self.length = 0
+
+    def append(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write ``k, v [B, H, S, D]`` behind what is there; returns all keys and values up to their end."""
+        end = self.length + k.shape[2]
+        keys, values = self.data[layer]
+        keys[:, :, self.length : end], values[:, :, self.length : end] = k, v
+        return keys[:, :, :end], values[:, :, :end]
+
+
+class LM(nn.Module):
+    """The model: ``codes`` in, the next codes' logits out."""
+
+    def __init__(self, cfg: LMConfig, delays: tuple[int, ...]):
+        super().__init__()
+        if len(delays) != cfg.n_q:
+            raise UserError(f"codebooks_pattern has {len(delays)} delays, transformer_lm.n_q is {cfg.n_q}")
+        self.cfg, self.delays = cfg, tuple(delays)
+        self.emb = nn.ModuleList(nn.Embedding(cfg.card + 1, cfg.dim) for _ in range(cfg.n_q))
+        self.transformer = Transformer(cfg)
+        self.out_norm = nn.LayerNorm(cfg.dim)
+        self.linears = nn.ModuleList(nn.Linear(cfg.dim, cfg.card, bias=cfg.bias_proj) for _ in range(cfg.n_q))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """audiocraft's ``weight_init: gaussian, depthwise_init: current``: std 1/sqrt(fan in), cut at 3 sigma, and
+        smaller by sqrt(2 * depth) inside layer number ``depth`` (from 1). The fused projection is there a bare
+        parameter taken from a ``Linear``, which the rule passes over: it keeps torch's default for a ``Linear``."""
+
+        def gaussian(weight: torch.Tensor, fan_in: int, depth: float = 0.5) -> None:
+            std = (fan_in * 2 * depth) ** -0.5
+            nn.init.trunc_normal_(weight, 0.0, std, -3 * std, 3 * std)
+
+        for module in [*self.emb, *self.linears]:
+            gaussian(module.weight, self.cfg.dim)
+        for depth, layer in enumerate(self.transformer.layers, start=1):
+            nn.init.uniform_(layer.self_attn.in_proj_weight, -(self.cfg.dim**-0.5), self.cfg.dim**-0.5)
+            for linear in (layer.self_attn.out_proj, layer.linear1, layer.linear2):
+                gaussian(linear.weight, linear.in_features, depth)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    @property
+    def special_id(self) -> int:
+        """The code of "nothing here yet", equal to ``card``."""
+        return self.cfg.card
+
+    def hidden(self, sequence: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
+        """``sequence [B, K, S]`` (delayed codes) to the last hidden state ``[B, S, dim]``."""
+        B, K, S = sequence.shape
+        start = cache.length if cache is not None else 0
+        x = sum(self.emb[k](sequence[:, k]) for k in range(K))  # [B, S, dim]
+        positions = torch.arange(start, start + S, device=sequence.device)
+        x = x + sin_embedding(positions, self.cfg.dim, self.cfg.max_period).to(x.dtype)
+        for i, layer in enumerate(self.transformer.layers):
+            if self.training and self.cfg.checkpointing == "torch":
+                x = checkpoint(layer, x, use_reentrant=False)
+            else:
+                x = layer(x, cache, i)
+        if cache is not None:
+            cache.length += S
+        return self.out_norm(x)
+
+    def forward(self, sequence: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
+        """``sequence [B, K, S]`` to ``logits [B, K, S, card]``; step s predicts step s + 1."""
+        h = self.hidden(sequence, cache)
+        return torch.stack([linear(h) for linear in self.linears], dim=1)  # [B, K, S, card]
+
+    def step(self, frame: torch.Tensor, cache: Cache) -> torch.Tensor:
+        """One frame of every stream, ``[B, K]``, to the logits of the next, ``[B, K, card]``."""
+        return self(frame[:, :, None], cache)[:, :, 0]
+
+    def losses(self, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross entropy of ``codes [B, K, T]`` under the model.
+
+        A code equal to ``card`` is padding and not a target. As in audiocraft the delayed sequence ends with the
+        clip, so the last ``delays[k]`` codes of stream k are not predicted::
+
+            step       0 1 2 3 4          stream k = 2, delay 2, T = 4
+            input      . . . a b          "." is the special id
+            predicts   . . a b            c and d would need steps 5 and 6
+
+        The heads are applied one by one, so the logits of all K never exist together before the backward pass.
+
+        Returns:
+            Mean over the streams (a scalar), and the mean of each stream ``[K]`` in nats (detached; 0 where a stream
+            has no target at all).
+        """
+        B, K, T = codes.shape
+        sequence = codes.new_full((B, K, T), self.special_id)
+        for k, d in enumerate(self.delays):
+            if T > 1 + d:
+                sequence[:, k, 1 + d :] = codes[:, k, : T - 1 - d]
+        h = self.hidden(sequence)
+        targets = codes.masked_fill(codes == self.special_id, IGNORE)
+        per_stream = []
+        for k, d in enumerate(self.delays):
+            if T <= d:
+                per_stream.append(h.new_zeros((), dtype=torch.float32))
+                continue
+            logits, wanted = self.linears[k](h[:, d:]), targets[:, k, : T - d]
+            total = F.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=IGNORE,
+                                    reduction="sum")
+            per_stream.append(total / (wanted != IGNORE).sum().clamp(min=1))
+        each = torch.stack(per_stream)
+        return each.mean(), each.detach()
