@@ -1,0 +1,363 @@
+"""The token store: a folder of codes that is written once, appended to safely, and read by index.
+
+    store.json       the commit record: format, version, spec, settings, and how much of the other two files counts
+    codes.u16        little endian uint16, [frames, K]: the K codes of one frame lie together, time runs on
+    manifest.jsonl   one line a segment: source, split, start, frames, segment, segments, sha256 of its codes, ...
+    preparing.json   only before the first finish: spec, settings, and the command that goes on
+
+A source is appended in two steps, each flushed to the disk: its codes, then its manifest lines. The last line of a
+source is the commit point, so whatever a crash leaves behind it is cut off when writing goes on. Readers go by
+store.json alone, which is written aside and renamed: they see the store as the last ``finish`` left it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from audiocraft_ext.errors import UserError
+from audiocraft_ext.spec import Spec
+
+try:
+    import fcntl
+except ImportError:  # not there on Windows: two writers at once are then the user's care
+    fcntl = None
+
+FORMAT, VERSION = "micro-musicgen token store", 1
+CODES, MANIFEST, RECORD, PREPARING = "codes.u16", "manifest.jsonl", "store.json", "preparing.json"
+DTYPE = np.dtype("<u2")
+
+
+@dataclass(frozen=True)
+class Track:
+    """Segments of one source that lie one after the other: ``frames`` frames from frame ``start`` of the store."""
+
+    source: str
+    start: int
+    frames: int
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, sort_keys=True, allow_nan=False)  # ASCII: a name need not be Unicode
+
+
+def _hash(spec: dict, manifest: bytes) -> str:
+    return hashlib.sha256(_dump(spec).encode() + b"\n" + manifest).hexdigest()
+
+
+def _load_record(path: Path) -> dict:
+    """Read store.json or preparing.json."""
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        if record["format"] != FORMAT:
+            raise UserError(f"{path}: expected the format {FORMAT!r}, got {record['format']!r}")
+        if record["version"] != VERSION:
+            raise UserError(f"{path}: this version reads store version {VERSION}, got {record['version']!r}")
+        return record
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: not a token store's record ({error!r}); prepare the store anew") from None
+
+
+def _read_exactly(path: Path, size: int) -> bytes:
+    """The first ``size`` bytes of a file of the store."""
+    try:
+        with path.open("rb") as f:
+            data = f.read(size)
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; the store is damaged, prepare it anew") from None
+    if len(data) < size:
+        raise UserError(f"{path}: {len(data)} bytes are there, {RECORD} says {size}; "
+                        "the store is damaged, prepare it anew")
+    return data
+
+
+class TokenStore:
+    """A finished token store, for reading.
+
+    Attributes:
+        spec: what the codes mean.
+        settings: how they were made, as the preparation gave it.
+        hash: sha256 of the spec and the manifest, which holds a sha256 of every segment's codes.
+        codes: ``uint16 [frames, K]``, mapped from the disk.
+        rows: the manifest, one dict a segment.
+
+    Raises:
+        UserError: no store there, one that was not finished, or a damaged one.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not (self.path / RECORD).is_file():
+            raise UserError(_why_no_store(self.path))
+        record = _load_record(self.path / RECORD)
+        manifest = _read_exactly(self.path / MANIFEST, record["manifest_bytes"])
+        if _hash(record["spec"], manifest) != record["hash"]:
+            raise UserError(f"{self.path / MANIFEST}: does not match the hash in {RECORD}; "
+                            "the store is damaged, prepare it anew")
+        self.spec = Spec.from_dict(record["spec"])
+        self.settings: dict = record["settings"]
+        self.hash: str = record["hash"]
+        self.rows: list[dict] = [json.loads(line) for line in manifest.splitlines()]
+        self.codes = self._map(record["frames"])
+        self._tracks: dict[str, list[Track]] = {}
+        for row in self.rows:
+            tracks = self._tracks.setdefault(row["split"], [])
+            last = tracks[-1] if tracks else None
+            if last and last.source == row["source"] and last.start + last.frames == row["start"]:
+                tracks[-1] = Track(last.source, last.start, last.frames + row["frames"])
+            else:
+                tracks.append(Track(row["source"], row["start"], row["frames"]))
+
+    def _map(self, frames: int) -> np.memmap:
+        path = self.path / CODES
+        size = path.stat().st_size if path.is_file() else 0
+        need = frames * self.spec.n_q * DTYPE.itemsize
+        if size < need:
+            raise UserError(f"{path}: {size} bytes are there, {RECORD} says {need}; "
+                            "the store is damaged, prepare it anew")
+        return np.memmap(path, DTYPE, "r", shape=(frames, self.spec.n_q))
+
+    def __reduce__(self):  # a memmap would travel to a worker process as a copy of all codes
+        return TokenStore, (self.path,)
+
+    @property
+    def seconds(self) -> float:
+        return len(self.codes) / self.spec.frame_rate
+
+    def tracks(self, split: str) -> list[Track]:
+        """The tracks of ``split`` in the order in which they were written; none if there is no such split."""
+        return list(self._tracks.get(split, ()))
+
+    def read(self, start: int, frames: int) -> np.ndarray:
+        """Codes ``uint16 [K, frames]`` from frame ``start`` of the store; a copy."""
+        if not 0 <= start <= start + frames <= len(self.codes):
+            raise IndexError(f"frames {start} to {start + frames} of a store with {len(self.codes)}")
+        return np.ascontiguousarray(self.codes[start : start + frames].T)  # [K, T]
+
+    def verify(self) -> None:
+        """Compare every segment's codes with its hash; reads the whole store.
+
+        Raises:
+            UserError: naming the first segment that differs.
+        """
+        for row in self.rows:
+            codes = self.codes[row["start"] : row["start"] + row["frames"]]
+            if hashlib.sha256(codes.tobytes()).hexdigest() != row["sha256"]:
+                raise UserError(f"{self.path / CODES}: the codes of {row['source']}, segment {row['segment']}, have "
+                                "changed since they were written; the store is damaged, prepare it anew")
+
+
+def _why_no_store(path: Path) -> str:
+    if not path.is_dir():
+        return f"no such token store: {path}; make one with 'python -m data_prep.audio SRC {path}'"
+    if (path / PREPARING).is_file():
+        command = _load_record(path / PREPARING).get("command") or "the command that began it"
+        return f"{path}: the preparation of this token store was not finished; go on with: {command}"
+    return f"{path}: not a token store, it has no {RECORD}; make one with 'python -m data_prep.audio SRC STORE'"
+
+
+class StoreWriter:
+    """Write a token store, or go on with one, source by source.
+
+    Args:
+        path: the folder; made if missing.
+        spec: what the codes mean.
+        settings: how they are made, JSON values; whatever changes the codes or the segments belongs in here.
+        command: what a person types to go on, shown when an unfinished store is opened for reading.
+
+    Raises:
+        UserError: the folder holds something else, a store with another spec or other settings (the keys are
+            named), a damaged store, or one that another process is writing.
+    """
+
+    def __init__(self, path: str | Path, spec: Spec, settings: dict, command: str = ""):
+        self.path, self.spec, self.settings = Path(path), spec, json.loads(_dump(settings))
+        self.sources: dict[str, dict] = {}  # by name, the last manifest row of each source that is in the store
+        self.frames = self.rows = self._manifest_bytes = 0
+        self._begin(command)
+        self._codes = (self.path / CODES).open("ab", buffering=0)
+        self._manifest = (self.path / MANIFEST).open("ab", buffering=0)
+        try:
+            self._lock()
+            self._recover()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _begin(self, command: str) -> None:
+        """Leave the record of what is being prepared, or compare with the one that is there."""
+        for name in (RECORD, PREPARING):
+            if (self.path / name).is_file():
+                there = _load_record(self.path / name)
+                self._check_same("spec", there["spec"], self.spec.to_dict())
+                self._check_same("settings", there["settings"], self.settings)
+                return
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path}: expected a folder for the token store, this is a file")
+        if self.path.is_dir() and any(p.suffix != ".tmp" for p in self.path.iterdir()):
+            raise UserError(f"{self.path}: not a token store and not empty; name a new folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        _replace(self.path / PREPARING, {"format": FORMAT, "version": VERSION, "spec": self.spec.to_dict(),
+                                         "settings": self.settings, "command": command})
+
+    def _check_same(self, what: str, old: dict, new: dict) -> None:
+        differing = [f"{what}.{key} was {old.get(key)!r}, now {new.get(key)!r}"
+                     for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+        if differing:
+            raise UserError(f"{self.path}: this token store was made otherwise ({'; '.join(differing)}); "
+                            "use the same again or name a new folder")
+
+    def _lock(self) -> None:
+        if fcntl is not None:
+            try:
+                fcntl.flock(self._codes, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go by the kernel, however we end
+            except BlockingIOError:
+                raise UserError(f"{self.path}: another process is writing this token store; wait for it") from None
+            except OSError:
+                pass  # a file system without locks
+
+    def _recover(self) -> None:
+        """Take in what is committed and cut off what an interrupted write left behind it."""
+        if (self.path / RECORD).is_file():
+            TokenStore(self.path)  # refuses a damaged store
+        manifest = (self.path / MANIFEST).read_bytes()
+        at = frames = rows = 0
+        for line in manifest.splitlines(keepends=True):
+            at += len(line)
+            if not line.endswith(b"\n"):
+                break
+            try:
+                row = json.loads(line)
+                frames, rows, last = frames + row["frames"], rows + 1, row["segment"] + 1 == row["segments"]
+            except (ValueError, KeyError, TypeError):
+                raise UserError(f"{self.path / MANIFEST}: line {rows + 1} is not a manifest line; "
+                                "the store is damaged, prepare it anew") from None
+            if last:
+                self.sources[row["source"]] = row
+                self.frames, self.rows, self._manifest_bytes = frames, rows, at
+        size = (self.path / CODES).stat().st_size
+        if size < self._codes_bytes:
+            raise UserError(f"{self.path / CODES}: {size} bytes are there, {MANIFEST} says {self._codes_bytes}; "
+                            "the store is damaged, prepare it anew")
+        self._cut()
+
+    @property
+    def _codes_bytes(self) -> int:
+        return self.frames * self.spec.n_q * DTYPE.itemsize
+
+    def _cut(self) -> None:
+        for f, size in ((self._manifest, self._manifest_bytes), (self._codes, self._codes_bytes)):
+            if os.fstat(f.fileno()).st_size != size:
+                os.ftruncate(f.fileno(), size)
+                os.fsync(f.fileno())
+
+    def done(self, source: str) -> bool:
+        """Whether ``source`` is in the store (finished or not yet)."""
+        return source in self.sources
+
+    def add(self, source: str, split: str, codes: np.ndarray, segment_frames: int | None = None,
+            about: dict | None = None) -> None:
+        """Append one source; when this returns it is on the disk.
+
+        Args:
+            source: its name, such as a path relative to the folder that is prepared; once a store.
+            split: ``train`` or ``valid``.
+            codes: integers ``[K, T]`` in ``[0, card)``, T > 0.
+            segment_frames: cut it into manifest rows of this many frames (the last is what is left); default: one.
+            about: further keys for its manifest lines.
+
+        Raises:
+            OSError: the disk is full, say; the store is as it was before.
+        """
+        codes = np.asarray(codes)
+        if codes.ndim != 2 or codes.shape[0] != self.spec.n_q or codes.shape[1] == 0:
+            raise ValueError(f"{source}: expected codes [{self.spec.n_q}, T] with T > 0, got {list(codes.shape)}")
+        if codes.min() < 0 or codes.max() >= self.spec.card:
+            raise ValueError(f"{source}: expected codes from 0 to {self.spec.card - 1}, "
+                             f"got {codes.min()} to {codes.max()}")
+        if self.done(source):
+            raise ValueError(f"{source}: is in the store already")
+        table = np.ascontiguousarray(codes.T.astype(DTYPE))  # [T, K]
+        step = segment_frames or len(table)
+        starts = range(0, len(table), step)
+        rows = [dict(about or {}, source=source, split=split, start=self.frames + at,
+                     frames=min(step, len(table) - at), segment=n, segments=len(starts),
+                     sha256=hashlib.sha256(table[at : at + step].tobytes()).hexdigest())
+                for n, at in enumerate(starts)]
+        lines = "".join(_dump(row) + "\n" for row in rows).encode()
+        try:
+            _append(self._codes, table.tobytes())
+            _append(self._manifest, lines)
+        except BaseException:
+            self._cut()
+            raise
+        self.frames += len(table)
+        self.rows += len(rows)
+        self._manifest_bytes += len(lines)
+        self.sources[source] = rows[-1]
+
+    def finish(self) -> str:
+        """Make everything that was added count for readers; returns the store's hash. Writing may go on after it.
+
+        Raises:
+            UserError: nothing was ever added.
+        """
+        if not self.rows:
+            raise UserError(f"{self.path}: nothing was added to this token store, so there is nothing to finish")
+        spec = self.spec.to_dict()
+        manifest = _read_exactly(self.path / MANIFEST, self._manifest_bytes)
+        digest = _hash(spec, manifest)
+        record = {"format": FORMAT, "version": VERSION, "spec": spec, "settings": self.settings, "frames": self.frames,
+                  "rows": self.rows, "manifest_bytes": self._manifest_bytes, "hash": digest}
+        _replace(self.path / RECORD, record)
+        (self.path / PREPARING).unlink(missing_ok=True)
+        return digest
+
+    def close(self) -> None:
+        """Let go of the files; what was added since the last ``finish`` stays and is taken up by the next writer."""
+        for f in (self._codes, self._manifest):
+            f.close()
+
+
+def _append(f: BinaryIO, data: bytes) -> None:
+    """Write all of ``data`` to an unbuffered file and flush it to the disk."""
+    left = memoryview(data)
+    while left:
+        left = left[f.write(left) :]
+    os.fsync(f.fileno())
+
+
+def _replace(path: Path, record: dict) -> None:
+    """Write a record aside, flush it to the disk and rename it; leave it alone where nothing changes."""
+    text = json.dumps(record, indent=1) + "\n"
+    if path.is_file() and path.read_text("utf-8") == text:
+        return
+    aside = path.with_name(path.name + ".tmp")
+    try:
+        with aside.open("w", encoding="utf-8") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)  # the rename itself must reach the disk
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
