@@ -1,0 +1,191 @@
+"""Make a virtual environment and install micro-musicgen in it: `python3 .ci/install.py .venv` (what `make setup` runs).
+
+Running it twice costs nothing: a stamp in the environment holds a hash of everything that decides what is installed. An
+installation that was interrupted is started from scratch (pip's cache makes that quick), for a package that was half
+written when pip died can look complete. Standard library only, and no syntax newer than Python 3.6, so that an older
+Python gets as far as the line that tells what is needed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CONSTRAINTS = ROOT / "constraints.txt"
+NO_DEPS = ROOT / "requirements-nodeps.txt"
+INPUTS = (ROOT / "pyproject.toml", CONSTRAINTS, NO_DEPS, Path(__file__).resolve())
+PYTHON_MIN = (3, 10)
+TORCH_MIN = (2, 6)
+# Prints version and folder of the torch that an interpreter would import, without the seconds that importing it takes.
+FIND_TORCH = """
+import importlib.metadata as m
+try: d = m.distribution("torch"); print(d.version, d.locate_file(""), sep="\\n")
+except m.PackageNotFoundError: pass
+"""
+
+
+class SetupError(Exception):
+    """Ends the installation; the message is the whole explanation."""
+
+
+def say(text):
+    """One line for the user, at once."""
+    print("setup: " + text, flush=True)
+
+
+def version_of(text):
+    """`2.13.0+cpu` -> (2, 13); what cannot be read counts as too old."""
+    try:
+        return tuple(int(part) for part in text.split("+")[0].split(".")[:2])
+    except ValueError:
+        return (0, 0)
+
+
+def stamp_of(inputs=INPUTS, root=ROOT):
+    """A hash of the files that decide what is installed, of the Python version and of the checkout's place."""
+    digest = hashlib.sha256()
+    for part in ("%d.%d" % sys.version_info[:2], str(root)):  # an editable install points at its checkout
+        digest.update(part.encode() + b"\0")
+    for path in inputs:
+        digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def fetches_cuda(report):
+    """Whether a report of `pip install --report` would bring NVIDIA's libraries."""
+    return any(item["metadata"]["name"].lower().startswith("nvidia-") for item in report.get("install", []))
+
+
+def has_nvidia_gpu():
+    """Whether a driver with at least one device is there."""
+    if not shutil.which("nvidia-smi"):
+        return False
+    listed = subprocess.run(["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return listed.returncode == 0 and b"GPU" in listed.stdout
+
+
+def find_torch(python):
+    """(version, folder) of the torch that ``python`` would import, if it is new enough; else None."""
+    out = subprocess.run([str(python), "-c", FIND_TORCH], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    lines = out.stdout.decode().splitlines()
+    return (lines[0], lines[1]) if len(lines) == 2 and version_of(lines[0]) >= TORCH_MIN else None
+
+
+def make_venv(venv):
+    """Create ``venv`` from the Python that runs this script, from scratch; returns the new interpreter."""
+    base = sys.executable
+    if Path(sys.prefix).resolve() == venv.resolve():  # it is active: it cannot clear itself and live
+        base = getattr(sys, "_base_executable", base)
+    command = [base, "-m", "venv", "--clear", str(venv)]
+    made = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if made.returncode:
+        shutil.rmtree(str(venv), ignore_errors=True)
+        sys.stderr.write(made.stdout.decode(errors="replace"))
+        raise SetupError(
+            "%s could not make a virtual environment (above). On Debian and Ubuntu: apt install python3-venv" % base
+        )
+    return venv / "bin" / "python"
+
+
+class Pip:
+    """pip of one environment. Quiet unless a person watches, because a long download wants its progress bar."""
+
+    def __init__(self, python):
+        self.base = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+        self.quiet = [] if sys.stdout.isatty() else ["-qq"]
+
+    def install(self, what, *args):
+        """`pip install ARGS`; ``what`` is for the user's eyes."""
+        start = time.monotonic()
+        if subprocess.run(self.base + ["install"] + self.quiet + list(args), cwd=str(ROOT)).returncode:
+            raise SetupError("pip could not install %s (above); `make setup` tries again" % what)
+        say("%s: %.0f s" % (what, time.monotonic() - start))
+
+    def plan(self, *args):
+        """What `pip install ARGS` would do, as pip's report; empty when it cannot say."""
+        command = self.base + ["install", "-qq", "--dry-run", "--report", "-"] + list(args)
+        out = subprocess.run(command, cwd=str(ROOT), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        try:
+            return json.loads(out.stdout.decode())
+        except ValueError:
+            return {}
+
+
+def install_torch(python, pip, venv):
+    """Torch first, by itself: nothing that depends on it may choose it. Returns the constraints for all the rest.
+
+    A torch 2.6 or newer that is there stays: the one in ``venv``, or else that of the Python that runs this script, whose
+    folder is then put at the end of the environment's path. (Pinned packages in the environment come before it.)
+    """
+    torch = find_torch(python)
+    if not torch and Path(sys.prefix).resolve() != venv.resolve():
+        torch = find_torch(sys.executable)
+        if torch:
+            site = subprocess.check_output([str(python), "-c", "import sysconfig as s; print(s.get_path('purelib'))"])
+            (Path(site.decode().strip()) / "zz_machine_torch.pth").write_text(torch[1] + "\n")
+    if torch:
+        say("torch %s is there and stays" % torch[0])
+    else:
+        pinned = ["torch", "-c", str(CONSTRAINTS)]
+        if sys.platform.startswith("linux") and not has_nvidia_gpu() and fetches_cuda(pip.plan(*pinned)):
+            say(
+                "no NVIDIA GPU here, but pip's torch brings gigabytes of CUDA: to avoid them, press Ctrl-C, point "
+                "PIP_INDEX_URL or PIP_FIND_LINKS to PyTorch's CPU builds (pytorch.org, 'Get started'), `make setup`"
+            )
+        pip.install("torch", *pinned)
+        torch = find_torch(python)
+        if not torch:
+            raise SetupError("torch was installed, but %s does not find it" % python)
+    lines = [line for line in CONSTRAINTS.read_text().splitlines() if not line.startswith("torch==")]
+    constraints = venv / "constraints.txt"
+    constraints.write_text("\n".join(lines + ["torch==" + torch[0], ""]))
+    return constraints
+
+
+def setup(venv):
+    """Bring ``venv`` to what the checkout asks for."""
+    stamp, running = venv / ".installed", venv / ".installing"
+    python = venv / "bin" / "python"
+    wanted = stamp_of()
+    if stamp.exists() and stamp.read_text() == wanted and python.exists():
+        return
+    start = time.monotonic()
+    works = python.exists() and subprocess.run([str(python), "-m", "pip", "--version"], stdout=subprocess.DEVNULL)
+    if not works or works.returncode or running.exists():
+        say("a new environment in %s, with Python %d.%d.%d" % ((venv,) + sys.version_info[:3]))
+        python = make_venv(venv)
+    running.touch()
+    pip = Pip(python)
+    # An older pip knows no --report and no --build-constraint.
+    pip.install("pip", "pip", "-c", str(CONSTRAINTS))
+    constraints = install_torch(python, pip, venv)
+    pins = ["-c", str(constraints), "--build-constraint", str(CONSTRAINTS)]
+    pip.install("dependencies", *pins, "-e", ".[train,test]")
+    pip.install("audiocraft", *pins, "--no-deps", "-r", str(NO_DEPS))
+    stamp.write_text(wanted)
+    running.unlink()
+    say("done in %.0f s" % (time.monotonic() - start))
+
+
+def main():
+    """`install.py VENV`"""
+    if sys.version_info < PYTHON_MIN:
+        raise SetupError(
+            "Python %d.%d or newer is needed, %s is %d.%d; with another one: make setup PYTHON=python3.11"
+            % (PYTHON_MIN + (sys.executable,) + sys.version_info[:2])
+        )
+    setup(Path(os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else str(ROOT / ".venv"))))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SetupError as error:
+        sys.exit("error: %s" % error)
+    except KeyboardInterrupt:
+        sys.exit("stopped; `make setup` starts afresh")
