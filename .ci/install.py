@@ -21,11 +21,22 @@ NO_DEPS = ROOT / "requirements-nodeps.txt"
 INPUTS = (ROOT / "pyproject.toml", CONSTRAINTS, NO_DEPS, Path(__file__).resolve())
 PYTHON_MIN = (3, 10)
 TORCH_MIN = (2, 6)
-# Prints version and folder of the torch that an interpreter would import, without the seconds that importing it takes.
+# Run by another interpreter: the torch that it would import (version, and with its CUDA libraries what lies at the top of
+# site-packages), without the seconds that importing it takes.
 FIND_TORCH = """
-import importlib.metadata as m
-try: d = m.distribution("torch"); print(d.version, d.locate_file(""), sep="\\n")
-except m.PackageNotFoundError: pass
+import importlib.metadata as metadata, json, re
+paths, seen = set(), set()
+def walk(name):
+    seen.add(name)
+    try: dist = metadata.distribution(name)
+    except metadata.PackageNotFoundError: return None
+    tops = {file.parts[0] for file in dist.files or []} or {"torch", "torchgen", "functorch", dist._path.name}
+    paths.update(str(dist.locate_file(top)) for top in tops - {"..", "/", "__pycache__"})
+    for need in dist.requires or []:
+        other = re.match(r"[\\w.-]+", need).group()
+        if re.match("nvidia|cuda|triton|pytorch.triton", other) and other not in seen: walk(other)
+    return dist.version
+print(json.dumps({"version": walk("torch"), "paths": sorted(paths)}))
 """
 
 
@@ -46,11 +57,9 @@ def version_of(text):
         return (0, 0)
 
 
-def stamp_of(inputs=INPUTS, root=ROOT):
-    """A hash of the files that decide what is installed, of the Python version and of the checkout's place."""
+def stamp_of(inputs=INPUTS):
+    """A hash of the files that decide what is installed."""
     digest = hashlib.sha256()
-    for part in ("%d.%d" % sys.version_info[:2], str(root)):  # an editable install points at its checkout
-        digest.update(part.encode() + b"\0")
     for path in inputs:
         digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()
@@ -70,17 +79,36 @@ def has_nvidia_gpu():
 
 
 def find_torch(python):
-    """(version, folder) of the torch that ``python`` would import, if it is new enough; else None."""
+    """{"version", "paths"} of the torch that ``python`` would import, if it is new enough; else None."""
     out = subprocess.run([str(python), "-c", FIND_TORCH], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    lines = out.stdout.decode().splitlines()
-    return (lines[0], lines[1]) if len(lines) == 2 and version_of(lines[0]) >= TORCH_MIN else None
+    found = json.loads(out.stdout.decode() or "{}")
+    return found if version_of(found.get("version") or "") >= TORCH_MIN else None
+
+
+def link_torch(torch, python):
+    """Make a torch from elsewhere visible to the environment of ``python``.
+
+    Links to its files alone: with all of the other site-packages on the path, packages found there would not be
+    installed here, and neither would their commands (`dora`).
+    """
+    ask = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    site = Path(subprocess.check_output(ask).decode().strip())
+    for path in map(Path, torch["paths"]):
+        if path.exists() and not (site / path.name).exists():
+            (site / path.name).symlink_to(path)
 
 
 def make_venv(venv):
-    """Create ``venv`` from the Python that runs this script, from scratch; returns the new interpreter."""
+    """Create ``venv`` from the Python that runs this script, from scratch."""
+    if sys.version_info < PYTHON_MIN:
+        raise SetupError(
+            "Python %d.%d or newer is needed, %s is %d.%d; with another one: make setup PYTHON=python3.11"
+            % (PYTHON_MIN + (sys.executable,) + sys.version_info[:2])
+        )
+    say("a new environment in %s, with Python %d.%d.%d" % ((venv,) + sys.version_info[:3]))
     base = sys.executable
     if Path(sys.prefix).resolve() == venv.resolve():  # it is active: it cannot clear itself and live
-        base = getattr(sys, "_base_executable", base)
+        base = sys._base_executable
     command = [base, "-m", "venv", "--clear", str(venv)]
     made = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if made.returncode:
@@ -89,7 +117,6 @@ def make_venv(venv):
         raise SetupError(
             "%s could not make a virtual environment (above). On Debian and Ubuntu: apt install python3-venv" % base
         )
-    return venv / "bin" / "python"
 
 
 class Pip:
@@ -117,25 +144,16 @@ class Pip:
 
 
 def install_torch(python, pip, venv):
-    """Torch first, by itself: nothing that depends on it may choose it. Returns the constraints for all the rest.
-
-    A torch 2.6 or newer that is there stays: the one in ``venv``, or else that of the Python that runs this script, whose
-    folder is then put at the end of the environment's path. (Pinned packages in the environment come before it.)
-    """
+    """Torch first, by itself: nothing that depends on it may choose it. Returns the constraints for all the rest."""
     torch = find_torch(python)
-    if not torch and Path(sys.prefix).resolve() != venv.resolve():
-        torch = find_torch(sys.executable)
-        if torch:
-            site = subprocess.check_output([str(python), "-c", "import sysconfig as s; print(s.get_path('purelib'))"])
-            (Path(site.decode().strip()) / "zz_machine_torch.pth").write_text(torch[1] + "\n")
     if torch:
-        say("torch %s is there and stays" % torch[0])
+        say("torch %s is there and stays" % torch["version"])
     else:
         pinned = ["torch", "-c", str(CONSTRAINTS)]
         if sys.platform.startswith("linux") and not has_nvidia_gpu() and fetches_cuda(pip.plan(*pinned)):
             say(
                 "no NVIDIA GPU here, but pip's torch brings gigabytes of CUDA: to avoid them, press Ctrl-C, point "
-                "PIP_INDEX_URL or PIP_FIND_LINKS to PyTorch's CPU builds (pytorch.org, 'Get started'), `make setup`"
+                "PIP_INDEX_URL or PIP_FIND_LINKS to PyTorch's CPU builds (see PyTorch's 'Get started'), `make setup`"
             )
         pip.install("torch", *pinned)
         torch = find_torch(python)
@@ -143,42 +161,55 @@ def install_torch(python, pip, venv):
             raise SetupError("torch was installed, but %s does not find it" % python)
     lines = [line for line in CONSTRAINTS.read_text().splitlines() if not line.startswith("torch==")]
     constraints = venv / "constraints.txt"
-    constraints.write_text("\n".join(lines + ["torch==" + torch[0], ""]))
+    constraints.write_text("\n".join(lines + ["torch==" + torch["version"], ""]))
     return constraints
 
 
+def works(venv):
+    """Whether ``venv`` can be built upon: complete, at the place it was made for, and its pip runs."""
+    python, place = venv / "bin" / "python", venv / ".place"
+    if (venv / ".installing").exists() or not python.exists():
+        return False
+    if place.exists() and place.read_text() != str(venv):  # moved: the commands in bin/ point to where it was
+        return False
+    return subprocess.run([str(python), "-m", "pip", "--version"], stdout=subprocess.DEVNULL).returncode == 0
+
+
 def setup(venv):
-    """Bring ``venv`` to what the checkout asks for."""
-    stamp, running = venv / ".installed", venv / ".installing"
+    """Bring ``venv`` to what the checkout asks for. An environment that is there and works is kept, its torch too."""
+    stamp, place, running = venv / ".installed", venv / ".place", venv / ".installing"
     python = venv / "bin" / "python"
     wanted = stamp_of()
-    if stamp.exists() and stamp.read_text() == wanted and python.exists():
+    if stamp.exists() and stamp.read_text() == wanted and place.read_text() == str(venv) and python.exists():
         return
     start = time.monotonic()
-    works = python.exists() and subprocess.run([str(python), "-m", "pip", "--version"], stdout=subprocess.DEVNULL)
-    if not works or works.returncode or running.exists():
-        say("a new environment in %s, with Python %d.%d.%d" % ((venv,) + sys.version_info[:3]))
-        python = make_venv(venv)
+    machine_torch = None
+    if not works(venv):
+        if Path(sys.prefix).resolve() != venv.resolve():
+            machine_torch = find_torch(sys.executable)
+        make_venv(venv)
     running.touch()
-    pip = Pip(python)
-    # An older pip knows no --report and no --build-constraint.
-    pip.install("pip", "pip", "-c", str(CONSTRAINTS))
-    constraints = install_torch(python, pip, venv)
-    pins = ["-c", str(constraints), "--build-constraint", str(CONSTRAINTS)]
-    pip.install("dependencies", *pins, "-e", ".[train,test]")
-    pip.install("audiocraft", *pins, "--no-deps", "-r", str(NO_DEPS))
-    stamp.write_text(wanted)
+    try:
+        if machine_torch:
+            link_torch(machine_torch, python)
+        pip = Pip(python)
+        # An older pip knows no --report and no --build-constraint.
+        pip.install("pip", "pip", "-c", str(CONSTRAINTS))
+        constraints = install_torch(python, pip, venv)
+        pins = ["-c", str(constraints), "--build-constraint", str(CONSTRAINTS)]
+        pip.install("dependencies", *pins, "-e", ".[train,test]")
+        pip.install("audiocraft", *pins, "--no-deps", "-r", str(NO_DEPS))
+        place.write_text(str(venv))
+        stamp.write_text(wanted)
+    except SetupError:
+        running.unlink()  # pip ended by itself and left nothing half-written
+        raise
     running.unlink()
     say("done in %.0f s" % (time.monotonic() - start))
 
 
 def main():
     """`install.py VENV`"""
-    if sys.version_info < PYTHON_MIN:
-        raise SetupError(
-            "Python %d.%d or newer is needed, %s is %d.%d; with another one: make setup PYTHON=python3.11"
-            % (PYTHON_MIN + (sys.executable,) + sys.version_info[:2])
-        )
     setup(Path(os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else str(ROOT / ".venv"))))
 
 
