@@ -21,8 +21,8 @@ NO_DEPS = ROOT / "requirements-nodeps.txt"
 INPUTS = (ROOT / "pyproject.toml", CONSTRAINTS, NO_DEPS, Path(__file__).resolve())
 PYTHON_MIN = (3, 10)
 TORCH_MIN = (2, 6)
-# Run by another interpreter: the torch that it would import (version, and with its CUDA libraries what lies at the top of
-# site-packages), without the seconds that importing it takes.
+# Run by another interpreter: the version of the torch that it would import and, with its CUDA libraries, what lies at the
+# top of site-packages; without the seconds that importing it takes.
 FIND_TORCH = """
 import importlib.metadata as metadata, json, re
 paths, seen = set(), set()
@@ -46,7 +46,12 @@ class SetupError(Exception):
 
 def say(text):
     """One line for the user, at once."""
-    print("setup: " + text, flush=True)
+    print(f"setup: {text}", flush=True)
+
+
+def dotted(numbers):
+    """(3, 10) -> "3.10"."""
+    return ".".join(map(str, numbers))
 
 
 def version_of(text):
@@ -102,10 +107,10 @@ def make_venv(venv):
     """Create ``venv`` from the Python that runs this script, from scratch."""
     if sys.version_info < PYTHON_MIN:
         raise SetupError(
-            "Python %d.%d or newer is needed, %s is %d.%d; with another one: make setup PYTHON=python3.11"
-            % (PYTHON_MIN + (sys.executable,) + sys.version_info[:2])
+            f"Python {dotted(PYTHON_MIN)} or newer is needed, {sys.executable} is {dotted(sys.version_info[:3])}; "
+            "with another one: make setup PYTHON=python3.11"
         )
-    say("a new environment in %s, with Python %d.%d.%d" % ((venv,) + sys.version_info[:3]))
+    say(f"a new environment in {venv}, with Python {dotted(sys.version_info[:3])}")
     base = sys.executable
     if Path(sys.prefix).resolve() == venv.resolve():  # it is active: it cannot clear itself and live
         base = sys._base_executable
@@ -115,7 +120,7 @@ def make_venv(venv):
         shutil.rmtree(str(venv), ignore_errors=True)
         sys.stderr.write(made.stdout.decode(errors="replace"))
         raise SetupError(
-            "%s could not make a virtual environment (above). On Debian and Ubuntu: apt install python3-venv" % base
+            f"{base} could not make a virtual environment (above). On Debian and Ubuntu: apt install python3-venv"
         )
 
 
@@ -130,8 +135,8 @@ class Pip:
         """`pip install ARGS`; ``what`` is for the user's eyes."""
         start = time.monotonic()
         if subprocess.run(self.base + ["install"] + self.quiet + list(args), cwd=str(ROOT)).returncode:
-            raise SetupError("pip could not install %s (above); `make setup` tries again" % what)
-        say("%s: %.0f s" % (what, time.monotonic() - start))
+            raise SetupError(f"pip could not install {what} (above); `make setup` tries again")
+        say(f"{what}: {time.monotonic() - start:.0f} s")
 
     def plan(self, *args):
         """What `pip install ARGS` would do, as pip's report; empty when it cannot say."""
@@ -147,7 +152,7 @@ def install_torch(python, pip, venv):
     """Torch first, by itself: nothing that depends on it may choose it. Returns the constraints for all the rest."""
     torch = find_torch(python)
     if torch:
-        say("torch %s is there and stays" % torch["version"])
+        say(f"torch {torch['version']} is there and stays")
     else:
         pinned = ["torch", "-c", str(CONSTRAINTS)]
         if sys.platform.startswith("linux") and not has_nvidia_gpu() and fetches_cuda(pip.plan(*pinned)):
@@ -158,7 +163,7 @@ def install_torch(python, pip, venv):
         pip.install("torch", *pinned)
         torch = find_torch(python)
         if not torch:
-            raise SetupError("torch was installed, but %s does not find it" % python)
+            raise SetupError(f"torch was installed, but {python} does not find it")
     lines = [line for line in CONSTRAINTS.read_text().splitlines() if not line.startswith("torch==")]
     constraints = venv / "constraints.txt"
     constraints.write_text("\n".join(lines + ["torch==" + torch["version"], ""]))
@@ -205,7 +210,7 @@ def setup(venv):
         running.unlink()  # pip ended by itself and left nothing half-written
         raise
     running.unlink()
-    say("done in %.0f s" % (time.monotonic() - start))
+    say(f"done in {time.monotonic() - start:.0f} s")
 
 
 def main():
@@ -217,6 +222,6 @@ if __name__ == "__main__":
     try:
         main()
     except SetupError as error:
-        sys.exit("error: %s" % error)
+        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped; `make setup` starts afresh")
