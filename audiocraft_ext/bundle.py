@@ -1,0 +1,171 @@
+"""A bundle: one folder, one instrument. Reading it, and being sure of it (level 1: no torch).
+
+    model.json                          what it is: spec, sizes, defaults, licence, and the hash of every other file
+    lm.onnx  encoder.onnx  decoder.onnx graphs only, a few KB each
+    lm.safetensors  codec.safetensors   all the weights, once; the graphs point into them
+
+docs/FORMATS.md has it byte by byte. Sizes are checked at once; the hashes in a thread of their own, beside the
+loading of the weights, and :meth:`Bundle.verify` waits for them before anything is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+from audiocraft_ext.errors import UserError
+from audiocraft_ext.spec import Spec
+
+FORMAT, VERSION = "micro-musicgen bundle", 1
+BUNDLES = Path(__file__).parent / "bundles"
+DEFAULT = "embedded"
+LM_FILES = ("lm.onnx", "lm.safetensors")
+CODEC_FILES = ("encoder.onnx", "decoder.onnx", "codec.safetensors")
+
+
+class Bundle:
+    """A bundle on the disk, checked.
+
+    Attributes:
+        info: ``model.json`` as it is.
+        spec: what its codes mean.
+        lm: the LM's sizes (``dim``, ``num_heads``, ``num_layers``, ...).
+        context: the longest clip in frames that it is meant for.
+        sampling: default ``temperature`` and ``top_k``.
+
+    Raises:
+        UserError: no bundle there, another format or version, a file missing or of another size.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.info = _read_info(self.path)
+        try:
+            self.spec = Spec.from_dict(self.info["spec"])
+            self.lm: dict[str, Any] = dict(self.info["lm"])
+            self.context = int(self.info["context"])
+            self.sampling = {"temperature": float(self.info["sampling"]["temperature"]),
+                             "top_k": int(self.info["sampling"]["top_k"])}
+            self.has_codec = self.info["codec"] is not None
+            self._files = {str(n): (str(f["sha256"]), int(f["bytes"])) for n, f in self.info["files"].items()}
+            if self.has_codec:
+                self.sample_rate = int(self.info["codec"]["sample_rate"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{self.path}/model.json: not a bundle's model.json ({error!r}); export it again") from None
+        self._check_sizes()
+        self._error: UserError | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    @property
+    def hash(self) -> str:
+        """Identity of the whole bundle: ``model.json`` has the hash of every other file."""
+        return hashlib.sha256((self.path / "model.json").read_bytes()).hexdigest()
+
+    def file(self, name: str) -> Path:
+        """The path of one of its files.
+
+        Raises:
+            UserError: the bundle does not have it.
+        """
+        if name not in self._files:
+            raise UserError(f"{self.path}: this bundle has no {name}")
+        return self.path / name
+
+    def start_check(self) -> None:
+        """Begin to compare every file's sha256 with ``model.json``; :meth:`verify` waits for the result."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._compare, daemon=True)
+            self._thread.start()
+
+    def verify(self) -> None:
+        """Wait until all files have been compared.
+
+        Raises:
+            UserError: a file is not the one that ``model.json`` knows.
+        """
+        self.start_check()
+        assert self._thread is not None
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _check_sizes(self) -> None:
+        for name in (*LM_FILES, *(CODEC_FILES if self.has_codec else ())):
+            if name not in self._files:
+                raise UserError(f"{self.path}/model.json: expected the file {name} in its list; export it again")
+        for name, (_, size) in self._files.items():
+            path = self.path / name
+            if Path(name).name != name:
+                raise UserError(f"{self.path}/model.json: a file of a bundle lies in its folder, got {name!r}")
+            if not path.is_file():
+                raise UserError(f"{path}: missing; copy the whole bundle again, or export it again")
+            if path.stat().st_size != size:
+                raise UserError(f"{path}: altered or truncated, expected {size} bytes, got {path.stat().st_size}; "
+                                "copy the bundle again, or export it again")
+
+    def _compare(self) -> None:
+        try:
+            for name, (wanted, _) in self._files.items():
+                found = sha256(self.path / name)
+                if found != wanted:
+                    raise UserError(f"{self.path / name}: altered, expected sha256 {wanted[:16]}..., got "
+                                    f"{found[:16]}...; copy the bundle again, or export it again")
+        except UserError as error:
+            self._error = error
+        except OSError as error:
+            self._error = UserError(f"{self.path}: cannot be read ({error.strerror or error})")
+
+
+def find_bundle(name: str | Path | None = None) -> Path:
+    """A bundle's folder: a path, or the name of one that ships with the repository; None is the embedded one.
+
+    Raises:
+        UserError: there is none; the message lists those there are.
+    """
+    name = DEFAULT if name is None else name
+    for path in (Path(name), BUNDLES / name):
+        if (path / "model.json").is_file():
+            return path
+    there = ", ".join(list_bundles()) or "none"
+    why = "has no model.json, so it is no bundle" if Path(name).exists() else "no such bundle"
+    raise UserError(f"{name}: {why}; expected a folder that audiocraft_ext.export wrote, or one of those that come "
+                    f"with this repository: {there}")
+
+
+def list_bundles() -> list[str]:
+    """Names of the bundles that ship with the repository."""
+    return sorted(p.parent.name for p in BUNDLES.glob("*/model.json"))
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file. The interpreter is free for other threads meanwhile."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    file = path / "model.json"
+    if not file.is_file():
+        raise UserError(f"{path}: expected a bundle, a folder with model.json, and found none")
+    try:
+        info = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file}: not JSON ({error}); copy the bundle again, or export it again") from None
+    found = info.get("format") if isinstance(info, dict) else None
+    if found != FORMAT:
+        raise UserError(f"{file}: expected format {FORMAT!r}, got {found!r}; is this the folder of another program?")
+    if info.get("version") != VERSION:
+        raise UserError(f"{file}: expected version {VERSION}, got {info.get('version')!r}; use the version of this "
+                        "program that wrote it, or export it again")
+    return info

@@ -1,0 +1,119 @@
+"""An EnCodec as two ONNX graphs that share one safetensors file: ``encoder.onnx`` and ``decoder.onnx``.
+
+The layers are those of :mod:`audiocraft_ext.codecs.encodec`, found by walking its modules, so the two cannot drift.
+
+    encoder: wav float32 [1, 1, N], N a multiple of the hop length -> codes int64 [1, K, T]
+    decoder: codes int64 [1, K, T] -> wav float32 [1, 1, N], N = T * hop length
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto
+from torch import nn
+
+from audiocraft_ext.codecs.encodec import LSTM, Conv1d, ConvTranspose1d, EncodecConfig, EncodecModel, ResidualBlock
+from audiocraft_ext.onnx_graph import Graph
+
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+
+
+def write_encoder(cfg: EncodecConfig, weights: Path, out: Path) -> None:
+    """Write the graph from sound to codes; ``weights`` has the names of ``EncodecModel``."""
+    g = Graph("encoder", weights)
+    x = g.input("wav", FLOAT, [1, 1, "N"])
+    x = _stack(g, x, EncodecModel(cfg).encoder.layers, "encoder.layers", cfg.hop_length)[0]
+    x = g.op("Squeeze", g.op("Transpose", x, perm=[0, 2, 1]), g.constant(np.array([0])))  # [T, D]
+    levels = []
+    for k in range(cfg.n_q):
+        book = g.weight(f"quantizer.layers.{k}.codebook.embed")  # [card, D]
+        # The nearest vector e to x has the greatest 2 x.e - e.e: x.x is the same for all.
+        norms = g.op("Neg", g.op("ReduceSum", g.op("Mul", book, book), g.constant(np.array([1])), keepdims=0))
+        nearest = g.op("ArgMax", g.op("Gemm", x, book, norms, alpha=2.0, transB=1), axis=1, keepdims=0)  # [T]
+        x = g.op("Sub", x, g.op("Gather", book, nearest))
+        levels.append(g.op("Unsqueeze", nearest, g.constant(np.array([0, 1]))))  # [1, 1, T]
+    g.op("Concat", *levels, axis=1, outputs=["codes"])
+    g.output("codes", "codes", INT64, [1, cfg.n_q, "T"])
+    g.save(out)
+
+
+def write_decoder(cfg: EncodecConfig, weights: Path, out: Path) -> None:
+    """Write the graph from codes to sound; ``weights`` has the names of ``EncodecModel``."""
+    g = Graph("decoder", weights)
+    codes = g.input("codes", INT64, [1, cfg.n_q, "T"])
+    streams = g.op("Split", codes, outputs=cfg.n_q, axis=1, num_outputs=cfg.n_q) if cfg.n_q > 1 else [codes]
+    rows = [g.op("Gather", g.weight(f"quantizer.layers.{k}.codebook.embed"),
+                 g.op("Squeeze", stream, g.constant(np.array([1])))) for k, stream in enumerate(streams)]  # [1, T, D]
+    x = g.op("Transpose", g.op("Sum", *rows), perm=[0, 2, 1])  # [1, D, T]
+    x = _stack(g, x, EncodecModel(cfg).decoder.layers, "decoder.layers", 1)[0]
+    g.output(x, "wav", FLOAT, [1, 1, "N"])
+    g.save(out)
+
+
+def _stack(g: Graph, x: str, layers, stem: str, scale: float) -> tuple[str, float]:
+    """Add ``layers``. ``scale`` is the number of steps of ``x`` for one frame, 1 at the rate of the codes."""
+    for i, layer in enumerate(layers):
+        name = f"{stem}.{i}"
+        if isinstance(layer, nn.ELU):
+            x = g.op("Elu", x)
+        elif isinstance(layer, Conv1d):
+            x = _conv(g, x, layer, name, scale)
+            scale /= layer.conv.stride[0]
+        elif isinstance(layer, ConvTranspose1d):
+            weights = g.weight(f"{name}.conv.weight"), g.weight(f"{name}.conv.bias")
+            scale *= layer.conv.stride[0]
+            x = g.op("ConvTranspose", x, *weights, strides=[layer.conv.stride[0]],
+                     pads=[layer.trim_left, layer.trim_right])
+        elif isinstance(layer, ResidualBlock):
+            x = g.op("Add", x, _stack(g, x, layer.block, f"{name}.block", scale)[0])
+        elif isinstance(layer, LSTM):
+            x = _lstm(g, x, layer, name)
+        else:
+            raise AssertionError(f"no ONNX for {type(layer).__name__}")
+    return x, scale
+
+
+def _conv(g: Graph, x: str, layer: Conv1d, name: str, scale: float) -> str:
+    """A convolution with as much padding on both sides as keeps ``N / stride`` steps (N is a multiple of stride)."""
+    conv = layer.conv
+    total = (conv.kernel_size[0] - 1) * conv.dilation[0] + 1 - conv.stride[0]
+    pads = [total - total // 2, total // 2]
+    if layer.mode == "reflect" and total:
+        x, pads = _reflect(g, x, pads, scale), [0, 0]
+    return g.op("Conv", x, g.weight(f"{name}.conv.weight"), g.weight(f"{name}.conv.bias"),
+                strides=[conv.stride[0]], dilations=[conv.dilation[0]], pads=pads)
+
+
+def _reflect(g: Graph, x: str, pads: list[int], scale: float) -> str:
+    """Reflect at both ends; where one frame may be too short for that, zeros first, as in ``encodec._pad``."""
+    both = g.constant(np.array([0, 0, pads[0], 0, 0, pads[1]]))
+    if math.floor(scale) > max(pads):
+        return g.op("Pad", x, both, mode="reflect")
+    length = g.op("Slice", g.op("Shape", x), g.constant(np.array([2])), g.constant(np.array([3])))  # [1]
+    missing = g.op("Max", g.op("Sub", g.constant(np.array([max(pads) + 1])), length), g.constant(np.array([0])))
+    zeros = g.op("Concat", g.constant(np.zeros(5, np.int64)), missing, axis=0)
+    x = g.op("Pad", g.op("Pad", x, zeros), both, mode="reflect")
+    end = g.op("Add", length, g.constant(np.array([sum(pads)])))
+    return g.op("Slice", x, g.constant(np.array([0])), end, g.constant(np.array([2])))
+
+
+def _lstm(g: Graph, x: str, layer: LSTM, name: str) -> str:
+    """An LSTM over time with a skip. torch orders the gates i f g o, ONNX i o f g: reordered once, at load."""
+    H = layer.lstm.hidden_size
+
+    def gates(kind: str, level: int, axis: int = 0) -> str:
+        i, f, c, o = g.op("Split", g.weight(f"{name}.lstm.{kind}_l{level}"), outputs=4, axis=axis, num_outputs=4)
+        return g.op("Concat", i, o, f, c, axis=axis)
+
+    first = g.constant(np.array([0]))
+    steps = g.op("Transpose", x, perm=[2, 0, 1])  # [T, 1, C]
+    y = steps
+    for level in range(layer.lstm.num_layers):
+        bias = g.op("Concat", gates("bias_ih", level), gates("bias_hh", level), axis=0)
+        w, r, b = (g.op("Unsqueeze", v, first) for v in (gates("weight_ih", level), gates("weight_hh", level), bias))
+        y = g.op("LSTM", y, w, r, b, outputs=3, hidden_size=H)[0]  # [T, 1, 1, H]
+        y = g.op("Squeeze", y, g.constant(np.array([1])))
+    return g.op("Transpose", g.op("Add", y, steps), perm=[1, 2, 0])  # [1, C, T]
