@@ -239,17 +239,19 @@ def fold_weight_norm(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return out
 
 
-_TRAINING_ONLY = ("cluster_size", "embed_avg", "inited")  # what the quantiser keeps for its moving averages
+TRAINING_ONLY = ("cluster_size", "embed_avg", "inited")  # what the quantiser keeps for its moving averages
 
 
 def to_audiocraft(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Our names to audiocraft's ``EncodecModel`` with ``seanet.norm: none``, its training buffers filled in."""
     out = {}
     for name, value in state.items():
+        stem, _, leaf = name.rpartition(".")
+        if stem.endswith(".conv"):
+            # a convolution has its outputs on axis 0 of its weight, a transposed one has them on axis 1
+            transposed = state[f"{stem}.bias"].shape[0] != state[f"{stem}.weight"].shape[0]
+            name = f"{stem}tr.convtr.{leaf}" if transposed else f"{stem}.conv.{leaf}"
         name = re.sub(r"^(encoder|decoder)\.layers\.", r"\1.model.", name)
-        kind = "convtr" if name.startswith("decoder") and re.match(r"decoder\.model\.\d+\.conv\.", name) and \
-            value.ndim and _is_transposed(name, state) else "conv"
-        name = re.sub(r"\.conv\.(weight|bias)$", rf".{kind}.{kind}.\1", name)
         name = re.sub(r"^quantizer\.layers\.(\d+)\.codebook\.", r"quantizer.vq.layers.\1._codebook.", name)
         out[name] = value
         if name.endswith("._codebook.embed"):
@@ -260,17 +262,11 @@ def to_audiocraft(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return out
 
 
-def _is_transposed(name: str, state: dict[str, torch.Tensor]) -> bool:
-    """In a decoder only the upsampling layers have an even kernel (twice the stride)."""
-    index = name.split(".")[2]
-    return state[f"decoder.layers.{index}.conv.weight"].shape[-1] % 2 == 0
-
-
 def from_audiocraft(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """audiocraft's names, weight norm or not, to ours."""
     out = {}
     for name, value in state.items():
-        if name.rsplit(".", 1)[-1] in _TRAINING_ONLY:
+        if name.rsplit(".", 1)[-1] in TRAINING_ONLY:
             continue
         name = re.sub(r"^(encoder|decoder)\.model\.", r"\1.layers.", name)
         name = re.sub(r"\.(convtr\.convtr|conv\.conv)\.", ".conv.", name)
