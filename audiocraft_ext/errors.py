@@ -5,18 +5,27 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(ValueError):
     """Something that the user can mend; the message is the whole explanation."""
 
 
-def run_cli(main: Callable[[], int | None]) -> None:
-    """Run a command's ``main``: user errors become one line on stderr and exit code 2, Ctrl-C exit code 130."""
+def run_cli(main: Callable[[], T], leave: bool = True) -> T:
+    """Run a command's ``main``: user errors become one line on stderr and exit code 2, Ctrl-C exit code 130.
+
+    Args:
+        leave: exit with what ``main`` returned (None is 0); else return it.
+    """
     try:
-        code = main()
+        result = main()
         sys.stdout.flush()
-        sys.exit(code or 0)
+        if leave:
+            sys.exit(result or 0)
+        return result
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from audiocraft_ext.delay import delay
 from audiocraft_ext.errors import UserError
 
 IGNORE = -100  # a target that counts for nothing
@@ -142,7 +143,7 @@ class Transformer(nn.Module):
 
 
 class Cache:
-    """Keys and values of the steps so far, allocated once: ``[layers, 2, B, H, capacity, D]``."""
+    """Keys and values of the steps so far, allocated once: ``[layers, 2, B, H, capacity, D]``. Not for training."""
 
     def __init__(self, cfg: LMConfig, batch: int, capacity: int, like: torch.Tensor):
         shape = (cfg.num_layers, 2, batch, cfg.num_heads, capacity, cfg.head_dim)
@@ -152,7 +153,7 @@ class Cache:
     def append(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Write ``k, v [B, H, S, D]`` behind what is there; returns all keys and values up to their end."""
         end = self.length + k.shape[2]
-        keys, values = self.data[layer]
+        keys, values = self.data[layer, 0], self.data[layer, 1]
         keys[:, :, self.length : end], values[:, :, self.length : end] = k, v
         return keys[:, :, :end], values[:, :, :end]
 
@@ -237,11 +238,7 @@ class LM(nn.Module):
             has no target at all).
         """
         B, K, T = codes.shape
-        sequence = codes.new_full((B, K, T), self.special_id)
-        for k, d in enumerate(self.delays):
-            if T > 1 + d:
-                sequence[:, k, 1 + d :] = codes[:, k, : T - 1 - d]
-        h = self.hidden(sequence)
+        h = self.hidden(delay(codes, self.delays, self.special_id)[..., :T])
         targets = codes.masked_fill(codes == self.special_id, IGNORE)
         per_stream = []
         for k, d in enumerate(self.delays):

@@ -51,6 +51,19 @@ def available_bytes(device: str) -> int:
     return min(limits)
 
 
+def peak_bytes(device: str) -> int:
+    """The most that this process has held on ``device`` so far."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 def largest_batch(cfg: LMConfig, frames: int, ema: bool, half: bool, device: str, free: int, most: int = 256) -> int:
     """The largest batch that fits into ``free`` bytes, 0 if none does."""
     best = 0

@@ -1,0 +1,39 @@
+"""What a person sees while a model trains: log lines, a bar with the time left, TensorBoard curves."""
+
+from __future__ import annotations
+
+from flashy.logging import LogProgressBar
+from tqdm import tqdm
+
+
+class TrainingProgress(LogProgressBar):
+    """flashy's log lines, and on a terminal one bar over the whole run.
+
+    flashy formats metrics when they come; the raw numbers are kept beside them for TensorBoard.
+    """
+
+    _writer = None
+    _bar: tqdm | None = None
+
+    def follow(self, writer, done: int, total: int) -> None:
+        """Draw a bar from ``done`` to ``total`` updates (where there is a terminal) and write curves to ``writer``."""
+        self._writer, self._done = writer, done
+        self._bar = tqdm(initial=done, total=total, unit="step", desc="training", disable=None, dynamic_ncols=True)
+
+    def update(self, **metrics) -> bool:
+        if self._bar is not None:
+            self._done += 1
+            self._bar.update()
+            self._bar.set_postfix_str(f"ce {metrics['ce']:.3f}", refresh=False)
+            if self._will_log and self._writer is not None:
+                for key, value in metrics.items():
+                    self._writer.add_scalar(f"step/{key}", value, self._done)
+        return super().update(**metrics)
+
+    def __next__(self):
+        try:
+            return super().__next__()
+        except StopIteration:
+            if self._bar is not None:
+                self._bar.close()
+            raise

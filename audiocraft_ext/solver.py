@@ -1,0 +1,331 @@
+"""The one training loop: audiocraft's solver, fed with codes from a token store.
+
+A subclass of audiocraft's ``MusicGenSolver``: stages, history, best state, EMA swap, TensorBoard and Dora's folders
+are its own. Each method here says what upstream does and why that does not serve. Nothing below knows what a code
+means; only :meth:`StreamSolver.generate` asks the codec, and only to write what it made as a file.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import audiocraft_ext.compat  # noqa: F401  makes audiocraft importable; stays the first import of this level
+import dora
+import flashy
+import numpy as np
+import torch
+from audiocraft.optim.ema import ModuleDictEMA
+from audiocraft.solvers import builders
+from audiocraft.solvers.musicgen import MusicGenSolver
+from audiocraft.utils.checkpoint import flush_stale_checkpoints
+from omegaconf import OmegaConf
+
+from audiocraft_ext import baseline, checkpoint, memory
+from audiocraft_ext.dataset import StreamDataset, StreamLoader
+from audiocraft_ext.errors import UserError
+from audiocraft_ext.identity import check_same_run, identity
+from audiocraft_ext.lm import LM, LMConfig
+from audiocraft_ext.progress import TrainingProgress
+from audiocraft_ext.spec import Spec
+from audiocraft_ext.split import TRAIN, VALID
+from audiocraft_ext.store import TokenStore
+
+
+class Interrupted(KeyboardInterrupt):
+    """Somebody asked the run to stop; the loop raises it where the state is whole."""
+
+
+class RandomState:
+    """Every random generator of the process, as one state of plain numbers and tensors."""
+
+    def state_dict(self) -> dict:
+        name, keys, position, has_gauss, gauss = np.random.get_state()
+        state = {"torch": torch.get_rng_state(), "python": list(random.getstate()[1]),
+                 "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss]}
+        if torch.cuda.is_available():
+            state["cuda"] = torch.cuda.get_rng_state_all()
+        return state
+
+    def load_state_dict(self, state: dict) -> None:
+        torch.set_rng_state(state["torch"])
+        random.setstate((3, tuple(state["python"]), None))
+        name, keys, position, has_gauss, gauss = state["numpy"]
+        np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+        if "cuda" in state and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda"])
+
+
+class CountedEMA(ModuleDictEMA):
+    """Moves with the number of updates since the start. Upstream's loop counts from where the process started, so a
+    run that was resumed inside an epoch would move its averages at other updates."""
+
+    def __init__(self, *args, every: int, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.every = every
+
+    def step(self) -> None:
+        """What upstream's loop calls: nothing."""
+
+    def update(self, updates: int) -> None:
+        if updates % self.every == 0:
+            super().step()
+
+
+def delays_of(cfg) -> tuple[int, ...]:
+    """The delays of the config's codebook pattern, one a stream."""
+    pattern = cfg.codebooks_pattern.modeling
+    if pattern == "parallel":
+        return (0,) * cfg.transformer_lm.n_q
+    if pattern != "delay":
+        raise UserError(f"codebooks_pattern.modeling is 'delay' or 'parallel', got {pattern!r}")
+    return tuple(cfg.codebooks_pattern.delay.delays)
+
+
+class StreamSolver(MusicGenSolver):
+    """Trains an :class:`~audiocraft_ext.lm.LM` on a :class:`~audiocraft_ext.store.TokenStore`."""
+
+    def __init__(self, cfg):
+        if cfg.conditioners is not None:
+            raise UserError("these models take no conditioner: conditioner=none")
+        self.store = TokenStore(Path(cfg.datasource.store))
+        self.lm_config = LMConfig.from_dict(OmegaConf.to_container(cfg.transformer_lm, resolve=True))
+        self.spec = self._checked_spec(cfg)
+        self.frames = round(cfg.dataset.segment_duration * self.spec.frame_rate)
+        if cfg.autocast and (cfg.device == "cpu" or not torch.cuda.is_bf16_supported(including_emulation=False)):
+            cfg.autocast = False  # upstream would run half precision wherever it is told to
+        self._fit_memory(cfg)
+        self.progress = {"step": 0}  # updates done in the epoch under way
+        self._stop = self._saved_at = None
+        super().__init__(cfg)
+        self.random_state = RandomState()
+        self.identity = identity(OmegaConf.to_container(cfg, resolve=True), list(cfg.dora.exclude), self.store.hash,
+                                 self.spec.to_dict())
+        self.register_stateful("progress", "random_state")
+        self.register_stateful("identity", write_only=True)
+
+    def _checked_spec(self, cfg) -> Spec:
+        """The store's spec with the model's delays, once both are known to speak of the same codes."""
+        spec, where = self.store.spec, f"the store {cfg.datasource.store}"
+        if cfg.codec is not None and cfg.codec != spec.codec:
+            raise UserError(f"{where} was made by the codec {spec.codec}, the config names codec={cfg.codec}; "
+                            f"prepare the data again with --codec {cfg.codec}, or set codec={spec.codec}")
+        for key in ("n_q", "card"):
+            if cfg.transformer_lm[key] != getattr(spec, key):
+                raise UserError(f"transformer_lm.{key}={cfg.transformer_lm[key]}, but {where} has "
+                                f"{key}={getattr(spec, key)}; set transformer_lm.{key}={getattr(spec, key)}")
+        return spec.with_delays(delays_of(cfg))
+
+    def _fit_memory(self, cfg) -> None:
+        """Refuse a batch that cannot fit before anything is built; choose one if asked to."""
+        sizes = dict(frames=self.frames, ema=cfg.optim.ema.use, half=cfg.autocast, device=cfg.device)
+        if cfg.dataset.batch_size == "auto":
+            chosen = dora.get_xp().folder / "auto_batch_size"  # kept: a run goes on with the batch it began with
+            if not chosen.exists():
+                free = memory.available_bytes(cfg.device)
+                chosen.write_text(str(memory.largest_batch(self.lm_config, free=free, most=64, **sizes) or 1))
+            cfg.dataset.batch_size = int(chosen.read_text())
+        self._memory_line = memory.check_fits(self.lm_config, cfg.dataset.batch_size, cfg.optim.accumulate, **sizes)
+
+    def build_dataloaders(self) -> None:
+        """Upstream opens audio files and encodes them in every step; here the codes are there already."""
+        cfg = self.cfg.dataset
+        self.logger.info("%s", self._memory_line)
+        self.logger.info("%s", baseline.line(self.store))
+        common = dict(frames=self.frames, seed=self.cfg.seed)
+        train = StreamDataset(self.store, TRAIN, num_samples=cfg.train.num_samples,
+                              sample_on_duration=cfg.sample_on_duration, **common)
+        valid = StreamDataset(self.store, VALID, num_samples=cfg.valid.num_samples, **common)
+        rank, world = flashy.distrib.rank(), flashy.distrib.world_size()
+        self.dataloaders = {
+            "train": StreamLoader(train, cfg.batch_size, self.cfg.optim.updates_per_epoch, rank, world),
+            "valid": StreamLoader(valid, cfg.batch_size, None, rank, world),
+        }
+
+    def build_model(self) -> None:
+        """Upstream also loads the codec, to encode with; here it may not even be on this machine."""
+        self.model = LM(self.lm_config, self.spec.delays).to(self.device)
+        self.register_ema("model")
+        self.optimizer = builders.get_optimizer(builders.get_optim_parameter_groups(self.model), self.cfg.optim)
+        self.lr_scheduler = builders.get_lr_scheduler(self.optimizer, self.cfg.schedule, self.total_updates)
+        self.register_stateful("model", "optimizer", "lr_scheduler")
+        self.register_best_state("model")
+        self.autocast_dtype = torch.bfloat16
+        self.scaler = None  # bf16 has the range of fp32
+
+    def initialize_ema(self) -> None:
+        """Upstream's, with a count of its own (see :class:`CountedEMA`)."""
+        cfg = self.cfg.optim.ema
+        self.ema = None
+        if cfg.use:
+            self.ema = CountedEMA(self._ema_sources, decay=cfg.decay, device=self.device, every=cfg.updates)
+
+    def show(self) -> None:
+        self.log_model_summary(self.model)
+
+    def get_formatter(self, stage_name: str) -> flashy.Formatter:
+        """Upstream hides the loss of each codebook, which is what tells a codec's story."""
+        return flashy.Formatter({"lr": ".2E", "ce*": ".3f", "grad_norm": ".2f", "tokens_s": ".0f", "left_min": ".1f",
+                                 "mem_gib": ".2f", "duration": ".1f"})
+
+    def log_progress(self, stage_name, iterable, total=None, updates=5):
+        """Upstream's log lines with a bar, and TensorBoard by the update instead of only by the epoch."""
+        bar = TrainingProgress(self.logger, iterable, updates=updates, total=total, formatter=self.formatter,
+                               name=f"{stage_name.capitalize()} | Epoch {self.epoch}", delimiter="|")
+        if stage_name == TRAIN:
+            bar.follow(self.tensorboard, self.updates_done, self.total_updates)
+        return bar
+
+    @property
+    def tensorboard(self):
+        """TensorBoard's writer, or None if it is off."""
+        logger = self.result_logger._experiment_loggers.get("tensorboard")
+        return logger.writer if logger else None
+
+    @property
+    def updates_done(self) -> int:
+        """Optimizer updates since the start of the run."""
+        return (self.epoch - 1) * self.updates_per_epoch + self.progress["step"]
+
+    def train(self) -> dict:
+        """Upstream starts an epoch at its first batch; a resumed run starts at the batch it stopped before."""
+        self.updates_per_epoch = self.train_updates_per_epoch
+        loader = self.dataloaders["train"]
+        loader.epoch, loader.first = self.epoch, self.progress["step"]
+        self._clock = time.monotonic()
+        self.train_updates_per_epoch -= loader.first
+        try:
+            metrics = super().train()
+        finally:
+            self.train_updates_per_epoch = self.updates_per_epoch
+        if self.epoch == 1:
+            metrics["ce_first"] = self.progress["ce_first"]
+        return metrics
+
+    def run_step(self, idx: int, batch: torch.Tensor, metrics: dict) -> dict:
+        """One update or one validation batch, ``codes [B, K, T]``.
+
+        Upstream encodes audio, fuses conditions, has one backward pass an update, and looks for a loss that is not
+        finite after the weights have taken it in.
+        """
+        if not self.is_training:
+            self._stop_if_asked()
+            with self.autocast:
+                ce, each = self.model.losses(batch.to(self.device))
+            return self._losses(ce, each)
+        self._save_if_due()
+        parts = batch.to(self.device).chunk(min(self.cfg.optim.accumulate, len(batch)))
+        ce, each = torch.zeros((), device=self.device), torch.zeros(self.spec.n_q, device=self.device)
+        for part in parts:
+            share = len(part) / len(batch)
+            with self.autocast:
+                loss, stream_losses = self.model.losses(part)
+            (loss * share).backward()
+            ce += loss.detach() * share
+            each += stream_losses * share
+        flashy.distrib.sync_model(self.model)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optim.max_norm or float("inf"))
+        if not (torch.isfinite(ce) and torch.isfinite(norm)):
+            raise UserError(f"the loss is {float(ce)} (gradient norm {float(norm)}) at update {self.updates_done + 1}; "
+                            f"the weights were left alone. {self._last_checkpoint()} Try a lower optim.lr.")
+        metrics["lr"] = self.optimizer.param_groups[0]["lr"]
+        self.optimizer.step()
+        if self.lr_scheduler:
+            self.lr_scheduler.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.progress["step"] += 1
+        if self.updates_done == 1:
+            self.progress["ce_first"] = float(ce)  # what the loss was before anything was learned
+        if self.ema is not None:
+            self.ema.update(self.updates_done)
+        now = time.monotonic()
+        took, self._clock = now - self._clock, now
+        metrics |= self._losses(ce, each)
+        metrics["grad_norm"] = norm
+        metrics["tokens_s"] = batch.numel() * flashy.distrib.world_size() / took
+        metrics["left_min"] = took * (self.total_updates - self.updates_done) / 60
+        metrics["mem_gib"] = memory.peak_bytes(self.device) / memory.GIB
+        return metrics
+
+    def _losses(self, ce: torch.Tensor, each: torch.Tensor) -> dict:
+        return {"ce": ce.detach(), **{f"ce_q{k + 1}": loss for k, loss in enumerate(each)}}
+
+    def should_run_stage(self, stage_name: str) -> bool:
+        """Upstream always generates and evaluates after the last epoch, whatever ``every`` says."""
+        return self.cfg[stage_name].use and super().should_run_stage(stage_name)
+
+    def evaluate(self) -> dict:
+        """Upstream's metrics need classifiers of real music; the loss of the best state is what we trust."""
+        self.model.eval()
+        return self.common_train_valid(VALID)
+
+    def generate(self) -> dict:
+        """Clips from the best state, as files and in TensorBoard. Upstream prompts with audio and needs its codec."""
+        from audiocraft_ext.listen import write_samples
+
+        cfg = self.cfg.generate
+        self.model.eval()
+        folder = self.folder / cfg.path / f"epoch_{self.epoch}"
+        frames = round(cfg.lm.gen_duration * self.spec.frame_rate)
+        return write_samples(self.model, self.spec, folder, cfg.num_samples, frames, self.cfg.seed, cfg.lm.temp,
+                             cfg.lm.top_k, self.tensorboard, self.updates_done, self.logger)
+
+    def run(self) -> None:
+        """Upstream's epochs, started where the checkpoint stopped and left in good order."""
+        handlers = {s: signal.signal(s, self._ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        self._saved_at = time.monotonic()
+        try:
+            super().run()
+        except Interrupted:
+            self.save_checkpoints(by_epoch=False)
+            raise KeyboardInterrupt(f"{self._last_checkpoint()} The same command goes on from it.") from None
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def run_epoch(self) -> None:
+        super().run_epoch()
+        self.progress["step"] = 0
+
+    def _ask_to_stop(self, number, frame) -> None:
+        if self._stop:  # the second time: now
+            raise KeyboardInterrupt(self._last_checkpoint())
+        self._stop = True
+        self.logger.warning("Stopping after this step; once more to stop at once.")
+
+    def _stop_if_asked(self) -> None:
+        if self._stop:
+            raise Interrupted
+
+    def _save_if_due(self) -> None:
+        """Between two updates: everything that the last one changed is in place."""
+        self._stop_if_asked()
+        minutes = self.cfg.checkpoint.save_minutes
+        if minutes and time.monotonic() - self._saved_at > 60 * minutes:
+            self.save_checkpoints(by_epoch=False)
+
+    def _last_checkpoint(self) -> str:
+        path = self.checkpoint_path()
+        return f"The last checkpoint is {path}." if path.exists() else "No checkpoint was written yet."
+
+    def save_checkpoints(self, by_epoch: bool = True) -> None:
+        """Upstream renames without flushing to the disk, and only between epochs."""
+        if not flashy.distrib.is_rank_zero():
+            return
+        self._saved_at = time.monotonic()
+        state, epoch, cfg = self.state_dict(), self.epoch - 1, self.cfg.checkpoint
+        if by_epoch and cfg.save_every and epoch % cfg.save_every == 0:
+            keep = cfg.keep_every_states
+            checkpoint.save({k: v for k, v in state.items() if not keep or k in keep},
+                            self.epoch_checkpoint_path(epoch))
+        if cfg.save_last:
+            checkpoint.save(state, self.checkpoint_path())
+        flush_stale_checkpoints(self.checkpoint_path(), cfg.keep_last)
+
+    def load_state_dict(self, state: dict) -> None:
+        """Upstream resumes whatever lies in the folder."""
+        if "identity" in state:
+            check_same_run(state["identity"], self.identity, str(self.checkpoint_path()))
+        super().load_state_dict(state)

@@ -1,0 +1,99 @@
+"""Where Dora and Hydra come in: ``dora run solver=musicgen/micro_32khz dset=audio/jungle``.
+
+Only what turns a command line into a solver; configs/ holds the settings, :mod:`audiocraft_ext.solver` the loop.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import audiocraft_ext.compat  # noqa: F401
+import flashy
+import numpy as np
+import torch
+from dora import git_save
+from dora.hydra import HydraMain
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from audiocraft_ext.errors import UserError, run_cli
+from audiocraft_ext.machine import physical_cores
+
+class Main(HydraMain):
+    """Dora's entry point; what the user typed wrong becomes one line and exit code 2 instead of a traceback."""
+
+    def get_xp(self, argv):
+        return run_cli(lambda: self._composed(argv), leave=False)
+
+    def _composed(self, argv):
+        for argument in argv:
+            if "=" not in argument:
+                raise UserError(f"expected KEY=VALUE, got {argument!r}")
+        try:
+            return super().get_xp(argv)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(str(error).split("Set the environment variable")[0]) from None
+
+
+def resolve(cfg) -> None:
+    """Fill in what depends on the machine and on where the command was typed."""
+    if cfg.device == "auto":
+        cfg.device = "cuda" if torch.cuda.is_available() else "cpu"
+    if cfg.num_threads == "auto":
+        cfg.num_threads = physical_cores()
+    if OmegaConf.is_missing(cfg, "solver"):
+        raise UserError("choose a solver: solver=musicgen/micro_32khz (or nano_32khz, musicgen_base_32khz, debug)")
+    if OmegaConf.is_missing(cfg.datasource, "store"):
+        raise UserError("choose a data set: dset=audio/jungle, or datasource.store=FOLDER")
+    cfg.datasource.store = str(git_save.to_absolute_path(cfg.datasource.store))
+
+
+def init_seed_and_system(cfg) -> None:
+    """Seeds and threads. (audiocraft's also moves the temporary folder of one cluster.)"""
+    random.seed(cfg.seed)
+    np.random.seed(cfg.seed)
+    torch.manual_seed(cfg.seed)
+    torch.set_num_threads(cfg.num_threads)
+    torch.set_float32_matmul_precision("high")
+
+
+def get_solver(cfg):
+    """The solver of a resolved config; the batch is divided among the processes."""
+    from audiocraft_ext.solver import StreamSolver
+
+    world = flashy.distrib.world_size()
+    if cfg.dataset.batch_size != "auto":
+        if cfg.dataset.batch_size % world:
+            raise UserError(f"dataset.batch_size={cfg.dataset.batch_size} must be a multiple of the {world} processes")
+        cfg.dataset.batch_size //= world
+    return StreamSolver(cfg)
+
+
+def run(cfg) -> None:
+    """What ``dora run`` does, once the config is there."""
+    resolve(cfg)
+    init_seed_and_system(cfg)
+    log_name = f"{cfg.execute_only}.log.{{rank}}" if cfg.execute_only else "solver.log.{rank}"
+    flashy.setup_logging(level=str(cfg.logging.level).upper(), log_name=log_name)
+    flashy.distrib.init()
+    solver = get_solver(cfg)
+    if cfg.show:
+        solver.show()
+    elif cfg.execute_only:
+        solver.restore()
+        solver.run_one_stage(cfg.execute_only)
+    else:
+        solver.run()
+
+
+def main(cfg) -> None:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # our own errors are caught below; a bug should show its traceback
+    run_cli(lambda: run(cfg))
+
+
+main = Main(main, config_name="config", config_path="../configs", version_base="1.3")
+
+if __name__ == "__main__":
+    main()

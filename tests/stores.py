@@ -1,0 +1,28 @@
+"""Small token stores for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from audiocraft_ext.spec import Spec
+from audiocraft_ext.split import TRAIN, VALID
+from audiocraft_ext.store import StoreWriter, TokenStore
+
+DEBUG_SPEC = Spec("audio", 4, 64, 50.0, (0, 1, 2, 3), "debug", "0" * 16)
+
+
+def make_store(path: Path, tracks: dict[str, int], valid: dict[str, int], spec: Spec = DEBUG_SPEC, seed: int = 0,
+               loop: int = 0) -> TokenStore:
+    """A store with one segment of random codes a source, ``{name: frames}``; ``loop`` repeats every so many frames."""
+    rng = np.random.default_rng(seed)
+    with StoreWriter(path, spec, {}) as writer:
+        for split, sources in ((TRAIN, tracks), (VALID, valid)):
+            for name, frames in sources.items():
+                codes = rng.integers(0, spec.card, (spec.n_q, loop or frames)).astype(np.uint16)
+                if loop:
+                    codes = np.tile(codes, (1, -(-frames // loop)))[:, :frames]
+                writer.add(name, split, codes)
+        writer.finish()
+    return TokenStore(path)

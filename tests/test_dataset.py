@@ -1,0 +1,86 @@
+"""Batches from a store: a function of (seed, epoch, index), whatever was asked before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from audiocraft_ext.dataset import StreamDataset, StreamLoader
+from audiocraft_ext.errors import UserError
+from audiocraft_ext.split import TRAIN, VALID
+from tests.stores import make_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("store") / "s", tracks={"a": 90, "b": 40, "c": 7}, valid={"v": 33, "w": 12})
+
+
+def test_a_window_depends_on_seed_epoch_and_index_alone(store):
+    one = StreamDataset(store, TRAIN, 10, num_samples=100, seed=1)
+    other = StreamDataset(store, TRAIN, 10, num_samples=100, seed=1)
+    for i in range(50):
+        one[1, i]
+    assert all((one[3, i] == other[3, i]).all() for i in (0, 7, 49))
+    differing = [sum(not (one[e, i] == ds[f, i]).all() for i in range(50))
+                 for ds, e, f in ((other, 1, 2), (StreamDataset(store, TRAIN, 10, seed=2), 1, 1))]
+    assert min(differing) > 40
+
+
+def test_windows_are_what_the_store_holds_and_never_cross_a_track(store):
+    data = StreamDataset(store, TRAIN, 10, seed=0)
+    tracks = {t.source: store.read(t.start, t.frames).astype(np.int64) for t in store.tracks(TRAIN)}
+    for i in range(60):
+        window = data[1, i].numpy()
+        n = int((window[0] != store.spec.special_id).sum())
+        assert any((codes[:, s:s + n] == window[:, :n]).all()
+                   for codes in tracks.values() for s in range(codes.shape[1] - n + 1))
+
+
+def test_a_short_track_is_filled_with_the_special_id(store):
+    data = StreamDataset(store, TRAIN, 50, num_samples=200, seed=0, sample_on_duration=False)
+    padded = [data[1, i] for i in range(200)]
+    lengths = {int((w[0] != store.spec.special_id).sum()) for w in padded}
+    assert lengths == {50, 40, 7}
+
+
+def test_tracks_are_drawn_by_length_or_alike(store):
+    def share(by_duration: bool) -> float:
+        data = StreamDataset(store, TRAIN, 7, num_samples=600, seed=0, sample_on_duration=by_duration)
+        short = store.read(store.tracks(TRAIN)[2].start, 7).astype(np.int64)
+        return np.mean([(data[1, i].numpy() == short).all() for i in range(600)])
+
+    assert share(True) == pytest.approx(7 / 137, abs=0.03)
+    assert share(False) == pytest.approx(1 / 3, abs=0.06)
+
+
+def test_valid_windows_are_the_same_in_every_epoch_and_spread_over_the_tracks(store):
+    data = StreamDataset(store, VALID, 10)
+    assert len(data) == 4  # 33 frames give 3 windows (the rest is under half a window), 12 frames 1
+    assert all((data[1, i] == data[9, i]).all() for i in range(4))
+    few = StreamDataset(store, VALID, 10, num_samples=2)
+    assert len(few) == 2 and (few[1, 1] == data[1, 2]).all()
+
+
+def test_a_resumed_loader_gives_the_batches_that_were_left(store):
+    whole = StreamLoader(StreamDataset(store, TRAIN, 10, seed=4), batch_size=3, batches=5)
+    rest = StreamLoader(StreamDataset(store, TRAIN, 10, seed=4), batch_size=3, batches=5)
+    whole.epoch = rest.epoch = 2
+    rest.first = 2
+    assert [b.tolist() for b in rest] == [b.tolist() for b in whole][2:]
+
+
+def test_two_ranks_together_see_what_one_process_sees(store):
+    def batches(size: int, rank: int, world: int):
+        return list(StreamLoader(StreamDataset(store, TRAIN, 10, seed=4), size, 3, rank, world))
+
+    for one, a, b in zip(batches(4, 0, 1), batches(2, 0, 2), batches(2, 1, 2)):
+        assert one.tolist() == a.tolist() + b.tolist()
+
+
+def test_what_cannot_be_sampled_is_said(store, tmp_path):
+    with pytest.raises(UserError, match="segment_duration"):
+        StreamDataset(store, TRAIN, 0)
+    empty = make_store(tmp_path / "e", tracks={"a": 30}, valid={})
+    with pytest.raises(UserError, match="valid side"):
+        StreamDataset(empty, VALID, 10)
