@@ -1,0 +1,145 @@
+"""From trained weights to an instrument: ``python -m audiocraft_ext.export CHECKPOINT_OR_RUN OUT``.
+
+The source is a checkpoint, a run's folder or signature, a folder in audiocraft's export format, or a bundle.
+OUT becomes a bundle, or with ``--format audiocraft`` a folder that ``MusicGen.get_pretrained(OUT)`` loads.
+It is written beside its place and renamed: OUT is whole, or it is not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from audiocraft_ext import interop, trained
+from audiocraft_ext.bundle import FORMAT, VERSION, sha256
+from audiocraft_ext.errors import UserError, run_cli
+from audiocraft_ext.trained import Trained
+
+_TRAINING = ("dropout", "checkpointing")  # of LMConfig, no part of what is exported
+
+
+def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = False) -> None:
+    """Write ``model`` as a bundle.
+
+    Args:
+        out: the folder; must be new or empty, or with ``force`` a bundle to replace.
+        half: store the weights as fp16, half the size; they are computed with in fp32 all the same.
+    """
+    _write_aside(out, force, lambda folder: _fill_bundle(folder, model, half))
+
+
+def write_audiocraft(out: Path, model: Trained, half: bool = False, force: bool = False) -> None:
+    """Write ``model`` in audiocraft's export format; arguments as for :func:`write_bundle`."""
+    if model.codec is None:
+        raise UserError(f"audiocraft's format is for sound, and these codes are {model.spec.kind}")
+    state = _stored(model.state, half)
+    segment = float(model.run.get("segment_duration", 30.0))
+    _write_aside(out, force, lambda folder: interop.write(folder, model.cfg, state, model.codec, model.spec.to_dict(),
+                                                          segment))
+
+
+def _fill_bundle(folder: Path, model: Trained, half: bool) -> None:
+    from safetensors.torch import save_file
+
+    from audiocraft_ext.onnx_codec import write_decoder, write_encoder
+    from audiocraft_ext.onnx_lm import write_lm
+
+    save_file(_stored(model.state, half), folder / "lm.safetensors", {"format": "pt"})
+    write_lm(model.cfg, folder / "lm.safetensors", folder / "lm.onnx")
+    codec = None
+    if model.codec is not None:
+        cfg = model.codec.model.cfg
+        weights = folder / "codec.safetensors"
+        save_file(_stored(model.codec.model.state_dict(), half), weights, {"format": "pt"})
+        write_encoder(cfg, weights, folder / "encoder.onnx")
+        write_decoder(cfg, weights, folder / "decoder.onnx")
+        codec = {"type": "encodec", "name": model.codec.name, "sample_rate": cfg.sample_rate, "config": cfg.to_dict()}
+    info = {
+        "format": FORMAT, "version": VERSION, "spec": model.spec.to_dict(),
+        "lm": {k: v for k, v in model.cfg.to_dict().items() if k not in _TRAINING},
+        "codec": codec, "sampling": model.sampling, "context": model.context, "run": model.run,
+        "licence": model.licence, "card": model.card,
+        "files": {p.name: {"sha256": sha256(p), "bytes": p.stat().st_size} for p in sorted(folder.iterdir())},
+    }
+    (folder / "model.json").write_text(json.dumps(info, indent=1, default=str) + "\n", "utf-8")
+
+
+def _stored(state: dict[str, torch.Tensor], half: bool) -> dict[str, torch.Tensor]:
+    out = {name: value.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
+           for name, value in state.items()}
+    for name, value in out.items():
+        if not value.isfinite().all():
+            raise UserError(f"the weights {name} hold values that are not finite" + (" in fp16; leave out --half"
+                                                                                  if half else "; the run diverged"))
+    return out
+
+
+def _write_aside(out: Path, force: bool, fill: Callable[[Path], None]) -> None:
+    """Let ``fill`` write into a folder beside ``out`` and rename it."""
+    out = Path(os.path.abspath(out))
+    _check_out(out, force)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside, old = (out.with_name(f".{out.name}.{suffix}") for suffix in ("part", "old"))
+    shutil.rmtree(aside, ignore_errors=True)  # left by a kill
+    aside.mkdir()
+    try:
+        fill(aside)
+        for path in aside.iterdir():
+            with path.open("rb") as f:
+                os.fsync(f.fileno())
+        if out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            out.rename(old)
+        aside.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    except Exception as error:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        if isinstance(error, OSError) or "No space left" in str(error):  # safetensors wraps it in its own class
+            raise UserError(f"{out}: could not be written ({error}); free some space or choose another folder") from None
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _check_out(out: Path, force: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    ours = {"model.json"}, {interop.LM_FILE, interop.CODEC_FILE}
+    names = {p.name for p in out.iterdir()} if out.is_dir() else set()
+    if not any(wanted <= names for wanted in ours) or any((out / n).is_dir() for n in names):
+        raise UserError(f"{out}: is there and holds something else; choose another folder")
+    if not force:
+        raise UserError(f"{out}: is there; choose another folder, or replace it with --force")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m audiocraft_ext.export", description=__doc__.split("\n\n")[0])
+    parser.add_argument("source", help="a checkpoint, a run's folder or signature, audiocraft's export, or a bundle")
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("--format", choices=("bundle", "audiocraft"), default="bundle")
+    parser.add_argument("--half", action="store_true", help="store the weights as fp16: half the size")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it is an earlier export")
+    parser.add_argument("--codec", help="name or folder of the codec, if the model's own name for it does not lead there")
+    parser.add_argument("--licence", help="licence of the weights, kept in the bundle")
+    parser.add_argument("--card", help="a sentence or two on what it is, kept in the bundle")
+    args = parser.parse_args()
+    _check_out(Path(os.path.abspath(args.out)), args.force)  # before a large file is read
+    model = trained.read(args.source, args.codec)
+    model.licence = args.licence or model.licence
+    model.card = args.card or model.card
+    write = write_bundle if args.format == "bundle" else write_audiocraft
+    write(args.out, model, half=args.half, force=args.force)
+    size = sum(p.stat().st_size for p in args.out.iterdir())
+    print(f"{args.out}: {args.format}, {model.cfg.parameter_count() / 1e6:.1f} M parameters, {size / 1e6:.1f} MB, "
+          f"codec {model.spec.codec}")
+
+
+if __name__ == "__main__":
+    run_cli(main)

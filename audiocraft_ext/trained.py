@@ -1,0 +1,184 @@
+"""A trained model in memory, read from any of the forms in which one lies on a disk.
+
+    outputs/xps/1a2b3c4d                a run's folder, or just its signature 1a2b3c4d
+    checkpoint.th                       one of its checkpoints
+    folder with state_dict.bin          audiocraft's export format
+    folder with model.json              a bundle
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from audiocraft_ext import checkpoint, interop
+from audiocraft_ext.bundle import Bundle
+from audiocraft_ext.codecs import get_codec
+from audiocraft_ext.codecs.codec import Codec, load_folder, read_safetensors
+from audiocraft_ext.errors import UserError
+from audiocraft_ext.lm import LM, LMConfig
+from audiocraft_ext.spec import Spec
+
+CONTEXT_SECONDS = 300
+UNKNOWN_LICENCE = "not stated"
+
+
+@dataclass
+class Trained:
+    """Everything that a bundle is made of.
+
+    Attributes:
+        spec: what the codes mean, with the LM's own delays.
+        cfg, state: the LM; fp32 weights under audiocraft's names.
+        codec: None where the codes are not sound.
+        context: longest clip in frames.
+        run: free-form record of the training.
+    """
+
+    spec: Spec
+    cfg: LMConfig
+    state: dict[str, torch.Tensor]
+    codec: Codec | None
+    context: int
+    sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 1.0, "top_k": 250})
+    run: dict[str, Any] = field(default_factory=dict)
+    licence: str = UNKNOWN_LICENCE
+    card: str = ""
+
+
+def read(source: str | Path, codec: str | None = None) -> Trained:
+    """Read a model.
+
+    Args:
+        source: see the module's text.
+        codec: name or folder of the codec, where it is not to be found by the name that the model has for it.
+
+    Raises:
+        UserError: there is nothing of the kind, it does not fit together, or it is a model that ours cannot be.
+    """
+    path = _locate(source)
+    if (path / "model.json").is_file():
+        return _read_bundle(path)
+    if (path / interop.LM_FILE).is_file():
+        return _read_exported(path, codec)
+    return _read_checkpoint(path, codec)
+
+
+def _locate(source: str | Path) -> Path:
+    """The file or folder that ``source`` stands for."""
+    path = Path(source)
+    outputs = Path(os.environ.get("MICRO_OUTPUTS", "outputs"))
+    if not path.exists() and re.fullmatch(r"[0-9a-f]{8}", str(source)):
+        path = outputs / "xps" / str(source)
+        if not path.exists():
+            raise UserError(f"no run {source} in {outputs / 'xps'}; name its folder, or set MICRO_OUTPUTS")
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; expected a checkpoint, a run's folder or signature, "
+                        "a folder in audiocraft's export format, or a bundle")
+    if path.is_dir() and (path / "checkpoint.th").is_file():
+        return path / "checkpoint.th"
+    if path.is_dir() and not (path / "model.json").is_file() and not (path / interop.LM_FILE).is_file():
+        raise UserError(f"{path}: expected checkpoint.th (a run), {interop.LM_FILE} (audiocraft's export) or "
+                        "model.json (a bundle) in it, found none of them")
+    return path
+
+
+def _read_bundle(path: Path) -> Trained:
+    bundle = Bundle(path)
+    bundle.verify()
+    cfg = LMConfig.from_dict(bundle.lm)
+    state = read_safetensors(bundle.file("lm.safetensors"))
+    info = bundle.info
+    check_weights(cfg, state, path)
+    return Trained(bundle.spec, cfg, state, load_folder(path) if bundle.has_codec else None, bundle.context,
+                   info["sampling"], info.get("run", {}), info.get("licence", UNKNOWN_LICENCE), info.get("card", ""))
+
+
+def _read_exported(path: Path, codec_name: str | None) -> Trained:
+    file = path / interop.LM_FILE
+    pkg = checkpoint.load(file)
+    config = checkpoint.config_of(pkg)
+    cfg = interop.lm_config(config)
+    state = _clean(pkg.get("best_state") or {}, cfg, file)
+    codec_file = path / interop.CODEC_FILE
+    if not codec_file.is_file() and codec_name is None:
+        raise UserError(f"{codec_file}: missing; name the model's codec with --codec")
+    codec = interop.read_codec(codec_file, codec_name) if codec_file.is_file() else get_codec(codec_name)
+    spec = _spec_of(codec, cfg, interop.delays(config, cfg.n_q), file)
+    return Trained(spec, cfg, state, codec, round(CONTEXT_SECONDS * spec.frame_rate), run=_segment(config))
+
+
+def _read_checkpoint(path: Path, codec_name: str | None) -> Trained:
+    pkg = checkpoint.load(path)
+    config = checkpoint.config_of(pkg)
+    cfg = interop.lm_config(config)
+    state = _clean(_weights_of(pkg, path), cfg, path)
+    pattern = interop.delays(config, cfg.n_q)
+    run = {"signature": str(pkg.get("xp.sig", "")), "epochs": len(pkg.get("history") or []), **_segment(config)}
+    if pkg.get("history"):
+        run["last"] = pkg["history"][-1]
+    if "identity" not in pkg:  # audiocraft's own solver: the codec is in its config
+        name = str(config.get("compression_model_checkpoint", "")).removeprefix("//pretrained/")
+        if codec_name is None and name not in interop.PUBLIC:
+            raise UserError(f"{path}: trained on the codec {name or '(not named)'}; give it with --codec")
+        codec = get_codec(codec_name or interop.PUBLIC[name])
+        spec = _spec_of(codec, cfg, pattern, path)
+        return Trained(spec, cfg, state, codec, round(CONTEXT_SECONDS * spec.frame_rate), run=run)
+    spec = Spec.from_dict(pkg["identity"]["spec"]).with_delays(pattern)
+    run |= {"store_hash": pkg["identity"]["store_hash"], "config_hash": pkg["identity"]["config_hash"]}
+    codec = None
+    if spec.kind == "audio":
+        codec = get_codec(codec_name or spec.codec)
+        if codec.hash != spec.codec_hash:
+            raise UserError(f"{path} was trained on the codec {spec.codec} with hash {spec.codec_hash}, but "
+                            f"{codec_name or spec.codec} has hash {codec.hash}; give the folder of the right one "
+                            "with --codec")
+    return Trained(spec, cfg, state, codec, round(CONTEXT_SECONDS * spec.frame_rate), run=run)
+
+
+def _segment(config: dict) -> dict[str, float]:
+    return {"segment_duration": float((config.get("dataset") or {}).get("segment_duration") or 30.0)}
+
+
+def _weights_of(pkg: dict, path: Path) -> dict[str, torch.Tensor]:
+    """The best state (which training takes from the moving average), else the average, else the weights as they are."""
+    for key in ("fsdp_best_state", "best_state"):
+        if pkg.get(key):
+            return pkg[key]["model"]
+    if pkg.get("ema"):
+        return pkg["ema"]["state"]["model"]
+    if pkg.get("model"):
+        return pkg["model"]
+    raise UserError(f"{path}: expected the weights of a model (best_state, ema or model), got {sorted(map(str, pkg))}")
+
+
+def _clean(state: dict[str, torch.Tensor], cfg: LMConfig, path: Path) -> dict[str, torch.Tensor]:
+    """fp32, contiguous, and exactly the weights of ``LM(cfg)``."""
+    state = {name.replace(".self_attn.mha.", ".self_attn."): value.float().contiguous() for name, value in state.items()}
+    check_weights(cfg, state, path)
+    return state
+
+
+def check_weights(cfg: LMConfig, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Raise a :class:`UserError` unless names and shapes are those of ``LM(cfg)``."""
+    with torch.device("meta"):
+        want = {name: list(t.shape) for name, t in LM(cfg, (0,) * cfg.n_q).state_dict().items()}
+    have = {name: list(t.shape) for name, t in state.items()}
+    differing = sorted(name for name in want.keys() | have.keys() if want.get(name) != have.get(name))
+    if differing:
+        name = differing[0]
+        raise UserError(f"{path}: not the weights of an unconditional MusicGen of this size, {len(differing)} differ; "
+                        f"{name}: expected {want.get(name, 'none')}, got {have.get(name, 'none')}")
+
+
+def _spec_of(codec: Codec, cfg: LMConfig, pattern: tuple[int, ...], path: Path) -> Spec:
+    spec = codec.spec
+    if (spec.n_q, spec.card) != (cfg.n_q, cfg.card):
+        raise UserError(f"{path} has n_q={cfg.n_q}, card={cfg.card}, but the codec {codec.name} has n_q={spec.n_q}, "
+                        f"card={spec.card}; give the right one with --codec")
+    return spec.with_delays(pattern)
