@@ -45,7 +45,7 @@ def load(path: Path | str, map_location: str | torch.device = "cpu", mmap: bool 
     if not path.exists():
         raise UserError(f"{path}: no such checkpoint; check the path")
     try:
-        path.open("rb").close()  # permissions and the like; later an OSError can also mean that torch looked past the end
+        path.open("rb").close()  # permissions and the like; torch's own OSError can also mean that the file is cut off
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     try:
@@ -56,9 +56,9 @@ def load(path: Path | str, map_location: str | torch.device = "cpu", mmap: bool 
     except Exception as error:  # bytes that are no checkpoint can end in nearly any exception
         classes = _refused_classes(path) or _classes_named_by(error)
         if classes:
-            raise UserError(f"{path}: refused, because it holds objects of {', '.join(classes)}: to unpickle them would "
-                            "run code from the file. Expected tensors, numbers, strings and an OmegaConf config only; "
-                            "save it again without them, where you trust it") from error
+            raise UserError(f"{path}: refused, because it holds objects of {', '.join(classes)}: unpickling them would "
+                            "run code that the file chooses. Expected tensors, plain values and an OmegaConf config; "
+                            "save it without them where you trust it") from error
         # torch wraps the unpickler's words in advice to switch the safety off, which is no advice for a damaged file
         words = str(error).rpartition("WeightsUnpickler error:")[2].strip().split("\n")[0].split(". ")[0][:200]
         reason = f"{type(error).__name__}: {words}".rstrip(": ")
@@ -115,8 +115,8 @@ def config_of(pkg: dict) -> dict:
         UserError: there is no 'xp.cfg', or it is no mapping.
     """
     if "xp.cfg" not in pkg:
-        raise UserError("the checkpoint has no 'xp.cfg' (the configuration of its run), expected one from audiocraft or "
-                        f"from this project; it has {', '.join(sorted(map(str, pkg))) or 'nothing'}")
+        raise UserError("expected a checkpoint with 'xp.cfg', the configuration of its run; it has "
+                        f"{', '.join(sorted(map(str, pkg))) or 'nothing'}")
     try:
         source = pkg["xp.cfg"]
         # OmegaConf's own YAML reader, not yaml.safe_load: the latter takes 1e-4 for a string
