@@ -79,6 +79,17 @@ class Bundle:
             raise UserError(f"{self.path}: this bundle has no {name}")
         return self.path / name
 
+    def frames(self, seconds: float) -> int:
+        """The number of frames that is nearest to ``seconds``, at least 1.
+
+        Raises:
+            UserError: no time at all, or more than the bundle is meant for.
+        """
+        longest = self.context / self.spec.frame_rate
+        if not 0 < seconds <= longest:
+            raise UserError(f"a clip of {self.name} lasts more than 0 and at most {longest:g} s, got {seconds:g} s")
+        return max(1, round(seconds * self.spec.frame_rate))
+
     def start_check(self) -> None:
         """Begin to compare every file's sha256 with ``model.json``; :meth:`verify` waits for the result."""
         if self._thread is None:

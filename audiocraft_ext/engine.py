@@ -196,17 +196,6 @@ class Engine:
         self.stepper = OnnxStepper(open_session(self.bundle.file("lm.onnx"), self.threads), self.bundle.lm)
         self._codec: dict[str, ort.InferenceSession] = {}
 
-    def frames(self, seconds: float) -> int:
-        """The number of frames that is nearest to ``seconds``, checked against the context.
-
-        Raises:
-            UserError: nothing, or more than the bundle is meant for.
-        """
-        rate, longest = self.spec.frame_rate, self.bundle.context / self.spec.frame_rate
-        if not 0 < seconds <= longest:
-            raise UserError(f"a clip of {self.bundle.name} lasts more than 0 and at most {longest:g} s, got {seconds:g}")
-        return max(1, round(seconds * rate))
-
     def batches(self, indices: Sequence[int], frames: int) -> list[list[int]]:
         """``indices`` cut into batches that fit into the memory meant for the cache."""
         fits = CACHE_BYTES // self.stepper.cache_bytes(steps_of(frames, self.spec.delays))
@@ -232,7 +221,7 @@ class Engine:
         if not indices:
             raise UserError("expected at least 1 clip, got 0")
         check_settings(temperature, top_k)
-        self.frames(frames / self.spec.frame_rate)
+        self.bundle.frames(frames / self.spec.frame_rate)
         if prompt is not None:
             prompt = _checked_prompt(prompt, len(indices), self.spec, frames)
         out, at = [], 0

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from onnx import TensorProto
 
+from audiocraft_ext.errors import UserError
 from audiocraft_ext.lm import LMConfig
 from audiocraft_ext.onnx_graph import Graph
 
@@ -29,7 +30,14 @@ FLOAT, INT64, INT32 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32
 
 
 def write_lm(cfg: LMConfig, weights: Path, out: Path) -> None:
-    """Write the step graph of the LM whose weights (audiocraft's names) lie in ``weights``, a safetensors file."""
+    """Write the step graph of the LM whose weights (audiocraft's names) lie in ``weights``, a safetensors file.
+
+    Raises:
+        UserError: a size that the attention kernel does not take.
+    """
+    if cfg.head_dim % 8:
+        raise UserError(f"expected transformer_lm.dim / num_heads to be a multiple of 8 (ONNX Runtime's attention), got "
+                        f"{cfg.dim} / {cfg.num_heads} = {cfg.head_dim}")
     g = Graph("lm", weights)
     codes = g.input("codes", INT64, ["B", cfg.n_q, "S"])
     positions = g.input("positions", INT64, ["S"])
