@@ -1,8 +1,9 @@
 """The one training loop: audiocraft's solver, fed with codes from a token store.
 
-A subclass of audiocraft's ``MusicGenSolver``: stages, history, best state, EMA swap, TensorBoard and Dora's folders
-are its own. Each method here says what upstream does and why that does not serve. Nothing below knows what a code
-means; only :meth:`StreamSolver.generate` asks the codec, and only to write what it made as a file.
+A subclass of audiocraft's ``StandardSolver``: stages, history, best state, EMA swap, TensorBoard and Dora's folders
+are its own. (``MusicGenSolver``, between the two, is all about audio: it encodes it in every step, caches it, prompts
+with it.) Each method here says what upstream does and why that does not serve. Nothing below knows what a code means;
+only :meth:`StreamSolver.generate` asks the codec, and only to write what it made as a file.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from audiocraft.optim.ema import ModuleDictEMA
 from audiocraft.solvers import builders
-from audiocraft.solvers.musicgen import MusicGenSolver
+from audiocraft.solvers.base import StandardSolver
 from audiocraft.utils.checkpoint import flush_stale_checkpoints
 from omegaconf import OmegaConf
 
@@ -66,6 +67,10 @@ class CountedEMA(ModuleDictEMA):
         super().__init__(*args, **kwargs)
         self.every = every
 
+    def state_dict(self) -> dict:
+        """Upstream's is a defaultdict, which a checkpoint that is read safely may not hold."""
+        return {"state": {name: dict(tensors) for name, tensors in self.state.items()}, "count": self.count}
+
     def step(self) -> None:
         """What upstream's loop calls: nothing."""
 
@@ -84,7 +89,7 @@ def delays_of(cfg) -> tuple[int, ...]:
     return tuple(cfg.codebooks_pattern.delay.delays)
 
 
-class StreamSolver(MusicGenSolver):
+class StreamSolver(StandardSolver):
     """Trains an :class:`~audiocraft_ext.lm.LM` on a :class:`~audiocraft_ext.store.TokenStore`."""
 
     def __init__(self, cfg):
@@ -105,6 +110,11 @@ class StreamSolver(MusicGenSolver):
                                  self.spec.to_dict())
         self.register_stateful("progress", "random_state")
         self.register_stateful("identity", write_only=True)
+
+    @property
+    def best_metric_name(self) -> str:
+        """The state with the lowest validation loss is kept as the best."""
+        return "ce"
 
     def _checked_spec(self, cfg) -> Spec:
         """The store's spec with the model's delays, once both are known to speak of the same codes."""
@@ -323,6 +333,10 @@ class StreamSolver(MusicGenSolver):
         if cfg.save_last:
             checkpoint.save(state, self.checkpoint_path())
         flush_stale_checkpoints(self.checkpoint_path(), cfg.keep_last)
+
+    def state_dict(self) -> dict:
+        """Upstream pickles its config object; plain values say the same and are read safely anywhere."""
+        return super().state_dict() | {"xp.cfg": OmegaConf.to_container(self.cfg, resolve=True)}
 
     def load_state_dict(self, state: dict) -> None:
         """Upstream resumes whatever lies in the folder."""

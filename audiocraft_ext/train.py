@@ -31,6 +31,8 @@ class Main(HydraMain):
         for argument in argv:
             if "=" not in argument:
                 raise UserError(f"expected KEY=VALUE, got {argument!r}")
+        if not any(argument.startswith("solver=") for argument in argv):
+            raise UserError("choose a solver: solver=musicgen/micro_32khz (or nano_32khz, musicgen_base_32khz, debug)")
         try:
             return super().get_xp(argv)
         except (HydraException, OmegaConfBaseException) as error:
@@ -43,9 +45,7 @@ def resolve(cfg) -> None:
         cfg.device = "cuda" if torch.cuda.is_available() else "cpu"
     if cfg.num_threads == "auto":
         cfg.num_threads = physical_cores()
-    if OmegaConf.is_missing(cfg, "solver"):
-        raise UserError("choose a solver: solver=musicgen/micro_32khz (or nano_32khz, musicgen_base_32khz, debug)")
-    if OmegaConf.is_missing(cfg.datasource, "store"):
+    if cfg.datasource.store is None:
         raise UserError("choose a data set: dset=audio/jungle, or datasource.store=FOLDER")
     cfg.datasource.store = str(git_save.to_absolute_path(cfg.datasource.store))
 

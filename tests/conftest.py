@@ -1,0 +1,11 @@
+"""One thread a test process: tests are small, and threads that wait for each other on a busy machine are slow."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch  # noqa: E402  reads the variable when it is imported
+
+torch.set_num_threads(1)
