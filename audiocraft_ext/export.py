@@ -102,7 +102,8 @@ def _write_aside(out: Path, force: bool, fill: Callable[[Path], None]) -> None:
         if old.exists() and not out.exists():
             old.rename(out)
         if isinstance(error, OSError) or "No space left" in str(error):  # safetensors wraps it in its own class
-            raise UserError(f"{out}: could not be written ({error}); free some space or choose another folder") from None
+            raise UserError(f"{out}: could not be written ({error}); free some space or choose another folder"
+                            ) from None
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -119,17 +120,17 @@ def _check_out(out: Path, force: bool) -> None:
         raise UserError(f"{out}: is there; choose another folder, or replace it with --force")
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m audiocraft_ext.export", description=__doc__.split("\n\n")[0])
     parser.add_argument("source", help="a checkpoint, a run's folder or signature, audiocraft's export, or a bundle")
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--format", choices=("bundle", "audiocraft"), default="bundle")
     parser.add_argument("--half", action="store_true", help="store the weights as fp16: half the size")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is an earlier export")
-    parser.add_argument("--codec", help="name or folder of the codec, if the model's own name for it does not lead there")
+    parser.add_argument("--codec", help="name or folder of the codec, where the model's own name for it does not lead")
     parser.add_argument("--licence", help="licence of the weights, kept in the bundle")
     parser.add_argument("--card", help="a sentence or two on what it is, kept in the bundle")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     _check_out(Path(os.path.abspath(args.out)), args.force)  # before a large file is read
     model = trained.read(args.source, args.codec)
     model.licence = args.licence or model.licence

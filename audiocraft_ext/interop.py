@@ -35,8 +35,8 @@ def lm_config(config: dict[str, Any]) -> LMConfig:
         UserError: it is another kind of model, or has options that ours lacks.
     """
     if config.get("lm_model") != "transformer_lm" or "transformer_lm" not in config:
-        raise UserError(f"expected a language model (lm_model: transformer_lm), got lm_model: {config.get('lm_model')}; "
-                        "a codec is no instrument by itself")
+        raise UserError("expected a language model (lm_model: transformer_lm), got lm_model: "
+                        f"{config.get('lm_model')}; a codec is no instrument by itself")
     if config.get("conditioners"):
         names = ", ".join(k for k in config["conditioners"] if k != "args")
         raise UserError(f"this model is conditioned on {names}; only unconditional models (conditioner=none) "

@@ -75,7 +75,8 @@ class Graph:
             tensor = TensorProto(name=name, data_type=_TYPES[entry["dtype"]], dims=entry["shape"],
                                  data_location=TensorProto.EXTERNAL)
             begin, end = entry["data_offsets"]
-            for key, value in (("location", self.weights.name), ("offset", self._base + begin), ("length", end - begin)):
+            place = {"location": self.weights.name, "offset": self._base + begin, "length": end - begin}
+            for key, value in place.items():
                 tensor.external_data.add(key=key, value=str(value))
             self._constants[name] = tensor
         return name

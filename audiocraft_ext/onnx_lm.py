@@ -36,7 +36,7 @@ def write_lm(cfg: LMConfig, weights: Path, out: Path) -> None:
         UserError: a size that the attention kernel does not take.
     """
     if cfg.head_dim % 8:
-        raise UserError(f"expected transformer_lm.dim / num_heads to be a multiple of 8 (ONNX Runtime's attention), got "
+        raise UserError("expected transformer_lm.dim / num_heads to be a multiple of 8 (ONNX Runtime's attention), got "
                         f"{cfg.dim} / {cfg.num_heads} = {cfg.head_dim}")
     g = Graph("lm", weights)
     codes = g.input("codes", INT64, ["B", cfg.n_q, "S"])
@@ -55,7 +55,7 @@ def write_lm(cfg: LMConfig, weights: Path, out: Path) -> None:
 
 
 def _embed(g: Graph, cfg: LMConfig, codes: str) -> str:
-    """The sum over the streams of their embeddings. Rows are taken first and made fp32 after: no table is read whole."""
+    """The sum of the streams' embeddings. Rows are taken first and made fp32 after: no table is read whole."""
     streams = g.op("Split", codes, outputs=cfg.n_q, axis=1, num_outputs=cfg.n_q) if cfg.n_q > 1 else [codes]
     rows = []
     for k, stream in enumerate(streams):
@@ -66,7 +66,7 @@ def _embed(g: Graph, cfg: LMConfig, codes: str) -> str:
 
 
 def _sin_embedding(g: Graph, cfg: LMConfig, positions: str) -> str:
-    """``[S, dim]``, cosines first. The divisors are torch's own: at step 3000 one bit of theirs moves a sine by 3e-4."""
+    """``[S, dim]``, cosines first. The divisors are torch's own: at step 3000 one bit of them moves a sine by 3e-4."""
     rate = torch.arange(cfg.dim // 2, dtype=torch.float32) / (cfg.dim // 2 - 1)
     divisors = (torch.tensor(cfg.max_period, dtype=torch.float32) ** rate).numpy()
     column = g.op("Unsqueeze", g.op("Cast", positions, to=FLOAT), g.constant(np.array([1])))  # [S, 1]
@@ -79,7 +79,8 @@ def _layer(g: Graph, cfg: LMConfig, x: str, i: int, lengths: list[str]) -> str:
     cache = ["B", cfg.num_heads, "P", cfg.head_dim]
     past = [g.input(f"past_{kind}.{i}", FLOAT, cache) for kind in ("key", "value")]
     present = [f"present_{kind}.{i}" for kind in ("key", "value")]
-    qkv = _linear(g, _norm(g, x, f"{stem}.norm1"), f"{stem}.self_attn.in_proj_weight", f"{stem}.self_attn.in_proj_bias")
+    qkv = _norm(g, x, f"{stem}.norm1")
+    qkv = _linear(g, qkv, f"{stem}.self_attn.in_proj_weight", f"{stem}.self_attn.in_proj_bias")  # [B, S, 3 * dim]
     attended = g.op("GroupQueryAttention", qkv, "", "", *past, *lengths, outputs=[f"attention.{i}", *present],
                     domain="com.microsoft", num_heads=cfg.num_heads, kv_num_heads=cfg.num_heads)[0]
     for name in present:

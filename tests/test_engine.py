@@ -127,8 +127,8 @@ def test_decoding_is_the_same_alone_and_in_a_batch(engine):
 @pytest.mark.parametrize("arguments, what", [
     (dict(clips=0), "at least 1 clip"), (dict(frames=1501), "at most 30 s"), (dict(frames=0), "at most 30 s"),
     (dict(temperature=-1.0), "temperature"), (dict(top_k=-1), "top_k"), (dict(seed=-1), "seed"),
-    (dict(prompt=np.zeros((4, 40), int)), "shorter than the clip"), (dict(prompt=np.zeros((3, 4), int)), "prompt codes"),
-    (dict(prompt=np.full((4, 4), 96)), "from 0 to 95"),
+    (dict(prompt=np.zeros((4, 40), int)), "shorter than the clip"),
+    (dict(prompt=np.zeros((3, 4), int)), "prompt codes"), (dict(prompt=np.full((4, 4), 96)), "from 0 to 95"),
 ])
 def test_refusals(engine, arguments, what):
     with pytest.raises(UserError, match=what):
