@@ -21,8 +21,8 @@ NO_DEPS = ROOT / "requirements-nodeps.txt"
 INPUTS = (ROOT / "pyproject.toml", CONSTRAINTS, NO_DEPS, Path(__file__).resolve())
 PYTHON_MIN = (3, 10)
 TORCH_MIN = (2, 6)
-# Run by another interpreter: the version of the torch that it would import and, with its CUDA libraries, what lies at the
-# top of site-packages; without the seconds that importing it takes.
+# Run by another interpreter: the version of the torch that it would import and, with its CUDA libraries, what lies at
+# the top of site-packages; without the seconds that importing it takes.
 FIND_TORCH = """
 import importlib.metadata as metadata, json, re
 paths, seen = set(), set()
