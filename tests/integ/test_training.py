@@ -1,0 +1,171 @@
+"""The solver: it stops and goes on exactly, refuses what does not fit, and learns."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from audiocraft_ext import checkpoint
+from audiocraft_ext.errors import UserError
+from tests.integ.runs import run, solver_of
+from tests.stores import make_store
+
+# Dropout draws from the global generator, three does not divide four, and two epochs have an end in between:
+# whatever is left out of a checkpoint shows.
+RECIPE = ("transformer_lm.dropout=0.1", "optim.updates_per_epoch=4", "optim.ema.updates=3", "optim.epochs=2",
+          "schedule.lr_scheduler=cosine", "schedule.cosine.warmup=2", "generate.use=false")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    return make_store(tmp_path_factory.mktemp("data") / "store", {"a": 400, "b": 200}, {"v": 120}, loop=20).path
+
+
+@pytest.fixture(scope="module")
+def whole(store, tmp_path_factory):
+    """A run that was never stopped."""
+    return state_of(run(tmp_path_factory.mktemp("whole"), store, *RECIPE))
+
+
+def state_of(solver) -> dict:
+    return checkpoint.load(solver.checkpoint_path())
+
+
+def assert_same_run(a: dict, b: dict) -> None:
+    """Weights, averages, best weights, optimiser and validation losses, bit for bit."""
+    for part in ("model", ("ema", "state", "model"), ("best_state", "model")):
+        left, right = a, b
+        for key in (part,) if isinstance(part, str) else part:
+            left, right = left[key], right[key]
+        assert left.keys() == right.keys()
+        assert [k for k in left if not torch.equal(left[k], right[k])] == []
+    for i, slot in a["optimizer"]["state"].items():
+        assert all(torch.equal(slot[k], b["optimizer"]["state"][i][k]) for k in slot)
+    assert [h["valid"]["ce"] for h in a["history"]] == [h["valid"]["ce"] for h in b["history"]]
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4, 6])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(store, whole, tmp_path, stop_after):
+    with solver_of(tmp_path, store, *RECIPE) as solver:
+        update = solver.optimizer.step
+
+        def step(*args, **kwargs):
+            update(*args, **kwargs)
+            if solver.updates_done + 1 == stop_after:
+                os.kill(os.getpid(), signal.SIGINT)  # what Ctrl-C does
+
+        solver.optimizer.step = step
+        with pytest.raises(KeyboardInterrupt, match="checkpoint.th"):
+            solver.run()
+        assert solver.updates_done == stop_after
+    assert_same_run(state_of(run(tmp_path, store, *RECIPE)), whole)
+
+
+def test_killed_at_any_moment_it_goes_on_exactly(store, whole, tmp_path):
+    command = [sys.executable, "-m", "dora", "-P", "audiocraft_ext", "run", "solver=musicgen/debug",
+               f"datasource.store={store}", "logging.log_tensorboard=false", *RECIPE, "checkpoint.save_minutes=1e-9"]
+    env = {**os.environ, "MICRO_OUTPUTS": str(tmp_path)}
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("xps/*/checkpoint.th")):
+        assert time.monotonic() < deadline and process.poll() in (None, 0)
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert_same_run(state_of(run(tmp_path, store, *RECIPE)), whole)
+
+
+def test_accumulated_parts_give_the_gradient_of_the_whole_batch(store, tmp_path):
+    plain = [r for r in RECIPE if "dropout" not in r] + ["dataset.batch_size=4", "optim.epochs=1"]
+    one = state_of(run(tmp_path / "1", store, *plain))["model"]
+    two = state_of(run(tmp_path / "2", store, *plain, "optim.accumulate=2"))["model"]
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], atol=2e-5, rtol=1e-3)  # sums in another order, then AdamW
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(store, tmp_path):
+    with solver_of(tmp_path, store, *RECIPE) as solver:
+        update = solver.optimizer.step
+
+        def step(*args, **kwargs):
+            update(*args, **kwargs)
+            if solver.updates_done + 1 == 5:
+                with torch.no_grad():
+                    solver.model.emb[0].weight.fill_(float("nan"))
+
+        solver.optimizer.step = step
+        with pytest.raises(UserError, match=r"the loss is nan .* at update 6; .*checkpoint.th"):
+            solver.run()
+    state = state_of(solver)
+    assert len(state["history"]) == 1 and all(torch.isfinite(w).all() for w in state["model"].values())
+
+
+def test_going_on_under_other_settings_is_refused_by_name(store, tmp_path):
+    run(tmp_path, store, *RECIPE)
+
+    def edit(cfg):  # as if somebody had edited a default in configs/: the signature stays
+        cfg.optim.lr = 7e-4
+        cfg.transformer_lm.dropout = 0.2
+
+    with pytest.raises(UserError, match="optim.lr was 0.001, is 0.0007; transformer_lm.dropout was 0.1, is 0.2"):
+        run(tmp_path, store, *RECIPE, change=edit)
+
+
+def test_going_on_with_other_data_is_refused(tmp_path):
+    first = make_store(tmp_path / "store", {"a": 200}, {"v": 100})
+    run(tmp_path, first.path, *RECIPE)
+    for file in first.path.iterdir():
+        file.unlink()
+    make_store(first.path, {"a": 200}, {"v": 100}, seed=1)
+    with pytest.raises(UserError, match="another token store"):
+        run(tmp_path, first.path, *RECIPE)
+
+
+@pytest.mark.parametrize("override, words", [
+    ("codec=encodec_32khz", "was made by the codec debug, the config names codec=encodec_32khz"),
+    ("transformer_lm.card=2048", "transformer_lm.card=2048, but the store .* has card=64"),
+    ("transformer_lm.n_q=8", "transformer_lm.n_q=8, but the store .* has n_q=4"),
+    ("codebooks_pattern.delay.delays=[0,1]", "expected 4 delays"),
+    ("codebooks_pattern.modeling=unroll", "'delay' or 'parallel', got 'unroll'"),
+    ("dataset.segment_duration=0.001", "shorter than one frame"),
+    ("dataset.batch_size=1000000", "dataset.batch_size="),
+])
+def test_what_does_not_fit_the_data_or_the_machine_is_said_at_once(store, tmp_path, override, words):
+    with pytest.raises(UserError, match=words):
+        run(tmp_path, store, override)
+
+
+def test_the_batch_can_be_chosen_by_the_machine_and_stays_chosen(store, tmp_path):
+    first = run(tmp_path, store, "dataset.batch_size=auto", *RECIPE)
+    assert first.cfg.dataset.batch_size == 64
+    (first.folder / "auto_batch_size").write_text("3")
+    with pytest.raises(UserError, match="dataset.batch_size was 64, is 3"):
+        run(tmp_path, store, "dataset.batch_size=auto", *RECIPE)
+
+
+def test_generation_has_a_switch_that_holds_in_the_last_epoch(store, tmp_path):
+    assert not (run(tmp_path / "off", store, *RECIPE).folder / "samples").exists()
+    on = run(tmp_path / "on", store, *RECIPE[:-1], "generate.every=1")
+    assert {p.name for p in (on.folder / "samples").iterdir()} == {"epoch_1", "epoch_2"}
+
+
+def test_the_parallel_pattern_trains_too(store, tmp_path):
+    solver = run(tmp_path, store, *RECIPE, "codebooks_pattern.modeling=parallel")
+    assert solver.spec.delays == (0, 0, 0, 0) and state_of(solver)["identity"]["spec"]["delays"] == [0, 0, 0, 0]
+
+
+def test_it_learns_a_loop_far_below_what_frequencies_tell(tmp_path):
+    """One loop of 16 frames, on both sides: the validation loss falls under half of the unigram loss."""
+    from audiocraft_ext import baseline
+
+    data = make_store(tmp_path / "store", {"a": 800}, {"b": 200}, loop=16, one_loop=True)
+    solver = run(tmp_path, data.path, "optim.updates_per_epoch=60", "optim.epochs=1", "generate.use=false",
+                 "optim.lr=3e-3", "optim.ema.use=false", "dataset.batch_size=4")
+    assert solver.history[-1]["valid"]["ce"] < 0.5 * baseline.unigram_loss(data).mean()
