@@ -7,11 +7,15 @@ import hashlib
 TRAIN, VALID = "train", "valid"
 
 
+def number_of(name: str) -> float:
+    """A number in 0..1 that depends on nothing but the name."""
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
+
+
 def split_of(name: str, valid_share: float) -> str:
     """The side of ``name`` (a path relative to its root, with forward slashes).
 
-    A hash of the name gives a number in 0..1; below ``valid_share`` it is valid. Adding files to a folder never
-    moves the others, and a larger share only ever moves files from train to valid.
+    Its number below ``valid_share`` is valid. Adding files to a folder never moves the others, and a larger share
+    only ever moves files from train to valid.
     """
-    number = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
-    return VALID if number < valid_share else TRAIN
+    return VALID if number_of(name) < valid_share else TRAIN

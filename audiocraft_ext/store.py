@@ -181,6 +181,7 @@ class StoreWriter:
     def __init__(self, path: str | Path, spec: Spec, settings: dict, command: str = ""):
         self.path, self.spec, self.settings = Path(path), spec, json.loads(_dump(settings))
         self.sources: dict[str, dict] = {}  # by name, the last manifest row of each source that is in the store
+        self.splits: set[str] = set()  # that have a source in the store
         self.frames = self.rows = self._manifest_bytes = 0
         self._begin(command)
         self._codes = (self.path / CODES).open("ab", buffering=0)
@@ -236,6 +237,7 @@ class StoreWriter:
             TokenStore(self.path)  # refuses a damaged store
         manifest = (self.path / MANIFEST).read_bytes()
         at = frames = rows = 0
+        splits: set[str] = set()
         for line in manifest.splitlines(keepends=True):
             at += len(line)
             if not line.endswith(b"\n"):
@@ -243,11 +245,13 @@ class StoreWriter:
             try:
                 row = json.loads(line)
                 frames, rows, last = frames + row["frames"], rows + 1, row["segment"] + 1 == row["segments"]
+                splits.add(row["split"])
             except (ValueError, KeyError, TypeError):
                 raise UserError(f"{self.path / MANIFEST}: line {rows + 1} is not a manifest line; "
                                 "the store is damaged, prepare it anew") from None
             if last:
                 self.sources[row["source"]] = row
+                self.splits |= splits
                 self.frames, self.rows, self._manifest_bytes = frames, rows, at
         size = (self.path / CODES).stat().st_size
         if size < self._codes_bytes:
@@ -270,7 +274,7 @@ class StoreWriter:
         return source in self.sources
 
     def add(self, source: str, split: str, codes: np.ndarray, segment_frames: int | None = None,
-            about: dict | None = None) -> None:
+            about: dict | None = None, valid_frames: int = 0) -> None:
         """Append one source; when this returns it is on the disk.
 
         Args:
@@ -279,6 +283,7 @@ class StoreWriter:
             codes: integers ``[K, T]`` in ``[0, card)``, T > 0.
             segment_frames: cut it into manifest rows of this many frames (the last is what is left); default: one.
             about: further keys for its manifest lines.
+            valid_frames: its last so many frames go to ``valid`` instead, for when there is only one source.
 
         Raises:
             OSError: the disk is full, say; the store is as it was before.
@@ -292,12 +297,13 @@ class StoreWriter:
         if self.done(source):
             raise ValueError(f"{source}: is in the store already")
         table = np.ascontiguousarray(codes.T.astype(DTYPE))  # [T, K]
+        cut = len(table) - valid_frames
         step = segment_frames or len(table)
-        starts = range(0, len(table), step)
-        rows = [dict(about or {}, source=source, split=split, start=self.frames + at,
-                     frames=min(step, len(table) - at), segment=n, segments=len(starts),
-                     sha256=hashlib.sha256(table[at : at + step].tobytes()).hexdigest())
-                for n, at in enumerate(starts)]
+        pieces = [(at, min(at + step, end), side) for begin, end, side in ((0, cut, split), (cut, len(table), "valid"))
+                  for at in range(begin, end, step)]
+        rows = [dict(about or {}, source=source, split=side, start=self.frames + at, frames=end - at, segment=n,
+                     segments=len(pieces), sha256=hashlib.sha256(table[at:end].tobytes()).hexdigest())
+                for n, (at, end, side) in enumerate(pieces)]
         lines = "".join(_dump(row) + "\n" for row in rows).encode()
         try:
             _append(self._codes, table.tobytes())
@@ -309,6 +315,7 @@ class StoreWriter:
         self.rows += len(rows)
         self._manifest_bytes += len(lines)
         self.sources[source] = rows[-1]
+        self.splits.update(row["split"] for row in rows)
 
     def finish(self) -> str:
         """Make everything that was added count for readers; returns the store's hash. Writing may go on after it.

@@ -282,6 +282,16 @@ def test_codes_that_do_not_fit_the_spec_are_refused(tmp_path):
             writer.add("x", "train", np.zeros((4, 5), int))
 
 
+def test_the_end_of_a_single_source_can_be_held_out(tmp_path):
+    with StoreWriter(tmp_path / "s", SPEC, SETTINGS) as writer:
+        writer.add("a", "train", codes_of(0, 25), 10, valid_frames=3)
+        writer.finish()
+    store = TokenStore(tmp_path / "s")
+    assert store.tracks("train") == [Track("a", 0, 22)] and store.tracks("valid") == [Track("a", 22, 3)]
+    assert [r["frames"] for r in store.rows] == [10, 10, 2, 3] and store.rows[3]["segments"] == 4
+    store.verify()
+
+
 def test_names_that_are_not_unicode(tmp_path):
     name = os.fsdecode(b"caf\xe9 \xe2\x80\xa8.wav")
     with StoreWriter(tmp_path / "s", SPEC, SETTINGS) as writer:

@@ -8,6 +8,8 @@ https://huggingface.co/facebook/encodec_32khz.
 from __future__ import annotations
 
 import os
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from audiocraft_ext.codecs.codec import Codec, read_json, build, file_hash, read_safetensors
@@ -94,6 +96,7 @@ def _find_in_cache() -> Path | None:
 def _download() -> Path:
     """Fetch both files into the cache."""
     try:
+        _reach_hub()
         from huggingface_hub import hf_hub_download
 
         return Path([hf_hub_download(REPO, name) for name in (CONFIG, WEIGHTS)][-1]).parent
@@ -102,3 +105,12 @@ def _download() -> Path:
         raise UserError(f"{REPO} is not on this machine and could not be fetched ({reason}). Put {CONFIG} and "
                         f"{WEIGHTS} from https://huggingface.co/{REPO} into a folder and name it with --codec-path or "
                         f"${VARIABLE}, or use the codec that comes with this repository: --codec microcodec") from None
+
+
+def _reach_hub() -> None:
+    """Fail at once where there is no network: the hub's client tries again for half a minute."""
+    hub = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    try:
+        urllib.request.urlopen(urllib.request.Request(hub, method="HEAD"), timeout=10).close()
+    except urllib.error.HTTPError:
+        pass  # there is somebody

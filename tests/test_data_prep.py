@@ -1,0 +1,363 @@
+"""A folder of sound to a token store: formats, broken files, sides, interruptions, audiocraft's manifest."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from audiocraft_ext import audio
+from audiocraft_ext.codecs import get_codec
+from audiocraft_ext.split import TRAIN, VALID, number_of, split_of
+from audiocraft_ext.store import TokenStore
+from data_prep.audio import main
+
+ROOT = Path(__file__).parent.parent
+RATE = 32_000
+
+
+def noise(seconds: float, seed: int = 0, rate: int = RATE, channels: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, (int(seconds * rate), channels)).astype(np.float32)
+
+
+def make(folder: Path, names, seconds: float = 1.5) -> Path:
+    for n, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        sf.write(folder / name, noise(seconds + 0.1 * n, n), RATE)
+    return folder
+
+
+def prep(src: Path, store: Path, *more) -> TokenStore:
+    main([str(src), str(store), "--codec", "debug", "--threads", "1", *map(str, more)])
+    return TokenStore(store)
+
+
+def command(*args, **kwargs) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-m", "data_prep.audio", *map(str, args), "--codec", "debug"], cwd=ROOT,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+NAMES = [f"{n:02}.wav" for n in range(12)]
+
+
+def test_a_folder_becomes_a_store(tmp_path, capsys):
+    src = make(tmp_path / "src", ["b.wav", "a/x.wav", "a/y.wav", "z.wav"])
+    (src / "notes.txt").write_text("not audio")
+    (src / ".hidden.wav").write_bytes(b"")
+    store = prep(src, tmp_path / "store", "--segment", 0.5, "--valid-share", 0.4)
+    assert sorted({row["source"] for row in store.rows}) == ["a/x.wav", "a/y.wav", "b.wav", "z.wav"]
+    assert store.spec == get_codec("debug").spec
+    assert store.settings == {"segment": 0.5, "valid_share": 0.4, "min_seconds": 1.0}
+    for track in [*store.tracks(TRAIN), *store.tracks(VALID)]:
+        codes = get_codec("debug").encode(audio.read(src / track.source, RATE))
+        np.testing.assert_array_equal(store.read(track.start, track.frames), codes)  # on through all its segments
+        rows = [row for row in store.rows if row["source"] == track.source]
+        assert [row["frames"] for row in rows[:-1]] == [25] * (len(rows) - 1) and 0 < rows[-1]["frames"] <= 25
+    store.verify()
+    assert "4 sources added" in capsys.readouterr().out
+
+
+def test_again_changes_nothing_and_says_so(tmp_path, capsys):
+    src = make(tmp_path / "src", NAMES[:4])
+    prep(src, tmp_path / "a")
+    before = contents(tmp_path / "a")
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*")}
+    capsys.readouterr()
+    prep(src, tmp_path / "a")
+    assert "nothing new" in capsys.readouterr().out
+    assert contents(tmp_path / "a") == before
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*")} == stamps
+    prep(src, tmp_path / "b")
+    assert contents(tmp_path / "b") == before  # two runs are the same bytes
+
+
+def test_new_files_are_added_and_old_ones_stay_where_they_are(tmp_path):
+    src = make(tmp_path / "src", NAMES[:4])
+    old = prep(src, tmp_path / "store")
+    make(src, NAMES[:6])
+    new = prep(src, tmp_path / "store")
+    assert new.rows[: len(old.rows)] == old.rows and len(new.rows) == 6 and new.hash != old.hash
+    np.testing.assert_array_equal(new.codes[: len(old.codes)], old.codes)
+
+
+@pytest.mark.parametrize("name, options", [
+    ("x.wav", {}), ("x.flac", {}), ("x.ogg", {}), ("x.mp3", {}), ("x.aiff", {}),
+    ("x.opus", {"format": "OGG", "subtype": "OPUS"}), ("x.WAV", {"format": "WAV", "subtype": "FLOAT"})])
+def test_formats(tmp_path, name, options):
+    """A stereo tone at another rate, in each format: mono at 32 kHz, as long and as loud."""
+    rate = 48_000
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate)
+    sf.write(tmp_path / name, np.stack([tone, 0.5 * tone], 1), rate, **options)
+    assert audio.find_audio(tmp_path) == [tmp_path / name]
+    sound = audio.load(tmp_path / name, RATE)
+    assert sound.rate == rate and sound.seconds == pytest.approx(2, abs=0.3)  # opus of libsndfile 1.2 drops its end
+    assert sound.amplitude == pytest.approx(0.5, abs=0.02) and sound.wav.dtype == np.float32
+    assert len(sound.wav) == pytest.approx(sound.seconds * RATE, abs=1)
+    middle = sound.wav[RATE // 2 : RATE]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
+    assert spectrum.argmax() == 220 and np.abs(middle).max() == pytest.approx(0.375, abs=0.02)  # the channels' mean
+
+
+def write_m4a(path: Path, wav: np.ndarray, rate: int) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=rate)
+        for start in range(0, len(wav), 1024):
+            block = np.ascontiguousarray(wav[start : start + 1024].T)
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
+            frame.rate, frame.pts = rate, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def test_m4a_through_pyav(tmp_path):
+    write_m4a(tmp_path / "x.m4a", noise(2, rate=44_100, channels=2), 44_100)
+    sound = audio.load(tmp_path / "x.m4a", RATE)
+    assert sound.rate == 44_100 and sound.seconds == pytest.approx(2, abs=0.05)
+    assert sound.wav.std() == pytest.approx(0.1 / 2**0.5, rel=0.3)  # the mean of two channels of noise
+    assert audio.duration(tmp_path / "x.m4a") == pytest.approx(2, abs=0.05)
+
+
+def test_blocks_do_not_change_the_sound(tmp_path, monkeypatch):
+    wav = noise(2, rate=44_100, channels=2)
+    sf.write(tmp_path / "x.wav", wav, 44_100, subtype="FLOAT")
+    want = audio.resample(wav.mean(axis=1), 44_100, RATE)
+    monkeypatch.setattr(audio, "BLOCK", 1000)
+    np.testing.assert_allclose(audio.read(tmp_path / "x.wav", RATE), want, atol=1e-6)
+
+
+def spoil(folder: Path) -> dict[str, str]:
+    """Files that cannot be used, with a word of the reason that is to be given for each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "text.mp3").write_text("not a sound at all\n" * 50)
+    (folder / "zeros.m4a").write_bytes(bytes(5000))
+    sf.write(folder / "header only.wav", np.zeros((0, 1)), RATE)
+    sf.write(folder / "short.wav", noise(0.5), RATE)
+    sf.write(folder / "nan.wav", np.full(2 * RATE, np.nan), RATE, subtype="FLOAT")
+    for name in ("cut.wav", "cut.flac", "cut.ogg", "cut.aiff"):
+        sf.write(folder / name, noise(3, 7), RATE)
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data[: len(data) // 2])
+    reasons = {"empty.wav": "empty", "text.mp3": "audio", "zeros.m4a": "not audio", "header only.wav": "no audio",
+               "short.wav": "too short, 0.50 of 1 seconds", "nan.wav": "not numbers", "cut.wav": "truncated",
+               "cut.flac": "not audio that can be read", "cut.ogg": "truncated", "cut.aiff": "truncated"}
+    return reasons
+
+
+def test_files_that_cannot_be_used_are_named_and_skipped(tmp_path, capsys):
+    src = make(tmp_path / "src", ["good.wav", "other.wav"])
+    reasons = spoil(src / "bad")
+    store = prep(src, tmp_path / "store")
+    assert sorted({row["source"] for row in store.rows}) == ["good.wav", "other.wav"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("skipped ")]
+    assert len(lines) == len(reasons)
+    for name, reason in reasons.items():
+        (line,) = [line for line in lines if line.startswith(f"skipped bad/{name}: ")]
+        assert reason in line and str(src) not in line
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="a superuser may read everything")
+def test_a_file_that_may_not_be_read_is_skipped(tmp_path, capsys):
+    src = make(tmp_path / "src", NAMES[:3])
+    (src / NAMES[1]).chmod(0)
+    assert len(prep(src, tmp_path / "store").rows) == 2
+    assert f"skipped {NAMES[1]}: Permission denied" in capsys.readouterr().err
+
+
+def test_the_same_sound_twice_is_taken_once(tmp_path, capsys):
+    src = make(tmp_path / "src", NAMES[:3])
+    (src / "copy.wav").write_bytes((src / NAMES[1]).read_bytes())
+    assert len(prep(src, tmp_path / "store").rows) == 3
+    assert f"skipped copy.wav: the same file as {NAMES[1]}" in capsys.readouterr().err.replace(
+        f"skipped {NAMES[1]}: the same file as copy.wav", f"skipped copy.wav: the same file as {NAMES[1]}")
+    (src / "renamed.wav").write_bytes((src / NAMES[0]).read_bytes())
+    assert len(prep(src, tmp_path / "store").rows) == 3
+
+
+def test_sides_are_a_matter_of_the_name(tmp_path):
+    src = make(tmp_path / "src", NAMES)
+    store = prep(src, tmp_path / "store", "--valid-share", 0.3)
+    want = {name: split_of(name, 0.3) for name in NAMES}
+    want[min(NAMES, key=number_of)], want[max(NAMES, key=number_of)] = VALID, TRAIN
+    assert {row["source"]: row["split"] for row in store.rows} == want
+    assert len(store.tracks(VALID)) >= 2 and len(store.tracks(TRAIN)) >= 2
+
+
+@pytest.mark.parametrize("share", [0.0001, 0.9999])
+def test_two_usable_files_are_one_on_each_side(tmp_path, share):
+    """Even if the hash puts both on one side and the first choices are broken."""
+    src = make(tmp_path / "src", NAMES[:5])
+    for name in sorted(NAMES[:5], key=number_of)[1:4]:
+        (src / name).write_bytes(b"broken")
+    low, high = min(NAMES[:5], key=number_of), max(NAMES[:5], key=number_of)
+    store = prep(src, tmp_path / "store", "--valid-share", share)
+    assert [t.source for t in store.tracks(VALID)] == [low] and [t.source for t in store.tracks(TRAIN)] == [high]
+    for name in (low, high):  # now the middle one is the only other choice
+        broken = tmp_path / f"without {name}"
+        make(broken, NAMES[:5])
+        (broken / name).write_bytes(b"broken")
+        store = prep(broken, tmp_path / f"store {name}", "--valid-share", share)
+        assert store.tracks(VALID) and store.tracks(TRAIN) and len(store.rows) == 4
+
+
+def test_of_a_single_file_the_end_is_held_out(tmp_path, capsys):
+    src = make(tmp_path / "src", ["one.wav"], seconds=4)
+    store = prep(src, tmp_path / "store", "--segment", 1, "--valid-share", 0.25)
+    (train,), (valid,) = store.tracks(TRAIN), store.tracks(VALID)
+    assert (train.start, train.frames, valid.start, valid.frames) == (0, 150, 150, 50)
+    assert "a single file: the last 25% of it is held out" in capsys.readouterr().err
+    lines = read_manifest(tmp_path / "store", TRAIN)
+    assert lines[0]["duration"] == 3.0 and read_manifest(tmp_path / "store", VALID) == []
+
+
+def test_nothing_is_held_out_on_request(tmp_path):
+    store = prep(make(tmp_path / "src", NAMES[:3]), tmp_path / "store", "--valid-share", 0)
+    assert len(store.tracks(TRAIN)) == 3 and not store.tracks(VALID)
+
+
+def read_manifest(store: Path, split: str) -> list[dict]:
+    return [json.loads(line) for line in gzip.open(store / "manifest" / split / "data.jsonl.gz")]
+
+
+def test_audiocrafts_dataset_reads_the_manifest(tmp_path):
+    import audiocraft_ext.compat  # noqa: F401 (makes audiocraft importable)
+    from audiocraft.data.audio_dataset import AudioDataset
+
+    src = tmp_path / "src"
+    src.mkdir()
+    for n in range(3):
+        sf.write(src / f"{n}.flac", noise(3, n, 44_100, 2), 44_100)
+    store = prep(src, tmp_path / "store")
+    for split in (TRAIN, VALID):
+        lines = read_manifest(tmp_path / "store", split)
+        assert [line["path"] for line in lines] == sorted(str(src / t.source) for t in store.tracks(split))
+        assert all(line["duration"] == 3 and line["sample_rate"] == 44_100 and 0.3 < line["amplitude"] < 0.7
+                   and line["weight"] is None and line["info_path"] is None for line in lines)
+        dataset = AudioDataset.from_meta(tmp_path / "store" / "manifest" / split, segment_duration=1.0, num_samples=2,
+                                         sample_rate=RATE, channels=1)
+        wav = dataset[0]
+        assert wav.shape == (1, RATE) and 0.03 < float(wav.std()) < 0.2
+
+
+def test_the_manifest_keeps_sources_of_another_folder(tmp_path):
+    prep(make(tmp_path / "one", NAMES[:3]), tmp_path / "store")
+    make(tmp_path / "two", NAMES[:6])
+    for name in NAMES[:3]:
+        (tmp_path / "two" / name).unlink()
+    prep(tmp_path / "two", tmp_path / "store")
+    paths = {line["path"] for split in (TRAIN, VALID) for line in read_manifest(tmp_path / "store", split)}
+    assert paths == {str(tmp_path / ("one" if n < 3 else "two") / name) for n, name in enumerate(NAMES[:6])}
+
+
+def test_kill_and_go_on(tmp_path):
+    """Killed in the middle, then continued: the same bytes as without a kill."""
+    src = make(tmp_path / "src", NAMES, seconds=3)
+    (src / "broken.wav").write_bytes(b"broken")
+    prep(src, tmp_path / "whole")
+    store, kills = tmp_path / "store", 0
+    for _ in range(3):
+        process = command(src, store, "--threads", 1)
+        before = size(store)
+        while process.poll() is None and size(store) == before:
+            time.sleep(0.001)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+        if not (store / "store.json").exists():
+            with pytest.raises(ValueError, match=f"not finished; go on with: python -m data_prep.audio {src} {store}"):
+                TokenStore(store)
+    assert kills, "the run ended before it could be killed"
+    prep(src, store)
+    assert contents(store) == contents(tmp_path / "whole")
+
+
+def size(store: Path) -> int:
+    file = store / "manifest.jsonl"
+    return file.stat().st_size if file.exists() else 0
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    src = make(tmp_path / "src", NAMES, seconds=3)
+    process = command(src, tmp_path / "store", "--threads", 1)
+    while process.poll() is None and not size(tmp_path / "store"):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert "go on with: python -m data_prep.audio" in err.splitlines()[-1] and "Traceback" not in err
+
+
+def fails(*args, code: int = 2, **kwargs) -> str:
+    process = command(*args, **kwargs)
+    out, err = process.communicate()
+    assert process.returncode == code, err
+    assert "Traceback" not in err and not out
+    return err.splitlines()[-1]
+
+
+def test_a_missing_or_empty_folder(tmp_path):
+    assert "no such folder" in fails(tmp_path / "nowhere", tmp_path / "store")
+    (tmp_path / "src").mkdir()
+    assert "no audio in it" in fails(tmp_path / "src", tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_folder_with_nothing_usable(tmp_path):
+    reasons = spoil(tmp_path / "src")
+    last = fails(tmp_path / "src", tmp_path / "store")
+    assert last == f"error: {tmp_path / 'src'}: none of its {len(reasons)} audio files can be used"
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs file size limits")
+def test_a_full_disk(tmp_path):
+    """The store keeps what fits and goes on from there."""
+    src = make(tmp_path / "src", NAMES, seconds=3)
+    limit = 3000  # bytes a file may have: a few sources of codes
+    last = fails(src, tmp_path / "store", "--threads", 1,
+                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    assert "cannot be written" in last and "go on with" in last
+    prep(src, tmp_path / "store")
+    prep(src, tmp_path / "whole")
+    assert contents(tmp_path / "store") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--valid-share", "1"], "--valid-share"), (["--segment", "0"], "--segment above 0"),
+    (["--min-seconds", "-1"], "--min-seconds"), (["--threads", "0"], "--threads"),
+    (["--segment", "nan"], "--segment above 0"),
+    (["--segment", "inf"], "--segment above 0"), (["--min-seconds", "inf"], "--min-seconds"),
+    (["--codec", "opus"], "no codec 'opus'"), (["--device", "abacus"], "--device abacus")])
+def test_options_that_cannot_be(tmp_path, options, message):
+    src = make(tmp_path / "src", NAMES[:1])
+    with pytest.raises(ValueError, match=message):
+        main([str(src), str(tmp_path / "store"), "--codec", "debug", *options])
+    assert not (tmp_path / "store").exists()
+
+
+def test_other_settings_and_changed_files_are_refused(tmp_path):
+    src = make(tmp_path / "src", NAMES[:3])
+    prep(src, tmp_path / "store")
+    before = contents(tmp_path / "store")
+    with pytest.raises(ValueError, match="settings.segment was 30.0, now 2.0"):
+        prep(src, tmp_path / "store", "--segment", 2)
+    sf.write(src / NAMES[0], noise(2, 99), RATE)
+    with pytest.raises(ValueError, match=f"{NAMES[0]}: is not the file that was encoded"):
+        prep(src, tmp_path / "store")
+    assert contents(tmp_path / "store") == before
