@@ -141,6 +141,9 @@ def _torchaudio() -> None:
         still = _why_not("torchaudio")
         if still is not None:
             raise MissingPackage(f"audiocraft needs the package 'torchaudio', {still}")
+        for name in [name for name in sys.modules if name.startswith("torchaudio.")]:  # left ones lack their parent
+            parent, _, child = name.rpartition(".")
+            setattr(sys.modules[parent], child, sys.modules[name])
         _quick_filters()
         status["torchaudio"] = "without its compiled part"
     import torchaudio

@@ -215,7 +215,8 @@ def test_config_of_reads_yaml_numbers_as_omegaconf_does():
 
 
 @pytest.mark.parametrize("pkg, match", [({"model": {}}, "expected.*'xp.cfg'.*has model"),
-                                        ({"xp.cfg": "- 1\n- 2\n"}, "mapping"), ({"xp.cfg": "a: [1"}, "cannot be read"), ({"xp.cfg": 5}, "found a int")])
+                                        ({"xp.cfg": "- 1\n- 2\n"}, "mapping"), ({"xp.cfg": "a: [1"}, "cannot be read"),
+                                        ({"xp.cfg": 5}, "found a int")])
 def test_config_of_refuses(pkg, match):
     with pytest.raises(UserError, match=match):
         checkpoint.config_of(pkg)
