@@ -61,6 +61,9 @@ def main(argv: list[str] | None = None) -> None:
     top_k = bundle.sampling["top_k"] if args.top_k is None else args.top_k
     check_settings(temperature, top_k)
     clip_rng(seed, 0)
+    if top_k > bundle.spec.card:
+        print(f"--top-k {top_k} is more than the {bundle.spec.card} codes there are: all of them", file=sys.stderr)
+        top_k = bundle.spec.card
     frames = bundle.frames(args.d)
     make_folder(args.o)
     engine = Engine(bundle, args.threads)

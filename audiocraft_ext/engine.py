@@ -28,6 +28,7 @@ UNKNOWN = -1  # a code not made yet; no embedding has such a row, so a leak is a
 PREFILL = 64  # steps of a prompt read at once: enough for full speed, and its logits stay small
 MAX_BATCH = 10
 CACHE_BYTES = 1 << 30  # for one batch
+WEIGHTS_PER_THREAD = 2_000_000  # fewer are read faster than two threads wait for each other
 
 Progress = Callable[[int, int], object]  # (steps done, steps in all)
 
@@ -185,7 +186,8 @@ class Engine:
     Args:
         bundle: the bundle or its path. Its hashes are compared meanwhile; call ``bundle.verify()`` before you keep
             what was made.
-        threads: for arithmetic; one per core by default.
+        threads: for arithmetic; by default one per core, for the LM only as many as its size gives work to. Their
+            number changes no code and no sample.
     """
 
     def __init__(self, bundle: Bundle | str | Path, threads: int | None = None):
@@ -193,7 +195,11 @@ class Engine:
         self.bundle.start_check()
         self.spec = self.bundle.spec
         self.threads = threads or physical_cores()
-        self.stepper = OnnxStepper(open_session(self.bundle.file("lm.onnx"), self.threads), self.bundle.lm)
+        lm = self.bundle.lm
+        # Read in one step: four projections of dim x dim and two of dim x hidden a layer, and the heads.
+        weights = lm["num_layers"] * (4 + 2 * lm["hidden_scale"]) * lm["dim"] ** 2 + lm["n_q"] * lm["card"] * lm["dim"]
+        useful = min(self.threads, max(1, weights // WEIGHTS_PER_THREAD))
+        self.stepper = OnnxStepper(open_session(self.bundle.file("lm.onnx"), threads or useful), lm)
         self._codec: dict[str, ort.InferenceSession] = {}
 
     def batches(self, indices: Sequence[int], frames: int) -> list[list[int]]:

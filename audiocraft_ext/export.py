@@ -60,6 +60,8 @@ def _fill_bundle(folder: Path, model: Trained, half: bool) -> None:
         write_encoder(cfg, weights, folder / "encoder.onnx")
         write_decoder(cfg, weights, folder / "decoder.onnx")
         codec = {"type": "encodec", "name": model.codec.name, "sample_rate": cfg.sample_rate, "config": cfg.to_dict()}
+    for path in folder.glob("*.safetensors"):  # written for the owner alone; a bundle is to be passed on
+        path.chmod((folder / "lm.onnx").stat().st_mode & 0o777)
     info = {
         "format": FORMAT, "version": VERSION, "spec": model.spec.to_dict(),
         "lm": {k: v for k, v in model.cfg.to_dict().items() if k not in _TRAINING},

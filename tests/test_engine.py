@@ -117,6 +117,13 @@ def test_prompt_of_sound_and_progress(engine):
     assert seen == [(i + 1, 23) for i in range(23)]  # 20 new frames and the longest delay
 
 
+def test_threads_change_nothing(engine):
+    one, three = (Engine(engine.bundle, threads=n) for n in (1, 3))
+    codes = one.generate(3, FRAMES, seed=1)
+    np.testing.assert_array_equal(three.generate(3, FRAMES, seed=1), codes)
+    np.testing.assert_array_equal(three.decode(codes), one.decode(codes))
+
+
 def test_decoding_is_the_same_alone_and_in_a_batch(engine):
     codes = engine.generate(3, FRAMES, seed=1)
     whole = engine.decode(codes)
