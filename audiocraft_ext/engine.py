@@ -4,8 +4,8 @@
 the logits of the next. :class:`OnnxStepper` is one, a model on a GPU can be another.
 
 A clip is a function of (bundle, seed, index, settings): each has its own random numbers (:func:`clip_rng`), and no
-row of a batch touches another, so how many are made together changes nothing, bit for bit. It holds for one machine
-and ONNX Runtime; other processors add up in another order.
+row of a batch touches another, so how many are made together changes nothing, bit for bit. Bitwise equality ends at
+the machine: another processor, ONNX Runtime or number of threads may add up in another order.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class Engine:
         bundle: the bundle or its path. Its hashes are compared meanwhile; call ``bundle.verify()`` before you keep
             what was made.
         threads: for arithmetic; by default one per core, for the LM only as many as its size gives work to. Their
-            number changes no code and no sample.
+            number changes no code; in the decoded sound it can change the last bit of a float.
     """
 
     def __init__(self, bundle: Bundle | str | Path, threads: int | None = None):

@@ -117,11 +117,12 @@ def test_prompt_of_sound_and_progress(engine):
     assert seen == [(i + 1, 23) for i in range(23)]  # 20 new frames and the longest delay
 
 
-def test_threads_change_nothing(engine):
+def test_threads_change_no_code(engine):
+    """The decoder's convolutions are cut up differently: 4e-7 was the largest difference seen."""
     one, three = (Engine(engine.bundle, threads=n) for n in (1, 3))
     codes = one.generate(3, FRAMES, seed=1)
     np.testing.assert_array_equal(three.generate(3, FRAMES, seed=1), codes)
-    np.testing.assert_array_equal(three.decode(codes), one.decode(codes))
+    assert np.abs(three.decode(codes) - one.decode(codes)).max() < 1e-5
 
 
 def test_decoding_is_the_same_alone_and_in_a_batch(engine):
