@@ -6,38 +6,22 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from audiocraft_ext import audio, codecs
-from audiocraft_ext.delay import steps_of, undelay
+from audiocraft_ext.engine import generate
+from audiocraft_ext.engine_torch import TorchStepper
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.lm import LM, Cache
-from audiocraft_ext.sampling import clip_rng, sample
+from audiocraft_ext.lm import LM
 from audiocraft_ext.spec import Spec
-
-
-@torch.no_grad()
-def sample_codes(model: LM, spec: Spec, n: int, frames: int, seed: int, temperature: float, top_k: int) -> np.ndarray:
-    """``codes [B, K, T]`` of clips 0 to n - 1; clip i draws from ``clip_rng(seed, i)`` as the engine does."""
-    weight = model.emb[0].weight
-    steps = steps_of(frames, spec.delays)
-    cache = Cache(model.cfg, n, steps, like=weight)
-    rngs = [clip_rng(seed, i) for i in range(n)]
-    sequence = np.full((n, spec.n_q, steps), spec.special_id, dtype=np.int64)
-    for s in range(1, steps):
-        frame = torch.from_numpy(sequence[:, :, s - 1]).to(weight.device)
-        logits = model.step(frame, cache).float().cpu().numpy()
-        drawn = sample(logits, temperature, top_k, np.stack([rng.random(spec.n_q) for rng in rngs]))
-        for k, d in enumerate(spec.delays):
-            if d < s <= d + frames:
-                sequence[:, k, s] = drawn[:, k]
-    return undelay(sequence, spec.delays)
 
 
 def write_samples(model: LM, spec: Spec, folder: Path, n: int, frames: int, seed: int, temperature: float, top_k: int,
                   writer, step: int, logger) -> dict:
-    """Sample ``n`` clips into ``folder`` (codes, and sound where the codec is at hand) and into TensorBoard."""
-    codes = sample_codes(model, spec, n, frames, seed, temperature, top_k)
+    """Sample ``n`` clips into ``folder`` (codes, and sound where the codec is at hand) and into TensorBoard.
+
+    Clip i of a seed is the clip that the engine makes of it from the exported bundle, rounding aside.
+    """
+    codes = generate(TorchStepper(model), spec, range(n), frames, seed=seed, temperature=temperature, top_k=top_k)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "codes.npy", codes.astype(np.uint16), allow_pickle=False)
     (folder / "settings.json").write_text(json.dumps(

@@ -114,7 +114,8 @@ class Attention(nn.Module):
             y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
         else:
             k, v = cache.append(layer, k, v)
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=S > 1)
+            seen = torch.ones(S, k.shape[2], dtype=torch.bool, device=x.device).tril(k.shape[2] - S) if S > 1 else None
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         return self.out_proj(y.transpose(1, 2).reshape(B, S, -1))
 
 
