@@ -179,11 +179,23 @@ def run(code: str, **env) -> subprocess.CompletedProcess:
 
 def test_encodec_without_network_or_cache_says_what_to_do(tmp_path):
     out = run("from audiocraft_ext.codecs import get_codec\nget_codec('encodec_32khz')", HF_HOME=str(tmp_path),
-              HF_HUB_CACHE="", MICRO_MUSICGEN_ENCODEC="", HF_HUB_OFFLINE="1")
+              HF_HUB_CACHE="", MICRO_MUSICGEN_ENCODEC="", HF_ENDPOINT="http://127.0.0.1:9")
     assert out.returncode == 1
     last = out.stderr.strip().splitlines()[-1]
     for word in ("UserError", "facebook/encodec_32khz", "model.safetensors", "--codec-path", "--codec microcodec"):
         assert word in last
+
+
+def test_with_a_network_both_files_are_fetched(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+    monkeypatch.setattr(encodec_32khz, "_reach_hub", lambda: None)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a: asked.append(a) or str(tmp_path / a[1]))
+    monkeypatch.setattr(encodec_32khz, "_find_in_cache", lambda: None)
+    monkeypatch.delenv(encodec_32khz.VARIABLE, raising=False)
+    assert encodec_32khz.find() == tmp_path
+    assert asked == [("facebook/encodec_32khz", "config.json"), ("facebook/encodec_32khz", "model.safetensors")]
 
 
 @pytest.mark.parametrize("variable, below", [

@@ -101,7 +101,7 @@ def _download() -> Path:
 
         return Path([hf_hub_download(REPO, name) for name in (CONFIG, WEIGHTS)][-1]).parent
     except Exception as error:  # the hub's client raises many kinds, none of which more can be done about
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = str(getattr(error, "reason", error)).strip().partition("\n")[0] or type(error).__name__
         raise UserError(f"{REPO} is not on this machine and could not be fetched ({reason}). Put {CONFIG} and "
                         f"{WEIGHTS} from https://huggingface.co/{REPO} into a folder and name it with --codec-path or "
                         f"${VARIABLE}, or use the codec that comes with this repository: --codec microcodec") from None
