@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 import audiocraft_ext.compat  # noqa: F401
 import flashy
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from dora import git_save
 from dora.hydra import HydraMain
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -35,8 +36,17 @@ class Main(HydraMain):
             raise UserError("choose a solver: solver=musicgen/micro_32khz (or nano_32khz, musicgen_base_32khz, debug)")
         try:
             return super().get_xp(argv)
+        except MissingConfigException as error:
+            raise UserError(self._choices(error)) from None
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(str(error).split("Set the environment variable")[0]) from None
+
+    def _choices(self, error: MissingConfigException) -> str:
+        """What is there instead. Hydra lists only what lies at the top of a group."""
+        wanted = Path(error.missing_cfg_file or "").with_suffix("")
+        folder = self.full_config_path / wanted.parent
+        there = sorted(p.stem for p in folder.glob("*.yaml") if p.stem != "default")
+        return f"no config {wanted}; in configs/{wanted.parent} there are: {', '.join(there) or 'none'}"
 
 
 def resolve(cfg) -> None:
