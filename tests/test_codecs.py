@@ -101,7 +101,7 @@ def test_codec_in_pieces_gives_the_codes_of_the_model():
     assert codes.shape == whole.shape == (4, 1204) and (codes != whole).mean() < 1e-3  # rounding may tip a tie
     np.testing.assert_allclose(codec.decode(codes), model.decode(torch.from_numpy(codes.astype(int))[None])[0, 0],
                                atol=1e-5)
-    assert len(seen) == 3 and sum(seen) == pytest.approx(1204 / 50)
+    assert len(seen) == 5 and sum(seen) == pytest.approx(1204 / 50)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads peak memory in KiB")

@@ -23,7 +23,7 @@ from audiocraft_ext.codecs.encodec import LSTM, EncodecConfig, EncodecModel
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.spec import Spec
 
-PIECE = 500  # frames at a time: 10 s at 50 Hz, about 0.5 GB in the largest codec
+PIECE = 250  # frames at a time, 5 s at 50 Hz: the process then stays under 0.8 GB with the full encodec_32khz
 DEBUG = EncodecConfig(n_filters=4, dimension=16, card=64, lstm=0)
 
 
