@@ -27,6 +27,9 @@ from .errors import UserError
 # them does anything when it is built but hold values; builtins are named in the metadata as the types of the nodes.
 SAFE_CLASSES: list = [DictConfig, ListConfig, omegaconf.base.ContainerMetadata, omegaconf.base.Metadata,
                       omegaconf.nodes.AnyNode, typing.Any, collections.defaultdict, dict, list, int]
+# For the whole process and for good: torch's context manager for it takes away at its end what was allowed before,
+# and what other threads are in need of. It also serves audiocraft's own calls of torch.load.
+torch.serialization.add_safe_globals(SAFE_CLASSES)
 
 
 def load(path: Path | str, map_location: str | torch.device = "cpu", mmap: bool = False) -> dict:
@@ -49,8 +52,7 @@ def load(path: Path | str, map_location: str | torch.device = "cpu", mmap: bool 
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     try:
-        with torch.serialization.safe_globals(SAFE_CLASSES):
-            state = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+        state = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except MemoryError:
         raise
     except Exception as error:  # bytes that are no checkpoint can end in nearly any exception
@@ -152,8 +154,7 @@ def _resolved_item(parent: DictConfig | ListConfig, key: typing.Any, raw: typing
 def _refused_classes(path: Path) -> list[str]:
     """Names of the classes in a checkpoint that `load` does not let through; empty where the file cannot tell."""
     try:
-        with torch.serialization.safe_globals(SAFE_CLASSES):
-            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # no zip file, no pickle in it, ...: load's own error says more
         return []
 

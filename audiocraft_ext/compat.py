@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from .checkpoint import SAFE_CLASSES
+from . import checkpoint  # noqa: F401  allows an OmegaConf config in what audiocraft reads with torch.load
 from .errors import UserError
 
 status: dict[str, str] = {}
@@ -262,8 +262,6 @@ _ffmpeg()
 upstream_delete_param = getattr(_loaders._delete_param, "upstream", _loaders._delete_param)  # this file may be reloaded
 delete_param.upstream = upstream_delete_param  # type: ignore[attr-defined]
 _loaders._delete_param = delete_param
-# audiocraft calls torch.load, which refuses any class by default, on checkpoints that hold their OmegaConf config
-torch.serialization.add_safe_globals(SAFE_CLASSES)
 # audiocraft's configs start the workers that load data from a fork server: a fresh process, which would come upon
 # audiocraft without this module. It imports this once, and its workers have it.
 if "forkserver" in multiprocessing.get_all_start_methods():

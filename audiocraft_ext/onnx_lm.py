@@ -1,6 +1,6 @@
 """The LM's step as an ONNX graph: some steps of codes and the cache in, logits and the cache out.
 
-Written by hand and not traced, because two things decide the speed (at the micro scale 13 ms a step against 20 in torch): the
+Written by hand and not traced, because two things decide the speed (micro: 13 ms a step against 20 in torch): the
 attention is ONNX Runtime's ``GroupQueryAttention``, whose cache has its full size from the start and is written in
 place when the same buffer is bound as past and as present; and each matrix product has a constant right side, which
 ONNX Runtime packs once. Such a product adds up every row in the same order whatever the number of rows, so a clip is

@@ -13,7 +13,6 @@ import signal
 import time
 from pathlib import Path
 
-import audiocraft_ext.compat  # noqa: F401  makes audiocraft importable; stays the first import of this level
 import dora
 import flashy
 import numpy as np
@@ -24,6 +23,7 @@ from audiocraft.solvers.base import StandardSolver
 from audiocraft.utils.checkpoint import flush_stale_checkpoints
 from omegaconf import OmegaConf
 
+import audiocraft_ext.compat  # noqa: F401  makes audiocraft importable
 from audiocraft_ext import baseline, checkpoint, memory
 from audiocraft_ext.dataset import StreamDataset, StreamLoader
 from audiocraft_ext.errors import UserError

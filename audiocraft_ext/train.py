@@ -9,18 +9,18 @@ import os
 import random
 from pathlib import Path
 
-import audiocraft_ext.compat  # noqa: F401
 import flashy
 import numpy as np
 import torch
 from dora import git_save
 from dora.hydra import HydraMain
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import audiocraft_ext.compat  # noqa: F401
 from audiocraft_ext.errors import UserError, run_cli
 from audiocraft_ext.machine import physical_cores
+
 
 class Main(HydraMain):
     """Dora's entry point; what the user typed wrong becomes one line and exit code 2 instead of a traceback."""

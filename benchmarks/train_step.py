@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 
-import audiocraft_ext.compat  # noqa: F401
 import torch
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.codebooks_patterns import DelayedPatternProvider
@@ -18,6 +17,7 @@ from audiocraft.modules.conditioners import ConditionFuser, ConditioningProvider
 from audiocraft.modules.transformer import set_efficient_attention_backend
 from torch.nn import functional as F
 
+import audiocraft_ext.compat  # noqa: F401
 from audiocraft_ext.codecs.encodec import EncodecConfig, EncodecModel
 from audiocraft_ext.errors import run_cli
 from audiocraft_ext.lm import LM, LMConfig
@@ -67,19 +67,23 @@ def main() -> None:
         print(f"{name:<44}{r['min']:8.2f}{r['median']:8.2f}{r['max']:8.2f}  s", flush=True)
 
     print(f"micro, batch {args.batch} x {args.seconds:g} s, {device}\n{'':<44}{'min':>8}{'median':>8}{'max':>8}")
-    theirs = audiocraft_lm().to(device).train()
-    optim = torch.optim.AdamW(theirs.parameters(), lr=1e-4)
 
-    def their_step(encode: bool) -> None:
-        with torch.no_grad():
-            tokens = codec.encode(wav) if encode else codes
-        out = theirs.compute_predictions(tokens, [], {})
-        loss = sum(F.cross_entropy(out.logits[:, k][out.mask[:, k]], tokens[:, k][out.mask[:, k]]) for k in range(4)) / 4
-        finish_step(theirs, optim, loss)
+    def audiocraft_steps() -> None:
+        theirs = audiocraft_lm().to(device).train()
+        optim = torch.optim.AdamW(theirs.parameters(), lr=1e-4)
 
-    report("audiocraft, EnCodec in the loop", lambda: their_step(True))
-    report("audiocraft's LM alone, codes given", lambda: their_step(False))
-    del theirs, optim
+        def step(encode: bool) -> None:
+            with torch.no_grad():
+                tokens = codec.encode(wav) if encode else codes
+            out = theirs.compute_predictions(tokens, [], {})
+            losses = [F.cross_entropy(out.logits[:, k][m], tokens[:, k][m])
+                      for k in range(4) for m in [out.mask[:, k]]]
+            finish_step(theirs, optim, sum(losses) / 4)
+
+        report("audiocraft, EnCodec in the loop", lambda: step(True))
+        report("audiocraft's LM alone, codes given", lambda: step(False))
+
+    audiocraft_steps()
     ours = LM(MICRO, DELAYS).to(device).train()
     adam = torch.optim.AdamW(ours.parameters(), lr=1e-4, fused=True)
     report("ours, from a token store", lambda: finish_step(ours, adam, ours.losses(codes)[0]))

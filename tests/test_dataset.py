@@ -13,7 +13,7 @@ from tests.stores import make_store
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("store") / "s", tracks={"a": 90, "b": 40, "c": 7}, valid={"v": 33, "w": 12})
+    return make_store(tmp_path_factory.mktemp("s") / "s", tracks={"a": 90, "b": 40, "c": 7}, valid={"v": 33, "w": 12})
 
 
 def test_a_window_depends_on_seed_epoch_and_index_alone(store):

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from audiocraft_ext.codecs.codec import Codec, read_json, build, file_hash, read_safetensors
+from audiocraft_ext.codecs.codec import Codec, build, file_hash, read_json, read_safetensors
 from audiocraft_ext.codecs.encodec import TRAINING_ONLY, EncodecConfig, fold_weight_norm
 from audiocraft_ext.errors import UserError
 

@@ -228,7 +228,8 @@ def train(args: argparse.Namespace) -> dict[str, float]:
             mean = np.mean(recent, axis=0)
             recent.clear()
             history.append([step, *map(float, mean)])
-            bar.set_postfix_str("step %d log %.3f mel %.1f wave %.4f commit %.3f norm %.1f" % (step, *mean))
+            words = "step {} log {:.3f} mel {:.1f} wave {:.4f} commit {:.3f} norm {:.1f}"
+            bar.set_postfix_str(words.format(step, *mean))
         if now - saved > 180 or done >= 1:
             save(checkpoint, {"model": model.state_dict(), "optim": optim.state_dict(), "done": done, "step": step,
                               "averages": averages, "history": history})

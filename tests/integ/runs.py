@@ -16,7 +16,8 @@ def solver_of(folder: Path, store: Path, *overrides: str, change=None):
         change: called with the config before the solver is built; an edit that Dora's signature does not see.
     """
     main.dora.dir = Path(folder)
-    xp = main.get_xp(["solver=musicgen/debug", f"datasource.store={store}", "logging.log_tensorboard=false", *overrides])
+    xp = main.get_xp(["solver=musicgen/debug", f"datasource.store={store}", "logging.log_tensorboard=false",
+                      *overrides])
     main.init_xp(xp)
     with xp.enter(stack=True):
         xp.link.load()
