@@ -74,8 +74,8 @@ def main(argv: list[str] | None = None) -> None:
             for batch in engine.batches(range(args.n), frames):
                 before = bar.n
                 codes = engine.generate(batch, frames, seed=seed, temperature=temperature, top_k=top_k,
-                                        progress=lambda at, of: bar.update(
-                                            before + at / of * len(batch) * seconds - bar.n))
+                                        progress=lambda at, of, start=before, sound=len(batch) * seconds: bar.update(
+                                            start + at / of * sound - bar.n))
                 bundle.verify()  # compared while the weights were read; nothing was written yet
                 for index, clip in zip(batch, codes):
                     wav = engine.decode(clip[None])[0, 0]

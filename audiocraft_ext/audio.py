@@ -177,7 +177,9 @@ def write_wav(path: Path, wav: np.ndarray, sample_rate: int, comment: str = "", 
     part = path.with_name(f".{path.name}.part")
     try:
         with sf.SoundFile(part, "w", sample_rate, 1, subtype="PCM_16", format="WAV") as f:
-            f.title, f.comment, f.software = title, comment, "micro-musicgen"
+            for tag, text in (("title", title), ("comment", comment), ("software", "micro-musicgen")):
+                if text:  # libsndfile takes no empty tag
+                    setattr(f, tag, text)
             f.write(np.clip(wav, -1.0, 1.0))
         os.replace(part, path)
     except sf.LibsndfileError as error:

@@ -83,6 +83,11 @@ def real_clips(store: TokenStore, source: Path, sample_rate: int, n: int) -> lis
     return clips
 
 
+def shown(path: Path) -> str:
+    """A path as one would type it here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def numbers(diary: Diary, history: list[dict], store: TokenStore, seconds_of_sound: float) -> str:
     """The table at the end."""
     known = baseline.summary(store)
@@ -109,6 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--audio", type=Path, default=BREAKS, help="folder of sound (default: the breaks that ship)")
     parser.add_argument("--name", help="what to call it (default: the folder's name)")
     parser.add_argument("--codec", default="microcodec")
+    parser.add_argument("--out", type=Path, help="folder for clips, picture and bundle (default: out/NAME)")
     parser.add_argument("-n", type=int, default=CLIPS, help="clips (default %(default)s)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=f"for training (default: {' '.join(RECIPE)})")
     args = parser.parse_args(argv)
@@ -117,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"--audio {args.audio}: no such folder")
     name = args.name or folder.name
     store_path = Path(os.environ.get("MICRO_STORES", ROOT / "stores")) / name
-    out = ROOT / "out" / name
+    out = Path(os.path.abspath(args.out or ROOT / "out" / name))
     out.mkdir(parents=True, exist_ok=True)
     diary = Diary.open(out / "demo.json")
 
@@ -132,22 +138,23 @@ def main(argv: list[str] | None = None) -> int:
     run = run_folder(overrides)
     diary.run("train", ["-m", "dora", "-P", "audiocraft_ext", "run", *overrides], store.hash, run / "checkpoint.th")
     history = json.loads((run / "history.json").read_text())
-    bundle = out / "bundle"
+    bundle = out / name
     trained = f"{store.hash} {history[-1]['valid']['ce']}"
     diary.run("export", ["-m", "audiocraft_ext.export", str(run), str(bundle), "--force"], trained,
               bundle / "model.json")
     diary.run("sample", ["infer.py", str(bundle), "-n", str(args.n), "-d", str(SECONDS), "-o", str(out),
                          "--seed", str(SEED)], trained, bundle / "model.json")
 
-    clips = sorted(out.glob("*.wav"))
+    born = (bundle / "model.json").stat().st_mtime
+    clips = sorted(c for c in out.glob("*.wav") if c.stat().st_mtime >= born)  # not those of an earlier training
     rate = json.loads((bundle / "model.json").read_text())["codec"]["sample_rate"]
     image = out / "picture.png"
     picture.compare([("real (never seen in training)", real_clips(store, folder, rate, args.n)),
                      ("generated", [(c.name, audio.read(c, rate)) for c in clips[: args.n]])], rate, image)
     print(f"\n{numbers(diary, history, store, args.n * SECONDS)}\n")
-    print("listen to   " + "\n            ".join(str(c.relative_to(ROOT)) for c in clips))
-    print(f"look at     {image.relative_to(ROOT)}")
-    print(f"play it     python infer.py {bundle.relative_to(ROOT)} -n 10")
+    print("listen to   " + "\n            ".join(map(shown, clips)))
+    print(f"look at     {shown(image)}")
+    print(f"play it     python infer.py {shown(bundle)} -n 10")
     return 0
 
 

@@ -13,6 +13,7 @@ import signal
 import time
 from pathlib import Path
 
+import audiocraft_ext.compat  # noqa: F401  isort: skip  (audiocraft cannot be imported before it)
 import dora
 import flashy
 import numpy as np
@@ -23,7 +24,6 @@ from audiocraft.solvers.base import StandardSolver
 from audiocraft.utils.checkpoint import flush_stale_checkpoints
 from omegaconf import OmegaConf
 
-import audiocraft_ext.compat  # noqa: F401  makes audiocraft importable
 from audiocraft_ext import baseline, checkpoint, memory
 from audiocraft_ext.dataset import StreamDataset, StreamLoader
 from audiocraft_ext.errors import UserError

@@ -9,6 +9,7 @@ import os
 import random
 from pathlib import Path
 
+import audiocraft_ext.compat  # noqa: F401  isort: skip  (audiocraft cannot be imported before it)
 import flashy
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from dora.hydra import HydraMain
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
-import audiocraft_ext.compat  # noqa: F401
 from audiocraft_ext.errors import UserError, run_cli
 from audiocraft_ext.machine import physical_cores
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 
+import audiocraft_ext.compat  # noqa: F401  isort: skip  (audiocraft cannot be imported before it)
 import torch
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.codebooks_patterns import DelayedPatternProvider
@@ -17,7 +18,6 @@ from audiocraft.modules.conditioners import ConditionFuser, ConditioningProvider
 from audiocraft.modules.transformer import set_efficient_attention_backend
 from torch.nn import functional as F
 
-import audiocraft_ext.compat  # noqa: F401
 from audiocraft_ext.codecs.encodec import EncodecConfig, EncodecModel
 from audiocraft_ext.errors import run_cli
 from audiocraft_ext.lm import LM, LMConfig

@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # infer.py and what it imports first: DESIGN's level 1. Heavier ones may only be imported inside a function.
-HEAVY = {"torch", "torchaudio", "audiocraft", "flashy", "dora", "hydra", "omegaconf", "transformers", "librosa", "scipy"}
+HEAVY = {"torch", "torchaudio", "audiocraft", "flashy", "dora", "hydra", "omegaconf", "transformers", "librosa",
+         "scipy"}
 
 
 def tracked() -> list[Path]:
@@ -146,7 +147,8 @@ def test_the_tree_in_the_readme_is_true():
 
 
 def test_the_tree_is_read():
-    assert tree_of("x\n```tree\ninfer.py   the shortest path\n\ndocs/  more\n```\n```\nno\n```") == ["infer.py", "docs/"]
+    readme = "x\n```tree\ninfer.py   the shortest path\n\ndocs/  more\n```\n```\nno\n```"
+    assert tree_of(readme) == ["infer.py", "docs/"]
 
 
 def test_ci_calls_make_test_and_nothing_else():
