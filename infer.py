@@ -72,10 +72,11 @@ def main(argv: list[str] | None = None) -> None:
     try:
         with progress_bar(args.n * seconds) as bar:
             for batch in engine.batches(range(args.n), frames):
-                before = bar.n
+                def report(at: int, of: int, start: float = bar.n, sound: float = seconds * len(batch)) -> None:  # noqa: B008
+                    bar.update(start + at / of * sound - bar.n)
+
                 codes = engine.generate(batch, frames, seed=seed, temperature=temperature, top_k=top_k,
-                                        progress=lambda at, of, start=before, sound=len(batch) * seconds: bar.update(
-                                            start + at / of * sound - bar.n))
+                                        progress=report)
                 bundle.verify()  # compared while the weights were read; nothing was written yet
                 for index, clip in zip(batch, codes):
                     wav = engine.decode(clip[None])[0, 0]

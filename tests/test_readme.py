@@ -32,7 +32,9 @@ def test_every_make_target_exists():
 @pytest.mark.parametrize("command", sorted({c for c in COMMANDS if c.startswith(("python ", "./train.sh --"))}))
 def test_every_option_is_known(command):
     words = command.split()
-    program = ["-m", "audiocraft_ext.demo"] if words[0] == "./train.sh" else words[1:3] if words[1] == "-m" else words[1:2]
+    program = words[1:3] if words[1] == "-m" else words[1:2]
+    if words[0] == "./train.sh":
+        program = ["-m", "audiocraft_ext.demo"]
     done = subprocess.run([sys.executable, *program, "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert [w for w in words if re.fullmatch(r"--?[a-z][a-z-]*", w) and w != "-m" and w not in done.stdout] == []

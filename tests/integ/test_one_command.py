@@ -38,8 +38,9 @@ def test_a_folder_becomes_an_instrument_and_a_second_time_nothing_is_done_again(
     assert [sf.info(c).duration for c in clips] == [10.0, 10.0]
     assert json.loads(sf.SoundFile(clips[0]).comment)["seed"] == 1
     assert (tmp_path / "out" / "picture.png").read_bytes().startswith(b"\x89PNG")
-    for words in ("loss before training", "validation loss, best", "unigram loss", "real-time factor", *map(str, clips)):
+    for words in ("loss before training", "validation loss, best", "unigram loss", "real-time factor"):
         assert words in first.stdout
+    assert all(str(clip) in first.stdout for clip in clips)
     written = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file() and p.name != "picture.png"}
 
     second = train_sh(folder, tmp_path)
