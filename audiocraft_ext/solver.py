@@ -96,6 +96,9 @@ class StreamSolver(StandardSolver):
         if cfg.conditioners is not None:
             raise UserError("these models take no conditioner: conditioner=none")
         self.store = TokenStore(Path(cfg.datasource.store))
+        for key in ("n_q", "card"):
+            if cfg.transformer_lm[key] is None:
+                cfg.transformer_lm[key] = getattr(self.store.spec, key)
         self.lm_config = LMConfig.from_dict(OmegaConf.to_container(cfg.transformer_lm, resolve=True))
         self.spec = self._checked_spec(cfg)
         self.frames = round(cfg.dataset.segment_duration * self.spec.frame_rate)

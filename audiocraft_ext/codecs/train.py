@@ -30,7 +30,9 @@ from audiocraft_ext.codecs.encodec import EncodecConfig, EncodecModel
 from audiocraft_ext.errors import UserError, run_cli
 from audiocraft_ext.split import TRAIN, VALID, split_of
 
-MICROCODEC = EncodecConfig(n_filters=16, ratios=(5, 4, 4, 8), pad_mode="constant")
+# Codebooks of 256 and not EnCodec's 2048: a language model on minutes of music learns nothing that holds for other
+# music from codes of which each occurs ten times (docs/RUNS.md, 2026-11-21).
+MICROCODEC = EncodecConfig(n_filters=16, ratios=(5, 4, 4, 8), pad_mode="constant", card=256)
 WARM_SHARE = 0.12  # of the run, before there are codes
 WAVE_WEIGHT = (20.0, 5.0)  # of the waveform's L1, at the start and at the end: first the phase, then the colour
 LINEAR_WEIGHT = (0.01, 0.05)  # of the linear mel term; loud, so it may not lead at the start
