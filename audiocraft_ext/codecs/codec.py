@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from audiocraft_ext.codecs.encodec import LSTM, EncodecConfig, EncodecModel
+from audiocraft_ext.codecs.encodec import LSTM, EncodecConfig, EncodecModel, keep_variance
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.spec import Spec
 
@@ -158,11 +158,7 @@ def debug_codec() -> Codec:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = EncodecModel(DEBUG)
-        for module in model.modules():  # keep the variance: with torch's defaults all audio gets the same codes
-            if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):
-                overlap = module.stride[0] if isinstance(module, nn.ConvTranspose1d) else 1
-                nn.init.normal_(module.weight, 0.0, (module.in_channels * module.kernel_size[0] / overlap) ** -0.5)
-                nn.init.zeros_(module.bias)
+        keep_variance(model)
         for k, book in enumerate(model.quantizer.codebooks):  # near the latents, so that many codes get used
             book.embed.mul_(0.4 * 0.8**k)
     content = b"".join(t.numpy().tobytes() for t in model.state_dict().values())

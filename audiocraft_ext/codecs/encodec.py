@@ -227,6 +227,19 @@ class EncodecModel(nn.Module):
         return self.decoder(self.quantizer.decode(codes))
 
 
+def keep_variance(model: EncodecModel) -> None:
+    """Draw every convolution anew so that it keeps the variance of its input (LeCun et al. 1998, section 4.6).
+
+    torch's default keeps a third of it, which after the 28 convolutions of this model is next to silence: training
+    then stays silent for long, and an untrained codec gives all audio the same codes.
+    """
+    for module in model.modules():
+        if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):
+            overlap = module.stride[0] if isinstance(module, nn.ConvTranspose1d) else 1
+            nn.init.normal_(module.weight, 0.0, (module.in_channels * module.kernel_size[0] / overlap) ** -0.5)
+            nn.init.zeros_(module.bias)
+
+
 def fold_weight_norm(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Replace each weight-norm pair (either spelling torch has had) by the weight that it stands for."""
     out = dict(state)

@@ -21,12 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from audiocraft_ext import audio
 from audiocraft_ext.codecs.distance import MelDistance, si_sdr
-from audiocraft_ext.codecs.encodec import EncodecConfig, EncodecModel
+from audiocraft_ext.codecs.encodec import EncodecConfig, EncodecModel, keep_variance
 from audiocraft_ext.errors import UserError, run_cli
 from audiocraft_ext.split import TRAIN, VALID, split_of
 
@@ -151,17 +150,6 @@ def evaluate(model: EncodecModel, wavs: dict[str, np.ndarray], max_seconds: floa
             "minutes": table[:, 0].sum() / model.cfg.frame_rate / 60, "codes_used": min(map(len, used))}
 
 
-def scale_init(model: EncodecModel) -> None:
-    """Start every convolution so that it keeps the variance of its input (LeCun). torch's default keeps a third of
-    it, which is next to silence after the 28 convolutions of this model, and it then stays silent for long."""
-    for module in model.modules():
-        if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):
-            overlap = module.stride[0] if isinstance(module, nn.ConvTranspose1d) else 1
-            fan_in = module.in_channels * module.kernel_size[0] / overlap
-            nn.init.normal_(module.weight, 0.0, fan_in**-0.5)
-            nn.init.zeros_(module.bias)
-
-
 def save(path: Path, state: dict) -> None:
     """Write aside, then rename."""
     torch.save(state, path.with_suffix(".tmp"))
@@ -178,7 +166,7 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     data = load_folder(args.src, cfg.sample_rate, args.valid_share)
     crops = Crops(list(data[TRAIN].values()), int(args.segment * cfg.sample_rate), args.seed)
     model = EncodecModel(cfg)
-    scale_init(model)
+    keep_variance(model)
     model.to(device)
     distance = MelDistance(cfg.sample_rate).to(device)
     optim = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.0)
