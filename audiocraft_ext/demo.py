@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BREAKS = ROOT / "data_prep" / "breaks"
 RECIPE = ["solver=musicgen/nano_32khz", "generate.use=false"]
 CLIPS, SECONDS, SEED = 4, 10.0, 1
+VALID_SHARE = 0.25  # of the files; of a small folder a tenth would be one or two, and their loss an accident
 
 
 @dataclass
@@ -128,7 +129,8 @@ def main(argv: list[str] | None = None) -> int:
     diary = Diary.open(out / "demo.json")
 
     listing = sorted((p.relative_to(folder).as_posix(), p.stat().st_size) for p in audio.find_audio(folder))
-    diary.run("prepare", ["-m", "data_prep.audio", str(folder), str(store_path), "--codec", args.codec],
+    diary.run("prepare", ["-m", "data_prep.audio", str(folder), str(store_path), "--codec", args.codec,
+                          "--valid-share", str(VALID_SHARE)],
               json.dumps(listing), store_path / "store.json")
     store = TokenStore(store_path)
     overrides = [*RECIPE, *(o for o in args.overrides)]
