@@ -57,7 +57,8 @@ def main() -> None:
              if split_of(p.relative_to(args.src).as_posix(), args.valid_share) == VALID]
     if not names:
         raise UserError(f"{args.src}: nothing is held out with --valid-share {args.valid_share}")
-    wavs = [wav[: len(wav) // 640 * 640] for wav in (audio.read(p, rate) for p in names)]
+    hop = round(rate / spec.frame_rate)
+    wavs = [wav[: len(wav) // hop * hop] for wav in (audio.read(p, rate) for p in names) if len(wav) >= 10 * hop]
     measure = MelDistance(rate)
 
     def own(wav: np.ndarray) -> tuple[np.ndarray, float]:
