@@ -13,14 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from audiocraft_ext.errors import UserError, run_cli
+from audiocraft_ext.errors import Parser, UserError, run_cli
 
 STARTED = time.perf_counter()
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

@@ -7,7 +7,6 @@ is skipped. Ends with the files to listen to, a picture, and the numbers that sa
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from audiocraft_ext import audio, baseline, picture
-from audiocraft_ext.errors import UserError, run_cli
+from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.split import VALID
 from audiocraft_ext.store import TokenStore
 
@@ -111,7 +110,7 @@ def numbers(diary: Diary, history: list[dict], store: TokenStore, seconds_of_sou
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m audiocraft_ext.demo", description=__doc__.split("\n\n")[0])
+    parser = Parser(prog="python -m audiocraft_ext.demo", description=__doc__.split("\n\n")[0])
     parser.add_argument("--audio", type=Path, default=BREAKS, help="folder of sound (default: the breaks that ship)")
     parser.add_argument("--name", help="what to call it (default: the folder's name)")
     parser.add_argument("--codec", default="microcodec")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +13,13 @@ T = TypeVar("T")
 
 class UserError(ValueError):
     """Something that the user can mend; the message is the whole explanation."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A wrong option is a user error like any other: one line, without the usage above it."""
+
+    def error(self, message: str):
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def run_cli(main: Callable[[], T], leave: bool = True) -> T:

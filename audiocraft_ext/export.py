@@ -7,7 +7,6 @@ It is written beside its place and renamed: OUT is whole, or it is not there.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ import torch
 
 from audiocraft_ext import interop, trained
 from audiocraft_ext.bundle import FORMAT, VERSION, sha256
-from audiocraft_ext.errors import UserError, run_cli
+from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.trained import Trained
 
 _TRAINING = ("dropout", "checkpointing")  # of LMConfig, no part of what is exported
@@ -123,7 +122,7 @@ def _check_out(out: Path, force: bool) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m audiocraft_ext.export", description=__doc__.split("\n\n")[0])
+    parser = Parser(prog="python -m audiocraft_ext.export", description=__doc__.split("\n\n")[0])
     parser.add_argument("source", help="a checkpoint, a run's folder or signature, audiocraft's export, or a bundle")
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--format", choices=("bundle", "audiocraft"), default="bundle")

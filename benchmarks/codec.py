@@ -6,7 +6,6 @@ bit rate, distance (audiocraft_ext/codecs/distance.py), SI-SDR, and how long 10 
 
 from __future__ import annotations
 
-import argparse
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from audiocraft_ext import audio
 from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.codecs.distance import MelDistance, si_sdr
-from audiocraft_ext.errors import UserError, run_cli
+from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.split import VALID, split_of
 from benchmarks.machine import describe, finish, timed
 
@@ -46,7 +45,7 @@ def opus(wav: np.ndarray, rate: int, bits: int) -> tuple[np.ndarray, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = Parser(prog="python -m benchmarks.codec", description=__doc__.split("\n\n")[0])
     parser.add_argument("src", type=Path)
     parser.add_argument("--codec", default="microcodec")
     parser.add_argument("--valid-share", type=float, default=0.3)

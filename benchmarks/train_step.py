@@ -8,8 +8,6 @@ at 32 kHz, full size, random weights) and runs its own LMModel; ours reads codes
 
 from __future__ import annotations
 
-import argparse
-
 import audiocraft_ext.compat  # noqa: F401  isort: skip  (audiocraft cannot be imported before it)
 import torch
 from audiocraft.models.lm import LMModel
@@ -19,7 +17,7 @@ from audiocraft.modules.transformer import set_efficient_attention_backend
 from torch.nn import functional as F
 
 from audiocraft_ext.codecs.encodec import EncodecConfig, EncodecModel
-from audiocraft_ext.errors import run_cli
+from audiocraft_ext.errors import Parser, run_cli
 from audiocraft_ext.lm import LM, LMConfig
 from audiocraft_ext.machine import physical_cores
 from benchmarks.machine import describe, finish, timed
@@ -39,7 +37,7 @@ def audiocraft_lm() -> LMModel:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = Parser(prog="python -m benchmarks.train_step", description=__doc__.split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--batch", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)

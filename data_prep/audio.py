@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from audiocraft_ext import audio
-from audiocraft_ext.errors import UserError, run_cli
+from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.split import TRAIN, VALID, number_of, split_of
 from audiocraft_ext.store import PREPARING, RECORD, StoreWriter, TokenStore
 from data_prep import manifest, sources
@@ -159,7 +159,7 @@ def report(store: TokenStore, added: int) -> None:
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m data_prep.audio",
+    parser = Parser(prog="python -m data_prep.audio",
                                      description="Encode a folder of sound into a token store.")
     parser.add_argument("src", type=Path, help="folder of audio, searched recursively")
     parser.add_argument("store", type=Path, help="folder of the token store; made, continued or added to")

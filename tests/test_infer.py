@@ -115,3 +115,12 @@ def test_ctrl_c_keeps_what_is_finished(bundle, tmp_path):
     clips = sorted(tmp_path.glob("[!.]*"))
     assert f"stopped: {len(clips)} of 5000 clips" in err
     assert all(sf.info(p).frames == 64_000 for p in clips)
+
+
+@pytest.mark.parametrize("program", ["data_prep.audio", "audiocraft_ext.export", "audiocraft_ext.demo",
+                                     "benchmarks.codec"])
+def test_every_command_says_a_wrong_option_in_one_line(program):
+    result = subprocess.run([sys.executable, "-m", program, "a", "b", "--wrong"], cwd=ROOT, capture_output=True,
+                            text=True)
+    assert result.returncode == 2 and result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1 and f"see python -m {program} --help" in result.stderr
