@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from pathlib import Path
 
 import audiocraft_ext.compat  # noqa: F401  isort: skip  (audiocraft cannot be imported before it)
 import flashy
+import hydra
 import numpy as np
 import torch
-from dora import git_save
+from dora import get_xp, git_save, is_xp
+from dora.distrib import get_distrib_spec
 from dora.hydra import HydraMain
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from audiocraft_ext.errors import UserError, run_cli
 from audiocraft_ext.machine import physical_cores
+from audiocraft_ext.overrides import quoted
 
 
 class Main(HydraMain):
@@ -40,6 +44,18 @@ class Main(HydraMain):
             raise UserError(self._choices(error)) from None
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(str(error).split("Set the environment variable")[0]) from None
+
+    def _main(self):
+        """Dora tells Hydra the run's folder unquoted, so a checkout below ``music (2)`` could not train."""
+        argv = sys.argv
+        if is_xp():
+            sys.argv = [*argv, f"hydra.run.dir={quoted(str(get_xp().folder))}"]
+            if get_distrib_spec().rank > 0:
+                sys.argv.append("hydra.output_subdir=null")
+        try:
+            return hydra.main(self.config_path, self.config_name, **self.hydra_kwargs)(self.main)()
+        finally:
+            sys.argv = argv
 
     def _choices(self, error: MissingConfigException) -> str:
         """What is there instead. Hydra lists only what lies at the top of a group."""
