@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import audiocraft_ext.compat  # noqa: F401  isort: skip  (audiocraft cannot be imported before it)
@@ -22,9 +23,10 @@ from audiocraft.optim.ema import ModuleDictEMA
 from audiocraft.solvers import builders
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.utils.checkpoint import flush_stale_checkpoints
+from dora import git_save
 from omegaconf import OmegaConf
 
-from audiocraft_ext import baseline, checkpoint, memory
+from audiocraft_ext import baseline, checkpoint, memory, trained
 from audiocraft_ext.dataset import StreamDataset, StreamLoader
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.identity import check_same_run, identity
@@ -33,6 +35,8 @@ from audiocraft_ext.progress import TrainingProgress
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.split import TRAIN, VALID
 from audiocraft_ext.store import TokenStore
+
+STAGES = ("valid", "evaluate", "generate")  # of a trained run, one by one
 
 
 class Interrupted(KeyboardInterrupt):
@@ -95,6 +99,8 @@ class StreamSolver(StandardSolver):
     def __init__(self, cfg):
         if cfg.conditioners is not None:
             raise UserError("these models take no conditioner: conditioner=none")
+        if cfg.execute_only not in (None, *STAGES):
+            raise UserError(f"execute_only is {', '.join(STAGES[:-1])} or {STAGES[-1]}, got {cfg.execute_only!r}")
         self.store = TokenStore(Path(cfg.datasource.store))
         for key in ("n_q", "card"):
             if cfg.transformer_lm[key] is None:
@@ -105,9 +111,12 @@ class StreamSolver(StandardSolver):
         if cfg.autocast and (cfg.device == "cpu" or not torch.cuda.is_bf16_supported(including_emulation=False)):
             cfg.autocast = False  # upstream would run half precision wherever it is told to
         self._fit_memory(cfg)
-        self.progress = {"step": 0}  # updates done in the epoch under way
+        # Of the epoch under way: updates done, and the sums of their metrics. A run that is resumed inside an epoch
+        # reports all of it.
+        self.progress = {"step": 0, "sums": {}}
         self._stop = self._saved_at = None
         super().__init__(cfg)
+        self.updates_per_epoch = self.train_updates_per_epoch
         self.random_state = RandomState()
         self.identity = identity(OmegaConf.to_container(cfg, resolve=True), list(cfg.dora.exclude), self.store.hash,
                                  self.spec.to_dict())
@@ -164,6 +173,7 @@ class StreamSolver(StandardSolver):
         self.optimizer = builders.get_optimizer(builders.get_optim_parameter_groups(self.model), self.cfg.optim)
         self.lr_scheduler = builders.get_lr_scheduler(self.optimizer, self.cfg.schedule, self.total_updates)
         self.register_stateful("model", "optimizer", "lr_scheduler")
+        self.best_state.dtype = None  # upstream rounds to the autocast dtype, and what is exported is the best state
         self.register_best_state("model")
         self.autocast_dtype = torch.bfloat16
         self.scaler = None  # bf16 has the range of fp32
@@ -204,15 +214,17 @@ class StreamSolver(StandardSolver):
 
     def train(self) -> dict:
         """Upstream starts an epoch at its first batch; a resumed run starts at the batch it stopped before."""
-        self.updates_per_epoch = self.train_updates_per_epoch
         loader = self.dataloaders["train"]
         loader.epoch, loader.first = self.epoch, self.progress["step"]
         self._clock = time.monotonic()
-        self.train_updates_per_epoch -= loader.first
+        self.train_updates_per_epoch = self.updates_per_epoch - loader.first
         try:
-            metrics = super().train()
+            if self.train_updates_per_epoch:  # none is left where the run stopped in the validation
+                super().train()
         finally:
             self.train_updates_per_epoch = self.updates_per_epoch
+        metrics = {key: total / self.progress["step"] for key, total in self.progress["sums"].items()}
+        metrics = flashy.distrib.average_metrics(metrics, self.progress["step"])
         if self.epoch == 1:
             metrics["ce_first"] = self.progress["ce_first"]
         return metrics
@@ -260,6 +272,9 @@ class StreamSolver(StandardSolver):
         metrics["tokens_s"] = batch.numel() * flashy.distrib.world_size() / took
         metrics["left_min"] = took * (self.total_updates - self.updates_done) / 60
         metrics["mem_gib"] = memory.peak_bytes(self.device) / memory.GIB
+        sums = self.progress["sums"]
+        for key, value in metrics.items():
+            sums[key] = sums.get(key, 0.0) + float(value)
         return metrics
 
     def _losses(self, ce: torch.Tensor, each: torch.Tensor) -> dict:
@@ -278,9 +293,11 @@ class StreamSolver(StandardSolver):
         """Clips from the best state, as files and in TensorBoard. Upstream prompts with audio and needs its codec."""
         from audiocraft_ext.listen import write_samples
 
+        if not flashy.distrib.is_rank_zero():  # all would make the same clips, and write them over each other
+            return {}
         cfg = self.cfg.generate
         self.model.eval()
-        folder = self.folder / cfg.path / f"epoch_{self.epoch}"
+        folder = self.folder / cfg.path / ("best" if self.cfg.execute_only else f"epoch_{self.epoch}")
         frames = round(cfg.lm.gen_duration * self.spec.frame_rate)
         return write_samples(self.model, self.spec, folder, cfg.num_samples, frames, self.cfg.seed, cfg.lm.temp,
                              cfg.lm.top_k, self.tensorboard, self.updates_done, self.logger)
@@ -300,7 +317,14 @@ class StreamSolver(StandardSolver):
 
     def run_epoch(self) -> None:
         super().run_epoch()
-        self.progress["step"] = 0
+        self.progress |= {"step": 0, "sums": {}}
+
+    def run_one_stage(self, stage_name: str) -> None:
+        """Upstream takes the best state, which before the first validation is what the run began with."""
+        if not self.history:
+            with self.swap_ema_state():
+                self.best_state.update("model", self.model)
+        super().run_one_stage(stage_name)
 
     def _ask_to_stop(self, number, frame) -> None:
         if self._stop:  # the second time: now
@@ -340,6 +364,45 @@ class StreamSolver(StandardSolver):
     def state_dict(self) -> dict:
         """Upstream pickles its config object; plain values say the same and are read safely anywhere."""
         return super().state_dict() | {"xp.cfg": OmegaConf.to_container(self.cfg, resolve=True)}
+
+    def restore(self, *args, **kwargs) -> bool:
+        """Upstream reads the history from a file of its own; the checkpoint's is the one that belongs to the weights.
+
+        Raises:
+            UserError: one stage of a trained model was asked for, and nothing has been trained.
+        """
+        if not self.checkpoint_path().exists():
+            if self.cfg.execute_only and not self.cfg.continue_from:
+                raise UserError(f"execute_only={self.cfg.execute_only} needs a trained run, but there is no "
+                                f"{self.checkpoint_path()}; train first with the same command less execute_only")
+            self.history.clear()
+        restored = super().restore(*args, **kwargs)
+        if flashy.distrib.is_rank_zero():
+            self.xp.link.update_history(self.history)
+        return restored
+
+    def load_checkpoints(self, load_best: bool = False, ignore_state_keys: Sequence[str] = ()) -> dict | None:
+        """This run's checkpoint, else the weights of `continue_from`.
+
+        Upstream unpickles the file as it comes, and to find another run it imports audiocraft.train, which fails
+        without a folder of configs that the installed package does not have. Its two options serve its own tools.
+        """
+        state = None
+        if self.checkpoint_path().exists():
+            state = checkpoint.load(self.checkpoint_path())
+            self.load_state_dict(state)
+        elif self.cfg.continue_from:
+            source = str(self.cfg.continue_from).removeprefix("//sig/")
+            absolute = git_save.to_absolute_path(source)
+            weights, spec = trained.read_weights(absolute if Path(absolute).exists() else source, self.lm_config,
+                                                 self.folder.parent)
+            if spec is not None:
+                spec.check_same_stream(self.spec, f"continue_from={source}", f"the store {self.cfg.datasource.store}")
+            self.model.load_state_dict(weights)
+            self.best_state.update("model", self.model)
+            self.initialize_ema()
+            self.logger.info("Starting from the weights of %s", source)
+        return state
 
     def load_state_dict(self, state: dict) -> None:
         """Upstream resumes whatever lies in the folder."""

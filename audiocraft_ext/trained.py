@@ -61,7 +61,7 @@ def read(source: str | Path, codec: str | None = None) -> Trained:
     Raises:
         UserError: there is nothing of the kind, it does not fit together, or it is a model that ours cannot be.
     """
-    path = _locate(source)
+    path = locate(source)
     if (path / "model.json").is_file():
         return _read_bundle(path)
     if (path / interop.LM_FILE).is_file():
@@ -69,14 +69,32 @@ def read(source: str | Path, codec: str | None = None) -> Trained:
     return _read_checkpoint(path, codec)
 
 
-def _locate(source: str | Path) -> Path:
-    """The file or folder that ``source`` stands for."""
+def read_weights(source: str | Path, cfg: LMConfig, runs: Path) -> tuple[dict[str, torch.Tensor], Spec | None]:
+    """The best weights of a run, to start another from, and what its codes mean (None: audiocraft's own solver).
+
+    Args:
+        source: a run's folder, its signature below the folder ``runs``, or a checkpoint.
+        cfg: what is to be started.
+
+    Raises:
+        UserError: there is no such run, or its model is of another size.
+    """
+    path = locate(source, runs)
+    if path.is_dir():
+        raise UserError(f"{path}: expected a run's folder, its signature or a checkpoint, found an exported model")
+    pkg = checkpoint.load(path)
+    spec = Spec.from_dict(pkg["identity"]["spec"]) if "identity" in pkg else None
+    return _clean(_weights_of(pkg, path), cfg, path), spec
+
+
+def locate(source: str | Path, runs: Path | None = None) -> Path:
+    """The file or folder that ``source`` stands for; ``runs`` is where signatures lie, by default MICRO_OUTPUTS/xps."""
     path = Path(source)
-    outputs = Path(os.environ.get("MICRO_OUTPUTS", "outputs"))
+    runs = runs or Path(os.environ.get("MICRO_OUTPUTS", "outputs")) / "xps"
     if not path.exists() and re.fullmatch(r"[0-9a-f]{8}", str(source)):
-        path = outputs / "xps" / str(source)
+        path = runs / str(source)
         if not path.exists():
-            raise UserError(f"no run {source} in {outputs / 'xps'}; name its folder, or set MICRO_OUTPUTS")
+            raise UserError(f"no run {source} in {runs}; name its folder, or set MICRO_OUTPUTS")
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; expected a checkpoint, a run's folder or signature, "
                         "a folder in audiocraft's export format, or a bundle")
@@ -146,9 +164,13 @@ def _segment(config: dict) -> dict[str, float]:
 
 
 def _weights_of(pkg: dict, path: Path) -> dict[str, torch.Tensor]:
-    """The best state (which training takes from the moving average), else the average, else the weights as they are."""
+    """The best state (which training takes from the moving average), else the average, else the weights as they are.
+
+    Before the first validation there is no best state yet: what a checkpoint holds under that name then are the
+    weights that the run began with. (What has no history at all is an export of audiocraft's, and as it should be.)
+    """
     for key in ("fsdp_best_state", "best_state"):
-        if pkg.get(key):
+        if pkg.get(key) and pkg.get("history", True):
             return pkg[key]["model"]
     if pkg.get("ema"):
         return pkg["ema"]["state"]["model"]

@@ -73,6 +73,13 @@ def test_without_a_best_state_the_average_then_the_last(tmp_path):
     assert_same(weights(run), tiny.tiny_lm(DEBUG_LM, seed=2).state_dict())
 
 
+def test_a_run_that_was_stopped_before_its_first_validation(tmp_path):
+    """Its best state is what it began with."""
+    assert_same(weights(run_checkpoint(tmp_path / "a", history=[])), tiny.tiny_lm(DEBUG_LM, seed=1).state_dict())
+    run = run_checkpoint(tmp_path / "b", history=[], ema=None)
+    assert_same(weights(run), tiny.tiny_lm(DEBUG_LM, seed=2).state_dict())
+
+
 def test_audiocrafts_format_and_back(bundle, tmp_path):
     original = trained.read(bundle)
     write_audiocraft(tmp_path / "ac", original)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from audiocraft_ext import checkpoint
+from audiocraft_ext import checkpoint, trained
 from audiocraft_ext.errors import UserError
 from tests.integ.runs import run, solver_of
 from tests.stores import make_store
@@ -39,7 +39,7 @@ def state_of(solver) -> dict:
 
 
 def assert_same_run(a: dict, b: dict) -> None:
-    """Weights, averages, best weights, optimiser and validation losses, bit for bit."""
+    """Weights, averages, best weights, optimiser, training and validation losses, bit for bit."""
     for part in ("model", ("ema", "state", "model"), ("best_state", "model")):
         left, right = a, b
         for key in (part,) if isinstance(part, str) else part:
@@ -48,7 +48,9 @@ def assert_same_run(a: dict, b: dict) -> None:
         assert [k for k in left if not torch.equal(left[k], right[k])] == []
     for i, slot in a["optimizer"]["state"].items():
         assert all(torch.equal(slot[k], b["optimizer"]["state"][i][k]) for k in slot)
-    assert [h["valid"]["ce"] for h in a["history"]] == [h["valid"]["ce"] for h in b["history"]]
+    for stage in ("train", "valid"):
+        for key in ("ce", "ce_q1", "ce_q4"):
+            assert [h[stage][key] for h in a["history"]] == [h[stage][key] for h in b["history"]]
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 6])
@@ -65,6 +67,122 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(store, whole, tmp_path,
         with pytest.raises(KeyboardInterrupt, match="checkpoint.th"):
             solver.run()
         assert solver.updates_done == stop_after
+    assert_same_run(state_of(run(tmp_path, store, *RECIPE)), whole)
+
+
+def stop_in_valid(solver) -> None:
+    """Run ``solver`` until its first validation, and press Ctrl-C there."""
+    valid = solver.valid
+
+    def stopped():
+        os.kill(os.getpid(), signal.SIGINT)
+        return valid()
+
+    solver.valid = stopped
+    with pytest.raises(KeyboardInterrupt, match="checkpoint.th"):
+        solver.run()
+
+
+def test_a_run_that_was_stopped_in_a_validation_reports_the_whole_epoch(store, whole, tmp_path):
+    with solver_of(tmp_path, store, *RECIPE) as solver:
+        stop_in_valid(solver)
+    assert state_of(solver)["history"] == []
+    assert_same_run(state_of(run(tmp_path, store, *RECIPE)), whole)
+
+
+def test_before_the_first_validation_the_average_is_what_a_run_has_to_show(store, tmp_path):
+    """The best state is then what the run began with."""
+    with solver_of(tmp_path, store, *RECIPE) as solver:
+        stop_in_valid(solver)
+    state = state_of(solver)
+    taken = trained._weights_of(state, tmp_path)
+    assert_same_weights(taken, state["ema"]["state"]["model"])
+    with pytest.raises(AssertionError):
+        assert_same_weights(taken, state["best_state"]["model"])
+    with solver_of(tmp_path, store, *RECIPE, "execute_only=generate") as solver:
+        solver.restore()
+        sampled = []
+        solver.generate = lambda: sampled.append({k: v.clone() for k, v in solver.model.state_dict().items()})
+        solver.run_one_stage("generate")
+    assert_same_weights(sampled[0], taken)
+
+
+def assert_same_weights(a: dict, b: dict) -> None:
+    assert a.keys() == b.keys()
+    assert [k for k in a if not torch.equal(a[k], b[k])] == []
+
+
+def execute_only(stage: str, folder: Path, store: Path, *overrides: str):
+    with solver_of(folder, store, *RECIPE, f"execute_only={stage}", *overrides) as solver:
+        solver.restore()
+        solver.run_one_stage(stage)
+    return solver
+
+
+def test_one_stage_of_a_trained_run(store, tmp_path):
+    done = run(tmp_path, store, *RECIPE)
+    before = done.checkpoint_path().read_bytes()
+    solver = execute_only("generate", tmp_path, store)
+    assert solver.folder == done.folder and (solver.folder / "samples" / "best" / "codes.npy").exists()
+    best = min(h["valid"]["ce"] for h in done.history)
+    for stage in ("valid", "evaluate"):
+        solver = execute_only(stage, tmp_path, store)
+        assert solver._pending_metrics[stage]["ce"] == pytest.approx(best, rel=1e-6)
+    assert done.checkpoint_path().read_bytes() == before
+
+
+def test_a_stage_that_there_is_not_and_a_run_that_was_not_trained(store, tmp_path):
+    with pytest.raises(UserError, match="execute_only is valid, evaluate or generate, got 'sing'"):
+        execute_only("sing", tmp_path, store)
+    with pytest.raises(UserError, match="needs a trained run, but there is no .*checkpoint.th"):
+        execute_only("generate", tmp_path, store)
+
+
+def test_a_run_starts_from_the_best_weights_of_another(store, tmp_path):
+    """Named by its signature, as audiocraft writes it too, by its folder or by its checkpoint."""
+    first = run(tmp_path, store, *RECIPE)
+    best = state_of(first)["best_state"]["model"]
+    for source in (first.xp.sig, f"//sig/{first.xp.sig}", first.folder, first.checkpoint_path()):
+        with solver_of(tmp_path, store, *RECIPE, f"continue_from={source}") as solver:
+            solver.restore()
+            assert solver.folder != first.folder and solver.updates_done == 0 and solver.history == []
+            for weights in (solver.model.state_dict(), solver.ema.state["model"], solver.best_state.states["model"]):
+                assert_same_weights(dict(weights), best)
+    began = run(tmp_path, store, *RECIPE, f"continue_from={first.xp.sig}").history[0]["train"]["ce_first"]
+    assert began < first.history[0]["train"]["ce_first"]
+
+
+@pytest.mark.parametrize("source, overrides, words", [
+    ("0123abcd", (), "no run 0123abcd in .*xps"),
+    ("/no/such/folder", (), "/no/such/folder: no such file or folder"),
+    (None, ("transformer_lm.dim=32",), r"of this size, .*: expected \[65, 32\], got \[65, 64\]"),
+])
+def test_what_a_run_cannot_start_from(store, tmp_path, source, overrides, words):
+    source = source or run(tmp_path, store, *RECIPE).xp.sig
+    with pytest.raises(UserError, match=words):
+        run(tmp_path, store, *RECIPE, *overrides, f"continue_from={source}")
+
+
+@pytest.mark.parametrize("damage, words", [
+    (lambda path: path.write_bytes(path.read_bytes()[:5000]), "not a readable checkpoint"),
+    (lambda path: torch.save({"model": pytest.raises}, path), "refused, because it holds objects of"),
+])
+def test_a_checkpoint_that_is_damaged_or_foreign_is_said(store, tmp_path, damage, words):
+    with solver_of(tmp_path, store, *RECIPE) as solver:
+        solver.save_checkpoints(by_epoch=False)
+        damage(solver.checkpoint_path())
+    with pytest.raises(UserError, match=words):
+        run(tmp_path, store, *RECIPE)
+
+
+def test_the_history_is_the_checkpoints(store, whole, tmp_path):
+    """Killed between the checkpoint and the history, or with a checkpoint that somebody took away."""
+    done = run(tmp_path, store, *RECIPE)
+    history = done.folder / "history.json"
+    lines = history.read_text()
+    history.write_text("[]")
+    assert len(run(tmp_path, store, *RECIPE).history) == 2 and history.read_text() == lines
+    done.checkpoint_path().unlink()
     assert_same_run(state_of(run(tmp_path, store, *RECIPE)), whole)
 
 

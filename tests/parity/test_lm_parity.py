@@ -1,5 +1,6 @@
 """One model, four ways: ONNX step, our torch with a cache, our torch without, and audiocraft's ``LMModel``."""
 
+import audiocraft_ext.compat  # noqa: F401  isort: skip  (audiocraft cannot be imported before it)
 import numpy as np
 import pytest
 import torch
@@ -8,7 +9,6 @@ from audiocraft.models.lm import ConditionFuser, ConditioningProvider  # noqa: F
 from audiocraft.modules.codebooks_patterns import DelayedPatternProvider, ParallelPatternProvider
 from omegaconf import OmegaConf
 
-import audiocraft_ext.compat  # noqa: F401  first: audiocraft cannot be imported before it
 from audiocraft_ext import interop
 from audiocraft_ext.delay import delay, undelay, valid_mask
 from audiocraft_ext.engine import Engine, generate
