@@ -5,6 +5,8 @@ RUN = $(VENV)/bin/python
 # Tiny tensors: more threads only wait for each other.
 TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 ARGS ?=
+# Test processes; a file stays in one of them.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-audiocraft lint clean
@@ -19,7 +21,7 @@ demo: setup  ## prepare the breaks, train a small LM on them, export, sample: WA
 	@$(RUN) -m audiocraft_ext.demo $(ARGS)
 
 test: setup  ## the fast test suite (ARGS="-k store" passes options to pytest)
-	@$(TEST_ENV) $(RUN) -m pytest -q -m "not slow and not gpu" $(ARGS)
+	@$(TEST_ENV) $(RUN) -m pytest -q -n $(JOBS) --dist loadfile -m "not slow and not gpu" $(ARGS)
 
 test-audiocraft: setup  ## audiocraft's own test suite, under our compat layer
 	@$(TEST_ENV) $(RUN) -m tests.audiocraft_suite $(ARGS)
