@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,15 @@ import soundfile as sf
 from audiocraft_ext.errors import UserError
 
 EXTENSIONS = frozenset(
-    ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .w64 .rf64 .m4a .m4b .mp4 .aac .wma .webm .mka".split()
+    ".wav .flac .ogg .oga .opus .spx .mp3 .mp2 .mpga .aif .aiff .aifc .au .snd .caf .w64 .rf64 .voc .m4a .m4b .m4r "
+    ".mp4 .m4v .mov .3gp .3g2 .aac .ac3 .eac3 .dts .wma .wmv .asf .webm .mka .mkv .ogv .avi .flv .mpg .mpeg .vob .ts "
+    ".mts .m2ts .ape .wv .tta .mpc .tak .shn .dsf .dff .amr .gsm .ra .rm".split()
+)
+# What lies beside sound everywhere; any other ending that is passed over is worth a word.
+COMPANIONS = frozenset(
+    ".txt .md .rst .rtf .doc .docx .html .htm .url .csv .tsv .json .jsonl .yaml .yml .xml .toml .ini .log .py .sh "
+    ".jpg .jpeg .png .gif .bmp .webp .svg .pdf .mid .midi .asd .nfo .cue .m3u .m3u8 .pls .sfv .md5 .sha256 .db .lnk "
+    ".als .flp .logicx .rpp .reapeaks .pkf .torrent .srt .lrc .zip .gz".split()
 )
 BLOCK = 2**18  # samples at a time
 EXACT = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flac", "asf")  # FFmpeg's names of what states its length
@@ -30,11 +39,36 @@ class BrokenAudio(UserError):
 
 def find_audio(root: Path) -> list[Path]:
     """All sound files below ``root``, by their ending, sorted by path. Hidden files and folders are passed over."""
-    found = []
-    for folder, dirs, files in os.walk(root):
-        dirs[:] = sorted(d for d in dirs if not d.startswith("."))
-        found += [Path(folder, f) for f in files if not f.startswith(".") and Path(f).suffix.lower() in EXTENSIONS]
-    return sorted(found)
+    return sorted(path for path in _files(root) if path.suffix.lower() in EXTENSIONS)
+
+
+def passed_over(root: Path) -> dict[str, int]:
+    """How many files below ``root`` are not sound by their ending, by ending; without what usually lies beside it."""
+    endings = Counter(path.suffix.lower() for path in _files(root) if path.suffix)
+    return {e: n for e, n in sorted(endings.items()) if e not in EXTENSIONS | COMPANIONS}
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """All files below ``root`` that are not hidden. Links to folders are followed, after the real ones; a folder that
+    was seen, or that holds ``root``, is not gone into again."""
+    folders, links, seen = [root], [], set(root.resolve().parents)
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        real = folder.resolve()
+        if real in seen:
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:  # not ours to read
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                (links if entry.is_symlink() else folders).append(Path(entry.path))
+            else:
+                yield Path(entry.path)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,17 +21,20 @@ from audiocraft_ext.bundle import FORMAT, VERSION, sha256
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.trained import Trained
 
+CODEC_LICENCES = {"encodec_32khz": "CC-BY-NC-4.0"}  # Meta's weights; a bundle holds a copy of them
 _TRAINING = ("dropout", "checkpointing")  # of LMConfig, no part of what is exported
 
 
-def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = False) -> None:
+def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = False,
+                 codec_licence: str = trained.UNKNOWN_LICENCE) -> None:
     """Write ``model`` as a bundle.
 
     Args:
         out: the folder; must be new or empty, or with ``force`` a bundle to replace.
         half: store the weights as fp16, half the size; they are computed with in fp32 all the same.
+        codec_licence: that of the codec's weights, where the codec is not one whose licence is known.
     """
-    _write_aside(out, force, lambda folder: _fill_bundle(folder, model, half))
+    _write_aside(out, force, lambda folder: _fill_bundle(folder, model, half, codec_licence))
 
 
 def write_audiocraft(out: Path, model: Trained, half: bool = False, force: bool = False) -> None:
@@ -43,7 +47,7 @@ def write_audiocraft(out: Path, model: Trained, half: bool = False, force: bool 
                                                           segment))
 
 
-def _fill_bundle(folder: Path, model: Trained, half: bool) -> None:
+def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str) -> None:
     from safetensors.torch import save_file
 
     from audiocraft_ext.onnx_codec import write_decoder, write_encoder
@@ -58,7 +62,8 @@ def _fill_bundle(folder: Path, model: Trained, half: bool) -> None:
         save_file(_stored(model.codec.model.state_dict(), half), weights, {"format": "pt"})
         write_encoder(cfg, weights, folder / "encoder.onnx")
         write_decoder(cfg, weights, folder / "decoder.onnx")
-        codec = {"type": "encodec", "name": model.codec.name, "sample_rate": cfg.sample_rate, "config": cfg.to_dict()}
+        codec = {"type": "encodec", "name": model.codec.name, "sample_rate": cfg.sample_rate, "config": cfg.to_dict(),
+                 "licence": CODEC_LICENCES.get(model.codec.name, codec_licence)}
     for path in folder.glob("*.safetensors"):  # written for the owner alone; a bundle is to be passed on
         path.chmod((folder / "lm.onnx").stat().st_mode & 0o777)
     info = {
@@ -130,17 +135,44 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--force", action="store_true", help="replace OUT if it is an earlier export")
     parser.add_argument("--codec", help="name or folder of the codec, where the model's own name for it does not lead")
     parser.add_argument("--licence", help="licence of the weights, kept in the bundle")
+    parser.add_argument("--codec-licence", help="licence of the codec's weights (known of encodec_32khz)")
     parser.add_argument("--card", help="a sentence or two on what it is, kept in the bundle")
     args = parser.parse_args(argv)
     _check_out(Path(os.path.abspath(args.out)), args.force)  # before a large file is read
+    start = time.perf_counter()
+    print(f"reading {args.source} ...", flush=True)
     model = trained.read(args.source, args.codec)
     model.licence = args.licence or model.licence
     model.card = args.card or model.card
-    write = write_bundle if args.format == "bundle" else write_audiocraft
-    write(args.out, model, half=args.half, force=args.force)
+    print(f"writing {args.out} ...", flush=True)
+    if args.format == "bundle":
+        name = model.codec.name if model.codec else ""
+        write_bundle(args.out, model, args.half, args.force,
+                     args.codec_licence or _codec_licence(args.codec, args.source, name))
+    else:
+        write_audiocraft(args.out, model, args.half, args.force)
     size = sum(p.stat().st_size for p in args.out.iterdir())
     print(f"{args.out}: {args.format}, {model.cfg.parameter_count() / 1e6:.1f} M parameters, {size / 1e6:.1f} MB, "
-          f"codec {model.spec.codec}")
+          f"codec {model.spec.codec}, in {time.perf_counter() - start:.1f} s")
+    if model.codec is not None and model.codec.name in CODEC_LICENCES:
+        print(f"note: it holds the weights of the codec {model.codec.name}, whose licence is "
+              f"{CODEC_LICENCES[model.codec.name]}: to be passed on with that name, and not for commercial use")
+
+
+def _codec_licence(codec: str | None, source: str, name: str) -> str:
+    """What the bundle that the codec comes from says of it.
+
+    Args:
+        codec: as it was asked for on the command line.
+        name: what the codec calls itself.
+    """
+    from audiocraft_ext.codecs import EMBEDDED
+
+    for folder in (codec, source, EMBEDDED if name == "microcodec" else None):
+        info = Path(folder, "model.json") if folder else None
+        if info and info.is_file():
+            return str((json.loads(info.read_text("utf-8")).get("codec") or {}).get("licence", trained.UNKNOWN_LICENCE))
+    return trained.UNKNOWN_LICENCE
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +31,13 @@ def find(root: Path, skipped: dict[str, str]) -> list[Source]:
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; expected one with audio files")
     paths = audio.find_audio(root)
+    others = audio.passed_over(root)
+    endings = ", ".join(f"{ending} ({n})" for ending, n in others.items())
     if not paths:
-        raise UserError(f"{root}: no audio in it; looked for files that end in {' '.join(sorted(audio.EXTENSIONS))}")
+        raise UserError(f"{root}: no audio in it; looked for files that end in {' '.join(sorted(audio.EXTENSIONS))}"
+                        + (f", found {endings}" if others else ""))
+    if others:
+        print(f"passed over {sum(others.values())} files whose ending is not that of sound: {endings}", file=sys.stderr)
     found = []
     for path in tqdm(paths, desc="looking through", unit="file", disable=None, leave=False):
         name = path.relative_to(root).as_posix()

@@ -18,6 +18,7 @@ import soundfile as sf
 
 from audiocraft_ext import audio
 from audiocraft_ext.codecs import get_codec
+from audiocraft_ext.errors import UserError
 from audiocraft_ext.split import TRAIN, VALID, number_of, split_of
 from audiocraft_ext.store import TokenStore
 from data_prep.audio import main
@@ -363,3 +364,34 @@ def test_other_settings_and_changed_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match=f"{NAMES[0]}: is not the file that was encoded"):
         prep(src, tmp_path / "store")
     assert contents(tmp_path / "store") == before
+
+
+def test_what_is_passed_over_by_its_ending_is_said(tmp_path, capsys):
+    src = make(tmp_path / "src", NAMES[:2])
+    for name in ("a.txt", "cover.JPG", "loop.asd", "LICENSE", ".hidden.rx2", "a.rx2", "b.RX2", "c.sf2"):
+        (src / name).write_bytes(b"x")
+    prep(src, tmp_path / "store")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "ending" in line]
+    assert lines == ["passed over 3 files whose ending is not that of sound: .rx2 (2), .sf2 (1)"]
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "x.rx2").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"no audio in it.*found \.rx2 \(1\)"):
+        prep(tmp_path / "only", tmp_path / "none")
+
+
+def test_the_sound_of_a_film(tmp_path):
+    write_m4a(tmp_path / "x.m4a", noise(2, rate=44_100, channels=2), 44_100)
+    (tmp_path / "x.m4a").rename(tmp_path / "x.MOV")
+    assert audio.find_audio(tmp_path) == [tmp_path / "x.MOV"]
+    assert audio.load(tmp_path / "x.MOV", RATE).seconds == pytest.approx(2, abs=0.05)
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
+    src = make(tmp_path / "src", ["z/1.wav", "2.wav"])
+    far = make(tmp_path / "far", ["3.wav"])
+    (far / "back").symlink_to(src)
+    for link, target in (("link", far), ("again", far), ("up", tmp_path), ("self", src), ("a", src / "z"),
+                         ("broken", tmp_path / "none"), ("file.wav", far / "3.wav")):
+        (src / link).symlink_to(target)
+    found = [p.relative_to(src).as_posix() for p in audio.find_audio(src)]
+    assert found == ["2.wav", "again/3.wav", "file.wav", "z/1.wav"]

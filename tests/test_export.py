@@ -206,3 +206,25 @@ def test_weights_that_diverged_are_refused(tmp_path):
     with pytest.raises(UserError, match="diverged"):
         write_bundle(tmp_path / "a", model)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_public_codec_keeps_its_licence_and_that_is_said(tmp_path, bundle, monkeypatch, capsys):
+    run = run_checkpoint(tmp_path / "run")
+    main([str(run), str(tmp_path / "plain")])
+    assert Bundle(tmp_path / "plain").info["codec"]["licence"] == "not stated"
+    main([str(run), str(tmp_path / "stated"), "--codec-licence", "CC0-1.0"])
+    main([str(tmp_path / "stated"), str(tmp_path / "again")])
+    assert Bundle(tmp_path / "again").info["codec"]["licence"] == "CC0-1.0"
+    assert "NC" not in capsys.readouterr().out
+
+    read = trained.read
+
+    def with_the_public_codec(*args):
+        model = read(*args)
+        model.codec.name = "encodec_32khz"
+        return model
+
+    monkeypatch.setattr(trained, "read", with_the_public_codec)
+    main([str(run), str(tmp_path / "public"), "--codec-licence", "MIT"])
+    assert Bundle(tmp_path / "public").info["codec"]["licence"] == "CC-BY-NC-4.0"
+    assert "the codec encodec_32khz, whose licence is CC-BY-NC-4.0" in capsys.readouterr().out
