@@ -222,7 +222,12 @@ class LM(nn.Module):
         """One frame of every stream, ``[B, K]``, to the logits of the next, ``[B, K, card]``."""
         return self(frame[:, :, None], cache)[:, :, 0]
 
-    def losses(self, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def targets(self, codes: torch.Tensor) -> torch.Tensor:
+        """How many codes of each stream are predicted, ``[K]``."""
+        return torch.stack([(codes[:, k, : max(0, codes.shape[-1] - d)] != self.special_id).sum()
+                            for k, d in enumerate(self.delays)])
+
+    def losses(self, codes: torch.Tensor, targets: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross entropy of ``codes [B, K, T]`` under the model.
 
         A code equal to ``card`` is padding and not a target. As in audiocraft the delayed sequence ends with the
@@ -232,6 +237,10 @@ class LM(nn.Module):
             input      . . . a b          "." is the special id
             predicts   . . a b            c and d would need steps 5 and 6
 
+        Args:
+            targets: what to divide by, for ``codes`` that are a part of a batch: the :meth:`targets` of the batch.
+                The losses of the parts then add up to that of the batch.
+
         The heads are applied one by one, so the logits of all K never exist together before the backward pass.
 
         Returns:
@@ -240,15 +249,16 @@ class LM(nn.Module):
         """
         B, K, T = codes.shape
         h = self.hidden(delay(codes, self.delays, self.special_id)[..., :T])
-        targets = codes.masked_fill(codes == self.special_id, IGNORE)
+        labels = codes.masked_fill(codes == self.special_id, IGNORE)
+        count = (self.targets(codes) if targets is None else targets).clamp(min=1)
         per_stream = []
         for k, d in enumerate(self.delays):
             if T <= d:
                 per_stream.append(h.new_zeros((), dtype=torch.float32))
                 continue
-            logits, wanted = self.linears[k](h[:, d:]), targets[:, k, : T - d]
+            logits, wanted = self.linears[k](h[:, d:]), labels[:, k, : T - d]
             total = F.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=IGNORE,
                                     reduction="sum")
-            per_stream.append(total / (wanted != IGNORE).sum().clamp(min=1))
+            per_stream.append(total / count[k])
         each = torch.stack(per_stream)
         return each.mean(), each.detach()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.lm import LMConfig
 
 GIB = 2**30
+CGROUP = Path("/sys/fs/cgroup")
 OVERHEAD = {"cpu": 0.6 * GIB, "cuda": 0.9 * GIB}  # Python, torch and its libraries; the CUDA context and its pools
 MARGIN = 0.9  # of what is free
 
@@ -44,9 +46,13 @@ def available_bytes(device: str) -> int:
     try:
         with open("/proc/meminfo") as f:
             limits += [int(line.split()[1]) * 1024 for line in f if line.startswith("MemAvailable")]
-        with open("/sys/fs/cgroup/memory.max") as f, open("/sys/fs/cgroup/memory.current") as g:
-            limits += [int(limit) - int(g.read()) for limit in [f.read().strip()] if limit != "max"]
-    except OSError:  # not Linux: all of the memory is the best guess
+        limit = (CGROUP / "memory.max").read_text().strip()
+        if limit != "max":
+            stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+            # files that were read and are kept in case: they make room
+            used = int((CGROUP / "memory.current").read_text()) - int(stat["inactive_file"])
+            limits.append(int(limit) - used)
+    except OSError:  # not Linux, or no group: what is known is the best guess
         pass
     return min(limits)
 

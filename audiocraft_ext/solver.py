@@ -36,7 +36,29 @@ from audiocraft_ext.spec import Spec
 from audiocraft_ext.split import TRAIN, VALID
 from audiocraft_ext.store import TokenStore
 
-STAGES = ("valid", "evaluate", "generate")  # of a trained run, one by one
+CHOICES: dict[str, tuple] = {
+    "conditioners": (None,),
+    "device": ("cpu", "cuda"),
+    "execute_only": (None, "valid", "evaluate", "generate"),
+    "optim.optimizer": ("adamw", "adam"),
+    "autocast_dtype": ("bfloat16",), "fsdp.use": (False,), "profiler.enabled": (False,), "benchmark_no_load": (False,),
+}
+
+
+def check_choices(cfg) -> None:
+    """Raise a :class:`UserError` for a value that upstream would pass over or fail on later."""
+    schedules = (None, *(name for name in cfg.schedule if name != "lr_scheduler"))
+    for key, known in {**CHOICES, "schedule.lr_scheduler": schedules}.items():
+        value = OmegaConf.select(cfg, key)
+        if value not in known:
+            words = " or ".join("empty" if choice is None else str(choice) for choice in known)
+            raise UserError(f"{key} is {words} here, got {value}")
+    if cfg.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda, but torch finds no CUDA device; set device=cpu, or install a torch with CUDA")
+    for key, value in (cfg.schedule[cfg.schedule.lr_scheduler] if cfg.schedule.lr_scheduler else {}).items():
+        if value is None:
+            raise UserError(f"schedule.lr_scheduler={cfg.schedule.lr_scheduler} needs a number for "
+                            f"schedule.{cfg.schedule.lr_scheduler}.{key}")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -97,14 +119,13 @@ class StreamSolver(StandardSolver):
     """Trains an :class:`~audiocraft_ext.lm.LM` on a :class:`~audiocraft_ext.store.TokenStore`."""
 
     def __init__(self, cfg):
-        if cfg.conditioners is not None:
-            raise UserError("these models take no conditioner: conditioner=none")
-        if cfg.execute_only not in (None, *STAGES):
-            raise UserError(f"execute_only is {', '.join(STAGES[:-1])} or {STAGES[-1]}, got {cfg.execute_only!r}")
+        check_choices(cfg)
         self.store = TokenStore(Path(cfg.datasource.store))
         for key in ("n_q", "card"):
             if cfg.transformer_lm[key] is None:
                 cfg.transformer_lm[key] = getattr(self.store.spec, key)
+        if cfg.codebooks_pattern.delay.delays is None:
+            cfg.codebooks_pattern.delay.delays = list(self.store.spec.delays)
         self.lm_config = LMConfig.from_dict(OmegaConf.to_container(cfg.transformer_lm, resolve=True))
         self.spec = self._checked_spec(cfg)
         self.frames = round(cfg.dataset.segment_duration * self.spec.frame_rate)
@@ -143,23 +164,26 @@ class StreamSolver(StandardSolver):
     def _fit_memory(self, cfg) -> None:
         """Refuse a batch that cannot fit before anything is built; choose one if asked to."""
         sizes = dict(frames=self.frames, ema=cfg.optim.ema.use, half=cfg.autocast, device=cfg.device)
-        if cfg.dataset.batch_size == "auto":
-            chosen = dora.get_xp().folder / "auto_batch_size"  # kept: a run goes on with the batch it began with
-            if not chosen.exists():
-                free = memory.available_bytes(cfg.device)
-                chosen.write_text(str(memory.largest_batch(self.lm_config, free=free, most=64, **sizes) or 1))
+        chosen = dora.get_xp().folder / "auto_batch_size"  # kept: a run goes on with the batch it began with
+        auto = cfg.dataset.batch_size == "auto"
+        if auto and chosen.exists():
             cfg.dataset.batch_size = int(chosen.read_text())
+        elif auto:
+            free = memory.available_bytes(cfg.device)
+            cfg.dataset.batch_size = memory.largest_batch(self.lm_config, free=free, most=64, **sizes) or 1
         self._memory_line = memory.check_fits(self.lm_config, cfg.dataset.batch_size, cfg.optim.accumulate, **sizes)
+        if auto:
+            chosen.write_text(str(cfg.dataset.batch_size))
 
     def build_dataloaders(self) -> None:
         """Upstream opens audio files and encodes them in every step; here the codes are there already."""
         cfg = self.cfg.dataset
         self.logger.info("%s", self._memory_line)
-        self.logger.info("%s", baseline.line(self.store))
         common = dict(frames=self.frames, seed=self.cfg.seed)
         train = StreamDataset(self.store, TRAIN, num_samples=cfg.train.num_samples,
                               sample_on_duration=cfg.sample_on_duration, **common)
         valid = StreamDataset(self.store, VALID, num_samples=cfg.valid.num_samples, **common)
+        self.logger.info("%s", baseline.line(self.store))
         rank, world = flashy.distrib.rank(), flashy.distrib.world_size()
         self.dataloaders = {
             "train": StreamLoader(train, cfg.batch_size, self.cfg.optim.updates_per_epoch, rank, world),
@@ -241,15 +265,15 @@ class StreamSolver(StandardSolver):
                 ce, each = self.model.losses(batch.to(self.device))
             return self._losses(ce, each)
         self._save_if_due()
-        parts = batch.to(self.device).chunk(min(self.cfg.optim.accumulate, len(batch)))
+        batch = batch.to(self.device)
+        parts, targets = batch.chunk(min(self.cfg.optim.accumulate, len(batch))), self.model.targets(batch)
         ce, each = torch.zeros((), device=self.device), torch.zeros(self.spec.n_q, device=self.device)
         for part in parts:
-            share = len(part) / len(batch)
             with self.autocast:
-                loss, stream_losses = self.model.losses(part)
-            (loss * share).backward()
-            ce += loss.detach() * share
-            each += stream_losses * share
+                loss, stream_losses = self.model.losses(part, targets)
+            loss.backward()
+            ce += loss.detach()
+            each += stream_losses
         flashy.distrib.sync_model(self.model)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optim.max_norm or float("inf"))
         if not (torch.isfinite(ce) and torch.isfinite(norm)):
@@ -354,8 +378,8 @@ class StreamSolver(StandardSolver):
         self._saved_at = time.monotonic()
         state, epoch, cfg = self.state_dict(), self.epoch - 1, self.cfg.checkpoint
         if by_epoch and cfg.save_every and epoch % cfg.save_every == 0:
-            keep = cfg.keep_every_states
-            checkpoint.save({k: v for k, v in state.items() if not keep or k in keep},
+            keep = {*(cfg.keep_every_states or state), "xp.cfg", "xp.sig", "identity"}  # what an export asks for
+            checkpoint.save({k: v for k, v in state.items() if k in keep},
                             self.epoch_checkpoint_path(epoch))
         if cfg.save_last:
             checkpoint.save(state, self.checkpoint_path())

@@ -20,7 +20,8 @@ SOLVERS = sorted(p.stem for p in (CONFIGS / "solver/musicgen").glob("*.yaml") if
 SEED_COMMAND = ("solver=musicgen/musicgen_base_32khz model/lm/model_scale=micro conditioner=none dataset.batch_size=3 "
                 "dset=audio/jungle dataset.valid.num_samples=1 generate.every=10000 evaluate.every=10000 "
                 "optim.optimizer=adamw optim.lr=1e-4 optim.adam.weight_decay=0.01 checkpoint.save_every=5").split()
-PUBLIC = ("transformer_lm.n_q=4", "transformer_lm.card=2048")  # encodec_32khz; a run takes its store's
+# encodec_32khz; a run takes its store's
+PUBLIC = ("transformer_lm.n_q=4", "transformer_lm.card=2048", "codebooks_pattern.delay.delays=[0,1,2,3]")
 
 
 def compose(*overrides: str):

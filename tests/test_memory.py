@@ -35,6 +35,15 @@ def test_nothing_fits():
         memory.check_fits(TINY, 1, 1, 500, True, False, "cpu", free=memory.GIB // 4)
 
 
+def test_files_that_the_system_keeps_in_memory_count_as_free(tmp_path, monkeypatch):
+    """A container of 1 GiB that holds 900 MiB, 700 of them files that were read once."""
+    for name, text in {"memory.max": 2**30, "memory.current": 900 * 2**20,
+                       "memory.stat": f"anon 200\ninactive_file {700 * 2**20}\nactive_file 5"}.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    assert memory.available_bytes("cpu") == 824 * 2**20
+
+
 def test_the_estimate_is_near_what_a_step_takes():
     """Peak memory of a real process (three AdamW steps, 8 clips of 250 codes) lies within the estimate and not far
     under it."""

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from audiocraft_ext import checkpoint, trained
+from audiocraft_ext import checkpoint, interop, memory, trained
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.spec import Spec
 from tests.integ.runs import run, solver_of
 from tests.stores import make_store
 
@@ -132,7 +133,7 @@ def test_one_stage_of_a_trained_run(store, tmp_path):
 
 
 def test_a_stage_that_there_is_not_and_a_run_that_was_not_trained(store, tmp_path):
-    with pytest.raises(UserError, match="execute_only is valid, evaluate or generate, got 'sing'"):
+    with pytest.raises(UserError, match="execute_only is empty or valid or evaluate or generate here, got sing"):
         execute_only("sing", tmp_path, store)
     with pytest.raises(UserError, match="needs a trained run, but there is no .*checkpoint.th"):
         execute_only("generate", tmp_path, store)
@@ -200,8 +201,11 @@ def test_killed_at_any_moment_it_goes_on_exactly(store, whole, tmp_path):
     assert_same_run(state_of(run(tmp_path, store, *RECIPE)), whole)
 
 
-def test_accumulated_parts_give_the_gradient_of_the_whole_batch(store, tmp_path):
-    plain = [r for r in RECIPE if "dropout" not in r] + ["dataset.batch_size=4", "optim.epochs=1"]
+def test_accumulated_parts_give_the_gradient_of_the_whole_batch(tmp_path):
+    """Also where some rows are mostly padding."""
+    store = make_store(tmp_path / "store", {"a": 400, "b": 9, "c": 23}, {"v": 60}).path
+    plain = [r for r in RECIPE if "dropout" not in r] + ["dataset.batch_size=4", "optim.epochs=1",
+                                                         "dataset.sample_on_duration=false"]
     one = state_of(run(tmp_path / "1", store, *plain))["model"]
     two = state_of(run(tmp_path / "2", store, *plain, "optim.accumulate=2"))["model"]
     for name in one:
@@ -254,13 +258,28 @@ def test_going_on_with_other_data_is_refused(tmp_path):
     ("codebooks_pattern.modeling=unroll", "'delay' or 'parallel', got 'unroll'"),
     ("dataset.segment_duration=0.001", "shorter than one frame"),
     ("dataset.batch_size=1000000", "dataset.batch_size="),
+    ("optim.optimizer=dadam", "optim.optimizer is adamw or adam here, got dadam"),
+    ("optim.optimizer=sgd", "optim.optimizer is adamw or adam here, got sgd"),
+    ("schedule.lr_scheduler=noam", "schedule.lr_scheduler is empty or step or cosine or linear_warmup here, got noam"),
+    ("schedule.lr_scheduler=step", "needs a number for schedule.step.step_size"),
+    ("device=tpu", "device is cpu or cuda here, got tpu"),
+    ("autocast_dtype=float16", "autocast_dtype is bfloat16 here, got float16"),
+    ("fsdp.use=true", "fsdp.use is False here, got True"),
+    ("profiler.enabled=true", "profiler.enabled is False here, got True"),
+    ("benchmark_no_load=true", "benchmark_no_load is False here, got True"),
+    pytest.param("device=cuda", "torch finds no CUDA device", marks=pytest.mark.skipif(torch.cuda.is_available(),
+                                                                                     reason="there is one")),
 ])
 def test_what_does_not_fit_the_data_or_the_machine_is_said_at_once(store, tmp_path, override, words):
     with pytest.raises(UserError, match=words):
         run(tmp_path, store, override)
 
 
-def test_the_batch_can_be_chosen_by_the_machine_and_stays_chosen(store, tmp_path):
+def test_the_batch_can_be_chosen_by_the_machine_and_stays_chosen(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda device: memory.GIB // 8)
+    with pytest.raises(UserError, match="not even one clip fits"):
+        run(tmp_path, store, "dataset.batch_size=auto", *RECIPE)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 32 * memory.GIB)
     first = run(tmp_path, store, "dataset.batch_size=auto", *RECIPE)
     assert first.cfg.dataset.batch_size == 64
     (first.folder / "auto_batch_size").write_text("3")
@@ -277,6 +296,27 @@ def test_generation_has_a_switch_that_holds_in_the_last_epoch(store, tmp_path):
 def test_the_parallel_pattern_trains_too(store, tmp_path):
     solver = run(tmp_path, store, *RECIPE, "codebooks_pattern.modeling=parallel")
     assert solver.spec.delays == (0, 0, 0, 0) and state_of(solver)["identity"]["spec"]["delays"] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("n_q", [1, 2, 8])
+def test_the_delays_are_the_stores(tmp_path, n_q):
+    spec = Spec("audio", n_q, 64, 50.0, (0, *range(2, n_q + 1)), "debug", "0" * 16)
+    solver = run(tmp_path, make_store(tmp_path / "store", {"a": 200}, {"v": 60}, spec).path, *RECIPE)
+    assert solver.model.delays == spec.delays
+    assert interop.delays(checkpoint.config_of(state_of(solver)), n_q) == spec.delays
+
+
+def test_a_side_that_is_empty_is_said(tmp_path):
+    with pytest.raises(UserError, match="nothing on its valid side"):
+        run(tmp_path, make_store(tmp_path / "store", {"a": 200}, {}).path, *RECIPE)
+
+
+def test_a_kept_copy_says_whose_it_is(store, tmp_path):
+    solver = run(tmp_path, store, *RECIPE, "checkpoint.save_every=1", "checkpoint.keep_every_states=[best_state]")
+    for epoch in (1, 2):
+        kept = checkpoint.load(solver.epoch_checkpoint_path(epoch))
+        assert kept.keys() == {"best_state", "xp.cfg", "xp.sig", "identity"}
+        assert_same_weights(trained._weights_of(kept, tmp_path), kept["best_state"]["model"])
 
 
 def test_it_learns_a_loop_far_below_what_frequencies_tell(tmp_path):
