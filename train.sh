@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Train:  ./train.sh solver=musicgen/micro_32khz dset=audio/jungle        the overrides of `dora run`
+# Train:  ./train.sh solver=musicgen/micro_32khz dset=audio/jungle        the arguments of `dora run`
 # All:    ./train.sh --audio DIR [--codec NAME] [overrides]               prepare, train, export, sample
 # The same command goes on where it was stopped.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+root=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 python=python3
-[ -x .venv/bin/python ] && python=.venv/bin/python
+[ -x "$root/.venv/bin/python" ] && python=$root/.venv/bin/python
 for argument in "$@"; do
     case "$argument" in
-        --*) exec "$python" -m audiocraft_ext.demo "$@" ;;
+        --audio | --audio=* | --help | -h)  # paths are meant from where this was typed
+            PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m audiocraft_ext.demo "$@" ;;
     esac
 done
+cd "$root"
 exec "$python" -m dora -P audiocraft_ext run "$@"

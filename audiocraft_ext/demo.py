@@ -7,19 +7,27 @@ is skipped. Ends with the files to listen to, a picture, and the numbers that sa
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from audiocraft_ext import audio, baseline, picture
+from audiocraft_ext.bundle import Bundle
+from audiocraft_ext.clips import read_comment
+from audiocraft_ext.codecs import CODECS
 from audiocraft_ext.errors import Parser, UserError, run_cli
+from audiocraft_ext.overrides import quoted
 from audiocraft_ext.split import VALID
 from audiocraft_ext.store import TokenStore
 
@@ -28,6 +36,29 @@ BREAKS = ROOT / "data_prep" / "breaks"
 RECIPE = ["solver=musicgen/nano_32khz", "generate.use=false"]
 CLIPS, SECONDS, SEED = 4, 10.0, 1
 VALID_SHARE = 0.25  # of the files; of a small folder a tenth would be one or two, and their loss an accident
+OWNER = "source.txt"  # in the store's folder: which folder of sound it was made from
+
+
+def run_to_its_end(command: list[str]) -> int:
+    """Run one of our programs; its exit code, 128 + n if signal n ended it.
+
+    Ctrl-C reaches the program by itself (it is in our process group) and gets all the time that it needs to save.
+    """
+    process: subprocess.Popen | None = None
+
+    def pass_on(number: int, frame: object) -> None:
+        if number == signal.SIGTERM and process is not None:  # sent to us alone
+            process.terminate()
+
+    # Functions, not SIG_IGN: that the program would inherit.
+    handlers = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        process = subprocess.Popen([sys.executable, *command], cwd=ROOT)
+        code = process.wait()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
 
 
 @dataclass
@@ -44,24 +75,27 @@ class Diary:
         except (OSError, ValueError):
             return cls(path)
 
-    def run(self, stage: str, command: list[str], inputs: str, made: Path) -> None:
+    def run(self, stage: str, command: list[str], inputs: object, made: Callable[[], bool]) -> None:
         """Run a stage's command unless it was run like this before and what it made is there.
 
         Args:
             inputs: whatever else decides the result, such as the hash of the store.
-            made: a file or folder that the stage leaves behind.
+            made: whether what the stage leaves behind is there.
         """
         key = {"command": command, "inputs": inputs}
-        if self.stages.get(stage, {}).get("key") == key and made.exists():
+        known = self.stages.get(stage, {})
+        known = known if known.get("key") == key else {}
+        if known.get("done") and made():
             print(f"== {stage}: done before, skipped", flush=True)
             return
-        print(f"== {stage}: {' '.join(command)}", flush=True)
+        print(f"== {stage}: python {shlex.join(command)}", flush=True)
         start = time.perf_counter()
-        code = subprocess.run([sys.executable, *command], cwd=ROOT).returncode
-        if code:
-            raise SystemExit(code if code > 0 else 130)  # the stage has said why
-        self.stages[stage] = {"key": key, "seconds": time.perf_counter() - start}
+        code = run_to_its_end(command)
+        before = 0.0 if known.get("done") else known.get("seconds", 0.0)  # what an interrupted run took counts too
+        self.stages[stage] = {"key": key, "done": code == 0, "seconds": before + time.perf_counter() - start}
         self.path.write_text(json.dumps(self.stages, indent=1), "utf-8")
+        if code:
+            raise SystemExit(code)  # the stage has said why
 
 
 def run_folder(overrides: list[str]) -> Path:
@@ -69,17 +103,64 @@ def run_folder(overrides: list[str]) -> Path:
     code = "import sys; from audiocraft_ext.train import main; print(main.get_xp(sys.argv[1:]).folder)"
     done = subprocess.run([sys.executable, "-c", code, *overrides], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        print(done.stderr.strip().splitlines()[-1], file=sys.stderr)
+        print((done.stderr.strip() or "the run has no folder").splitlines()[-1], file=sys.stderr)
         raise SystemExit(done.returncode)
     return ROOT / done.stdout.strip().splitlines()[-1]
 
 
+def prepare(diary: Diary, folder: Path, path: Path, args: argparse.Namespace) -> TokenStore:
+    """The first stage: the store of ``folder``, at ``path``; one store is made of one folder only."""
+    owner = path / OWNER
+    if owner.is_file() and owner.read_text("utf-8", "surrogateescape") != str(folder):
+        raise UserError(f"{path} was made from {owner.read_text('utf-8', 'replace')}, not from {folder}; give this "
+                        f"folder a name of its own with --name (if it was only moved, remove {owner})")
+    stats = [(p, p.stat()) for p in audio.find_audio(folder)]
+    listing = [[p.relative_to(folder).as_posix(), s.st_size, s.st_mtime_ns] for p, s in stats]
+    place = ["--codec-path", args.codec_path] if args.codec_path else []
+    command = ["-m", "data_prep.audio", str(folder), str(path), "--codec", args.codec, *place,
+               "--valid-share", str(VALID_SHARE)]
+    try:
+        diary.run("prepare", command, listing, (path / "store.json").is_file)
+    finally:
+        if path.is_dir() and not owner.is_file():
+            owner.write_text(str(folder), "utf-8", "surrogateescape")
+    return TokenStore(path)
+
+
+def overrides_for(store: TokenStore, given: list[str]) -> list[str]:
+    """What the run is trained with: ``given`` on top of our recipe; other data is another run, by its label."""
+    recipe = [] if any(o.startswith("solver=") for o in given) else RECIPE
+    label = "".join(o.partition("=")[2].strip("'\"") + " " for o in given if o.startswith("label="))
+    return [*recipe, *(o for o in given if not o.startswith("label=")),
+            f"datasource.store={quoted(str(store.path))}", f"label={quoted(label + store.hash[:8])}"]
+
+
+def sampled(out: Path, bundle: Path, n: int) -> list[Path]:
+    """Those of the ``n`` clips that are there: by what their comments say, whatever else lies in ``out``."""
+    if not (bundle / "model.json").is_file():
+        return []
+    b = Bundle(bundle)
+    wanted = {"bundle_hash": b.hash[:16], "seed": SEED, "temperature": b.sampling["temperature"]}
+    found: dict[int, Path] = {}
+    for path in sorted(out.glob("*.wav")):
+        try:
+            about = json.loads(read_comment(path))
+        except ValueError:
+            continue
+        if isinstance(about, dict) and wanted.items() <= about.items() and abs(about["seconds"] - SECONDS) < 1:
+            found.setdefault(about["index"], path)
+    return [found[index] for index in range(n) if index in found]
+
+
 def real_clips(store: TokenStore, source: Path, sample_rate: int, n: int) -> list[tuple[str, np.ndarray]]:
-    """The beginnings of the first ``n`` valid sources, which the model never saw."""
+    """The beginnings of the first ``n`` valid tracks, which the model never saw."""
     clips = []
     for track in store.tracks(VALID)[:n]:
-        wav = audio.read(source / track.source, sample_rate)[: int(SECONDS * sample_rate)]
-        clips.append((Path(track.source).name, wav))
+        first = min(row["start"] for row in store.rows if row["source"] == track.source)
+        start = (track.start - first) / store.spec.frame_rate  # above 0: the end of a single file was held out
+        seconds = min(SECONDS, track.frames / store.spec.frame_rate)
+        wav = audio.read(source / track.source, sample_rate)
+        clips.append((Path(track.source).name, wav[round(start * sample_rate) :][: round(seconds * sample_rate)]))
     return clips
 
 
@@ -109,53 +190,60 @@ def numbers(diary: Diary, history: list[dict], store: TokenStore, seconds_of_sou
     return "\n".join(f"  {name:<32}{value}" for name, value in rows)
 
 
-def main(argv: list[str] | None = None) -> int:
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(prog="python -m audiocraft_ext.demo", description=__doc__.split("\n\n")[0])
     parser.add_argument("--audio", type=Path, default=BREAKS, help="folder of sound (default: the breaks that ship)")
     parser.add_argument("--name", help="what to call it (default: the folder's name)")
-    parser.add_argument("--codec", default="microcodec")
+    parser.add_argument("--codec", default="microcodec", help="microcodec (default), encodec_32khz, or a folder")
+    parser.add_argument("--codec-path", help="where the codec's files lie, if not in their usual place")
     parser.add_argument("--out", type=Path, help="folder for clips, picture and bundle (default: out/NAME)")
     parser.add_argument("-n", type=int, default=CLIPS, help="clips (default %(default)s)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=f"for training (default: {' '.join(RECIPE)})")
-    args = parser.parse_args(argv)
-    folder = Path(os.path.abspath(args.audio))
-    if not folder.is_dir():
+    args = parser.parse_intermixed_args(argv)
+    if not args.audio.is_dir():
         raise UserError(f"--audio {args.audio}: no such folder")
-    name = args.name or folder.name
-    store_path = Path(os.environ.get("MICRO_STORES", ROOT / "stores")) / name
-    out = Path(os.path.abspath(args.out or ROOT / "out" / name))
+    args.audio = Path(os.path.abspath(args.audio))  # the stages run in the repository's folder
+    args.name = args.name or args.audio.name
+    if not args.name or Path(args.name).name != args.name:
+        raise UserError(f"--name is a word for folders to be called by, got {args.name!r}")
+    args.out = Path(os.path.abspath(args.out or ROOT / "out" / args.name))
+    if args.n < 1:
+        raise UserError(f"-n is the number of clips, 1 or more, got {args.n}")
+    if args.codec not in CODECS:
+        args.codec = os.path.abspath(args.codec)
+    if args.codec_path:
+        args.codec_path = os.path.abspath(args.codec_path)
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    if "MICRO_OUTPUTS" in os.environ:
+        os.environ["MICRO_OUTPUTS"] = os.path.abspath(os.environ["MICRO_OUTPUTS"])
+    stores = Path(os.path.abspath(os.environ.get("MICRO_STORES", ROOT / "stores")))
+    out, bundle = args.out, args.out / args.name
     out.mkdir(parents=True, exist_ok=True)
     diary = Diary.open(out / "demo.json")
 
-    listing = sorted((p.relative_to(folder).as_posix(), p.stat().st_size) for p in audio.find_audio(folder))
-    diary.run("prepare", ["-m", "data_prep.audio", str(folder), str(store_path), "--codec", args.codec,
-                          "--valid-share", str(VALID_SHARE)],
-              json.dumps(listing), store_path / "store.json")
-    store = TokenStore(store_path)
-    overrides = [*RECIPE, *(o for o in args.overrides)]
-    if any(o.startswith("solver=") for o in args.overrides):
-        overrides = args.overrides
-    overrides = [*overrides, f"datasource.store={store_path}"]
+    store = prepare(diary, args.audio, stores / args.name, args)
+    overrides = overrides_for(store, args.overrides)
     run = run_folder(overrides)
-    diary.run("train", ["-m", "dora", "-P", "audiocraft_ext", "run", *overrides], store.hash, run / "checkpoint.th")
+    diary.run("train", ["-m", "dora", "-P", "audiocraft_ext", "run", *overrides], store.hash,
+              (run / "checkpoint.th").is_file)
     history = json.loads((run / "history.json").read_text())
-    bundle = out / name
-    trained = f"{store.hash} {history[-1]['valid']['ce']}"
-    diary.run("export", ["-m", "audiocraft_ext.export", str(run), str(bundle), "--force"], trained,
-              bundle / "model.json")
+    diary.run("export", ["-m", "audiocraft_ext.export", str(run), str(bundle), "--force",
+                         "--codec", args.codec_path or args.codec],
+              [store.hash, history[-1]["valid"]["ce"]], (bundle / "model.json").is_file)
     diary.run("sample", ["infer.py", str(bundle), "-n", str(args.n), "-d", str(SECONDS), "-o", str(out),
-                         "--seed", str(SEED)], trained, bundle / "model.json")
+                         "--seed", str(SEED)], Bundle(bundle).hash, lambda: len(sampled(out, bundle, args.n)) == args.n)
 
-    born = (bundle / "model.json").stat().st_mtime
-    clips = sorted(c for c in out.glob("*.wav") if c.stat().st_mtime >= born)  # not those of an earlier training
-    rate = json.loads((bundle / "model.json").read_text())["codec"]["sample_rate"]
-    image = out / "picture.png"
-    picture.compare([("real (never seen in training)", real_clips(store, folder, rate, args.n)),
-                     ("generated", [(c.name, audio.read(c, rate)) for c in clips[: args.n]])], rate, image)
+    clips, rate, image = sampled(out, bundle, args.n), Bundle(bundle).sample_rate, out / "picture.png"
+    picture.compare([("real (never seen in training)", real_clips(store, args.audio, rate, args.n)),
+                     ("generated", [(c.name, audio.read(c, rate)) for c in clips])], rate, image)
     print(f"\n{numbers(diary, history, store, args.n * SECONDS)}\n")
     print("listen to   " + "\n            ".join(map(shown, clips)))
     print(f"look at     {shown(image)}")
-    print(f"play it     python infer.py {shown(bundle)} -n 10")
+    print("play it     " + shlex.join(["python", shown(ROOT / "infer.py"), shown(bundle), "-n", "10"]))
     return 0
 
 

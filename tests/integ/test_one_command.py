@@ -4,50 +4,159 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
 
+from audiocraft_ext import audio, demo
+from audiocraft_ext.errors import UserError
+from audiocraft_ext.overrides import quoted
+from audiocraft_ext.split import TRAIN, VALID
+from tests.stores import DEBUG_SPEC, StoreWriter, TokenStore
+
 ROOT = Path(__file__).resolve().parents[2]
+NAME = "für mich, (2) it's"
+RECIPE = ["solver=musicgen/debug", "generate.use=false", "logging.log_tensorboard=false"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("sounds")
-    rng = np.random.default_rng(0)
+def loop(path: Path, seed: int) -> None:
+    path.parent.mkdir(exist_ok=True)
+    hit = np.random.default_rng(seed).normal(size=4000) * np.exp(-np.arange(4000) / 500) * 0.3
+    sf.write(path, np.tile(np.pad(hit, (0, 4000)), 16), 16000)
+
+
+@pytest.fixture
+def here(tmp_path) -> Path:
+    """Where a person stands: a folder of sounds with an ordinary name, and a link to train.sh."""
     for i in range(3):
-        hit = rng.normal(size=4000) * np.exp(-np.arange(4000) / 500) * 0.3
-        sf.write(out / f"loop{i}.wav", np.tile(np.pad(hit, (0, 4000)), 16), 16000)
-    return out
+        loop(tmp_path / NAME / f"loop{i}.wav", i)
+    (tmp_path / "go").symlink_to(ROOT / "train.sh")
+    return tmp_path
 
 
-def train_sh(folder: Path, here: Path) -> subprocess.CompletedProcess:
-    env = {**os.environ, "MICRO_STORES": str(here / "stores"), "MICRO_OUTPUTS": str(here / "outputs")}
-    command = [ROOT / "train.sh", "--audio", folder, "--name", "loops", "--codec", "debug", "--out", here / "out", "-n",
-               "2", "solver=musicgen/debug", "generate.use=false", "logging.log_tensorboard=false"]
-    return subprocess.run(list(map(str, command)), env=env, capture_output=True, text=True, timeout=400)
+def go(here: Path, *words: str, recipe: tuple[str, ...] = ()) -> list[str]:
+    return ["./go", *RECIPE, *recipe, "--codec", "debug", "--out", "out", "-n", "2", *words]
 
 
-def test_a_folder_becomes_an_instrument_and_a_second_time_nothing_is_done_again(folder, tmp_path):
-    first = train_sh(folder, tmp_path)
-    assert first.returncode == 0, first.stderr[-2000:]
-    clips = sorted((tmp_path / "out").glob("*.wav"))
+def options(here: Path) -> dict:
+    python = str(Path(sys.executable).parent)
+    return {"cwd": here, "text": True, "env": {**os.environ, "MICRO_STORES": "stores", "MICRO_OUTPUTS": "outputs",
+                                               "PATH": f"{python}:{os.environ['PATH']}"}}
+
+
+def run(here: Path, *words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(go(here, *words), capture_output=True, timeout=400, **options(here))
+
+
+def skipped(done: subprocess.CompletedProcess) -> list[str]:
+    assert done.returncode == 0, done.stderr[-2000:]
+    return re.findall(r"^== (\w+): done before, skipped", done.stdout, re.M)
+
+
+def test_a_folder_becomes_an_instrument_and_only_what_is_missing_is_made_again(here):
+    first = run(here, "--audio", NAME, "optim.epochs=1")
+    assert skipped(first) == []
+    clips = sorted((here / "out").glob("*.wav"))
     assert [sf.info(c).duration for c in clips] == [10.0, 10.0]
     assert json.loads(sf.SoundFile(clips[0]).comment)["seed"] == 1
-    assert (tmp_path / "out" / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert (here / "out" / "picture.png").read_bytes().startswith(b"\x89PNG")
     for words in ("loss before training", "validation loss, best", "unigram loss", "real-time factor"):
         assert words in first.stdout
-    assert all(str(clip) in first.stdout for clip in clips)
-    written = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file() and p.name != "picture.png"}
+    assert all(str(clip.relative_to(here)) in first.stdout for clip in clips)
+    written = {p: p.stat().st_mtime_ns for p in here.rglob("*") if p.is_file() and p.name != "picture.png"}
 
-    second = train_sh(folder, tmp_path)
-    assert second.returncode == 0 and second.stdout.count("done before, skipped") == 4
+    loop(here / "out" / "another.wav", 9)
+    second = run(here, "optim.epochs=1", f"--audio={NAME}")
+    assert skipped(second) == ["prepare", "train", "export", "sample"] and "another.wav" not in second.stdout
     assert {p: p.stat().st_mtime_ns for p in written} == written
 
+    gone = clips[0].read_bytes()
+    clips[0].unlink()
+    loop(here / NAME / "more.wav", 7)
+    third = run(here, "--audio", NAME, "optim.epochs=1")  # other data: another run, not a refusal
+    assert skipped(third) == []
+    assert len(list((here / "outputs" / "xps").iterdir())) == 2
+    assert gone not in [p.read_bytes() for p in (here / "out").glob("*.wav")]
 
-def test_a_folder_that_is_not_there_is_said(tmp_path):
-    done = train_sh(tmp_path / "none", tmp_path)
+    (next((here / "out").glob(f"{NAME}_seed1_1_v2.wav"))).unlink()
+    assert skipped(run(here, "--audio", NAME, "optim.epochs=1")) == ["prepare", "train", "export"]
+    assert (here / "out" / f"{NAME}_seed1_1_v2.wav").is_file()
+
+    loop(here / "elsewhere.d" / "x.wav", 5)
+    other = run(here, "--audio", "elsewhere.d", "--name", NAME)
+    assert other.returncode == 2 and other.stderr.count("\n") == 1 and "--name" in other.stderr
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(here):
+    command = go(here, "--audio", NAME, "optim.epochs=2", "optim.updates_per_epoch=300")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+                               **options(here))
+    log, deadline = "", time.time() + 300
+    while "Train | Epoch 1" not in log and time.time() < deadline and process.poll() is None:
+        time.sleep(0.05)
+        log = "".join(p.read_text() for p in (here / "outputs").glob("xps/*/solver.log.0"))
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err[-2000:]
+    assert re.search(r"^stopped: The last checkpoint is .*checkpoint\.th", err, re.M), err[-2000:]
+    assert "Traceback" not in err
+    done = subprocess.run(command, capture_output=True, timeout=400, **options(here))
+    assert skipped(done) == ["prepare"] and len(list((here / "out").glob("*.wav"))) == 2
+    assert len(list((here / "outputs" / "xps").iterdir())) == 1
+
+
+def test_a_signals_death_is_128_and_its_number():
+    assert demo.run_to_its_end(["-c", "import os; os.kill(os.getpid(), 9)"]) == 137
+    assert demo.run_to_its_end(["-c", "raise SystemExit(3)"]) == 3
+
+
+def test_doras_own_options_are_doras(here):
+    done = subprocess.run(["./go", "solver=musicgen/none", "--clear"], capture_output=True, timeout=400,
+                          **options(here))
+    assert done.returncode == 2 and "no config solver/musicgen/none" in done.stderr
+
+
+def test_a_folder_that_is_not_there_is_said(here):
+    done = run(here, "--audio", "none")
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "no such folder" in done.stderr
+
+
+def test_the_real_clip_is_the_held_out_end_of_a_single_file(tmp_path):
+    wav = np.repeat(np.linspace(0.1, 0.8, 8), 16000)  # a second a step
+    sf.write(tmp_path / "one.wav", wav, 16000)
+    with StoreWriter(tmp_path / "store", DEBUG_SPEC, {}) as writer:
+        writer.add("zero.wav", TRAIN, np.zeros((4, 77), int))
+        writer.add("one.wav", TRAIN, np.zeros((4, 400), int), valid_frames=100)
+        writer.finish()
+    store = TokenStore(tmp_path / "store")
+    assert len(store.tracks(VALID)) == 1
+    [(name, clip)] = demo.real_clips(store, tmp_path, 16000, 4)
+    np.testing.assert_array_equal(clip, audio.read(tmp_path / "one.wav", 16000)[6 * 16000 :])
+
+
+@pytest.mark.parametrize("text", [NAME, "a & b!", "a\\", "\\'", "\\\\'x'", "1e5", "null", "${x", "[a]=b", '"'])
+def test_any_text_is_a_value_for_hydra(text):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    assert OverridesParser.create().parse_override(f"key={quoted(text)}").value() == text
+
+
+def test_a_label_of_ones_own_is_kept_before_that_of_the_data(tmp_path):
+    with StoreWriter(tmp_path / "store", DEBUG_SPEC, {}) as writer:
+        writer.add("x", TRAIN, np.zeros((4, 10), int))
+        writer.finish()
+    store = TokenStore(tmp_path / "store")
+    assert f"label='mine {store.hash[:8]}'" in demo.overrides_for(store, ["label=mine"])
+    assert demo.overrides_for(store, ["solver=a"])[0] == "solver=a"
+
+
+def test_a_name_is_one_word_of_a_path(tmp_path):
+    with pytest.raises(UserError, match="--name"):
+        demo.parse(["--audio", str(tmp_path), "--name", "../x"])
