@@ -12,21 +12,25 @@ the end. The files that ``--valid-share`` holds out are never trained on; the la
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from audiocraft_ext import audio
+from audiocraft_ext import audio, checkpoint
 from audiocraft_ext.codecs.distance import MelDistance, si_sdr
 from audiocraft_ext.codecs.encodec import EncodecConfig, EncodecModel, keep_variance
-from audiocraft_ext.errors import UserError, run_cli
+from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.split import TRAIN, VALID, split_of
 
 # Codebooks of 256 and not EnCodec's 2048: a language model on minutes of music learns nothing that holds for other
@@ -150,30 +154,73 @@ def evaluate(model: EncodecModel, wavs: dict[str, np.ndarray], max_seconds: floa
             "minutes": table[:, 0].sum() / model.cfg.frame_rate / 60, "codes_used": min(map(len, used))}
 
 
-def save(path: Path, state: dict) -> None:
-    """Write aside, then rename."""
-    torch.save(state, path.with_suffix(".tmp"))
-    os.replace(path.with_suffix(".tmp"), path)
+def recipe_of(args: argparse.Namespace, data: dict[str, dict[str, np.ndarray]]) -> dict:
+    """Everything that decides what comes out: the options and the files that are trained on."""
+    names = "\n".join(f"{name} {len(wav)}" for name, wav in sorted(data[TRAIN].items()))
+    options = {k: v for k, v in vars(args).items() if k not in ("src", "out")}
+    return options | {"train_files": hashlib.sha256(names.encode()).hexdigest()[:12], "model": MICROCODEC.to_dict()}
+
+
+def check_recipe(then: dict, now: dict, path: Path) -> None:
+    """Refuse to go on under another recipe; names every option that differs."""
+    differing = [f"{k} was {then.get(k)}, is {now.get(k)}" for k in sorted(then.keys() | now.keys())
+                 if json.dumps(then.get(k)) != json.dumps(now.get(k))]
+    if differing:
+        raise UserError(f"{path} was made with another recipe: {'; '.join(differing)}; put it back, or name another "
+                        "folder")
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[list]:
+    """A list that gets an entry on Ctrl-C, to be looked at between two steps; the second time, the process stops."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    handler = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def train(args: argparse.Namespace) -> dict[str, float]:
-    """The whole run; returns the figures of the held-out files."""
+    """The whole run; returns the figures of the held-out files.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed; everything so far is in the file that it names.
+    """
+    with asked_to_stop() as asked:
+        return _train(args, asked)
+
+
+def _train(args: argparse.Namespace, asked: list) -> dict[str, float]:
     from safetensors.torch import save_file
 
     torch.manual_seed(args.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cfg = MICROCODEC
     data = load_folder(args.src, cfg.sample_rate, args.valid_share)
-    crops = Crops(list(data[TRAIN].values()), int(args.segment * cfg.sample_rate), args.seed)
+    length = int(args.segment * cfg.frame_rate) * cfg.hop_length  # whole frames, as the model makes nothing else
+    crops = Crops(list(data[TRAIN].values()), length, args.seed)
     model = EncodecModel(cfg)
     keep_variance(model)
     model.to(device)
     distance = MelDistance(cfg.sample_rate).to(device)
     optim = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.0)
     done, step, averages, history = 0.0, 0, None, []  # done: share of the run
-    checkpoint = args.out / "codec.pt"
-    if checkpoint.exists():
-        pkg = torch.load(checkpoint, map_location=device, weights_only=True)
+    state, recipe = args.out / "codec.pt", recipe_of(args, data)
+
+    def save() -> None:
+        checkpoint.save({"model": model.state_dict(), "optim": optim.state_dict(), "done": done, "step": step,
+                         "averages": averages, "history": history, "recipe": recipe}, state)
+
+    if state.exists():
+        pkg = checkpoint.load(state, map_location=device)
+        check_recipe(pkg.get("recipe", {}), recipe, state)
         model.load_state_dict(pkg["model"])
         optim.load_state_dict(pkg["optim"])
         done, step, averages, history = pkg["done"], pkg["step"], pkg["averages"], pkg["history"]
@@ -203,7 +250,7 @@ def train(args: argparse.Namespace) -> dict[str, float]:
         linear_weight = LINEAR_WEIGHT[0] + (LINEAR_WEIGHT[1] - LINEAR_WEIGHT[0]) * done
         loss = log + linear_weight * linear + wave_weight * wave + args.commit_weight * commit
         if not torch.isfinite(loss):
-            raise UserError(f"the loss is {float(loss)} at step {step}; {checkpoint} is the last good state")
+            raise UserError(f"the loss is {float(loss)} at step {step}; {state} is the last good state")
         optim.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), args.clip)
@@ -220,24 +267,27 @@ def train(args: argparse.Namespace) -> dict[str, float]:
             history.append([step, *map(float, mean)])
             words = "step {} log {:.3f} mel {:.1f} wave {:.4f} commit {:.3f} norm {:.1f}"
             bar.set_postfix_str(words.format(step, *mean))
-        if now - saved > 180 or done >= 1:
-            save(checkpoint, {"model": model.state_dict(), "optim": optim.state_dict(), "done": done, "step": step,
-                              "averages": averages, "history": history})
+        if now - saved > 180 or done >= 1 or asked:
+            save()
             saved = time.monotonic()
+        if asked:
+            bar.close()
+            raise KeyboardInterrupt(f"The state is in {state}. The same command goes on from it.")
     bar.close()
     model.cpu().eval()
     figures = evaluate(model, data[VALID]) | {"steps": step}
     tmp = args.out / "codec.safetensors.tmp"
     save_file(model.state_dict(), tmp)
     os.replace(tmp, args.out / "codec.safetensors")
-    recipe = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k not in ("src", "out")}
-    (args.out / "codec.json").write_text(json.dumps(
+    tmp = args.out / "codec.json.tmp"
+    tmp.write_text(json.dumps(
         {"config": cfg.to_dict(), "recipe": recipe, "held_out": sorted(data[VALID]), "figures": figures}, indent=1))
+    os.replace(tmp, args.out / "codec.json")
     return figures
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train a small EnCodec on a folder of sound.")
+    parser = Parser(description="Train a small EnCodec on a folder of sound.")
     parser.add_argument("src", type=Path, help="folder of audio, searched recursively")
     parser.add_argument("out", type=Path, help="folder for the codec; an interrupted run goes on from it")
     parser.add_argument("--minutes", type=float, default=60.0, help="how long to train (default: 60)")

@@ -9,10 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile as sf
 import torch
 
 from audiocraft_ext import checkpoint, interop, memory, trained
+from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.spec import Spec
 from tests.integ.runs import run, solver_of
@@ -187,18 +190,49 @@ def test_the_history_is_the_checkpoints(store, whole, tmp_path):
     assert_same_run(state_of(run(tmp_path, store, *RECIPE)), whole)
 
 
-def test_killed_at_any_moment_it_goes_on_exactly(store, whole, tmp_path):
+def test_killed_three_times_at_random_moments_it_goes_on_exactly(store, tmp_path):
+    """A checkpoint is written before every update, so a kill falls into an update or into a write."""
+    long = (*RECIPE, "optim.updates_per_epoch=40", "optim.epochs=2")
+    here = tmp_path / "killed"
     command = [sys.executable, "-m", "dora", "-P", "audiocraft_ext", "run", "solver=musicgen/debug",
-               f"datasource.store={store}", "logging.log_tensorboard=false", *RECIPE, "checkpoint.save_minutes=1e-9"]
-    env = {**os.environ, "MICRO_OUTPUTS": str(tmp_path)}
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("xps/*/checkpoint.th")):
-        assert time.monotonic() < deadline and process.poll() in (None, 0)
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    assert_same_run(state_of(run(tmp_path, store, *RECIPE)), whole)
+               f"datasource.store={store}", "logging.log_tensorboard=false", *long,
+               "checkpoint.save_minutes=1e-9"]
+    env = {**os.environ, "MICRO_OUTPUTS": str(here)}
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        before = {p: p.stat().st_mtime_ns for p in here.glob("xps/*/checkpoint.th")}
+        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while {p: p.stat().st_mtime_ns for p in here.glob("xps/*/checkpoint.th")} == before:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.2))
+        assert process.poll() is None, "it had ended before it was killed"
+        process.kill()
+        process.wait()
+    rest = run(here, store, *long)
+    assert_same_run(state_of(rest), state_of(run(tmp_path / "whole", store, *long)))
+
+
+def test_curves_and_sound_reach_tensorboard(tmp_path):
+    """Both are on by default; the other tests switch them off."""
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    spec = get_codec("debug").spec
+    data = make_store(tmp_path / "store", {"a": 400}, {"v": 120}, spec)
+    solver = run(tmp_path, data.path, "logging.log_tensorboard=true", "optim.epochs=1", "generate.use=true")
+    solver.tensorboard.flush()
+    files = list(solver.folder.rglob("events.out.tfevents*"))
+    curves, sounds = set(), set()
+    for file in files:
+        events = event_accumulator.EventAccumulator(str(file))
+        events.Reload()
+        curves |= set(events.Tags()["scalars"])
+        for tag in events.Tags()["audio"]:
+            sounds.add(tag)
+            assert events.Audio(tag)[0].sample_rate == get_codec("debug").sample_rate
+    assert "step/ce" in curves and any("generate/clip_0" in tag for tag in sounds)
+    clip = sf.info(solver.folder / "samples" / "epoch_1" / "clip_0.wav")
+    assert clip.duration == 0.5
 
 
 def test_accumulated_parts_give_the_gradient_of_the_whole_batch(tmp_path):
