@@ -60,6 +60,9 @@ def main(argv: list[str] | None = None) -> None:
         print(f"--top-k {top_k} is more than the {bundle.spec.card} codes there are: all of them", file=sys.stderr)
         top_k = bundle.spec.card
     frames = bundle.frames(args.d)
+    learned = bundle.info.get("run", {}).get("segment_duration")
+    if learned and args.d > learned:
+        print(f"note: {bundle.name} was trained on {learned:g} s at a time; after that a clip wanders", file=sys.stderr)
     make_folder(args.o)
     engine = Engine(bundle, args.threads)
     seconds = frames / bundle.spec.frame_rate
