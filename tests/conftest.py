@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 
+# Started in the background of a script, this process and all it starts would pass over Ctrl-C, which tests press.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch  # noqa: E402  reads the variable when it is imported
