@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import sha256
 from audiocraft_ext.spec import Spec
 
 FORMAT, VERSION = "micro-musicgen bundle", 1
@@ -154,15 +155,6 @@ def find_bundle(name: str | Path | None = None) -> Path:
 def list_bundles() -> list[str]:
     """Names of the bundles that ship with the repository."""
     return sorted(p.parent.name for p in BUNDLES.glob("*/model.json"))
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file. The interpreter is free for other threads meanwhile."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _read_info(path: Path) -> dict[str, Any]:

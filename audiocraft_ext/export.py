@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 
 from audiocraft_ext import interop, trained
-from audiocraft_ext.bundle import FORMAT, VERSION, sha256
+from audiocraft_ext.bundle import FORMAT, VERSION
 from audiocraft_ext.errors import Parser, UserError, run_cli
+from audiocraft_ext.files import sha256
 from audiocraft_ext.trained import Trained
 
 CODEC_LICENCES = {"encodec_32khz": "CC-BY-NC-4.0"}  # Meta's weights; a bundle holds a copy of them

@@ -296,9 +296,10 @@ class StreamSolver(StandardSolver):
         metrics["tokens_s"] = batch.numel() * flashy.distrib.world_size() / took
         metrics["left_min"] = took * (self.total_updates - self.updates_done) / 60
         metrics["mem_gib"] = memory.peak_bytes(self.device) / memory.GIB
+        metrics = {key: float(value) for key, value in metrics.items()}  # once: each is a wait for the device
         sums = self.progress["sums"]
         for key, value in metrics.items():
-            sums[key] = sums.get(key, 0.0) + float(value)
+            sums[key] = sums.get(key, 0.0) + value
         return metrics
 
     def _losses(self, ce: torch.Tensor, each: torch.Tensor) -> dict:

@@ -23,6 +23,7 @@ from audiocraft_ext.codecs.codec import Codec, load_folder, read_safetensors
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.lm import LM, LMConfig
 from audiocraft_ext.spec import Spec
+from audiocraft_ext.weights import differing
 
 CONTEXT_SECONDS = 300
 UNKNOWN_LICENCE = "not stated"
@@ -189,14 +190,10 @@ def _clean(state: dict[str, torch.Tensor], cfg: LMConfig, path: Path) -> dict[st
 
 def check_weights(cfg: LMConfig, state: dict[str, torch.Tensor], path: Path) -> None:
     """Raise a :class:`UserError` unless names and shapes are those of ``LM(cfg)``."""
-    with torch.device("meta"):
-        want = {name: list(t.shape) for name, t in LM(cfg, (0,) * cfg.n_q).state_dict().items()}
-    have = {name: list(t.shape) for name, t in state.items()}
-    differing = sorted(name for name in want.keys() | have.keys() if want.get(name) != have.get(name))
-    if differing:
-        name = differing[0]
-        raise UserError(f"{path}: not the weights of an unconditional MusicGen of this size, {len(differing)} differ; "
-                        f"{name}: expected {want.get(name, 'none')}, got {have.get(name, 'none')}")
+    wrong = differing(lambda: LM(cfg, (0,) * cfg.n_q), state)
+    if wrong:
+        raise UserError(f"{path}: not the weights of an unconditional MusicGen of this size, {wrong[0]} differ; "
+                        f"{wrong[1]}")
 
 
 def _spec_of(codec: Codec, cfg: LMConfig, pattern: tuple[int, ...], path: Path) -> Spec:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from tqdm import tqdm
 
 from audiocraft_ext import audio
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import sha256
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,10 @@ def find(root: Path, skipped: dict[str, str]) -> list[Source]:
     for path in tqdm(paths, desc="looking through", unit="file", disable=None, leave=False):
         name = path.relative_to(root).as_posix()
         try:
-            found.append(Source(path, name, content_hash(path)))
+            found.append(Source(path, name, sha256(path)))
         except OSError as error:
             skipped[name] = error.strerror or str(error)
     return sorted(found, key=lambda source: source.name)
-
-
-def content_hash(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def select(found: list[Source], done: dict[str, str], skipped: dict[str, str]) -> list[Source]:

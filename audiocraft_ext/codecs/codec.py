@@ -21,7 +21,9 @@ from torch import nn
 
 from audiocraft_ext.codecs.encodec import LSTM, EncodecConfig, EncodecModel, keep_variance
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import sha256
 from audiocraft_ext.spec import Spec
+from audiocraft_ext.weights import differing
 
 PIECE = 250  # frames at a time, 5 s at 50 Hz: the process then stays under 0.8 GB with the full encodec_32khz
 DEBUG = EncodecConfig(n_filters=4, dimension=16, card=64, lstm=0)
@@ -215,23 +217,16 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 def build(cfg: EncodecConfig, state: dict[str, torch.Tensor], path: Path) -> EncodecModel:
     """The model with its weights; every name and shape must fit."""
+    wrong = differing(lambda: EncodecModel(cfg), state)
+    if wrong:
+        raise UserError(f"{path}: the weights do not fit the configuration beside them, {wrong[0]} tensors "
+                        f"differ; {wrong[1]}")
     with torch.device("meta"):
         model = EncodecModel(cfg)
-    want = {name: list(t.shape) for name, t in model.state_dict().items()}
-    have = {name: list(t.shape) for name, t in state.items()}
-    differing = sorted(name for name in want.keys() | have.keys() if want.get(name) != have.get(name))
-    if differing:
-        name = differing[0]
-        raise UserError(f"{path}: the weights do not fit the configuration beside them, {len(differing)} tensors "
-                        f"differ; {name}: expected {want.get(name, 'none')}, got {have.get(name, 'none')}")
     model.load_state_dict(state, assign=True)
     return model
 
 
 def file_hash(path: Path) -> str:
     """The first 16 hex digits of a file's sha256: a codec's identity."""
-    digest = hashlib.sha256()
-    with path.open("rb") as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]
+    return sha256(path)[:16]

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from audiocraft_ext import interop
 from audiocraft_ext.delay import delay, undelay, valid_mask
 from audiocraft_ext.engine import Engine, generate
+from audiocraft_ext.engine_torch import TorchStepper
 from audiocraft_ext.lm import Cache, LMConfig
 from tests import tiny
 
@@ -76,22 +77,6 @@ def test_far_positions_agree(models):
         theirs.transformer._streaming_state["offsets"] = torch.tensor([3000])
         reference = theirs(torch.from_numpy(frame), [], condition_tensors=empty)[:, :, 0].numpy()
     assert np.abs(ours - reference).max() < TOLERANCE
-
-
-class TorchStepper:
-    """Our torch model behind the engine's protocol."""
-
-    def __init__(self, lm):
-        self.lm = lm
-
-    def start(self, batch, capacity):
-        self.cache = Cache(self.lm.cfg, batch, capacity, next(self.lm.parameters()))
-
-    @torch.no_grad()
-    def step(self, sequence):
-        if self.cache.length and sequence.shape[-1] > 1:  # its cached path takes one step, or a first several
-            return [self.step(sequence[..., s : s + 1]) for s in range(sequence.shape[-1])][-1]
-        return self.lm(torch.from_numpy(sequence), self.cache)[:, :, -1].numpy()
 
 
 @pytest.mark.parametrize("batch", [1, 3])
