@@ -1,4 +1,4 @@
-"""Sound files in and out: any format to mono float32 at one rate, and WAV with its settings written inside.
+"""Sound files in: any format to mono float32 at one rate.
 
 soundfile reads what libsndfile knows (WAV, FLAC, OGG, MP3, AIFF, ...); PyAV, imported only when needed, reads the
 rest (M4A, WMA, the sound of a video).
@@ -201,22 +201,3 @@ def _ffmpeg_blocks(path: Path, first_error: str) -> Iterator[tuple[np.ndarray, i
         raise BrokenAudio(f"{path}: not audio that can be read ({reason})") from None
     if exact and got / stream.rate < 0.99 * said - 0.5:
         raise BrokenAudio(f"{path}: truncated, {got / stream.rate:.1f} of {said:.1f} seconds are there")
-
-
-def write_wav(path: Path, wav: np.ndarray, sample_rate: int, comment: str = "", title: str = "") -> None:
-    """Write ``float [N]`` as 16-bit WAV, clipped to -1..1, ``comment`` in the file's INFO chunk.
-
-    Written beside its place and renamed, so that a file that is there is whole.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with sf.SoundFile(part, "w", sample_rate, 1, subtype="PCM_16", format="WAV") as f:
-            for tag, text in (("title", title), ("comment", comment), ("software", "micro-musicgen")):
-                if text:  # libsndfile takes no empty tag
-                    setattr(f, tag, text)
-            f.write(np.clip(wav, -1.0, 1.0))
-        os.replace(part, path)
-    except sf.LibsndfileError as error:
-        raise UserError(f"cannot write {path}: {error.error_string.strip()}") from None
-    finally:
-        part.unlink(missing_ok=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-from audiocraft_ext import audio
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.wav import write_wav
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def write_clip(folder: Path, wav: np.ndarray, sample_rate: int, settings: Settin
     """Write ``wav float32 [N]`` with its settings inside; returns the file."""
     path = clip_path(folder, settings)
     title = f"{settings.bundle} seed {settings.seed} clip {settings.index}"
-    audio.write_wav(path, wav, sample_rate, settings.comment(), title)
+    write_wav(path, wav, sample_rate, comment=settings.comment(), title=title)
     return path
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from audiocraft_ext import audio, codecs
+from audiocraft_ext import codecs
 from audiocraft_ext.engine import generate
 from audiocraft_ext.engine_torch import TorchStepper
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.lm import LM
 from audiocraft_ext.spec import Spec
+from audiocraft_ext.wav import write_wav
 
 
 def write_samples(model: LM, spec: Spec, folder: Path, n: int, frames: int, seed: int, temperature: float, top_k: int,
@@ -35,7 +36,7 @@ def write_samples(model: LM, spec: Spec, folder: Path, n: int, frames: int, seed
         return {"clips": n}
     for i, clip in enumerate(codes):
         wav = codec.decode(clip)
-        audio.write_wav(folder / f"clip_{i}.wav", wav, codec.sample_rate, comment=f"seed {seed}, clip {i}")
+        write_wav(folder / f"clip_{i}.wav", wav, codec.sample_rate, comment=f"seed {seed}, clip {i}")
         if writer is not None:
             writer.add_audio(f"generate/clip_{i}", wav[None], step, codec.sample_rate)
     logger.info("Samples: %s", folder)
