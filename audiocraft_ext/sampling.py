@@ -1,16 +1,119 @@
-"""The next codes from logits, and where their randomness comes from.
+"""The next codes from logits: how they are chosen, and where the randomness comes from (level 0).
 
-Everything is done row by row: what a row gives depends on that row's logits and uniform alone, bit for bit, whatever
-else is in the batch.
+Everything is done row by row: what a row gives depends on that row's logits, settings and uniform alone, bit for bit,
+whatever else is in the batch.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from numbers import Real
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from audiocraft_ext.errors import UserError
 
 _BLOCK = 64  # the search for a code goes over sums of blocks first: a running sum over all of card costs more
+TAMEST = 1e-30  # a temperature between 0 and this counts as this: float32 holds its inverse
+
+# What is wrong with one value, and the rule in words.
+_RULES = {
+    "temperature": (lambda v: np.isfinite(v) and v >= 0, "0 (always the likeliest code) or more"),
+    "top_k": (lambda v: v >= 0 and v % 1 == 0, "0 (off) or a number of codes to choose among"),
+    "top_p": (lambda v: 0 < v <= 1, "a share of the probability above 0, up to 1 (off)"),
+    "min_p": (lambda v: 0 <= v < 1, "0 (off) or a share of the likeliest code's probability, below 1"),
+}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next code is chosen; each setting is one number, or a tuple with one number per codebook.
+
+    They act in this order, which is that of transformers' ``generate``: the temperature reshapes the distribution,
+    then each filter judges what the one before left. llama.cpp has the same three filters in the same order and the
+    temperature last; here it comes first, as in audiocraft, so that top_p and min_p are shares of the distribution
+    that is drawn from, and a wilder temperature lets more codes through. All filters keep the likeliest codes down to
+    some probability, so codes that tie at the edge all stay, as in audiocraft's top_k.
+
+    Attributes:
+        temperature: above 1 wilder, below 1 tamer; 0 takes the likeliest code (the first of equals), whatever the
+            filters say.
+        top_k: only codes at least as likely as the ``top_k``-th likeliest. 0 is off; beyond ``card`` means all.
+        top_p: only the likeliest codes that together have this share of the probability that ``top_k`` left; 1 is off
+            (nucleus sampling, https://arxiv.org/abs/1904.09751 section 3.1).
+        min_p: only codes at least this many times as likely as the likeliest; 0 is off
+            (https://arxiv.org/abs/2407.01082 section 3).
+
+    Raises:
+        UserError: something that is no number, nor a row of numbers. :meth:`check` looks at their values.
+    """
+
+    temperature: float | tuple[float, ...] = 1.0
+    top_k: int | tuple[int, ...] = 250
+    top_p: float | tuple[float, ...] = 1.0
+    min_p: float | tuple[float, ...] = 0.0
+
+    def __post_init__(self) -> None:
+        for name in _RULES:
+            value = getattr(self, name)
+            many = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+            numbers = tuple(_number(name, v) for v in value) if many else _number(name, value)
+            object.__setattr__(self, name, numbers)
+
+    def check(self, n_q: int) -> None:
+        """Make sure that every value can be used, and that there is one per codebook where there are several.
+
+        Raises:
+            UserError: names the setting, the rule and what came.
+        """
+        for name, (good, rule) in _RULES.items():
+            value = getattr(self, name)
+            many = isinstance(value, tuple)
+            if many and len(value) != n_q:
+                raise UserError(f"{name} is one number or {n_q} (one per codebook), got {len(value)}: "
+                                f"{', '.join(map(str, value))}")
+            for k, v in enumerate(value if many else (value,)):
+                if not good(v):
+                    raise UserError(f"{name} is {rule}, got {v}" + (f" for codebook {k}" if many else ""))
+
+    def clamped(self, card: int) -> tuple[Sampling, str | None]:
+        """The same with ``top_k`` no larger than ``card``, and a line that says so where it changed something."""
+        many = isinstance(self.top_k, tuple)
+        kept = tuple(min(k, card) for k in self.top_k) if many else min(self.top_k, card)
+        if kept == self.top_k:
+            return self, None
+        largest = max(self.top_k) if many else self.top_k
+        return replace(self, top_k=kept), f"top_k {largest} is more than the {card} codes there are: all of them"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: a number stays one, numbers per codebook become a list."""
+        return {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in _RULES}
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> Sampling:
+        """The inverse of :meth:`to_dict`; a setting that is not there has its default.
+
+        Raises:
+            UserError: a setting that is not known, or not a number.
+        """
+        unknown = d.keys() - {f.name for f in fields(cls)}
+        if unknown:
+            raise UserError(f"expected the sampling settings {', '.join(_RULES)}, got {', '.join(sorted(unknown))}")
+        return cls(**d)
+
+    def rows(self, name: str, n_q: int) -> tuple:
+        """A setting's value for each codebook."""
+        value = getattr(self, name)
+        return value if isinstance(value, tuple) else (value,) * n_q
+
+
+def _number(name: str, value: Any) -> float | int:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise UserError(f"{name} is a number, or one per codebook, got {value!r}")
+    return int(value) if name == "top_k" and value % 1 == 0 else float(value)
 
 
 def clip_rng(seed: int, index: int) -> np.random.Generator:
@@ -27,20 +130,47 @@ def clip_rng(seed: int, index: int) -> np.random.Generator:
 
 def check_settings(temperature: float, top_k: int) -> None:
     """Raise a :class:`UserError` for what :func:`sample` would not take."""
-    if not (np.isfinite(temperature) and temperature >= 0):
-        raise UserError(f"temperature is 0 (always the likeliest code) or more, got {temperature}")
-    if top_k < 0:
-        raise UserError(f"top_k is 0 (off) or a number of codes to choose among, got {top_k}")
+    Sampling(temperature, top_k).check(1)
 
 
-def sample(logits: np.ndarray, temperature: float, top_k: int, uniforms: np.ndarray) -> np.ndarray:
+class _Plan(NamedTuple):
+    """A :class:`Sampling` as arrays; None where a step has nothing to do."""
+
+    greedy: np.ndarray | None  # bool [K]
+    temperature: np.ndarray | None  # float32 [K, 1], None where all are 1
+    partition: tuple[int, ...] | None  # where a row is parted for top_k: there then lie the least codes kept
+    off: np.ndarray | None  # bool [K], codebooks without top_k, where others have it
+    least: int | tuple  # index of the least code kept: of a row, or of each codebook
+    widest: int  # as many of the likeliest are enough for every codebook's top_k
+    top_p: np.ndarray | None  # float64 [K, 1]
+    min_p: np.ndarray | None  # float32 [K, 1]
+
+
+@lru_cache(maxsize=64)
+def _plan(sampling: Sampling, n_q: int, card: int) -> _Plan:
+    """Checked, and worked out once for all the steps of a clip."""
+    sampling.check(n_q)
+    temperature, top_p, min_p = (np.array(sampling.rows(name, n_q))[:, None] for name in
+                                 ("temperature", "top_p", "min_p"))  # float64 [K, 1]
+    top_k = [k if 0 < k < card else card for k in sampling.rows("top_k", n_q)]
+    least = [card - k for k in top_k]  # 0: all are kept
+    cuts = tuple(sorted(set(least) - {0}))
+    same = len(set(least)) == 1
+    greedy = temperature[:, 0] == 0
+    temperature = np.where(temperature == 0, 1, np.maximum(temperature, TAMEST)).astype(np.float32)
+    return _Plan(greedy if greedy.any() else None,
+                 temperature if (temperature != 1).any() else None,
+                 cuts or None, None if all(least) else np.array(least) == 0,
+                 least[0] if same else (np.arange(n_q), np.array(least)), max(top_k),
+                 top_p if (top_p < 1).any() else None,
+                 min_p.astype(np.float32) if (min_p > 0).any() else None)
+
+
+def sample(logits: np.ndarray, sampling: Sampling, uniforms: np.ndarray, *old: np.ndarray) -> np.ndarray:
     """Draw one code per stream.
 
     Args:
         logits: ``float32 [B, K, card]``.
-        temperature: above 1 wilder, below 1 tamer; 0 takes the likeliest code (the first of equals).
-        top_k: only codes at least as likely as the ``top_k``-th likeliest are drawn; codes that tie with it all stay,
-            as in audiocraft, so there can be more of them. 0 is off; beyond ``card`` means all of ``card``.
         uniforms: ``float64 [B, K]`` in [0, 1): the point of the cumulated distribution that is taken.
 
     Returns:
@@ -49,27 +179,81 @@ def sample(logits: np.ndarray, temperature: float, top_k: int, uniforms: np.ndar
     Raises:
         UserError: a bad setting, or logits that hold a NaN or +inf.
     """
-    check_settings(temperature, top_k)
+    if old:  # sample(logits, temperature, top_k, uniforms), until the engine calls it the new way
+        sampling, uniforms = Sampling(sampling, uniforms), old[0]
     B, K, card = logits.shape
+    plan = _plan(sampling, K, card)
     top = logits.max(axis=-1, keepdims=True)  # [B, K, 1]; a NaN in the row comes through
     if not np.isfinite(top).all():
         raise UserError("the model's output is not finite; its weights are damaged or its training had diverged")
-    if temperature == 0:
-        return logits.argmax(axis=-1)
+    if plan.greedy is None:
+        return _draw(_weights(logits, top, plan), uniforms)
+    likeliest = logits.argmax(axis=-1)
+    if plan.greedy.all():
+        return likeliest
+    return np.where(plan.greedy, likeliest, _draw(_weights(logits, top, plan), uniforms))
 
-    z = logits - top  # [B, K, card], 0 at the likeliest
+
+def _weights(logits: np.ndarray, top: np.ndarray, plan: _Plan) -> np.ndarray:
+    """Probabilities up to a factor, ``float32 [B, K, card]``: 1 for the likeliest, 0 for what a filter took out."""
+    weights = _tempered(logits - top, plan)
+    likeliest = logits  # [B, K, widest], in no order
+    if plan.partition is not None:
+        parted = np.partition(logits, plan.partition, axis=-1)
+        least = parted[..., plan.least] if isinstance(plan.least, int) else parted[:, plan.least[0], plan.least[1]]
+        if plan.off is not None:
+            least = np.where(plan.off, -np.inf, least)
+        weights *= logits >= least[..., None]
+        likeliest = parted[..., -plan.widest :]
+    if plan.top_p is not None:
+        weights *= logits >= _nucleus(likeliest, top, weights.sum(axis=-1, keepdims=True), plan)
+    if plan.min_p is not None:
+        weights *= weights >= plan.min_p
+    return weights
+
+
+def _tempered(z: np.ndarray, plan: _Plan) -> np.ndarray:
     with np.errstate(over="ignore", under="ignore"):
-        weights = np.exp(z / np.float32(max(temperature, 1e-30)))
-    if 0 < top_k < card:
-        least = np.partition(logits, card - top_k, axis=-1)[..., card - top_k, None]  # [B, K, 1]
-        weights *= logits >= least
-    if card % _BLOCK:
-        weights = np.pad(weights, ((0, 0), (0, 0), (0, -card % _BLOCK)))
+        return np.exp(z if plan.temperature is None else z / plan.temperature)
 
+
+def _nucleus(likeliest: np.ndarray, top: np.ndarray, total: np.ndarray, plan: _Plan) -> np.ndarray:
+    """The logit of the last code that top_p keeps, ``[B, K, 1]``: the one under the point top_p, when the codes lie in
+    the order of their probability.
+
+    Args:
+        likeliest: the logits that may be kept, or more, in any order. Of codes that tie at the end of top_k some may
+            be missing: they weigh as much as the last that is there, and stay or go with it.
+        total: the weight of all that may be kept, ``[B, K, 1]``.
+    """
+    falling = -np.sort(-likeliest, axis=-1)  # [B, K, W]
+    point = np.nextafter(plan.top_p * total, 0)  # [B, K, 1]; codes that have top_p to the last bit are enough
+    last = np.take_along_axis(falling, _find(_tempered(falling - top, plan), point[..., 0])[..., None], axis=-1)
+    return np.where(plan.top_p < 1, last, -np.inf)
+
+
+def _draw(weights: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """The code under each uniform: ``weights [B, K, card]``, ``uniforms [B, K]`` to ``int64 [B, K]``."""
+    return _find(weights, uniforms, relative=True)
+
+
+def _find(weights: np.ndarray, points: np.ndarray, relative: bool = False) -> np.ndarray:
+    """Where the running sum of ``weights [B, K, N]`` first exceeds ``points [B, K]``, ``int64 [B, K]``; at the end the
+    last weight that is not 0.
+
+    Args:
+        relative: the points are shares of the whole sum.
+    """
+    B, K, N = weights.shape
+    if N % _BLOCK:
+        whole = np.zeros((B, K, N + -N % _BLOCK), weights.dtype)
+        whole[..., :N] = weights
+        weights = whole
     rows = weights.reshape(B * K, -1, _BLOCK)
     cumulated = rows.sum(axis=-1).cumsum(axis=-1).astype(np.float64)  # [B * K, blocks]
     total = cumulated[:, -1]
-    point = np.minimum(uniforms.reshape(-1) * total, np.nextafter(total, 0))  # below total, so that a block is found
+    point = points.reshape(-1) * total if relative else points.reshape(-1)
+    point = np.minimum(point, np.nextafter(total, 0))  # below total, so that a block is found
     block = (cumulated <= point[:, None]).sum(axis=-1)
     each = np.arange(B * K)
     point -= np.where(block > 0, cumulated[each, block - 1], 0.0)
