@@ -64,8 +64,9 @@ def test_onsets_lie_on_zero_crossings_before_the_rise():
         near = wav[at - 64: at + 1]
         assert (np.sign(near) == np.sign(near[0])).all() and np.abs(wav[at]) == np.abs(near).min()
     assert (wav[found] * wav[found - 1] <= 0).sum() >= 14
-    before, after = (np.array([np.square(wav[a: a + 96]).mean() for a in found + d]) for d in (-96, 96))
-    assert (after > 2 * before).all()
+    for at in found:
+        rise = [np.square(x[at: at + 160]).mean() / np.square(x[at - 160: at]).mean() for x in (wav, np.diff(wav))]
+        assert max(rise) > 2  # of the sound or of its treble: a hat over a bass is little energy
 
 
 @pytest.mark.parametrize("shape", ["tone", "vibrato", "tremolo", "noise"])
