@@ -1,11 +1,37 @@
-"""The LM in plain torch, for the engine's loop: what samples while a model trains, on whatever device it trains on."""
+"""The LM in plain torch: for a model in training, and a whole loop for a GPU.
+
+:class:`TorchStepper` runs an :class:`~audiocraft_ext.lm.LM` wherever it is, as the engine asks for each step.
+:class:`TorchLoop` has the loop itself on the device: cache, sequence, uniforms and sampling lie there, one step is a
+CUDA graph, and the host only says "again". A step of a small LM is some fifty kernels of a few microseconds each;
+launched one by one from Python they would take several times as long as they run.
+
+Where bitwise equality ends: on a GPU the matrix product of another batch size is another kernel that adds up in another
+order, so a clip is a function of its seed *and the number of clips made beside it*. With fp32 the difference is
+rounding that changes a code now and then, after which the clip goes its own way; with bf16 it does so often.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
-from audiocraft_ext.lm import LM, Cache
+from audiocraft_ext.bundle import Bundle
+from audiocraft_ext.codecs.codec import read_safetensors
+from audiocraft_ext.engine import UNKNOWN
+from audiocraft_ext.errors import UserError
+from audiocraft_ext.lm import LM, Cache, LMConfig
+from audiocraft_ext.lm_static import StaticLM, span_of
+from audiocraft_ext.sampling import Sampling
+from audiocraft_ext.sampling_torch import TorchSampler
+from audiocraft_ext.weights import differing
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PREFILL = 256  # steps of a prompt read at once: attention over them stays in a few tens of MB
+CHUNK = 32  # steps between two looks of the host: under a second of sound for who listens meanwhile
+WARM_UP = 3  # steps done kernel by kernel before their like is captured: libraries make their handles and plans
 
 
 class TorchStepper:
@@ -23,3 +49,227 @@ class TorchStepper:
         assert self._cache is not None, "step before start"
         codes = torch.from_numpy(np.ascontiguousarray(sequence)).to(self._cache.data.device)
         return self.model(codes, self._cache)[:, :, -1].float().cpu().numpy()  # [B, K, card]
+
+
+class TorchLoop:
+    """The whole loop on one device.
+
+    It is a :class:`~audiocraft_ext.engine.Stepper` too, for who wants the logits.
+
+    Args:
+        model: an LM, which may be dropped afterwards.
+        device, precision: see :func:`load`.
+        capture: run steps as CUDA graphs; by default wherever there are any.
+    """
+
+    def __init__(self, model: LM, device: str | torch.device | None = None, precision: str | None = None,
+                 capture: bool | None = None):
+        self.device = pick_device(device)
+        self.precision = pick_precision(precision, self.device)
+        self.capture = self.device.type == "cuda" if capture is None else capture
+        self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        with torch.inference_mode(), self._on_device("the model does not fit; use a GPU with more memory, or the CPU"):
+            self.lm = StaticLM(model, self.device, PRECISIONS[self.precision])
+        self._room = (0, 0)  # clips, steps
+        self._forget_graphs()
+
+    def cache_bytes(self, capacity: int) -> int:
+        """Memory of one clip's cache."""
+        cfg = self.lm.cfg
+        return 2 * self.lm.dtype.itemsize * cfg.num_layers * cfg.dim * span_of(capacity)
+
+    def start(self, batch: int, capacity: int) -> None:
+        """Forget what was; make room for ``capacity`` steps of ``batch`` clips."""
+        self._begin(batch, capacity)
+        self._length = 0
+
+    def step(self, sequence: np.ndarray) -> np.ndarray:
+        """The next steps ``[B, K, S]``; returns ``logits float32 [B, K, card]`` of the step that follows the last."""
+        at, self._length = self._length, self._length + sequence.shape[-1]
+        return self._read(sequence, at, with_logits=True)
+
+    def run(self, sequence: np.ndarray, uniforms: np.ndarray, first: int, sampling: Sampling) -> Iterator[int]:
+        """Fill in the unknown codes, a chunk of steps at a time.
+
+        Args:
+            sequence: ``int64 [B, K, S]``, delayed; ``UNKNOWN`` where a code is to be drawn, none before ``first``.
+                Filled in place.
+            uniforms: ``float64 [B, S, K]``.
+            first: the first step with an unknown code, 1 or later.
+
+        Yields:
+            The number of the last step that is filled, after each chunk.
+
+        Raises:
+            UserError: a bad setting, a device without enough memory, or a model whose output is not finite.
+        """
+        B, K, S = sequence.shape
+        assert first >= 1 and uniforms.shape == (B, S, K), f"first {first}, uniforms {list(uniforms.shape)}"
+        assert (sequence[..., :first] != UNKNOWN).all(), "an unknown code before the first step that is drawn"
+        self._begin(B, S)
+        for s in range(0, first - 1, PREFILL):
+            self._read(sequence[..., s : min(s + PREFILL, first - 1)], s)
+        self._upload(sequence, uniforms, first, sampling)
+        for s in range(first, S, CHUNK):
+            end = min(s + CHUNK, S)
+            sequence[..., s:end] = self._fill(s, end)
+            yield end - 1
+
+    @torch.inference_mode()
+    def _begin(self, batch: int, capacity: int) -> None:
+        with self._on_device("no room for the cache of so many clips of this length; make fewer at a time"):
+            if self._room[0] != batch or self._room[1] < capacity:
+                self._forget_graphs()  # they know the old buffers
+                self._room = (0, 0)
+                self.lm.cache = None
+                room, K = span_of(capacity), self.lm.cfg.n_q
+                self.lm.make_room(batch, room)
+                self._sequence = torch.zeros(batch, K, room, dtype=torch.int64, device=self.device)
+                self._uniforms = torch.zeros(batch, room, K, dtype=torch.float64, device=self.device)
+                self._at = torch.zeros(1, dtype=torch.int64, device=self.device)
+                self._broken = torch.zeros((), dtype=torch.bool, device=self.device)
+                self._room = batch, room
+            self.lm.cache.zero_()  # a masked NaN of the run before would still be a NaN
+
+    @torch.inference_mode()
+    def _read(self, sequence: np.ndarray, at: int, with_logits: bool = False) -> np.ndarray | None:
+        """Known steps into the cache."""
+        end = at + sequence.shape[-1]
+        with self._on_device("no room for so many clips; make fewer at a time"):
+            codes = torch.from_numpy(np.ascontiguousarray(sequence)).to(self.device)
+            hidden = self.lm.hidden(codes, torch.arange(at, end, device=self.device), span_of(end))
+            return self.lm.logits(hidden[:, -1]).cpu().numpy() if with_logits else None
+
+    @torch.inference_mode()
+    def _upload(self, sequence: np.ndarray, uniforms: np.ndarray, first: int, sampling: Sampling) -> None:
+        if sampling != self._sampling:
+            self._forget_graphs()
+            with self._on_device():
+                self._sampler = TorchSampler(sampling, self.lm.cfg.n_q, self.lm.cfg.card, self.device)
+            self._sampling = sampling
+        with self._on_device():
+            steps = sequence.shape[-1]
+            self._sequence[..., :steps] = torch.from_numpy(sequence).to(self.device)
+            self._uniforms[:, :steps] = torch.from_numpy(uniforms).to(self.device)
+            self._at.fill_(first - 1)
+            self._broken.fill_(False)
+
+    @torch.inference_mode()
+    def _fill(self, start: int, end: int) -> np.ndarray:
+        """Steps ``start`` to ``end``, and their codes on the host: the only place where it waits."""
+        with self._on_device("no room for so many clips; make fewer at a time"):
+            for s in range(start, end):
+                self._advance(span_of(s))  # step s - 1 is read, as the s-th
+            codes, broken = self._sequence[..., start:end].cpu().numpy(), bool(self._broken)
+        if broken:
+            raise UserError(f"the model's output is not finite in {self.precision}; its weights are damaged, its "
+                            "training had diverged, or it needs another precision")
+        return codes
+
+    def _advance(self, span: int) -> None:
+        """One step of the loop, from its graph where there is one. A graph is captured behind a few steps without."""
+        if span in self._graphs:
+            self._graphs[span].replay()
+            return
+        self._loop_step(span)
+        self._seen[span] = self._seen.get(span, 0) + 1
+        if self.capture and self._seen[span] >= WARM_UP:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+                self._loop_step(span)  # recorded, not run
+            self._graphs[span], self._pool = graph, graph.pool()
+
+    def _loop_step(self, span: int) -> None:
+        """Read the step at ``_at``, fill the one after it, go there. Its inputs and outputs are the buffers alone."""
+        after = self._at + 1
+        hidden = self.lm.hidden(self._sequence.index_select(2, self._at), self._at, span)
+        logits = self.lm.logits(hidden[:, 0])
+        self._broken.logical_or_(logits.amax(dim=-1).isfinite().all().logical_not())  # amax hands a NaN on
+        drawn = self._sampler.sample(logits, self._uniforms.index_select(1, after)[:, 0])[..., None]  # [B, K, 1]
+        given = self._sequence.index_select(2, after)
+        self._sequence.index_copy_(2, after, torch.where(given == UNKNOWN, drawn, given))
+        self._at.copy_(after)
+
+    def _forget_graphs(self) -> None:
+        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self._seen: dict[int, int] = {}
+        self._pool = None
+        self._sampling: Sampling | None = None
+
+    @contextmanager
+    def _on_device(self, too_much: str = "make fewer clips at a time") -> Iterator[None]:
+        """On the loop's own stream, where graphs are captured and played; on the CPU there is none."""
+        if self._stream is None:
+            yield
+            return
+        self._stream.wait_stream(torch.cuda.current_stream(self.device))
+        try:
+            with torch.cuda.stream(self._stream):
+                yield
+        except torch.cuda.OutOfMemoryError:
+            self._room = (0, 0)
+            raise UserError(f"{self.device}: {too_much}") from None
+
+
+def load(bundle: Bundle, device: str | torch.device | None = None, precision: str | None = None) -> TorchLoop:
+    """A bundle's LM, ready to run.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``cuda:N``; None takes a GPU if there is one.
+        precision: ``fp32``, ``bf16`` or ``fp16``, of the weights, the cache and everything between; sampling is always
+            done in fp32 and wider. None is fp32 on a CPU, on a GPU bf16, or fp16 where it has no bf16.
+
+    Raises:
+        UserError: no such device, a precision that it does not have, or weights that are not the bundle's LM.
+    """
+    cfg, file = LMConfig.from_dict(bundle.lm), bundle.file("lm.safetensors")
+    device = pick_device(device)  # before a large file is read
+    precision = pick_precision(precision, device)
+    state = read_safetensors(file)
+    wrong = differing(lambda: LM(cfg, bundle.spec.delays), state)
+    if wrong:
+        raise UserError(f"{file}: not the weights that model.json describes, {wrong[0]} tensors differ; {wrong[1]}")
+    with torch.device("meta"):
+        model = LM(cfg, bundle.spec.delays)
+    model.load_state_dict(state, assign=True)
+    return TorchLoop(model, device, precision)
+
+
+def pick_device(device: str | torch.device | None = None) -> torch.device:
+    """The device that is meant; see :func:`load`.
+
+    Raises:
+        UserError: there is no such device here, or the loop cannot run on it.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"expected the device cpu, cuda or cuda:N, got {device!r}") from None
+    if found.type == "mps":
+        raise UserError("mps: this loop has never been tried on Apple's GPU, where the codec's quantiser is known to "
+                        "give wrong codes; use the onnx backend, or torch with the device cpu")
+    if found.type not in ("cpu", "cuda"):
+        raise UserError(f"expected the device cpu, cuda or cuda:N, got {str(found)!r}")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"{found}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here; use "
+                        "the onnx backend, or install a torch with CUDA")
+    return found
+
+
+def pick_precision(precision: str | None, device: torch.device) -> str:
+    """The precision that is meant; see :func:`load`.
+
+    Raises:
+        UserError: there is no such precision, or the device does not have it.
+    """
+    if precision is not None and precision not in PRECISIONS:
+        raise UserError(f"the torch backend has the precisions {', '.join(PRECISIONS)}, got {precision!r}")
+    if device.type != "cuda":
+        return precision or "fp32"
+    with torch.cuda.device(device):
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bf16" and not has_bf16:
+        raise UserError(f"{torch.cuda.get_device_name(device)} has no bf16; use fp16 or fp32")
+    return precision or ("bf16" if has_bf16 else "fp16")

@@ -133,7 +133,7 @@ def check_settings(temperature: float, top_k: int) -> None:
     Sampling(temperature, top_k).check(1)
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """A :class:`Sampling` as arrays; None where a step has nothing to do."""
 
     greedy: np.ndarray | None  # bool [K]
@@ -147,8 +147,12 @@ class _Plan(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _plan(sampling: Sampling, n_q: int, card: int) -> _Plan:
-    """Checked, and worked out once for all the steps of a clip."""
+def planned(sampling: Sampling, n_q: int, card: int) -> Plan:
+    """Settings checked, and worked out once for all the steps of a clip.
+
+    Raises:
+        UserError: see :meth:`Sampling.check`.
+    """
     sampling.check(n_q)
     temperature, top_p, min_p = (np.array(sampling.rows(name, n_q))[:, None] for name in
                                  ("temperature", "top_p", "min_p"))  # float64 [K, 1]
@@ -158,7 +162,7 @@ def _plan(sampling: Sampling, n_q: int, card: int) -> _Plan:
     same = len(set(least)) == 1
     greedy = temperature[:, 0] == 0
     temperature = np.where(temperature == 0, 1, np.maximum(temperature, TAMEST)).astype(np.float32)
-    return _Plan(greedy if greedy.any() else None,
+    return Plan(greedy if greedy.any() else None,
                  temperature if (temperature != 1).any() else None,
                  cuts or None, None if all(least) else np.array(least) == 0,
                  least[0] if same else (np.arange(n_q), np.array(least)), max(top_k),
@@ -182,7 +186,7 @@ def sample(logits: np.ndarray, sampling: Sampling, uniforms: np.ndarray, *old: n
     if old:  # sample(logits, temperature, top_k, uniforms), until the engine calls it the new way
         sampling, uniforms = Sampling(sampling, uniforms), old[0]
     B, K, card = logits.shape
-    plan = _plan(sampling, K, card)
+    plan = planned(sampling, K, card)
     top = logits.max(axis=-1, keepdims=True)  # [B, K, 1]; a NaN in the row comes through
     if not np.isfinite(top).all():
         raise UserError("the model's output is not finite; its weights are damaged or its training had diverged")
@@ -194,7 +198,7 @@ def sample(logits: np.ndarray, sampling: Sampling, uniforms: np.ndarray, *old: n
     return np.where(plan.greedy, likeliest, _draw(_weights(logits, top, plan), uniforms))
 
 
-def _weights(logits: np.ndarray, top: np.ndarray, plan: _Plan) -> np.ndarray:
+def _weights(logits: np.ndarray, top: np.ndarray, plan: Plan) -> np.ndarray:
     """Probabilities up to a factor, ``float32 [B, K, card]``: 1 for the likeliest, 0 for what a filter took out."""
     weights = _tempered(logits - top, plan)
     likeliest = logits  # [B, K, widest], in no order
@@ -212,12 +216,12 @@ def _weights(logits: np.ndarray, top: np.ndarray, plan: _Plan) -> np.ndarray:
     return weights
 
 
-def _tempered(z: np.ndarray, plan: _Plan) -> np.ndarray:
+def _tempered(z: np.ndarray, plan: Plan) -> np.ndarray:
     with np.errstate(over="ignore", under="ignore"):
         return np.exp(z if plan.temperature is None else z / plan.temperature)
 
 
-def _nucleus(likeliest: np.ndarray, top: np.ndarray, total: np.ndarray, plan: _Plan) -> np.ndarray:
+def _nucleus(likeliest: np.ndarray, top: np.ndarray, total: np.ndarray, plan: Plan) -> np.ndarray:
     """The logit of the last code that top_p keeps, ``[B, K, 1]``: the one under the point top_p, when the codes lie in
     the order of their probability.
 

@@ -129,7 +129,7 @@ def test_edges_of_the_uniform():
 def test_greedy_and_top_1_take_the_first_and_only_best():
     logits = some_logits()
     u = np.random.default_rng(0).random((3, 4))
-    for settings in (dict(temperature=0), dict(top_k=1), dict(top_p=1e-6), dict(min_p=0.9999), dict(temperature=1e-40)):
+    for settings in (dict(temperature=0), dict(top_k=1), dict(top_p=1e-6), dict(min_p=0.9999), dict(temperature=1e-50)):
         np.testing.assert_array_equal(sample(logits, Sampling(**settings), u), logits.argmax(-1))
     logits[..., 3] = logits[..., 70] = 50.0
     assert (sample(logits, Sampling(temperature=0, top_k=0), u) == 3).all()
@@ -143,6 +143,13 @@ def test_codes_that_tie_with_the_last_all_stay(settings, kept):
     logits = np.zeros((1, 1, 10), np.float32)
     logits[..., 0] = 1.0  # 0.23 of the probability, the others 0.085 each, 0.368 times as much
     assert set(np.flatnonzero(exact_shares(logits[0, 0], Sampling(**settings), 500))) == set(kept)
+
+
+def test_codes_that_have_top_p_to_the_last_bit_are_enough():
+    row = np.array([0, -1], np.float32)
+    total = float(np.exp(row).sum())
+    assert 1 / total * total == 1
+    assert (exact_shares(row, Sampling(top_p=1 / total), 500) == [1, 0]).all()
 
 
 def test_top_k_beyond_card_is_off_and_can_be_said():
