@@ -9,11 +9,13 @@ import pytest
 
 from audiocraft_ext import weird_tools as tools
 from audiocraft_ext.engine import UNKNOWN as ENGINE_UNKNOWN
+from audiocraft_ext.engine import Engine
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.sampling import clip_rng
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.weird import TOOLS, Chain, Context
 from audiocraft_ext.weird_tools import UNKNOWN
+from tests.tiny import tiny_bundle
 
 SHAPES = [(1, 1), (4, 1), (1, 7), (2, 50), (4, 403), (8, 64)]
 CARD = 40
@@ -272,6 +274,19 @@ def test_resampling_that_changes_what_is_known_is_a_bug():
     made = context(resample=lambda given, seed: np.zeros_like(given))
     with pytest.raises(AssertionError, match="known codes"):
         Chain.parse("reroll:keep=0").apply(some_codes(4, 20), made)
+
+
+def test_with_an_engine(tmp_path):
+    engine = Engine(tiny_bundle(tmp_path / "tiny"), threads=1)
+    codes = engine.generate([3], 60, seed=1)[0]
+    made = Context(engine.spec, 1, 3, resample=lambda given, seed: engine.generate([3], given.shape[1], seed=seed,
+                                                                                  given=given)[0])
+    out = Chain.parse("reroll:keep=0; infill:at=20f,len=10f; stutter:at=40f,len=5f").apply(codes, made)
+    np.testing.assert_array_equal(out, Chain.parse("reroll:keep=0; infill:at=20f,len=10f; stutter:at=40f,len=5f").apply(
+        codes, made))
+    np.testing.assert_array_equal(out[0, :20], codes[0, :20])
+    assert (out[1:, :20] != codes[1:, :20]).mean() > 0.5 and (out[:, 20:30] != codes[:, 20:30]).mean() > 0.5
+    np.testing.assert_array_equal(out[:, 40:45], out[:, 45:50])
 
 
 def test_links_compose():
