@@ -29,14 +29,14 @@ def onsets(wav: np.ndarray, sample_rate: int) -> np.ndarray:
     """Starts of the hits in ``float [N]``, as ascending samples ``int64``; none where there are none.
 
     Each lies on a zero crossing just before the energy rises, on the quietest sample where none is within 4 ms. Sound
-    that is there at once counts as a hit at 0; the last 30 ms have no room for one.
+    that is there at once counts as a hit at 0; an end that breaks off is none.
     """
     wav = np.asarray(wav, np.float32)
     if not len(wav) or not np.abs(wav).max() > 2.0**-15:
         return np.zeros(0, np.int64)
     shortest = round(SHORTEST * sample_rate)
     lead = round(0.1 * sample_rate)  # of silence, out of which a hit at 0 can rise
-    padded = np.pad(np.pad(wav, (0, lead), mode="symmetric"), (lead, 0))  # an end that breaks off is no hit
+    padded = np.pad(wav, (lead, 0))
     hop = max(1, round(sample_rate / FRAMES))
     starts = [_start(padded, sample_rate, peak * hop) - lead for peak in _peaks(_flux(padded, sample_rate, hop))]
     return np.unique([max(0, start) for start in starts if start <= len(wav) - shortest]).astype(np.int64)
@@ -73,8 +73,7 @@ def _peaks(flux: np.ndarray) -> list[int]:
     found: list[int] = []
     for t in np.flatnonzero(flux > ABOVE):
         near = flux[max(0, t - alone): t + alone + 1]
-        if flux[t] == near.max() and flux[t] > np.median(flux[max(0, t - back): t + ahead + 1]) + ABOVE \
-                and (not found or t - found[-1] > alone):
+        if flux[t] == near.max() and flux[t] > np.median(flux[max(0, t - back): t + ahead + 1]) + ABOVE:
             found.append(int(t))
     return found
 

@@ -55,7 +55,7 @@ def sheet(clips: Sequence[tuple[str, np.ndarray]], sample_rate: int, path: Path,
 
 
 def _page(clips, sample_rate: int, path: Path, title: str, seconds: float, amplitude: float) -> None:
-    """One axes in pixels holds it all: hundreds of small ones would take matplotlib a minute."""
+    """One axes in pixels holds it all: a small one for each picture is what takes matplotlib its time."""
     try:
         from matplotlib.collections import PolyCollection
         from matplotlib.figure import Figure

@@ -61,6 +61,13 @@ def test_a_loop_has_no_seam(rate, n):
     assert np.abs(resample(turn(n), RATE, rate) - turn(m)).max() > 1e-3  # what a stretch of sound would become
 
 
+def test_a_loop_stays_one_in_level():
+    turn = tone(31, phase=0.5)
+    out = level(turn, RATE, rate=48_000, peak=-6, circular=True)
+    again = level(np.roll(turn, 1_000), RATE, rate=48_000, peak=-6, circular=True)
+    assert np.abs(np.roll(out.wav, 1_500) - again.wav).max() < 1e-6  # wherever it is cut
+
+
 @pytest.mark.parametrize("n, m", [(100, 150), (100, 151), (101, 150), (150, 100), (151, 100), (150, 101), (7, 2)])
 def test_loops_as_scipy_resamples_periods(n, m):
     """Odd and even, up and down, with all that noise has at the highest frequency."""

@@ -23,7 +23,9 @@ def clip(hz: float = 440, seconds: float = 0.25) -> np.ndarray:
     return (0.5 * np.sin(2 * np.pi * hz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
 
 
-@pytest.mark.parametrize("rate, n_mels, n_fft, hop", [(32_000, 96, 2048, 512), (16_000, 48, 512, 64)])
+@pytest.mark.parametrize("rate, n_mels, n_fft, hop", [
+    (32_000, 96, 2048, 512), (16_000, 48, 512, 64), (32_000, 96, 512, 128)
+])
 def test_mel_is_librosas(rate, n_mels, n_fft, hop):
     wav = np.random.default_rng(0).normal(size=20_001).astype(np.float32)
     with warnings.catch_warnings():
@@ -106,13 +108,14 @@ def test_what_goes_beyond_full_scale_stays_in_its_panel(tmp_path):
 
 def test_names_of_any_kind(tmp_path):
     """Too long, mathematics, letters that the font lacks: no warning, and no text beyond its place."""
-    names = ["x" * 300, "$a_b$ {", "鼓", "", "a\nb"]
+    names = ["x" * 300, "$\\nope$ {", "鼓", "", "a\nb"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         files = picture.sheet([(name, clip()) for name in names], RATE, tmp_path / "s.png", "$t" * 200)
     image = imread(files[0])[..., :3]
     assert np.ptp(image[:, -picture.MARGIN + 2:], axis=(0, 1)).max() == 0  # the margin on the right is empty
     assert picture._fitted("0123456789", 5 * 10 * picture.FONT + 1, 10) == "01…89"
+    assert picture._fitted("two\nlines", 1000, 10) == "two lines"
 
 
 def test_a_picture_that_cannot_be_written(tmp_path):

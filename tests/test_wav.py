@@ -213,7 +213,9 @@ def test_stream_is_the_file(tmp_path, bits):
             stream.write(wav[start: start + 777])
     stream.close()
     assert stream.samples == 5001
-    assert walk(path.read_bytes())[-1] == (b"data", encode(wav, bits))
+    chunks = walk(path.read_bytes())
+    assert chunks[-1] == (b"data", encode(wav, bits))
+    assert dict(chunks).get(b"fact") == (struct.pack("<I", 5001) if bits == 32 else None)
     assert np.abs(sf.read(path, dtype="float32")[0] - wav).max() <= LSB[bits] / 2
     assert len(wavfile.read(path)[1]) == 5001
 
@@ -279,6 +281,18 @@ def test_nobody_listens_any_more(tmp_path):
         for _ in range(100):
             stream.write(noise(100_000))
     stream.close()
+
+
+def test_the_first_error_is_the_one_to_hear_about(tmp_path, monkeypatch):
+    """Ctrl-C while the disk is full is Ctrl-C."""
+    def full(*_):
+        raise UserError("full")
+
+    for error in (KeyboardInterrupt, None):
+        with pytest.raises(error or UserError), WavStream(tmp_path / "a.wav", RATE) as stream:
+            monkeypatch.setattr(stream, "_patch", full)
+            if error:
+                raise error
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
