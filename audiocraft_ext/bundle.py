@@ -3,6 +3,7 @@
     model.json                          what it is: spec, sizes, defaults, licence, and the hash of every other file
     lm.onnx  encoder.onnx  decoder.onnx graphs only, a few KB each
     lm.safetensors  codec.safetensors   all the weights, once; the graphs point into them
+    lm.int8.onnx  lm.int8.safetensors   the LM's products once more in another precision, where there is one
 
 docs/FORMATS.md has it byte by byte. Sizes are checked at once; the hashes in a thread of their own, beside the
 loading of the weights, and :meth:`Bundle.verify` waits for them before anything is written.
@@ -18,11 +19,13 @@ from typing import Any
 
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.files import sha256
+from audiocraft_ext.sampling import Sampling
 from audiocraft_ext.spec import Spec
 
-FORMAT, VERSION = "micro-musicgen bundle", 1
+FORMAT, VERSION = "micro-musicgen bundle", 2
 BUNDLES = Path(__file__).parent / "bundles"
 DEFAULT = "embedded"
+LONGEST = 3600  # seconds of one clip; at 192 kHz in floats a WAV ends at 5592
 LM_FILES = ("lm.onnx", "lm.safetensors")
 CODEC_FILES = ("encoder.onnx", "decoder.onnx", "codec.safetensors")
 
@@ -34,28 +37,34 @@ class Bundle:
         info: ``model.json`` as it is.
         spec: what its codes mean.
         lm: the LM's sizes (``dim``, ``num_heads``, ``num_layers``, ...).
-        context: the longest clip in frames that it is meant for.
-        sampling: default ``temperature`` and ``top_k``.
+        context: how many frames the LM hears at once.
+        sampling: the bundle's own choice.
+        precisions: in which its LM can be computed; ``precision`` is its own choice.
+
+    Args:
+        old: read one of an earlier version too; its weights can be exported again, but it cannot be played.
 
     Raises:
         UserError: no bundle there, another format or version, a file missing or of another size.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, old: bool = False):
         self.path = Path(path)
-        self.info = _read_info(self.path)
+        self.info = _read_info(self.path, old)
         try:
             self.spec = Spec.from_dict(self.info["spec"])
             self.lm: dict[str, Any] = dict(self.info["lm"])
             self.context = int(self.info["context"])
-            self.sampling = {"temperature": float(self.info["sampling"]["temperature"]),
-                             "top_k": int(self.info["sampling"]["top_k"])}
+            self.sampling = Sampling.from_dict(self.info["sampling"])
+            self.precision = str(self.info["precision"])
             self.has_codec = self.info["codec"] is not None
             self._files = {str(n): (str(f["sha256"]), int(f["bytes"])) for n, f in self.info["files"].items()}
             if self.has_codec:
                 self.sample_rate = int(self.info["codec"]["sample_rate"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{self.path}/model.json: not a bundle's model.json ({error!r}); export it again") from None
+        self.precisions = ["fp32", *(p for p in ("int8", "int4") if f"lm.{p}.onnx" in self._files)]
+        self.check_precision(None)
         self._check_sizes()
         self._error: UserError | None = None
         self._thread: threading.Thread | None = None
@@ -70,6 +79,12 @@ class Bundle:
         """Identity of the whole bundle: ``model.json`` has the hash of every other file."""
         return hashlib.sha256((self.path / "model.json").read_bytes()).hexdigest()
 
+    @property
+    def weights_per_step(self) -> int:
+        """How many weights the LM reads in one step: all but the embeddings and norms."""
+        lm = self.lm
+        return lm["num_layers"] * (4 + 2 * lm["hidden_scale"]) * lm["dim"] ** 2 + lm["n_q"] * lm["card"] * lm["dim"]
+
     def file(self, name: str) -> Path:
         """The path of one of its files.
 
@@ -80,15 +95,30 @@ class Bundle:
             raise UserError(f"{self.path}: this bundle has no {name}")
         return self.path / name
 
+    def check_precision(self, precision: str | None) -> str:
+        """``precision``, or the bundle's own choice.
+
+        Raises:
+            UserError: the bundle does not have it.
+        """
+        precision = precision or self.precision
+        if precision not in self.precisions:
+            raise UserError(f"{self.path}: this bundle has {', '.join(self.precisions)}, not {precision}; export it "
+                            f"again with --precisions {','.join([*self.precisions, precision])}")
+        return precision
+
+    def lm_file(self, precision: str) -> Path:
+        """The step graph of the LM."""
+        return self.file("lm.onnx" if precision == "fp32" else f"lm.{precision}.onnx")
+
     def frames(self, seconds: float) -> int:
         """The number of frames that is nearest to ``seconds``, at least 1.
 
         Raises:
-            UserError: no time at all, or more than the bundle is meant for.
+            UserError: no time at all, or more than an hour.
         """
-        longest = self.context / self.spec.frame_rate
-        if not 0 < seconds <= longest:
-            raise UserError(f"a clip of {self.name} lasts more than 0 and at most {longest:g} s, got {seconds:g} s")
+        if not 0 < seconds <= LONGEST:
+            raise UserError(f"a clip lasts more than 0 and at most {LONGEST} s, got {seconds:g} s")
         return max(1, round(seconds * self.spec.frame_rate))
 
     def start_check(self) -> None:
@@ -157,7 +187,13 @@ def list_bundles() -> list[str]:
     return sorted(p.parent.name for p in BUNDLES.glob("*/model.json"))
 
 
-def _read_info(path: Path) -> dict[str, Any]:
+def _from_version_1(info: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 had one precision, and as ``context`` the longest clip that it allowed."""
+    seconds = info.get("run", {}).get("segment_duration", 30.0)
+    return info | {"version": VERSION, "precision": "fp32", "context": round(seconds * info["spec"]["frame_rate"])}
+
+
+def _read_info(path: Path, old: bool) -> dict[str, Any]:
     file = path / "model.json"
     if not file.is_file():
         raise UserError(f"{path}: expected a bundle, a folder with model.json, and found none")
@@ -168,7 +204,9 @@ def _read_info(path: Path) -> dict[str, Any]:
     found = info.get("format") if isinstance(info, dict) else None
     if found != FORMAT:
         raise UserError(f"{file}: expected format {FORMAT!r}, got {found!r}; is this the folder of another program?")
+    if old and info.get("version") == 1:
+        info = _from_version_1(info)
     if info.get("version") != VERSION:
-        raise UserError(f"{file}: expected version {VERSION}, got {info.get('version')!r}; use the version of this "
-                        "program that wrote it, or export it again")
+        raise UserError(f"{file}: expected version {VERSION}, got {info.get('version')!r}; 'python -m "
+                        "audiocraft_ext.export OLD NEW' makes a new one of an old one")
     return info

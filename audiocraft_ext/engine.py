@@ -1,183 +1,35 @@
-"""The engine: a bundle to codes, step by step, and codes to sound (level 1: ONNX Runtime, no torch).
+"""The engine: a bundle to codes, and codes to sound (level 1: ONNX Runtime; torch only where it is asked for).
 
-:func:`generate` is the whole of sampling, over a :class:`Stepper`: anything that takes some steps of codes and gives
-the logits of the next. :class:`OnnxStepper` is one, a model on a GPU can be another.
+The loop is in :mod:`audiocraft_ext.sampler`, the LM's step in :mod:`audiocraft_ext.engine_onnx` (on a GPU
+:mod:`audiocraft_ext.engine_torch`), the decoder in :mod:`audiocraft_ext.decoder`. What is here puts them together.
 
-A clip is a function of (bundle, seed, index, settings): each has its own random numbers (:func:`clip_rng`), and no
-row of a batch touches another, so how many are made together changes nothing, bit for bit. Bitwise equality ends at
-the machine: another processor, ONNX Runtime or number of threads may add up in another order.
+A clip is a function of (bundle, seed, index, settings), bit for bit, whatever is made beside it and with however many
+threads. The settings include the precision. Bitwise equality ends at the machine: another processor, version of ONNX
+Runtime or backend may add up in another order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
 
+from audiocraft_ext import decoder, sampler
 from audiocraft_ext.bundle import Bundle
-from audiocraft_ext.delay import delay, steps_of, undelay
+from audiocraft_ext.delay import delay, steps_of, valid_mask
+from audiocraft_ext.engine_onnx import OnnxStepper, open_session
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.machine import physical_cores
-from audiocraft_ext.sampling import check_settings, clip_rng, sample
-from audiocraft_ext.spec import Spec
+from audiocraft_ext.sampler import PREFILL, UNKNOWN, Progress, check_given
+from audiocraft_ext.sampling import Sampling
 
-UNKNOWN = -1  # a code not made yet; no embedding has such a row, so a leak is an error and not a sound
-PREFILL = 64  # steps of a prompt read at once: enough for full speed, and its logits stay small
 MAX_BATCH = 10
 CACHE_BYTES = 1 << 30  # for one batch
 WEIGHTS_PER_THREAD = 2_000_000  # fewer are read faster than two threads wait for each other
-
-Progress = Callable[[int, int], object]  # (steps done, steps in all)
-
-
-class Stepper(Protocol):
-    """What runs the LM. Calls come in the order of the sequence, after one ``start``."""
-
-    def start(self, batch: int, capacity: int) -> None:
-        """Forget what was; make room for ``capacity`` steps of ``batch`` clips."""
-
-    def step(self, sequence: np.ndarray) -> np.ndarray:
-        """The next steps ``[B, K, S]`` of the delayed sequence; returns ``logits float32 [B, K, card]`` of the step
-        that follows the last of them, valid until the next call."""
-
-
-def prefill(stepper: Stepper, sequence: np.ndarray) -> np.ndarray:
-    """Read all that is known, ``[B, K, S]``; returns the logits of the step after it."""
-    for s in range(0, sequence.shape[-1], PREFILL):
-        logits = stepper.step(sequence[..., s : s + PREFILL])
-    return logits
-
-
-def decode_one(logits: np.ndarray, frame: np.ndarray, uniforms: np.ndarray, temperature: float, top_k: int) -> None:
-    """Fill in the unknown codes of one step, ``frame [B, K]``, in place."""
-    np.copyto(frame, sample(logits, temperature, top_k, uniforms), where=frame == UNKNOWN)
-
-
-def decode_steps(stepper: Stepper, sequence: np.ndarray, first: int, uniforms: np.ndarray, temperature: float,
-                 top_k: int) -> Iterator[int]:
-    """Fill ``sequence [B, K, S]`` in place from step ``first`` on; yields each step's number when it is filled.
-
-    Args:
-        uniforms: ``float64 [B, S, K]``.
-    """
-    logits = prefill(stepper, sequence[..., :first])
-    for s in range(first, sequence.shape[-1]):
-        decode_one(logits, sequence[..., s], uniforms[:, s], temperature, top_k)
-        yield s
-        if s + 1 < sequence.shape[-1]:
-            logits = stepper.step(sequence[..., s : s + 1])
-
-
-def generate(stepper: Stepper, spec: Spec, indices: Sequence[int], frames: int, *, seed: int, temperature: float,
-             top_k: int, prompt: np.ndarray | None = None, progress: Progress | None = None) -> np.ndarray:
-    """Sample one batch.
-
-    Args:
-        indices: the number of each clip; with ``seed`` it decides its random numbers.
-        frames: T, the length of the result with the prompt.
-        prompt: codes ``[K, T0]`` or ``[B, K, T0]``, T0 < T, that the clips begin with.
-        progress: called after each step.
-
-    Returns:
-        ``codes int64 [B, K, T]``, every one in ``[0, card)``.
-    """
-    B, K, special = len(indices), spec.n_q, spec.special_id
-    prompt = np.zeros((B, K, 0), np.int64) if prompt is None else _checked_prompt(prompt, B, spec, frames)
-    T0, S = prompt.shape[-1], steps_of(frames, spec.delays)
-    codes = np.full((B, K, frames), UNKNOWN, np.int64)
-    codes[..., :T0] = prompt
-    sequence = delay(codes, spec.delays, special)  # [B, K, S]
-    uniforms = np.stack([clip_rng(seed, index).random((S, K)) for index in indices])  # [B, S, K]
-    first = T0 + 1  # the first step that shows a frame after the prompt: no delay is below 0
-    stepper.start(B, S)
-    for s in decode_steps(stepper, sequence, first, uniforms, temperature, top_k):
-        if progress is not None:
-            progress(s + 1 - first, S - first)
-    codes = undelay(sequence, spec.delays)
-    assert codes.min() >= 0 and codes.max() < spec.card, f"codes from {codes.min()} to {codes.max()}"
-    return codes
-
-
-def _checked_prompt(prompt: np.ndarray, batch: int, spec: Spec, frames: int) -> np.ndarray:
-    prompt = np.asarray(prompt)
-    if prompt.ndim == 2:
-        prompt = np.repeat(prompt[None], batch, axis=0)
-    if prompt.ndim != 3 or prompt.shape[:2] != (batch, spec.n_q):
-        raise UserError(f"expected prompt codes [{spec.n_q}, T] or [{batch}, {spec.n_q}, T], got {list(prompt.shape)}")
-    if prompt.shape[-1] >= frames:
-        raise UserError(f"the prompt ({prompt.shape[-1] / spec.frame_rate:.2f} s) must be shorter than the clip "
-                        f"({frames / spec.frame_rate:.2f} s); ask for a longer clip or use less of the prompt")
-    if prompt.size and (prompt.min() < 0 or prompt.max() >= spec.card):
-        raise UserError(f"prompt codes lie from 0 to {spec.card - 1}, got {prompt.min()} to {prompt.max()}")
-    return prompt.astype(np.int64)
-
-
-def open_session(path: Path, threads: int) -> ort.InferenceSession:
-    """An ONNX Runtime session on the CPU."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own classes; which one depends on where it finds the fault
-        raise UserError(f"{path}: ONNX Runtime cannot load it ({str(error).splitlines()[0][:200]})") from None
-
-
-class OnnxStepper:
-    """The LM in ONNX Runtime. Every buffer is made once for a batch; the cache is written in place."""
-
-    def __init__(self, session: ort.InferenceSession, lm: dict):
-        self.session = session
-        self.n_q, self.card, self.layers, self.heads = lm["n_q"], lm["card"], lm["num_layers"], lm["num_heads"]
-        self.head_dim = lm["dim"] // lm["num_heads"]
-        self._binding: ort.IOBinding | None = None
-        self._buffers: dict[str, tuple[np.ndarray, ort.OrtValue]] = {}
-
-    def cache_bytes(self, capacity: int) -> int:
-        """Memory of one clip's cache."""
-        return 2 * 4 * self.layers * self.heads * self.head_dim * capacity
-
-    def start(self, batch: int, capacity: int) -> None:
-        self.length = 0
-        shape = (batch, self.heads, capacity, self.head_dim)
-        if self._binding is not None and self._buffers["past_key.0"][0].shape == shape:
-            return  # what lies behind `length` is never read
-        self._buffers.clear()
-        self._binding = self.session.io_binding()
-        for layer in range(self.layers):
-            for kind in ("key", "value"):
-                value = self._new(f"past_{kind}.{layer}", shape, np.float32)
-                self._binding.bind_ortvalue_input(f"past_{kind}.{layer}", value)
-                self._binding.bind_ortvalue_output(f"present_{kind}.{layer}", value)
-        for name, size in (("seqlens_k", batch), ("total_sequence_length", 1)):
-            self._binding.bind_ortvalue_input(name, self._new(name, (size,), np.int32))
-
-    def step(self, sequence: np.ndarray) -> np.ndarray:
-        B, K, S = sequence.shape
-        assert self._binding is not None, "step before start"
-        if "codes" not in self._buffers or self._buffers["codes"][0].shape != (B, K, S):
-            self._binding.bind_ortvalue_input("codes", self._new("codes", (B, K, S), np.int64))
-            self._binding.bind_ortvalue_input("positions", self._new("positions", (S,), np.int64))
-            self._binding.bind_ortvalue_output("logits", self._new("logits", (B, S, K, self.card), np.float32))
-        self._array("codes")[:] = sequence
-        self._array("positions")[:] = np.arange(self.length, self.length + S)
-        self.length += S
-        self._array("seqlens_k")[:] = self.length - 1
-        self._array("total_sequence_length")[:] = self.length
-        self.session.run_with_iobinding(self._binding)
-        return self._array("logits")[:, -1]  # [B, K, card]
-
-    def _new(self, name: str, shape: tuple, dtype: type) -> ort.OrtValue:
-        """A buffer that numpy writes and ONNX Runtime reads, or the other way round, without a copy."""
-        array = np.zeros(shape, dtype)
-        self._buffers[name] = array, ort.OrtValue.ortvalue_from_numpy(array)
-        return self._buffers[name][1]
-
-    def _array(self, name: str) -> np.ndarray:
-        return self._buffers[name][0]
+BACKENDS = ("onnx", "torch")
 
 
 class Engine:
@@ -187,80 +39,200 @@ class Engine:
         bundle: the bundle or its path. Its hashes are compared meanwhile; call ``bundle.verify()`` before you keep
             what was made.
         threads: for arithmetic; by default one per core, for the LM only as many as its size gives work to. Their
-            number changes no code; in the decoded sound it can change the last bit of a float.
+            number changes neither codes nor sound.
+        precision: of the LM's products, one of ``bundle.precisions``; by default the bundle's own choice.
+        backend: ``onnx``, or ``torch`` for a GPU.
+        device: where ``torch`` computes; by default a GPU if there is one.
+        max_batch: clips that are sampled together.
     """
 
-    def __init__(self, bundle: Bundle | str | Path, threads: int | None = None):
+    def __init__(self, bundle: Bundle | str | Path, threads: int | None = None, precision: str | None = None,
+                 backend: str = "onnx", device: str | None = None, max_batch: int = MAX_BATCH):
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         self.bundle.start_check()
         self.spec = self.bundle.spec
         self.threads = threads or physical_cores()
-        lm = self.bundle.lm
-        # Read in one step: four projections of dim x dim and two of dim x hidden a layer, and the heads.
-        weights = lm["num_layers"] * (4 + 2 * lm["hidden_scale"]) * lm["dim"] ** 2 + lm["n_q"] * lm["card"] * lm["dim"]
-        useful = min(self.threads, max(1, weights // WEIGHTS_PER_THREAD))
-        self.stepper = OnnxStepper(open_session(self.bundle.file("lm.onnx"), threads or useful), lm)
-        self._codec: dict[str, ort.InferenceSession] = {}
+        self.max_batch = max_batch
+        if backend not in BACKENDS:
+            raise UserError(f"the backend is one of {', '.join(BACKENDS)}, got {backend}")
+        if backend == "torch":
+            from audiocraft_ext import engine_torch
+
+            self.stepper = engine_torch.load(self.bundle, device, precision)
+            self.precision = self.stepper.precision
+        else:
+            if device is not None:
+                raise UserError(f"--device {device} is for the backend torch; the backend onnx runs on the CPU")
+            self.precision = self.bundle.check_precision(precision)
+            self.stepper = self._onnx_stepper(threads)
+        self._sessions: dict[str, ort.InferenceSession] = {}
+        self._pool = ThreadPoolExecutor(self.threads)
+
+    def _onnx_stepper(self, threads: int | None) -> OnnxStepper:
+        useful = min(self.threads, max(1, self.bundle.weights_per_step // WEIGHTS_PER_THREAD))
+        return OnnxStepper(open_session(self.bundle.lm_file(self.precision), threads or useful), self.bundle.lm)
 
     def batches(self, indices: Sequence[int], frames: int) -> list[list[int]]:
         """``indices`` cut into batches that fit into the memory meant for the cache."""
-        fits = CACHE_BYTES // self.stepper.cache_bytes(steps_of(frames, self.spec.delays))
-        size = max(1, min(MAX_BATCH, fits))
+        steps = steps_of(min(frames, self.bundle.context), self.spec.delays)
+        size = max(1, min(self.max_batch, CACHE_BYTES // self.stepper.cache_bytes(steps)))
         return [list(indices[i : i + size]) for i in range(0, len(indices), size)]
 
-    def generate(self, clips: int | Sequence[int], frames: int, *, seed: int, temperature: float | None = None,
-                 top_k: int | None = None, prompt: np.ndarray | None = None,
-                 progress: Progress | None = None) -> np.ndarray:
+    def stream(self, indices: Sequence[int], frames: int, *, seed: int, sampling: Sampling | None = None,
+               given: np.ndarray | None = None, progress: Progress | None = None) -> Iterator[np.ndarray]:
+        """Sample one batch and hand out the frames as they come, ``codes int64 [B, K, t]``; as
+        :func:`audiocraft_ext.sampler.stream`. By default the bundle's own sampling."""
+        sampling = (sampling or self.bundle.sampling).clamped(self.spec.card)[0]
+        sampling.check(self.spec.n_q)
+        if frames < 1:
+            raise UserError(f"a clip has at least 1 frame, got {frames}")
+        return sampler.stream(self.stepper, self.spec, indices, frames, seed=seed, sampling=sampling, given=given,
+                              window=self.bundle.context, progress=progress)
+
+    def generate(self, clips: int | Sequence[int], frames: int, *, seed: int, sampling: Sampling | None = None,
+                 given: np.ndarray | None = None, progress: Progress | None = None) -> np.ndarray:
         """Sample clips, in as many batches as it takes.
 
         Args:
             clips: how many (their indices are 0, 1, ...), or the index of each.
-            temperature, top_k: see :func:`~audiocraft_ext.sampling.sample`; the bundle's own by default.
-            The others as in :func:`generate`.
+            The others as in :meth:`stream`.
 
         Returns:
             ``codes int64 [B, K, T]``, every one in ``[0, card)``.
         """
         indices = list(range(clips)) if isinstance(clips, int) else list(clips)
-        temperature = self.bundle.sampling["temperature"] if temperature is None else temperature
-        top_k = self.bundle.sampling["top_k"] if top_k is None else top_k
         if not indices:
             raise UserError("expected at least 1 clip, got 0")
-        check_settings(temperature, top_k)
-        self.bundle.frames(frames / self.spec.frame_rate)
-        if prompt is not None:
-            prompt = _checked_prompt(prompt, len(indices), self.spec, frames)
-        out, at = [], 0
-        batches = self.batches(indices, frames)
-        for number, batch in enumerate(batches):
+        if given is not None:
+            given = check_given(given, len(indices), self.spec, frames)
+        batches, out = self._alike(self.batches(indices, frames), given), []
+        for number, (begin, batch) in enumerate(batches):
             def report(done: int, total: int, number: int = number) -> None:
                 if progress is not None:
                     progress(number * total + done, len(batches) * total)
 
-            part = None if prompt is None else prompt[at : at + len(batch)]
-            out.append(generate(self.stepper, self.spec, batch, frames, seed=seed, temperature=temperature,
-                                top_k=top_k, prompt=part, progress=report))
-            at += len(batch)
+            part = None if given is None else given[begin : begin + len(batch)]
+            pieces = self.stream(batch, frames, seed=seed, sampling=sampling, given=part, progress=report)
+            out.append(np.concatenate(list(pieces), axis=-1))
         return np.concatenate(out)
 
+    def _alike(self, batches: list[list[int]], given: np.ndarray | None) -> list[tuple[int, list[int]]]:
+        """Batches with where they begin, cut so that all clips of one have the same first unknown code: what is known
+        is read in another order of additions than what is sampled."""
+        out, at = [], 0
+        for batch in batches:
+            rows = range(at, at + len(batch))
+            known = [_known(given[r]) if given is not None else 0 for r in rows]
+            begin = 0
+            for i in range(1, len(batch) + 1):
+                if i == len(batch) or known[i] != known[begin]:
+                    out.append((at + begin, batch[begin:i]))
+                    begin = i
+            at += len(batch)
+        return out
+
+    def score(self, codes: np.ndarray, first: int) -> np.ndarray:
+        """How likely the model holds what is there: ``float64 [B]``, the mean log-probability (nats a code) of the
+        frames from ``first`` on of ``codes [B, K, T]``, each knowing what is before it. Only the last frames that the
+        model can hear at once count."""
+        cut = max(0, codes.shape[-1] - self.bundle.context)
+        codes, first = np.asarray(codes, np.int64)[..., cut:], max(0, first - cut)
+        B, K, T = codes.shape
+        if not 0 <= first < T:
+            raise UserError(f"expected frames to score, got {T} frames and a first of {first}")
+        sequence = delay(codes, self.spec.delays, self.spec.special_id)  # [B, K, S]
+        counts = valid_mask(T, self.spec.delays)  # [K, S]
+        for k, d in enumerate(self.spec.delays):
+            counts[k, : first + d + 1] = False
+        targets = np.where(counts, sequence, 0)
+        S, sums = sequence.shape[-1], np.zeros(B)
+        self.stepper.start(B, S)
+        for s in range(0, S - 1, PREFILL):
+            logits = self.stepper.logits(sequence[..., s : min(s + PREFILL, S - 1)])
+            logits = logits.transpose(0, 2, 1, 3)  # [B, K, s, card]
+            span = slice(s + 1, s + 1 + logits.shape[2])
+            if counts[:, span].any():
+                sums += (_log_probability(logits, targets[..., span]) * counts[:, span]).sum(axis=(1, 2))
+        return sums / counts.sum()
+
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """``codes [B, K, T]`` to ``wav float32 [B, 1, N]``, N = T * hop length; clip by clip."""
-        decoder = self._session("decoder.onnx")
-        codes = np.ascontiguousarray(codes, np.int64)
-        return np.concatenate([decoder.run(None, {"codes": row[None]})[0] for row in codes])
+        """``codes [B, K, T]`` to ``wav float32 [B, 1, N]``, N = T * hop length."""
+        session = self.session("decoder.onnx")
+        wavs = self._pool.map(lambda row: decoder.decode(session, np.asarray(row, np.int64)), codes)
+        return np.stack(list(wavs))[:, None]
+
+    def play(self, indices: Sequence[int], frames: int, **how) -> tuple[np.ndarray, np.ndarray]:
+        """Sample one batch as :meth:`stream`, and decode it meanwhile.
+
+        Returns:
+            ``codes int64 [B, K, T]`` and ``wav float32 [B, 1, N]``.
+        """
+        session = self.session("decoder.onnx")
+        tracks = [_Track(session, self._pool) for _ in indices]
+        pieces, waiting = [], 0
+        for piece in self.stream(indices, frames, **how):
+            pieces.append(piece)
+            waiting += piece.shape[-1]
+            if waiting >= decoder.PIECE:
+                some = np.concatenate(pieces, axis=-1)[..., -waiting:]
+                for track, row in zip(tracks, some):
+                    track.push(row)
+                pieces, waiting = [np.concatenate(pieces, axis=-1)], 0
+        codes = np.concatenate(pieces, axis=-1)
+        for track, row in zip(tracks, codes):
+            track.push(row[:, row.shape[-1] - waiting :], last=True)
+        return codes, np.stack([track.wav() for track in tracks])[:, None]
 
     def encode(self, wav: np.ndarray) -> np.ndarray:
         """``wav float32 [B, 1, N]`` at the bundle's sample rate to ``codes int64 [B, K, T]``; the last frame is filled
         up with silence."""
         if wav.ndim != 3 or wav.shape[1] != 1 or wav.shape[2] == 0:
             raise UserError(f"expected mono sound [B, 1, N] with N > 0, got {list(wav.shape)}")
-        encoder, hop = self._session("encoder.onnx"), round(self.bundle.sample_rate / self.spec.frame_rate)
+        encoder, hop = self.session("encoder.onnx"), round(self.bundle.sample_rate / self.spec.frame_rate)
         wav = np.pad(wav.astype(np.float32, copy=False), ((0, 0), (0, 0), (0, -wav.shape[2] % hop)))
         return np.concatenate([encoder.run(None, {"wav": row[None]})[0] for row in wav])
 
-    def _session(self, name: str) -> ort.InferenceSession:
+    def session(self, name: str) -> ort.InferenceSession:
+        """The codec's ``encoder.onnx`` or ``decoder.onnx``, loaded when it is first needed. One thread each: clips are
+        decoded beside each other instead, so the number of threads changes no bit."""
         if not self.bundle.has_codec:
             raise UserError(f"{self.bundle.path}: this bundle has no audio codec, its codes are {self.spec.kind}")
-        if name not in self._codec:
-            self._codec[name] = open_session(self.bundle.file(name), self.threads)
-        return self._codec[name]
+        if name not in self._sessions:
+            self._sessions[name] = open_session(self.bundle.file(name), 1)
+        return self._sessions[name]
+
+
+def _known(given: np.ndarray) -> int:
+    """How many frames of ``[K, T]`` are known before the first that is not."""
+    return int((np.pad(given, ((0, 0), (0, 1)), constant_values=UNKNOWN) == UNKNOWN).any(axis=0).argmax())
+
+
+class _Track:
+    """A clip that is decoded in the background, its pieces one after the other."""
+
+    def __init__(self, session: ort.InferenceSession, pool: ThreadPoolExecutor):
+        self._decoder, self._pool = decoder.StreamDecoder(session), pool
+        self._before: Future | None = None
+        self._wavs: list[np.ndarray] = []
+
+    def push(self, codes: np.ndarray, last: bool = False) -> None:
+        before = self._before
+
+        def work() -> None:
+            if before is not None:
+                before.result()
+            self._wavs += self._decoder.push(codes, last)
+
+        self._before = self._pool.submit(work)
+
+    def wav(self) -> np.ndarray:
+        assert self._before is not None
+        self._before.result()
+        return np.concatenate(self._wavs)
+
+
+def _log_probability(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Of ``targets [...]`` under ``logits [..., card]``."""
+    top = logits.max(axis=-1, keepdims=True)
+    total = np.log(np.exp(logits - top).sum(axis=-1)) + top[..., 0]
+    return np.take_along_axis(logits, targets[..., None], axis=-1)[..., 0] - total

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -20,22 +20,28 @@ from audiocraft_ext import interop, trained
 from audiocraft_ext.bundle import FORMAT, VERSION
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.files import sha256
+from audiocraft_ext.quantise import PRECISIONS
 from audiocraft_ext.trained import Trained
 
 CODEC_LICENCES = {"encodec_32khz": "CC-BY-NC-4.0"}  # Meta's weights; a bundle holds a copy of them
+INT8_FROM = 8_000_000  # weights read in a step; fewer stay in the cache, and quantising rows costs more than it gains
 _TRAINING = ("dropout", "checkpointing")  # of LMConfig, no part of what is exported
 
 
 def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = False,
-                 codec_licence: str = trained.UNKNOWN_LICENCE) -> None:
+                 codec_licence: str = trained.UNKNOWN_LICENCE, precisions: Sequence[str] = ()) -> None:
     """Write ``model`` as a bundle.
 
     Args:
         out: the folder; must be new or empty, or with ``force`` a bundle to replace.
         half: store the weights as fp16, half the size; they are computed with in fp32 all the same.
         codec_licence: that of the codec's weights, where the codec is not one whose licence is known.
+        precisions: those besides fp32 that the LM can be sampled in, the default first. By default int8 where the LM
+            is large enough to gain by it.
     """
-    _write_aside(out, force, lambda folder: _fill_bundle(folder, model, half, codec_licence))
+    if not precisions and _weights_per_step(model) >= INT8_FROM:
+        precisions = ["int8"]
+    _write_aside(out, force, lambda folder: _fill_bundle(folder, model, half, codec_licence, precisions))
 
 
 def write_audiocraft(out: Path, model: Trained, half: bool = False, force: bool = False) -> None:
@@ -48,14 +54,20 @@ def write_audiocraft(out: Path, model: Trained, half: bool = False, force: bool 
                                                           segment))
 
 
-def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str) -> None:
+def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str, precisions: Sequence[str]) -> None:
     from safetensors.torch import save_file
 
+    from audiocraft_ext import quantise
     from audiocraft_ext.onnx_codec import write_decoder, write_encoder
     from audiocraft_ext.onnx_lm import write_lm
 
     save_file(_stored(model.state, half), folder / "lm.safetensors", {"format": "pt"})
     write_lm(model.cfg, folder / "lm.safetensors", folder / "lm.onnx")
+    for precision in precisions:
+        if precision != "fp32":
+            quantised = folder / f"lm.{precision}.safetensors"
+            quantise.write(model.state, model.cfg.n_q, precision, quantised)
+            write_lm(model.cfg, folder / "lm.safetensors", folder / f"lm.{precision}.onnx", quantised)
     codec = None
     if model.codec is not None:
         cfg = model.codec.model.cfg
@@ -70,11 +82,16 @@ def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str) -
     info = {
         "format": FORMAT, "version": VERSION, "spec": model.spec.to_dict(),
         "lm": {k: v for k, v in model.cfg.to_dict().items() if k not in _TRAINING},
-        "codec": codec, "sampling": model.sampling, "context": model.context, "run": model.run,
+        "codec": codec, "sampling": model.sampling, "precision": next(iter(precisions), "fp32"),
+        "context": model.context, "run": model.run,
         "licence": model.licence, "card": model.card,
         "files": {p.name: {"sha256": sha256(p), "bytes": p.stat().st_size} for p in sorted(folder.iterdir())},
     }
     (folder / "model.json").write_text(json.dumps(info, indent=1, default=str) + "\n", "utf-8")
+
+
+def _weights_per_step(model: Trained) -> int:
+    return sum(w.numel() for name, w in model.state.items() if w.ndim == 2 and not name.startswith("emb."))
 
 
 def _stored(state: dict[str, torch.Tensor], half: bool) -> dict[str, torch.Tensor]:
@@ -133,12 +150,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--format", choices=("bundle", "audiocraft"), default="bundle")
     parser.add_argument("--half", action="store_true", help="store the weights as fp16: half the size")
+    parser.add_argument("--precisions", help="of the LM's products, the default first: fp32, int8, int4 (by default "
+                        "int8,fp32 for a large model, fp32 for a small one); fp32 is always there")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is an earlier export")
     parser.add_argument("--codec", help="name or folder of the codec, where the model's own name for it does not lead")
     parser.add_argument("--licence", help="licence of the weights, kept in the bundle")
     parser.add_argument("--codec-licence", help="licence of the codec's weights (known of encodec_32khz)")
     parser.add_argument("--card", help="a sentence or two on what it is, kept in the bundle")
     args = parser.parse_args(argv)
+    precisions = [p.strip() for p in (args.precisions or "").split(",") if p.strip()]
+    if not set(precisions) <= set(PRECISIONS):
+        raise UserError(f"--precisions are some of {', '.join(PRECISIONS)}, got {args.precisions}")
     _check_out(Path(os.path.abspath(args.out)), args.force)  # before a large file is read
     start = time.perf_counter()
     print(f"reading {args.source} ...", flush=True)
@@ -149,7 +171,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.format == "bundle":
         name = model.codec.name if model.codec else ""
         write_bundle(args.out, model, args.half, args.force,
-                     args.codec_licence or _codec_licence(args.codec, args.source, name))
+                     args.codec_licence or _codec_licence(args.codec, args.source, name), precisions)
     else:
         write_audiocraft(args.out, model, args.half, args.force)
     size = sum(p.stat().st_size for p in args.out.iterdir())

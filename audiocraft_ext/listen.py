@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from audiocraft_ext import codecs
-from audiocraft_ext.engine import generate
 from audiocraft_ext.engine_torch import TorchStepper
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.lm import LM
+from audiocraft_ext.sampler import generate
+from audiocraft_ext.sampling import Sampling
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.wav import write_wav
 
@@ -22,7 +23,7 @@ def write_samples(model: LM, spec: Spec, folder: Path, n: int, frames: int, seed
 
     Clip i of a seed is the clip that the engine makes of it from the exported bundle, rounding aside.
     """
-    codes = generate(TorchStepper(model), spec, range(n), frames, seed=seed, temperature=temperature, top_k=top_k)
+    codes = generate(TorchStepper(model), spec, range(n), frames, seed=seed, sampling=Sampling(temperature, top_k))
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "codes.npy", codes.astype(np.uint16), allow_pickle=False)
     (folder / "settings.json").write_text(json.dumps(

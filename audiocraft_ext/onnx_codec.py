@@ -4,6 +4,18 @@ The layers are those of :mod:`audiocraft_ext.codecs.encodec`, found by walking i
 
     encoder: wav float32 [1, 1, N], N a multiple of the hop length -> codes int64 [1, K, T]
     decoder: codes int64 [1, K, T] -> wav float32 [1, 1, N], N = T * hop length
+
+The decoder also decodes a clip piece by piece, as if at once. Its first convolution sees a few frames to either side,
+its LSTM all that came before, the rest again a few frames; so a piece is given its neighbours' codes, the LSTM's state
+and the features (what the LSTM gave) of the frames before it. More inputs, where T counts the neighbours:
+
+    cut int64 [2]: how many frames at either end are neighbours, not to be passed on to the LSTM
+    state float32 [2 * lstm, 1, H]: zeros at the start of a clip (these two only where the codec has an LSTM)
+    past float32 [1, C, P]: features of the P frames before, P = 0 at the start of a clip
+
+and outputs: features float32 [1, C, P + T - cut], state_after; wav is then that of these P + T - cut frames. Two
+numbers in the graph's metadata say how many frames count as a few: ``front`` of the first convolution, ``reach`` of
+what follows the LSTM. :class:`audiocraft_ext.decoder.StreamDecoder` does all this.
 """
 
 from __future__ import annotations
@@ -48,14 +60,44 @@ def write_decoder(cfg: EncodecConfig, weights: Path, out: Path) -> None:
     rows = [g.op("Gather", g.weight(f"quantizer.layers.{k}.codebook.embed"),
                  g.op("Squeeze", stream, g.constant(np.array([1])))) for k, stream in enumerate(streams)]  # [1, T, D]
     x = g.op("Transpose", g.op("Sum", *rows), perm=[0, 2, 1])  # [1, D, T]
-    x = _stack(g, x, EncodecModel(cfg).decoder.layers, "decoder.layers", 1)[0]
+    layers = list(EncodecModel(cfg).decoder.layers)
+    front = next((i + 1 for i, layer in enumerate(layers) if isinstance(layer, LSTM)), 0)  # layers up to the LSTM
+    channels = cfg.dimension
+    if front:
+        lstm = layers[front - 1].lstm
+        channels, shape = lstm.hidden_size, [2 * lstm.num_layers, 1, lstm.hidden_size]
+        x = _stack(g, x, layers[: front - 1], "decoder.layers", 1)[0]
+        left, right = g.op("Split", g.input("cut", INT64, [2]), outputs=2, axis=0, num_outputs=2)
+        end = g.op("Sub", g.op("Shape", x, start=2, end=3), right)
+        x = g.op("Slice", x, left, end, g.constant(np.array([2])))
+        x, state = _lstm(g, x, layers[front - 1], f"decoder.layers.{front - 1}", g.input("state", FLOAT, shape))
+        g.output(state, "state_after", FLOAT, shape)
+    x = g.op("Concat", g.input("past", FLOAT, [1, channels, "P"]), x, axis=2, outputs=["features"])
+    g.output(x, "features", FLOAT, [1, channels, "F"])
+    x = _stack(g, x, layers[front:], "decoder.layers", 1, first=front)[0]
     g.output(x, "wav", FLOAT, [1, 1, "N"])
+    g.metadata = {"front": str(math.ceil(_reach(layers[:front]))), "reach": str(math.ceil(_reach(layers[front:])))}
     g.save(out)
 
 
-def _stack(g: Graph, x: str, layers, stem: str, scale: float) -> tuple[str, float]:
-    """Add ``layers``. ``scale`` is the number of steps of ``x`` for one frame, 1 at the rate of the codes."""
-    for i, layer in enumerate(layers):
+def _reach(layers, scale: float = 1) -> float:
+    """How many frames to either side the result of ``layers`` depends on, an LSTM's past aside."""
+    reach = 0.0
+    for layer in layers:
+        if isinstance(layer, ResidualBlock):
+            reach += _reach(layer.block, scale)
+        elif isinstance(layer, ConvTranspose1d):
+            reach += 1 / scale
+            scale *= layer.conv.stride[0]
+        elif isinstance(layer, Conv1d):
+            reach += (layer.conv.kernel_size[0] - 1) * layer.conv.dilation[0] / 2 / scale
+    return reach
+
+
+def _stack(g: Graph, x: str, layers, stem: str, scale: float, first: int = 0) -> tuple[str, float]:
+    """Add ``layers``, numbered from ``first`` in the weights' names. ``scale`` is the number of steps of ``x`` for one
+    frame, 1 at the rate of the codes."""
+    for i, layer in enumerate(layers, first):
         name = f"{stem}.{i}"
         if isinstance(layer, nn.ELU):
             x = g.op("Elu", x)
@@ -70,7 +112,7 @@ def _stack(g: Graph, x: str, layers, stem: str, scale: float) -> tuple[str, floa
         elif isinstance(layer, ResidualBlock):
             x = g.op("Add", x, _stack(g, x, layer.block, f"{name}.block", scale)[0])
         elif isinstance(layer, LSTM):
-            x = _lstm(g, x, layer, name)
+            x = _lstm(g, x, layer, name)[0]
         else:
             raise AssertionError(f"no ONNX for {type(layer).__name__}")
     return x, scale
@@ -100,9 +142,14 @@ def _reflect(g: Graph, x: str, pads: list[int], scale: float) -> str:
     return g.op("Slice", x, g.constant(np.array([0])), end, g.constant(np.array([2])))
 
 
-def _lstm(g: Graph, x: str, layer: LSTM, name: str) -> str:
-    """An LSTM over time with a skip. torch orders the gates i f g o, ONNX i o f g: reordered once, at load."""
-    H = layer.lstm.hidden_size
+def _lstm(g: Graph, x: str, layer: LSTM, name: str, state: str = "") -> tuple[str, str]:
+    """An LSTM over time with a skip, and its state after. torch orders the gates i f g o, ONNX i o f g: reordered once,
+    at load.
+
+    Args:
+        state: of all levels, ``[2 * levels, 1, H]``, hidden and cell of a level together; "" is zeros.
+    """
+    H, levels = layer.lstm.hidden_size, layer.lstm.num_layers
 
     def gates(kind: str, level: int, axis: int = 0) -> str:
         i, f, c, o = g.op("Split", g.weight(f"{name}.lstm.{kind}_l{level}"), outputs=4, axis=axis, num_outputs=4)
@@ -110,10 +157,12 @@ def _lstm(g: Graph, x: str, layer: LSTM, name: str) -> str:
 
     first = g.constant(np.array([0]))
     steps = g.op("Transpose", x, perm=[2, 0, 1])  # [T, 1, C]
-    y = steps
-    for level in range(layer.lstm.num_layers):
+    before = g.op("Split", state, outputs=2 * levels, axis=0, num_outputs=2 * levels) if state else [""] * 2 * levels
+    y, after = steps, []
+    for level in range(levels):
         bias = g.op("Concat", gates("bias_ih", level), gates("bias_hh", level), axis=0)
         w, r, b = (g.op("Unsqueeze", v, first) for v in (gates("weight_ih", level), gates("weight_hh", level), bias))
-        y = g.op("LSTM", y, w, r, b, outputs=3, hidden_size=H)[0]  # [T, 1, 1, H]
-        y = g.op("Squeeze", y, g.constant(np.array([1])))
-    return g.op("Transpose", g.op("Add", y, steps), perm=[1, 2, 0])  # [1, C, T]
+        y, *ends = g.op("LSTM", y, w, r, b, "", *before[2 * level : 2 * level + 2], outputs=3, hidden_size=H)
+        after += ends  # [1, 1, H] each
+        y = g.op("Squeeze", y, g.constant(np.array([1])))  # [T, 1, H]
+    return g.op("Transpose", g.op("Add", y, steps), perm=[1, 2, 0]), g.op("Concat", *after, axis=0)  # [1, C, T]

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 20  # the first with Gelu
 IR_VERSION = 10
-_TYPES = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16}
+_TYPES = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16, "I8": TensorProto.INT8, "U8": TensorProto.UINT8}
 
 
 def read_header(path: Path) -> tuple[dict[str, dict], int]:
@@ -30,16 +30,26 @@ def read_header(path: Path) -> tuple[dict[str, dict], int]:
 
 
 class Graph:
-    """Nodes in the order they are added; values are known by their names (strings)."""
+    """Nodes in the order they are added; values are known by their names (strings).
 
-    def __init__(self, name: str, weights: Path):
-        self.name, self.weights = name, weights
-        self.entries, self._base = read_header(weights)
+    Args:
+        weights: safetensors files of one folder. Where two have a tensor of one name, the later file's counts.
+    """
+
+    def __init__(self, name: str, *weights: Path):
+        self.name = name
+        self.entries: dict[str, dict] = {}
+        self._places: dict[str, tuple[Path, int]] = {}  # of a tensor: its file, and where the data of that begins
+        for path in weights:
+            entries, base = read_header(path)
+            self.entries |= entries
+            self._places |= dict.fromkeys(entries, (path, base))
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._floats: dict[str, str] = {}
+        self.metadata: dict[str, str] = {}
 
     def input(self, name: str, elem_type: int, shape: list) -> str:
         """Declare an input; a string in ``shape`` is a size known at run time only."""
@@ -69,13 +79,13 @@ class Graph:
         return name
 
     def stored(self, name: str) -> str:
-        """A weight as it lies in the file, fp32 or fp16."""
+        """A weight as it lies in the file."""
         if name not in self._constants:
-            entry = self.entries[name]
+            entry, (path, base) = self.entries[name], self._places[name]
             tensor = TensorProto(name=name, data_type=_TYPES[entry["dtype"]], dims=entry["shape"],
                                  data_location=TensorProto.EXTERNAL)
             begin, end = entry["data_offsets"]
-            place = {"location": self.weights.name, "offset": self._base + begin, "length": end - begin}
+            place = {"location": path.name, "offset": base + begin, "length": end - begin}
             for key, value in place.items():
                 tensor.external_data.add(key=key, value=str(value))
             self._constants[name] = tensor
@@ -98,4 +108,5 @@ class Graph:
         graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, list(self._constants.values()))
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="micro-musicgen")
+        helper.set_model_props(model, self.metadata)
         path.write_bytes(model.SerializeToString())

@@ -6,6 +6,11 @@ place when the same buffer is bound as past and as present; and each matrix prod
 ONNX Runtime packs once. Such a product adds up every row in the same order whatever the number of rows, so a clip is
 bit for bit the same alone and in a batch (tests/test_engine.py).
 
+Three precisions of the products (:mod:`audiocraft_ext.quantise`), all else is fp32. int8 quantises each row of the left
+side with a scale of its own (``DynamicQuantizeLinear`` has one for the whole batch, and a clip would depend on its
+neighbours); the sums are integers, so they are exact in any order. int4 is ONNX Runtime's ``MatMulNBits``, which
+quantises the left side in blocks of a row.
+
 Inputs (B clips, S new steps, P capacity of the cache in steps, H heads of size D):
     codes int64 [B, K, S], positions int64 [S] (of the new steps, from 0), seqlens_k int32 [B] (steps in the cache
     after this call, minus 1), total_sequence_length int32 [1] (the same without the minus 1),
@@ -25,12 +30,17 @@ from onnx import TensorProto
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.lm import LMConfig
 from audiocraft_ext.onnx_graph import Graph
+from audiocraft_ext.quantise import BLOCK, HEADS
 
+ROW_MAX = 127  # of a quantised row
 FLOAT, INT64, INT32 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32
 
 
-def write_lm(cfg: LMConfig, weights: Path, out: Path) -> None:
+def write_lm(cfg: LMConfig, weights: Path, out: Path, quantised: Path | None = None) -> None:
     """Write the step graph of the LM whose weights (audiocraft's names) lie in ``weights``, a safetensors file.
+
+    Args:
+        quantised: a file of :func:`audiocraft_ext.quantise.write`, beside ``weights``, for the products.
 
     Raises:
         UserError: a size that the attention kernel does not take.
@@ -38,7 +48,7 @@ def write_lm(cfg: LMConfig, weights: Path, out: Path) -> None:
     if cfg.head_dim % 8:
         raise UserError("expected transformer_lm.dim / num_heads to be a multiple of 8 (ONNX Runtime's attention), got "
                         f"{cfg.dim} / {cfg.num_heads} = {cfg.head_dim}")
-    g = Graph("lm", weights)
+    g = Graph("lm", weights, *([quantised] if quantised else []))
     codes = g.input("codes", INT64, ["B", cfg.n_q, "S"])
     positions = g.input("positions", INT64, ["S"])
     lengths = [g.input("seqlens_k", INT32, ["B"]), g.input("total_sequence_length", INT32, [1])]
@@ -47,9 +57,7 @@ def write_lm(cfg: LMConfig, weights: Path, out: Path) -> None:
     for i in range(cfg.num_layers):
         x = _layer(g, cfg, x, i, lengths)
     x = _norm(g, x, "out_norm")
-    heads = [_linear(g, x, f"linears.{k}.weight", f"linears.{k}.bias") for k in range(cfg.n_q)]
-    logits = g.op("Concat", *heads, axis=-1)  # [B, S, K * card]
-    g.op("Reshape", logits, g.constant(np.array([0, 0, cfg.n_q, cfg.card])), outputs=["logits"])
+    g.op("Reshape", _heads(g, cfg, x), g.constant(np.array([0, 0, cfg.n_q, cfg.card])), outputs=["logits"])
     g.output("logits", "logits", FLOAT, ["B", "S", cfg.n_q, cfg.card])
     g.save(out)
 
@@ -63,6 +71,18 @@ def _embed(g: Graph, cfg: LMConfig, codes: str) -> str:
         row = g.op("Gather", g.stored(name), g.op("Squeeze", stream, g.constant(np.array([1]))))  # [B, S, dim]
         rows.append(row if g.entries[name]["dtype"] == "F32" else g.op("Cast", row, to=FLOAT))
     return g.op("Sum", *rows)
+
+
+def _heads(g: Graph, cfg: LMConfig, x: str) -> str:
+    """``[B, S, K * card]``; quantised, the K heads are one matrix."""
+    if not _is_quantised(g, HEADS):
+        heads = [_linear(g, x, f"linears.{k}") for k in range(cfg.n_q)]
+        return g.op("Concat", *heads, axis=-1) if cfg.n_q > 1 else heads[0]
+    y = _product(g, x, HEADS)
+    biases = [f"linears.{k}.bias" for k in range(cfg.n_q)]
+    if biases[0] not in g.entries:
+        return y
+    return g.op("Add", y, g.op("Concat", *map(g.weight, biases), axis=0))
 
 
 def _sin_embedding(g: Graph, cfg: LMConfig, positions: str) -> str:
@@ -80,14 +100,14 @@ def _layer(g: Graph, cfg: LMConfig, x: str, i: int, lengths: list[str]) -> str:
     past = [g.input(f"past_{kind}.{i}", FLOAT, cache) for kind in ("key", "value")]
     present = [f"present_{kind}.{i}" for kind in ("key", "value")]
     qkv = _norm(g, x, f"{stem}.norm1")
-    qkv = _linear(g, qkv, f"{stem}.self_attn.in_proj_weight", f"{stem}.self_attn.in_proj_bias")  # [B, S, 3 * dim]
+    qkv = _linear(g, qkv, f"{stem}.self_attn.in_proj", "_")  # [B, S, 3 * dim]
     attended = g.op("GroupQueryAttention", qkv, "", "", *past, *lengths, outputs=[f"attention.{i}", *present],
                     domain="com.microsoft", num_heads=cfg.num_heads, kv_num_heads=cfg.num_heads)[0]
     for name in present:
         g.output(name, name, FLOAT, cache)
-    x = g.op("Add", x, _linear(g, attended, f"{stem}.self_attn.out_proj.weight", f"{stem}.self_attn.out_proj.bias"))
-    y = _linear(g, _norm(g, x, f"{stem}.norm2"), f"{stem}.linear1.weight", f"{stem}.linear1.bias")
-    y = _linear(g, g.op("Gelu", y), f"{stem}.linear2.weight", f"{stem}.linear2.bias")
+    x = g.op("Add", x, _linear(g, attended, f"{stem}.self_attn.out_proj"))
+    y = _linear(g, _norm(g, x, f"{stem}.norm2"), f"{stem}.linear1")
+    y = _linear(g, g.op("Gelu", y), f"{stem}.linear2")
     return g.op("Add", x, y)
 
 
@@ -95,7 +115,32 @@ def _norm(g: Graph, x: str, stem: str) -> str:
     return g.op("LayerNormalization", x, g.weight(f"{stem}.weight"), g.weight(f"{stem}.bias"), axis=-1, epsilon=1e-5)
 
 
-def _linear(g: Graph, x: str, weight: str, bias: str) -> str:
-    """``x [B, S, in]`` by a weight ``[out, in]`` as torch keeps it; a bias only where the file has one."""
-    y = g.op("FusedMatMul", x, g.weight(weight), domain="com.microsoft", transB=1)
+def _linear(g: Graph, x: str, name: str, dot: str = ".") -> str:
+    """``x [B, S, in]`` by the weight of ``name``; a bias only where the file has one."""
+    y, bias = _product(g, x, name, dot), f"{name}{dot}bias"
     return g.op("Add", y, g.weight(bias)) if bias in g.entries else y
+
+
+def _is_quantised(g: Graph, name: str) -> bool:
+    return f"{name}.scale" in g.entries
+
+
+def _product(g: Graph, x: str, name: str, dot: str = ".") -> str:
+    if not _is_quantised(g, name):
+        return g.op("FusedMatMul", x, g.weight(f"{name}{dot}weight"), domain="com.microsoft", transB=1)
+    if f"{name}.int8" in g.entries:
+        return _product_int8(g, x, name)
+    rows, blocks, _ = g.shape(f"{name}.int4")
+    return g.op("MatMulNBits", x, *(g.stored(f"{name}.{part}") for part in ("int4", "scale", "zero")),
+                domain="com.microsoft", K=blocks * BLOCK, N=rows, bits=4, block_size=BLOCK, accuracy_level=4)
+
+
+def _product_int8(g: Graph, x: str, name: str) -> str:
+    """Rows to uint8 around 128 with a scale each, an exact integer product, and both scales back in."""
+    greatest = g.op("ReduceMax", g.op("Abs", x), g.constant(np.array([-1])), keepdims=1)  # [B, S, 1]
+    scale = g.op("Max", g.op("Mul", greatest, g.constant(np.float32(1 / ROW_MAX))), g.constant(np.float32(1e-12)))
+    zero = np.uint8(ROW_MAX + 1)
+    q = g.op("Cast", g.op("Add", g.op("Round", g.op("Div", x, scale)), g.constant(np.float32(zero))),
+             to=TensorProto.UINT8)
+    y = g.op("Cast", g.op("MatMulInteger", q, g.stored(f"{name}.int8"), g.constant(zero)), to=FLOAT)
+    return g.op("Mul", y, g.op("Mul", scale, g.stored(f"{name}.scale")))

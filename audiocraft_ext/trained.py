@@ -22,10 +22,10 @@ from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.codecs.codec import Codec, load_folder, read_safetensors
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.lm import LM, LMConfig
+from audiocraft_ext.sampling import Sampling
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.weights import differing
 
-CONTEXT_SECONDS = 300
 UNKNOWN_LICENCE = "not stated"
 
 
@@ -37,7 +37,8 @@ class Trained:
         spec: what the codes mean, with the LM's own delays.
         cfg, state: the LM; fp32 weights under audiocraft's names.
         codec: None where the codes are not sound.
-        context: longest clip in frames.
+        context: how many frames the LM hears at once, those of a training segment.
+        sampling: :meth:`audiocraft_ext.sampling.Sampling.to_dict`.
         run: free-form record of the training.
     """
 
@@ -46,7 +47,7 @@ class Trained:
     state: dict[str, torch.Tensor]
     codec: Codec | None
     context: int
-    sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 1.0, "top_k": 250})
+    sampling: dict[str, Any] = field(default_factory=lambda: Sampling().to_dict())
     run: dict[str, Any] = field(default_factory=dict)
     licence: str = UNKNOWN_LICENCE
     card: str = ""
@@ -108,7 +109,7 @@ def locate(source: str | Path, runs: Path | None = None) -> Path:
 
 
 def _read_bundle(path: Path) -> Trained:
-    bundle = Bundle(path)
+    bundle = Bundle(path, old=True)
     bundle.verify()
     cfg = LMConfig.from_dict(bundle.lm)
     state = read_safetensors(bundle.file("lm.safetensors"))
@@ -129,7 +130,7 @@ def _read_exported(path: Path, codec_name: str | None) -> Trained:
         raise UserError(f"{codec_file}: missing; name the model's codec with --codec")
     codec = interop.read_codec(codec_file, codec_name) if codec_file.is_file() else get_codec(codec_name)
     spec = _spec_of(codec, cfg, interop.delays(config, cfg.n_q), file)
-    return Trained(spec, cfg, state, codec, round(CONTEXT_SECONDS * spec.frame_rate), run=_segment(config))
+    return Trained(spec, cfg, state, codec, _context(config, spec), run=_segment(config))
 
 
 def _read_checkpoint(path: Path, codec_name: str | None) -> Trained:
@@ -147,7 +148,7 @@ def _read_checkpoint(path: Path, codec_name: str | None) -> Trained:
             raise UserError(f"{path}: trained on the codec {name or '(not named)'}; give it with --codec")
         codec = get_codec(codec_name or interop.PUBLIC[name])
         spec = _spec_of(codec, cfg, pattern, path)
-        return Trained(spec, cfg, state, codec, round(CONTEXT_SECONDS * spec.frame_rate), run=run)
+        return Trained(spec, cfg, state, codec, _context(config, spec), run=run)
     spec = Spec.from_dict(pkg["identity"]["spec"]).with_delays(pattern)
     run |= {"store_hash": pkg["identity"]["store_hash"], "config_hash": pkg["identity"]["config_hash"]}
     codec = None
@@ -157,11 +158,15 @@ def _read_checkpoint(path: Path, codec_name: str | None) -> Trained:
             raise UserError(f"{path} was trained on the codec {spec.codec} with hash {spec.codec_hash}, but "
                             f"{codec_name or spec.codec} has hash {codec.hash}; give the folder of the right one "
                             "with --codec")
-    return Trained(spec, cfg, state, codec, round(CONTEXT_SECONDS * spec.frame_rate), run=run)
+    return Trained(spec, cfg, state, codec, _context(config, spec), run=run)
 
 
 def _segment(config: dict) -> dict[str, float]:
     return {"segment_duration": float((config.get("dataset") or {}).get("segment_duration") or 30.0)}
+
+
+def _context(config: dict, spec: Spec) -> int:
+    return round(_segment(config)["segment_duration"] * spec.frame_rate)
 
 
 def _weights_of(pkg: dict, path: Path) -> dict[str, torch.Tensor]:

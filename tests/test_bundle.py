@@ -7,6 +7,7 @@ import pytest
 
 from audiocraft_ext.bundle import Bundle, find_bundle
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.sampling import Sampling
 from tests import tiny
 
 FILES = ["lm.onnx", "lm.safetensors", "encoder.onnx", "decoder.onnx", "codec.safetensors"]
@@ -32,7 +33,7 @@ def test_reads_what_was_written(folder):
     bundle.verify()
     assert bundle.spec == tiny.tiny_trained().spec
     assert bundle.lm["dim"] == 64 and bundle.sample_rate == 32_000 and bundle.context == 1500
-    assert bundle.sampling == {"temperature": 1.0, "top_k": 50}
+    assert bundle.sampling == Sampling(1.0, 50) and bundle.precision == "fp32" and bundle.precisions == ["fp32"]
     assert bundle.info["licence"] == "CC0-1.0"
     assert sorted(bundle.info["files"]) == sorted(FILES)
     assert max((folder / n).stat().st_size for n in FILES if n.endswith("onnx")) < 30_000  # graphs, no weights
@@ -66,7 +67,9 @@ def test_one_changed_bit_is_named(folder, name):
 
 
 @pytest.mark.parametrize("changes, what", [
-    ({"version": 2}, "expected version 1, got 2"),
+    ({"version": 3}, "expected version 2, got 3"),
+    ({"version": 1}, "expected version 2, got 1; .*export OLD NEW"),
+    ({"precision": "int8"}, "has fp32, not int8"),
     ({"format": "something"}, "expected format"),
     ({"lm": None}, "not a bundle's model.json"),
     ({"spec": {}}, "not a spec"),
@@ -102,6 +105,6 @@ def test_finding_one(folder, tmp_path):
 def test_length_of_a_clip(folder):
     bundle = Bundle(folder)
     assert bundle.frames(10) == 500 and bundle.frames(0.001) == 1 and bundle.frames(30) == 1500
-    for seconds in (0, -1, 30.1, float("nan")):
-        with pytest.raises(UserError, match="at most 30 s"):
+    for seconds in (0, -1, 3601, float("nan")):
+        with pytest.raises(UserError, match="at most 3600 s"):
             bundle.frames(seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -45,7 +46,10 @@ def tiny_trained(lm: LM | None = None, codec: Codec | None = None) -> Trained:
                    sampling={"temperature": 1.0, "top_k": 50}, licence="CC0-1.0", card="random weights, for tests")
 
 
-def tiny_bundle(out: Path, half: bool = False, lm: LM | None = None, codec: Codec | None = None) -> Path:
+def tiny_bundle(out: Path, half: bool = False, lm: LM | None = None, codec: Codec | None = None,
+                precisions: Sequence[str] = (), context: int = 1500) -> Path:
     """Write the tiny instrument as a bundle and return its folder."""
-    write_bundle(out, tiny_trained(lm, codec), half=half)
+    model = tiny_trained(lm, codec)
+    model.context = context
+    write_bundle(out, model, half=half, precisions=precisions)
     return out

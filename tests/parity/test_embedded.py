@@ -12,9 +12,11 @@ from audiocraft_ext import trained
 from audiocraft_ext.bundle import BUNDLES, Bundle, find_bundle
 from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.delay import delay
-from audiocraft_ext.engine import Engine, generate
+from audiocraft_ext.engine import Engine
 from audiocraft_ext.engine_torch import TorchStepper
 from audiocraft_ext.lm import LM, Cache
+from audiocraft_ext.sampler import generate
+from audiocraft_ext.sampling import Sampling
 from tests.parity.test_lm_parity import audiocrafts
 
 TOLERANCE = 1e-4  # fp32 in another order of additions
@@ -50,7 +52,7 @@ def test_it_is_whole_and_small_and_has_its_licences():
 def test_logits_agree_at_every_step_of_a_cached_decode(engine, models, batch):
     lm, theirs = models
     card = lm.cfg.card
-    codes = engine.generate(batch, STEPS, seed=3, temperature=1.0, top_k=0)  # codes that the model itself thinks of
+    codes = engine.generate(batch, STEPS, seed=3, sampling=Sampling(1.0, 0))  # codes that the model itself thinks of
     sequence = torch.from_numpy(delay(codes, lm.delays, card))
     cache = Cache(lm.cfg, batch, sequence.shape[-1], next(lm.parameters()))
     engine.stepper.start(batch, sequence.shape[-1])
@@ -67,10 +69,10 @@ def test_logits_agree_at_every_step_of_a_cached_decode(engine, models, batch):
 @pytest.mark.parametrize("batch", [1, 3])
 def test_greedy_codes_are_identical(engine, models, batch):
     lm, theirs = models
-    ours = engine.generate(batch, STEPS, seed=0, temperature=0.0, top_k=0)
+    ours = engine.generate(batch, STEPS, seed=0, sampling=Sampling(0.0, 0))
     reference = theirs.generate(num_samples=batch, max_gen_len=STEPS, use_sampling=False).numpy()
     np.testing.assert_array_equal(ours, reference)
-    again = generate(TorchStepper(lm), engine.spec, range(batch), STEPS, seed=0, temperature=0.0, top_k=0)
+    again = generate(TorchStepper(lm), engine.spec, range(batch), STEPS, seed=0, sampling=Sampling(0.0, 0))
     np.testing.assert_array_equal(again, reference)
 
 

@@ -11,9 +11,11 @@ from omegaconf import OmegaConf
 
 from audiocraft_ext import interop
 from audiocraft_ext.delay import delay, undelay, valid_mask
-from audiocraft_ext.engine import Engine, generate
+from audiocraft_ext.engine import Engine
 from audiocraft_ext.engine_torch import TorchStepper
 from audiocraft_ext.lm import Cache, LMConfig
+from audiocraft_ext.sampler import generate
+from audiocraft_ext.sampling import Sampling
 from tests import tiny
 
 # fp32 in another order of additions; the largest difference measured is 2e-6 here, 6e-6 at the micro scale.
@@ -84,9 +86,9 @@ def test_far_positions_agree(models):
 def test_greedy_codes_are_identical(models, batch, prompt_frames):
     lm, theirs, engine = models
     prompt = np.random.default_rng(7).integers(0, 96, (batch, 4, prompt_frames))
-    ours = engine.generate(batch, STEPS, seed=0, temperature=0.0, top_k=0, prompt=prompt)
-    torchs = generate(TorchStepper(lm), engine.spec, range(batch), STEPS, seed=0, temperature=0.0, top_k=0,
-                      prompt=prompt)
+    ours = engine.generate(batch, STEPS, seed=0, sampling=Sampling(0.0, 0), given=prompt)
+    torchs = generate(TorchStepper(lm), engine.spec, range(batch), STEPS, seed=0, sampling=Sampling(0.0, 0),
+                      given=prompt)
     reference = theirs.generate(torch.from_numpy(prompt) if prompt_frames else None, num_samples=batch,
                                 max_gen_len=STEPS, use_sampling=False).numpy()
     np.testing.assert_array_equal(ours, reference)

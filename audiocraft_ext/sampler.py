@@ -1,0 +1,174 @@
+"""The sampling loop: from a model that takes steps of codes and gives the logits of the next to whole clips (level 0).
+
+A clip is a function of (model, seed, index, settings): each has its own random numbers (:func:`clip_rng`), and no row
+of a batch touches another, so how many are made together changes nothing, bit for bit.
+
+**Given codes.** What is known beforehand is given, :data:`UNKNOWN` marks what is to be sampled. A prompt is a prefix of
+known codes, a frozen codebook is a known row, an infill is a hole.
+
+**Windows.** A model hears ``window`` frames at once, and knows no positions after them. A longer clip goes on in a new
+window whose first half is the second half of the one before, read again from position 0 (MusicGen's way to long clips,
+https://arxiv.org/abs/2306.05284 appendix A). So memory and time per step do not grow with the clip, and a longer clip
+begins as a shorter one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from audiocraft_ext.delay import delay, steps_of, undelay
+from audiocraft_ext.errors import UserError
+from audiocraft_ext.sampling import Sampling, clip_rng, sample
+from audiocraft_ext.spec import Spec
+
+UNKNOWN = -1  # a code not made yet; no embedding has such a row, so a leak is an error and not a sound
+PREFILL = 64  # steps of a prompt read at once: enough for full speed, and its logits stay small
+
+Progress = Callable[[int, int], object]  # (steps done, steps in all)
+
+
+class Stepper(Protocol):
+    """What runs the LM. Calls come in the order of the sequence, after one ``start``.
+
+    A stepper may have a method ``run(sequence, uniforms, first, sampling) -> Iterator[int]`` that fills the whole
+    ``sequence`` in place, as :func:`_fill` does; then that is used.
+    """
+
+    def start(self, batch: int, capacity: int) -> None:
+        """Forget what was; make room for ``capacity`` steps of ``batch`` clips."""
+
+    def step(self, sequence: np.ndarray) -> np.ndarray:
+        """The next steps ``[B, K, S]`` of the delayed sequence; returns ``logits float32 [B, K, card]`` of the step
+        that follows the last of them, valid until the next call."""
+
+
+def prefill(stepper: Stepper, sequence: np.ndarray) -> np.ndarray:
+    """Read all that is known, ``[B, K, S]``; returns the logits of the step after it."""
+    for s in range(0, sequence.shape[-1], PREFILL):
+        logits = stepper.step(sequence[..., s : s + PREFILL])
+    return logits
+
+
+def _fill(stepper: Stepper, sequence: np.ndarray, uniforms: np.ndarray, first: int,
+          sampling: Sampling) -> Iterator[int]:
+    """Fill in the unknown codes of ``sequence [B, K, S]`` in place, from step ``first`` on; yields the number of the
+    last step that is filled.
+
+    Args:
+        uniforms: ``float64 [B, S, K]``.
+    """
+    run = getattr(stepper, "run", None)
+    if run is not None:
+        yield from run(sequence, uniforms, first, sampling)
+        return
+    logits = prefill(stepper, sequence[..., :first])
+    for s in range(first, sequence.shape[-1]):
+        column = sequence[..., s]  # [B, K]
+        unknown = column == UNKNOWN
+        if unknown.any():
+            np.copyto(column, sample(logits, sampling, uniforms[:, s]), where=unknown)
+        yield s
+        if s + 1 < sequence.shape[-1]:
+            logits = stepper.step(sequence[..., s : s + 1])
+
+
+def windows(first: int, steps: int, window: int) -> Iterator[tuple[int, int, int]]:
+    """Spans of the sequence to decode, ``(origin, begin, end)``: with the steps from ``origin`` on as all that is
+    known, the steps from ``begin`` to ``end`` follow. ``window`` is in steps.
+
+    A function of the step alone: where a span begins depends on neither the clip's length nor the prompt's.
+    """
+    hop = max(1, window // 2)
+    begin = first
+    while begin < steps:
+        number = max(0, -(-(begin + 1 - window) // hop))
+        origin = number * hop
+        end = min(steps, origin + window)
+        yield origin, begin, end
+        begin = end
+
+
+def _local(sequence: np.ndarray, origin: int, end: int, spec: Spec) -> np.ndarray:
+    """A copy of the steps from ``origin`` to ``end`` in which no frame before ``origin`` is to be seen."""
+    local = sequence[..., origin:end].copy()
+    for k, d in enumerate(spec.delays):
+        local[:, k, : d + 1] = spec.special_id
+    return local
+
+
+def stream(stepper: Stepper, spec: Spec, indices: Sequence[int], frames: int, *, seed: int, sampling: Sampling,
+           given: np.ndarray | None = None, window: int | None = None,
+           progress: Progress | None = None) -> Iterator[np.ndarray]:
+    """Sample one batch and hand out each frame when all of its codes are known.
+
+    Args:
+        indices: the number of each clip; with ``seed`` it decides its random numbers.
+        frames: T, the length of the result with what is given.
+        given: codes ``[K, T0]`` or ``[B, K, T0]``, T0 <= T, :data:`UNKNOWN` where one is to be sampled.
+        window: frames that the model hears at once; None is all.
+        progress: called after each step.
+
+    Yields:
+        ``codes int64 [B, K, t]``, every one in ``[0, card)``; all together are T frames.
+    """
+    B, K = len(indices), spec.n_q
+    sampling.check(K)
+    codes = np.full((B, K, frames), UNKNOWN, np.int64)
+    if given is not None:
+        given = check_given(given, B, spec, frames)
+        codes[..., : given.shape[-1]] = given
+    S, deepest = steps_of(frames, spec.delays), max(spec.delays)
+    sequence = delay(codes, spec.delays, spec.special_id)  # [B, K, S]
+    uniforms = np.stack([clip_rng(seed, index).random((S, K)) for index in indices])  # [B, S, K]
+    unknown = (sequence == UNKNOWN).any(axis=(0, 1)).nonzero()[0]
+    first = int(unknown[0]) if len(unknown) else S
+    size = S if window is None else min(S, steps_of(window, spec.delays))
+    if window is not None and size <= 2 * (deepest + 1) < S:
+        raise UserError(f"a window of {window} frames is too short for delays up to {deepest}")
+    done = max(0, first - 1 - deepest)  # frames that were handed out
+    if done:
+        yield undelay(sequence[..., : done + deepest + 1], spec.delays)
+    for origin, begin, end in windows(first, S, size):
+        local = _local(sequence, origin, end, spec)
+        stepper.start(B, size)
+        for s in _fill(stepper, local, uniforms[:, origin:end], begin - origin, sampling):
+            sequence[..., begin : origin + s + 1] = local[..., begin - origin : s + 1]
+            begin = origin + s + 1
+            if progress is not None:
+                progress(begin - first, S - first)
+            if begin - 1 - deepest > done:
+                yield undelay(sequence[..., done : begin], spec.delays)
+                done = begin - 1 - deepest
+    if done < frames:
+        yield undelay(sequence[..., done:], spec.delays)
+
+
+def generate(stepper: Stepper, spec: Spec, indices: Sequence[int], frames: int, **how) -> np.ndarray:
+    """All of :func:`stream` at once: ``codes int64 [B, K, T]``."""
+    codes = np.concatenate(list(stream(stepper, spec, indices, frames, **how)), axis=-1)
+    assert codes.min() >= 0 and codes.max() < spec.card, f"codes from {codes.min()} to {codes.max()}"
+    return codes
+
+
+def check_given(given: np.ndarray, batch: int, spec: Spec, frames: int) -> np.ndarray:
+    """``given`` as ``int64 [B, K, T0]``.
+
+    Raises:
+        UserError: another shape, longer than the clip, or codes that are none.
+    """
+    given = np.asarray(given)
+    if given.ndim == 2:
+        given = np.repeat(given[None], batch, axis=0)
+    if given.ndim != 3 or given.shape[:2] != (batch, spec.n_q):
+        raise UserError(f"expected given codes [{spec.n_q}, T] or [{batch}, {spec.n_q}, T], got {list(given.shape)}")
+    if given.shape[-1] > frames:
+        raise UserError(f"the prompt ({given.shape[-1] / spec.frame_rate:.2f} s) is longer than the clip "
+                        f"({frames / spec.frame_rate:.2f} s); ask for a longer clip or use less of the prompt")
+    given = given.astype(np.int64)
+    if given.size and (given.min() < UNKNOWN or given.max() >= spec.card):
+        raise UserError(f"given codes lie from 0 to {spec.card - 1}, or are {UNKNOWN} where one is to be sampled, got "
+                        f"{given.min()} to {given.max()}")
+    return given
