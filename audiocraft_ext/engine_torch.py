@@ -5,9 +5,11 @@
 CUDA graph, and the host only says "again". A step of a small LM is some fifty kernels of a few microseconds each;
 launched one by one from Python they would take several times as long as they run.
 
-Where bitwise equality ends: on a GPU the matrix product of another batch size is another kernel that adds up in another
-order, so a clip is a function of its seed *and the number of clips made beside it*. With fp32 the difference is
-rounding that changes a code now and then, after which the clip goes its own way; with bf16 it does so often.
+**One seed, one clip.** On a GPU the product of a matrix with another number of rows is another kernel, which adds up
+in another order; in bf16 that soon changes a code. So the loop always has :data:`ROWS` rows there, and those without a
+clip run idle: a step reads all weights in any case, and that is most of its time. Then nothing that is computed depends
+on how many clips there are, up to ``ROWS``; more have a multiple of ``ROWS`` rows, and are other clips. Bitwise
+equality also ends at the device, its libraries and the precision.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from audiocraft_ext.weights import differing
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PREFILL = 256  # steps of a prompt read at once: attention over them stays in a few tens of MB
 CHUNK = 32  # steps between two looks of the host: under a second of sound for who listens meanwhile
+ROWS = 10
 WARM_UP = 3  # steps done kernel by kernel before their like is captured: libraries make their handles and plans
 
 
@@ -44,11 +47,15 @@ class TorchStepper:
     def start(self, batch: int, capacity: int) -> None:
         self._cache = Cache(self.model.cfg, batch, capacity, like=self.model.emb[0].weight)
 
-    @torch.inference_mode()
     def step(self, sequence: np.ndarray) -> np.ndarray:
+        return self.logits(sequence)[:, -1]  # [B, K, card]
+
+    @torch.inference_mode()
+    def logits(self, sequence: np.ndarray) -> np.ndarray:
+        """As ``step``, of every step: ``float32 [B, S, K, card]``."""
         assert self._cache is not None, "step before start"
         codes = torch.from_numpy(np.ascontiguousarray(sequence)).to(self._cache.data.device)
-        return self.model(codes, self._cache)[:, :, -1].float().cpu().numpy()  # [B, K, card]
+        return self.model(codes, self._cache).transpose(1, 2).float().cpu().numpy()
 
 
 class TorchLoop:
@@ -60,17 +67,20 @@ class TorchLoop:
         model: an LM, which may be dropped afterwards.
         device, precision: see :func:`load`.
         capture: run steps as CUDA graphs; by default wherever there are any.
+        rows: clips run in a multiple of so many; by default ``ROWS`` on a GPU, and on a CPU, where idle rows would
+            take their time, just as many as there are.
     """
 
     def __init__(self, model: LM, device: str | torch.device | None = None, precision: str | None = None,
-                 capture: bool | None = None):
+                 capture: bool | None = None, rows: int | None = None):
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self.capture = self.device.type == "cuda" if capture is None else capture
+        self.rows = rows or (ROWS if self.device.type == "cuda" else 1)
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         with torch.inference_mode(), self._on_device("the model does not fit; use a GPU with more memory, or the CPU"):
             self.lm = StaticLM(model, self.device, PRECISIONS[self.precision])
-        self._room = (0, 0)  # clips, steps
+        self._room = (0, 0)  # rows, steps
         self._forget_graphs()
 
     def cache_bytes(self, capacity: int) -> int:
@@ -86,7 +96,12 @@ class TorchLoop:
     def step(self, sequence: np.ndarray) -> np.ndarray:
         """The next steps ``[B, K, S]``; returns ``logits float32 [B, K, card]`` of the step that follows the last."""
         at, self._length = self._length, self._length + sequence.shape[-1]
-        return self._read(sequence, at, with_logits=True)
+        return self._read(sequence, at, heads=slice(-1, None))[:, -1]
+
+    def logits(self, sequence: np.ndarray) -> np.ndarray:
+        """As :meth:`step`, of every step: ``float32 [B, S, K, card]``."""
+        at, self._length = self._length, self._length + sequence.shape[-1]
+        return self._read(sequence, at, heads=slice(None))
 
     def run(self, sequence: np.ndarray, uniforms: np.ndarray, first: int, sampling: Sampling) -> Iterator[int]:
         """Fill in the unknown codes, a chunk of steps at a time.
@@ -105,19 +120,20 @@ class TorchLoop:
         """
         B, K, S = sequence.shape
         assert first >= 1 and uniforms.shape == (B, S, K), f"first {first}, uniforms {list(uniforms.shape)}"
-        assert (sequence[..., :first] != UNKNOWN).all(), "an unknown code before the first step that is drawn"
+        assert (sequence[..., :first] != UNKNOWN).all(), "an unknown code before the first step with one"
         self._begin(B, S)
         for s in range(0, first - 1, PREFILL):
             self._read(sequence[..., s : min(s + PREFILL, first - 1)], s)
         self._upload(sequence, uniforms, first, sampling)
         for s in range(first, S, CHUNK):
             end = min(s + CHUNK, S)
-            sequence[..., s:end] = self._fill(s, end)
+            sequence[..., s:end] = self._fill(s, end)[:B]
             yield end - 1
 
     @torch.inference_mode()
     def _begin(self, batch: int, capacity: int) -> None:
-        with self._on_device("no room for the cache of so many clips of this length; make fewer at a time"):
+        with self._on_device("no room for the cache of clips as long as this; make shorter ones, or use the CPU"):
+            batch = -(-batch // self.rows) * self.rows
             if self._room[0] != batch or self._room[1] < capacity:
                 self._forget_graphs()  # they know the old buffers
                 self._room = (0, 0)
@@ -132,13 +148,19 @@ class TorchLoop:
             self.lm.cache.zero_()  # a masked NaN of the run before would still be a NaN
 
     @torch.inference_mode()
-    def _read(self, sequence: np.ndarray, at: int, with_logits: bool = False) -> np.ndarray | None:
-        """Known steps into the cache."""
-        end = at + sequence.shape[-1]
-        with self._on_device("no room for so many clips; make fewer at a time"):
-            codes = torch.from_numpy(np.ascontiguousarray(sequence)).to(self.device)
+    def _read(self, sequence: np.ndarray, at: int, heads: slice | None = None) -> np.ndarray | None:
+        """Known steps into the cache; the logits of those that ``heads`` picks."""
+        assert sequence.min() >= 0, "an unknown code is read"
+        clips, end = len(sequence), at + sequence.shape[-1]
+        with self._on_device("no room for a step of this model; use a GPU with more memory, or the CPU"):
+            codes = self._idle(sequence)
+            codes[:clips] = torch.from_numpy(np.ascontiguousarray(sequence)).to(self.device)
             hidden = self.lm.hidden(codes, torch.arange(at, end, device=self.device), span_of(end))
-            return self.lm.logits(hidden[:, -1]).cpu().numpy() if with_logits else None
+            return None if heads is None else self.lm.logits(hidden[:, heads])[:clips].cpu().numpy()
+
+    def _idle(self, sequence: np.ndarray) -> torch.Tensor:
+        """Codes for all rows, as those without a clip have them: nothing here yet, and nothing to draw."""
+        return torch.full((self._room[0], *sequence.shape[1:]), self.lm.cfg.card, device=self.device)
 
     @torch.inference_mode()
     def _upload(self, sequence: np.ndarray, uniforms: np.ndarray, first: int, sampling: Sampling) -> None:
@@ -148,16 +170,17 @@ class TorchLoop:
                 self._sampler = TorchSampler(sampling, self.lm.cfg.n_q, self.lm.cfg.card, self.device)
             self._sampling = sampling
         with self._on_device():
-            steps = sequence.shape[-1]
-            self._sequence[..., :steps] = torch.from_numpy(sequence).to(self.device)
-            self._uniforms[:, :steps] = torch.from_numpy(uniforms).to(self.device)
+            clips, _, steps = sequence.shape
+            self._sequence[..., :steps] = self._idle(sequence)
+            self._sequence[:clips, :, :steps] = torch.from_numpy(sequence).to(self.device)
+            self._uniforms[:clips, :steps] = torch.from_numpy(uniforms).to(self.device)
             self._at.fill_(first - 1)
             self._broken.fill_(False)
 
     @torch.inference_mode()
     def _fill(self, start: int, end: int) -> np.ndarray:
         """Steps ``start`` to ``end``, and their codes on the host: the only place where it waits."""
-        with self._on_device("no room for so many clips; make fewer at a time"):
+        with self._on_device("no room for a step of this model; use a GPU with more memory, or the CPU"):
             for s in range(start, end):
                 self._advance(span_of(s))  # step s - 1 is read, as the s-th
             codes, broken = self._sequence[..., start:end].cpu().numpy(), bool(self._broken)
@@ -197,7 +220,7 @@ class TorchLoop:
         self._sampling: Sampling | None = None
 
     @contextmanager
-    def _on_device(self, too_much: str = "make fewer clips at a time") -> Iterator[None]:
+    def _on_device(self, too_much: str = "its memory is full") -> Iterator[None]:
         """On the loop's own stream, where graphs are captured and played; on the CPU there is none."""
         if self._stream is None:
             yield

@@ -94,5 +94,5 @@ class StaticLM:
         return F.layer_norm(x, *self.out_norm)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """``[B, dim]`` to ``float32 [B, K, card]``."""
-        return F.linear(hidden, self.heads, self.heads_bias).float().view(len(hidden), self.cfg.n_q, self.cfg.card)
+        """``[..., dim]`` to ``float32 [..., K, card]``."""
+        return F.linear(hidden, self.heads, self.heads_bias).float().unflatten(-1, (self.cfg.n_q, self.cfg.card))

@@ -71,7 +71,10 @@ class TorchSampler:
 
 
 def _draw(weights: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """The code under each uniform: the first of those with a weight whose running sum exceeds the point."""
+    """The code under each uniform: the first of those with a weight whose running sum exceeds the point.
+
+    A GPU sums up in parallel, where the running sum may change in its last bit from one code to a next without weight.
+    """
     cumulated = weights.cumsum(dim=-1, dtype=torch.float64).masked_fill(weights == 0, -torch.inf)
     total = cumulated.amax(dim=-1, keepdim=True)
     point = torch.minimum(uniforms[..., None] * total, total.nextafter(torch.zeros_like(total)))

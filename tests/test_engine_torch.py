@@ -72,6 +72,23 @@ def test_the_loop_gives_what_the_plain_one_gives(lm, how, sampling):
     np.testing.assert_array_equal(looped(TorchLoop(lm, "cpu"), *job, sampling), want)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_clip_is_the_same_alone_and_in_a_batch_when_idle_rows_fill_it_up(lm, precision):
+    sequence, uniforms, first = task(batch=10, frames=140, known=20)
+    loop = TorchLoop(lm, "cpu", precision, rows=10)
+    whole = looped(loop, sequence, uniforms, first, DRAWN)
+    for clips in (slice(0, 1), slice(7, 10), slice(2, 8)):
+        np.testing.assert_array_equal(looped(loop, sequence[clips], uniforms[clips], first, DRAWN), whole[clips])
+    loop.start(3, 10)
+    assert loop.step(sequence[:3, :, :10]).shape == (3, 4, 96) and loop._room[0] == 10
+
+
+def test_more_clips_than_rows(lm):
+    job, loop = task(batch=6), TorchLoop(lm, "cpu", rows=4)
+    np.testing.assert_array_equal(looped(loop, *job, DRAWN), plain(lm, *job, DRAWN))
+    assert loop._room[0] == 8
+
+
 def test_another_size_with_every_bias():
     model = tiny.tiny_lm(BIASED, (0, 1, 2))
     job = task(delays=(0, 1, 2), card=50, holes=True)
@@ -125,6 +142,16 @@ def test_is_a_stepper_too(lm):
     assert b.cache_bytes(100) == 4 * 2 * 2 * 64 * 128
 
 
+@torch.inference_mode()
+def test_logits_of_many_steps(lm):
+    sequence = plain(lm, *task(), DRAWN)
+    want = lm(torch.from_numpy(sequence)).transpose(1, 2).numpy()  # [B, S, K, card]
+    for stepper in (TorchStepper(lm), TorchLoop(lm, "cpu"), TorchLoop(lm, "cpu", rows=3)):
+        stepper.start(2, sequence.shape[-1])
+        got = np.concatenate([stepper.logits(sequence[..., :10]), stepper.logits(sequence[..., 10:])], axis=1)
+        assert got.shape == want.shape and got.dtype == np.float32 and np.abs(got - want).max() < 1e-5
+
+
 @pytest.mark.parametrize("precision, most", [("bf16", 0.06), ("fp16", 0.01)])  # measured: 0.018 and 0.0028
 def test_lower_precisions_are_near(lm, precision, most):
     sequence = plain(lm, *task(), DRAWN)
@@ -167,6 +194,21 @@ def test_draws_as_numpy_does(sampling, card):
     codes = sampler.sample(torch.from_numpy(logits), torch.from_numpy(uniforms))
     assert codes.dtype == torch.int64
     np.testing.assert_array_equal(codes.numpy(), sample(logits, sampling, uniforms))
+
+
+def test_draws_as_numpy_does_on_the_borders():
+    """Uniforms that are the border of two codes to the last bit, and codes that have top_p to the last bit."""
+    def both(logits, sampling, uniforms):
+        sampler = TorchSampler(sampling, logits.shape[1], logits.shape[2], torch.device("cpu"))
+        codes = sampler.sample(torch.from_numpy(logits), torch.from_numpy(uniforms))
+        np.testing.assert_array_equal(codes.numpy(), sample(logits, sampling, uniforms))
+        return codes.flatten().tolist()
+
+    uniforms = np.arange(8)[:, None] / 8
+    assert both(np.zeros((8, 1, 4), np.float32), Sampling(top_k=0), uniforms) == [0, 0, 1, 1, 2, 2, 3, 3]
+    row = np.array([[[0, -1]]], np.float32)
+    enough = 1 / float(np.exp(row).sum())
+    assert both(np.repeat(row, 8, 0), Sampling(top_p=enough), uniforms) == [0] * 8
 
 
 class Operations(TorchDispatchMode):
@@ -288,13 +330,12 @@ def test_the_gpu_is_near_the_cpu(lm, precision, most):
 
 
 @pytest.mark.gpu
-def test_clips_of_a_batch_do_not_touch_on_the_gpu(lm):
-    """Row by row to within rounding: another batch size may be another kernel, so bitwise equality ends here."""
-    loop, logits = TorchLoop(lm, "cuda", "fp32"), {}
-    sequence = plain(lm, *task(batch=4), DRAWN)
-    for size in (1, 2, 4):
-        loop.start(size, sequence.shape[-1])
-        logits[size] = loop.step(sequence[:size])
-    for size in (1, 2):
-        assert np.abs(logits[size] - logits[4][:size]).max() < 1e-4
-    torch.cuda.synchronize()
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_one_seed_is_one_clip_on_the_gpu(precision):
+    """Of a size whose products have kernels to choose from."""
+    model = tiny.tiny_lm(LMConfig(n_q=4, card=2048, dim=1024, num_heads=8, num_layers=2))
+    loop = TorchLoop(model, "cuda", precision)
+    sequence, uniforms, first = task(batch=10, frames=300, known=20, card=2048)
+    whole = looped(loop, sequence, uniforms, first, DRAWN)
+    for clips in (slice(0, 1), slice(9, 10), slice(3, 7)):
+        np.testing.assert_array_equal(looped(loop, sequence[clips], uniforms[clips], first, DRAWN), whole[clips])
