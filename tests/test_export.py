@@ -117,9 +117,8 @@ def test_an_export_is_the_same_bytes_every_time(bundle, tmp_path):
 
 
 def test_upstream_plays_what_we_export(bundle, tmp_path):
+    import audiocraft_ext.compat  # noqa: F401  isort: skip  (upstream cannot load an unconditional model by itself)
     from audiocraft.models import MusicGen
-
-    import audiocraft_ext.compat  # noqa: F401  upstream cannot load an unconditional model by itself
 
     write_audiocraft(tmp_path / "ac", trained.read(bundle))
     theirs = MusicGen.get_pretrained(str(tmp_path / "ac"), device="cpu")
