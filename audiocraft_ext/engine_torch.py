@@ -22,10 +22,10 @@ import torch
 
 from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.codecs.codec import read_safetensors
-from audiocraft_ext.engine import UNKNOWN
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.lm import LM, Cache, LMConfig
 from audiocraft_ext.lm_static import StaticLM, span_of
+from audiocraft_ext.sampler import UNKNOWN
 from audiocraft_ext.sampling import Sampling
 from audiocraft_ext.sampling_torch import TorchSampler
 from audiocraft_ext.weights import differing
@@ -33,7 +33,7 @@ from audiocraft_ext.weights import differing
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PREFILL = 256  # steps of a prompt read at once: attention over them stays in a few tens of MB
 CHUNK = 32  # steps between two looks of the host: under a second of sound for who listens meanwhile
-ROWS = 10
+ROWS = 10  # of every product on a GPU; as many clips as the engine makes together
 WARM_UP = 3  # steps done kernel by kernel before their like is captured: libraries make their handles and plans
 
 

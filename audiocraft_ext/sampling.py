@@ -45,7 +45,7 @@ class Sampling:
         top_p: only the likeliest codes that together have this share of the probability that ``top_k`` left; 1 is off
             (nucleus sampling, https://arxiv.org/abs/1904.09751 section 3.1).
         min_p: only codes at least this many times as likely as the likeliest; 0 is off
-            (https://arxiv.org/abs/2407.01082 section 3).
+            (https://arxiv.org/abs/2407.01082).
 
     Raises:
         UserError: something that is no number, nor a row of numbers. :meth:`check` looks at their values.
@@ -170,7 +170,7 @@ def planned(sampling: Sampling, n_q: int, card: int) -> Plan:
                  min_p.astype(np.float32) if (min_p > 0).any() else None)
 
 
-def sample(logits: np.ndarray, sampling: Sampling, uniforms: np.ndarray, *old: np.ndarray) -> np.ndarray:
+def sample(logits: np.ndarray, sampling: Sampling, uniforms: np.ndarray) -> np.ndarray:
     """Draw one code per stream.
 
     Args:
@@ -183,8 +183,6 @@ def sample(logits: np.ndarray, sampling: Sampling, uniforms: np.ndarray, *old: n
     Raises:
         UserError: a bad setting, or logits that hold a NaN or +inf.
     """
-    if old:  # sample(logits, temperature, top_k, uniforms), until the engine calls it the new way
-        sampling, uniforms = Sampling(sampling, uniforms), old[0]
     B, K, card = logits.shape
     plan = planned(sampling, K, card)
     top = logits.max(axis=-1, keepdims=True)  # [B, K, 1]; a NaN in the row comes through
