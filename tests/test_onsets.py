@@ -62,6 +62,14 @@ def test_hiss_is_not_heard_as_hits():
     assert len(found) == 33 and found[0] == 0 and np.abs(found[1:] - times).max() < 0.010
 
 
+def test_a_breath_before_a_hit_is_not_its_start():
+    """Out of digital silence even the faintest hiss is an endless rise."""
+    wav = drums([0.1], "s", 32_000, 0.5)
+    wav[: 3_200 - 480] = 0
+    wav[3_200 - 480: 3_200] *= 0.1  # 1e-5, 15 ms of it
+    assert onsets(wav, 32_000).tolist() == [pytest.approx(3_200, abs=32)]
+
+
 def test_onsets_lie_on_zero_crossings_before_the_rise():
     rate = 32_000
     times = 0.1 + np.arange(16) * 0.12
@@ -81,8 +89,9 @@ def test_onsets_lie_on_zero_crossings_before_the_rise():
 def test_what_goes_on_has_one_start(shape):
     """Not one more where it breaks off or wavers."""
     t = np.arange(64_000) / 32_000
+    swing = 2 * np.pi * (440 * t + 10 * np.sin(2 * np.pi * 5 * t))  # between 126 and 754 Hz
     wav = {"tone": np.sin(2 * np.pi * 220 * t), "noise": np.random.default_rng(0).normal(size=64_000) * 0.2,
-           "vibrato": np.sin(2 * np.pi * (440 * t + 10 * np.sin(2 * np.pi * 5 * t))),
+           "vibrato": np.sin(swing) + 0.3 * np.sin(2 * swing),
            "tremolo": np.sin(2 * np.pi * 220 * t) * (0.3 + 0.15 * np.sin(2 * np.pi * 6 * t))}[shape]
     assert onsets(wav, 32_000).tolist() == [0]
 
