@@ -8,7 +8,6 @@ BUNDLE is a folder that ``python -m audiocraft_ext.export`` wrote, or the name o
 from __future__ import annotations
 
 import argparse
-import secrets
 import sys
 import time
 from pathlib import Path
@@ -18,82 +17,187 @@ from audiocraft_ext.errors import Parser, UserError, run_cli
 STARTED = time.perf_counter()
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
+def per_codebook(text: str) -> float | tuple[float, ...]:
+    """``1.1``, or one for each codebook: ``1,1.1,1.2,1.2``."""
+    values = tuple(float(part) for part in text.split(","))
+    return values if len(values) > 1 else values[0]
+
+
+def build_parser() -> Parser:
     parser = Parser(prog="infer.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", nargs="?", help="folder or name of the instrument (default: the embedded one)")
-    parser.add_argument("-n", type=int, default=1, metavar="CLIPS", help="how many clips (default %(default)s)")
-    parser.add_argument("-d", type=float, default=10.0, metavar="SECONDS", help="length of each (default %(default)s)")
-    parser.add_argument("-o", type=Path, default=Path("out"), metavar="FOLDER", help="where to (default %(default)s)")
-    parser.add_argument("--seed", type=int, help="0 to 2**64 - 1 (default: a random one, which is printed)")
-    parser.add_argument("--temperature", type=float, help="0 is always the likeliest, above 1 is wilder")
-    parser.add_argument("--top-k", type=int, help="choose among so many of the likeliest codes; 0 is all of them")
-    parser.add_argument("--threads", type=int, help="processor threads (default: one per core)")
-    parser.add_argument("--list", action="store_true", help="name the bundles that come with this repository")
-    args = parser.parse_args(argv)
-    if args.n < 1:
-        raise UserError(f"-n is the number of clips, 1 or more, got {args.n}")
-    if args.threads is not None and args.threads < 1:
-        raise UserError(f"--threads is 1 or more, got {args.threads}")
+    add = parser.add_argument_group("how many, how long, where to").add_argument
+    add("-n", type=int, metavar="CLIPS", help="how many clips (default 1)")
+    add("-d", type=float, metavar="SECONDS", dest="seconds", help="length of each (default 10), with its prompt")
+    add("-o", type=Path, default=Path("out"), metavar="FOLDER", help="where to (default %(default)s)")
+    add("--bpm", type=float, help="tempo: for --bars, for beats in --weird, and written into the file")
+    add("--bars", type=float, help="length in bars of 4/4 instead of seconds")
+    add("--loop", action="store_true", default=None, help="make the end lead into the start, and say so in the file")
+    add = parser.add_argument_group("sampling (one number, or one for each codebook: 1,1.1,1.2,1.2)").add_argument
+    add("--seed", type=int, help="0 to 2**64 - 1 (default: a random one, which is printed)")
+    add("--temperature", type=per_codebook, help="0 is always the likeliest, above 1 is wilder")
+    add("--top-k", type=per_codebook, help="choose among so many of the likeliest codes; 0 is all of them")
+    add("--top-p", type=per_codebook, help="choose among the likeliest that together have this probability; 1 is off")
+    add("--min-p", type=per_codebook, help="no code less likely than so many times the likeliest; 0 is off")
+    add = parser.add_argument_group("from other sounds").add_argument
+    add("--prompt", metavar="FILE", help="go on from this sound, or from a clip's JSON")
+    add("--prompt-seconds", type=float, metavar="S", help="only the last S seconds of it")
+    add("--source", metavar="FILE", help="play --weird on this sound or clip instead of on a new one")
+    add("--weird", metavar="CHAIN", help="tools on the codes, as in 'stutter:at=3b,len=1/4b; reroll:keep=0' "
+        "(docs/WEIRD.md)")
+    add("--from", dest="from_", type=Path, metavar="JSON", help="make the clip of this JSON again, the same file")
+    add = parser.add_argument_group("files").add_argument
+    add("--rate", type=int, help="in Hz, such as 44100 or 48000 (default: the codec's, 32000)")
+    add("--bits", type=int, choices=(16, 24, 32), help="16 (default), 24, or 32: float")
+    add("--peak", type=float, metavar="DBFS", help="bring the largest sample to this, such as -1")
+    add("--lufs", type=float, help="bring the loudness to this, such as -14, without clipping")
+    add("--cues", action="store_true", default=None, help="a cue point at each hit")
+    add("--slices", action="store_true", default=None, help="and each hit as a file of its own")
+    add("--sheet", action="store_true", help="a picture of all clips, to choose from at a glance")
+    add("--stream", metavar="FILE", help="one clip, written while it is sampled; - is the standard output")
+    add("--raw", action="store_true", help="stream samples without a header, to pipe into a player")
+    add = parser.add_argument_group("machine").add_argument
+    add("--precision", help="of the model: fp32, int8, int4 (default: the bundle's choice); each makes other clips")
+    add("--threads", type=int, help="processor threads (default: one per core)")
+    add("--batch", type=int, metavar="CLIPS", help="clips that are sampled together (default 10); changes none of them")
+    add("--backend", choices=("onnx", "torch"), help="torch is for a GPU (default onnx)")
+    add("--device", help="of the backend torch, such as cuda:1")
+    add("--list", action="store_true", help="name the bundles that come with this repository")
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    args = build_parser().parse_args(argv)
+    for name, value in (("-n", args.n), ("--threads", args.threads), ("--batch", args.batch)):
+        if value is not None and value < 1:
+            what = "the number of clips, " if name == "-n" else ""
+            raise UserError(f"{name} is {what}1 or more, got {value}")
+    if args.raw and args.stream is None:
+        raise UserError("--raw is for --stream; give it a file, or - for the standard output")
+    if args.source and not args.weird and not args.loop:
+        raise UserError("--source is what --weird or --loop works on; give one of them")
     return args
+
+
+WHAT = ("seconds", "seed", "bpm", "bars", "loop", "temperature", "top_k", "top_p", "min_p", "prompt",
+        "prompt_seconds", "source", "weird")
+WRITTEN = ("rate", "bits", "peak", "lufs", "cues", "slices")
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
-    from audiocraft_ext.bundle import BUNDLES, Bundle, find_bundle, list_bundles
+    from audiocraft_ext.bundle import BUNDLES, Bundle, list_bundles
 
     if args.list:
         for name in list_bundles():
             print(f"{name}: {Bundle(BUNDLES / name).info.get('card', '')}")
         return
+    from audiocraft_ext.clips import Output
+    from audiocraft_ext.instrument import Instrument
 
-    from audiocraft_ext.clips import Settings, make_folder, write_clip
-    from audiocraft_ext.engine import Engine
-    from audiocraft_ext.sampling import check_settings, clip_rng
+    if args.from_:
+        return again(args)
+    machine = {"threads": args.threads, "precision": args.precision, "device": args.device,
+               "backend": args.backend or "onnx", "max_batch": args.batch or 10}
+    instrument = Instrument.load(args.bundle, say=lambda text: print(text, file=sys.stderr), **machine)
+    output = Output(**chosen(args, WRITTEN))
+    output.check()
+    recipe = instrument.recipe(**chosen(args, WHAT))
+    if args.stream is not None:
+        return stream(args, instrument, recipe, output)
+    make(args, instrument, recipe, range(args.n or 1), output)
 
-    bundle = Bundle(find_bundle(args.bundle))
-    seed = secrets.randbelow(2**32) if args.seed is None else args.seed
-    temperature = bundle.sampling["temperature"] if args.temperature is None else args.temperature
-    top_k = bundle.sampling["top_k"] if args.top_k is None else args.top_k
-    check_settings(temperature, top_k)
-    clip_rng(seed, 0)
-    if top_k > bundle.spec.card:
-        print(f"--top-k {top_k} is more than the {bundle.spec.card} codes there are: all of them", file=sys.stderr)
-        top_k = bundle.spec.card
-    frames = bundle.frames(args.d)
-    learned = bundle.info.get("run", {}).get("segment_duration")
-    if learned and args.d > learned:
-        print(f"note: {bundle.name} was trained on {learned:g} s at a time; after that a clip wanders", file=sys.stderr)
+
+def chosen(args: argparse.Namespace, names: tuple[str, ...]) -> dict:
+    """Those options that were given."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def make(args, instrument, recipe, indices, output) -> list:
+    """Make the clips that are not there yet; returns all of their paths."""
+    from audiocraft_ext.clips import find_place, make_folder, write_clip
+
     make_folder(args.o)
-    engine = Engine(bundle, args.threads)
-    seconds = frames / bundle.spec.frame_rate
-    done = 0
+    places = {index: find_place(args.o, recipe, index, output) for index in indices}
+    missing = [index for index, place in places.items() if not place.there]
+    if len(missing) < len(places):
+        print(f"{len(places) - len(missing)} of {len(places)} clips are in {args.o} already", file=sys.stderr)
+    done, seconds = 0, recipe.samples / instrument.bundle.sample_rate
     try:
-        with progress_bar(args.n * seconds) as bar:
-            for batch in engine.batches(range(args.n), frames):
-                def report(at: int, of: int, start: float = bar.n, sound: float = seconds * len(batch)) -> None:  # noqa: B008
-                    bar.update(start + at / of * sound - bar.n)
-
-                codes = engine.generate(batch, frames, seed=seed, temperature=temperature, top_k=top_k,
-                                        progress=report)
-                bundle.verify()  # compared while the weights were read; nothing was written yet
-                for index, clip in zip(batch, codes):
-                    wav = engine.decode(clip[None])[0, 0]
-                    path = write_clip(args.o, wav, bundle.sample_rate, Settings(
-                        bundle.name, bundle.hash[:16], seed, index, seconds, temperature, top_k))
-                    bar.write(f"{path}  {seconds:.2f} s, seed {seed}, clip {index}", file=sys.stdout)
-                    done += 1
+        with progress_bar(len(missing), seconds) as bar:
+            for clip in instrument.play(recipe, missing, lambda at: bar.update(max(0, at * seconds - bar.n))):
+                path = write_clip(places[clip.index].path, clip, output)
+                bar.write(f"{path}  {clip.seconds:.2f} s, seed {recipe.seed}, clip {clip.index}", file=sys.stdout)
+                done += 1
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{done} of {args.n} clips are in {args.o}") from None
+        raise KeyboardInterrupt(f"{done + len(places) - len(missing)} of {len(places)} clips are in {args.o}; the same "
+                                f"command with --seed {recipe.seed} goes on") from None
+    paths = [place.path for place in places.values()]
+    if args.sheet:
+        print(*draw(paths, args.o / f"{recipe.bundle}_seed{recipe.seed}.png"), sep="\n")
     wall = time.perf_counter() - STARTED
-    print(f"{done} clip{'s' * (done > 1)}, {done * seconds:.1f} s of sound in {wall:.2f} s: "
-          f"{done * seconds / wall:.1f} times real time, from a cold start; --seed {seed} makes them again")
+    if done:
+        print(f"{done} clip{'s' * (done > 1)}, {done * seconds:.1f} s of sound in {wall:.2f} s: "
+              f"{done * seconds / wall:.1f} times real time, from a cold start; --seed {recipe.seed} makes them again")
+    return paths
 
 
-def progress_bar(seconds: float):
+def again(args) -> None:
+    """Make one clip from its JSON, and see whether it is the same."""
+    from audiocraft_ext.bundle import Bundle, find_bundle
+    from audiocraft_ext.clips import read_sidecar
+    from audiocraft_ext.files import sha256
+    from audiocraft_ext.instrument import Instrument
+
+    others = [name for name in ("n", *WHAT, *WRITTEN, "stream", "precision", "backend")
+              if getattr(args, name) is not None]
+    if others:
+        raise UserError(f"--from takes everything from the file; leave out {', '.join(others)}")
+    sidecar = read_sidecar(args.from_)
+    recipe = sidecar.recipe
+    bundle = Bundle(find_bundle(args.bundle or recipe.bundle))
+    if bundle.hash[:16] != recipe.bundle_hash:
+        raise UserError(f"{args.from_} was made with {recipe.bundle} {recipe.bundle_hash}, and {bundle.path} is "
+                        f"{bundle.hash[:16]}; name the folder of the right one")
+    instrument = Instrument(bundle, threads=args.threads, precision=recipe.precision, backend=recipe.backend,
+                            device=args.device)
+    path = make(args, instrument, recipe, [sidecar.index], sidecar.output)[0]
+    if sha256(path) != sidecar.sha256:
+        print("note: it is not the same to the last bit; another machine or version of ONNX Runtime may add up in "
+              "another order", file=sys.stderr)
+
+
+def stream(args, instrument, recipe, output) -> None:
+    """Write one clip while it is sampled."""
+    from audiocraft_ext.wav import WavStream
+
+    if (args.n or 1) > 1 or any(getattr(args, name) is not None for name in ("peak", "lufs", "cues", "slices", "rate")):
+        raise UserError("--stream writes one clip as it comes, at the codec's rate and level; leave out -n, --rate, "
+                        "--peak, --lufs, --cues and --slices")
+    with WavStream(args.stream, instrument.bundle.sample_rate, output.bits, raw=args.raw) as out:
+        for number, wav in enumerate(instrument.stream(recipe)):
+            out.write(wav)
+            if number == 0:
+                print(f"first sound after {time.perf_counter() - STARTED:.2f} s", file=sys.stderr)
+    print(f"{recipe.samples / instrument.bundle.sample_rate:.2f} s in {time.perf_counter() - STARTED:.2f} s; --seed "
+          f"{recipe.seed} makes it again", file=sys.stderr)
+
+
+def draw(paths: list[Path], path: Path) -> list[Path]:
+    """The contact sheet."""
+    import soundfile as sf
+
+    from audiocraft_ext.picture import sheet
+
+    read = [(p.stem, *sf.read(p, dtype="float32")) for p in paths]
+    return sheet([(name, wav) for name, wav, _ in read], read[0][2], path)
+
+
+def progress_bar(clips: int, seconds: float):
     """A bar in seconds of sound, on a terminal only."""
     from tqdm import tqdm
 
-    return tqdm(total=seconds, unit="s", disable=None, leave=False,
+    return tqdm(total=clips * seconds, unit="s", disable=None, leave=False,
                 bar_format="{desc}{percentage:3.0f}%|{bar}| {n:.1f} of {total:.1f} s of sound, {remaining} left")
 
 

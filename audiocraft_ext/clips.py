@@ -1,65 +1,253 @@
-"""Clips as files: what a clip is a function of, its name, and writing it without harm to another (level 1)."""
+"""Clips as files: a WAV with its settings inside and a JSON beside it from which it can be made again (level 1).
+
+``NAME.json`` has the recipe, the clip's index, how it was written, and what came out: the codes, the sha256 of the
+WAV, notes. docs/FORMATS.md has it key by key.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile as sf
 
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.wav import write_wav
+from audiocraft_ext.files import sha256
+from audiocraft_ext.recipe import Recipe, pack, unpack
+from audiocraft_ext.spec import Spec
+from audiocraft_ext.wav import Markers, check_bits, write_wav
+
+FORMAT, VERSION = "micro-musicgen clip", 1
 
 
 @dataclass(frozen=True)
-class Settings:
-    """All that a clip depends on; kept in the file's comment, so that it can be made again.
+class Output:
+    """How a clip is written.
 
     Attributes:
-        bundle: the bundle's name.
-        bundle_hash: which one of that name, the first digits of :attr:`~audiocraft_ext.bundle.Bundle.hash`.
-        seconds: length of the clip.
+        rate: in Hz; None is the codec's own.
+        bits: 16, 24, or 32 (float).
+        peak, lufs: the level to bring it to, see :func:`audiocraft_ext.level.level`.
+        cues: a cue point at each onset.
+        slices: each onset's hit as a file of its own, too.
     """
 
-    bundle: str
-    bundle_hash: str
-    seed: int
+    rate: int | None = None
+    bits: int = 16
+    peak: float | None = None
+    lufs: float | None = None
+    cues: bool = False
+    slices: bool = False
+
+    def check(self) -> None:
+        """Raise a :class:`UserError` for what cannot be."""
+        check_bits(self.bits)
+        if (self.rate, self.peak, self.lufs) != (None, None, None):
+            from audiocraft_ext import level
+
+            level.check(self.rate, self.peak, self.lufs)
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A clip that was made.
+
+    Attributes:
+        recipe, index: what it is a function of.
+        spec: what its codes mean.
+        codes: ``int64 [K, T]``.
+        wav: ``float32 [N]`` at ``sample_rate`` (Hz), as the codec gives it: a sample may lie beyond -1..1.
+        about: what there is to say of how it was made, for JSON.
+    """
+
+    recipe: Recipe
     index: int
-    seconds: float
-    temperature: float
-    top_k: int
+    spec: Spec
+    codes: np.ndarray
+    wav: np.ndarray
+    sample_rate: int
+    about: dict[str, Any]
 
-    def comment(self) -> str:
-        return json.dumps(asdict(self))
+    @property
+    def seconds(self) -> float:
+        return len(self.wav) / self.sample_rate
+
+    def save(self, folder: str | Path = ".", output: Output = Output()) -> Path:  # noqa: B008  (it is frozen)
+        """Write it into ``folder`` without harm to another clip; returns the WAV's path.
+
+        Raises:
+            UserError: it cannot be written; then nothing of it is left.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return write_clip(find_place(folder, self.recipe, self.index, output).path, self, output)
 
 
-def read_comment(path: Path) -> str:
-    """The comment in a sound file; empty where it cannot be read."""
+@dataclass(frozen=True)
+class Place:
+    """Where a clip goes, and whether it is there already, whole."""
+
+    path: Path
+    there: bool
+
+
+def find_place(folder: Path, recipe: Recipe, index: int, output: Output) -> Place:
+    """A file that is there is taken only if it is this very clip; else a number is added to the name."""
+    tempo = f"_{recipe.bpm:g}bpm" if recipe.bpm else ""
+    stem, wanted, number = f"{recipe.bundle}_seed{recipe.seed}_{index}{tempo}", identity(recipe, index, output), 1
+    while True:
+        path = folder / (f"{stem}_v{number}.wav" if number > 1 else f"{stem}.wav")
+        if not path.exists() and not path.with_suffix(".json").exists():
+            return Place(path, False)
+        if read_comment(path).get("clip") == wanted:
+            return Place(path, path.with_suffix(".json").exists())
+        number += 1
+
+
+def identity(recipe: Recipe, index: int, output: Output) -> str:
+    """16 hex digits: of the same bytes in a file, if the machine adds up in the same order."""
+    text = json.dumps([recipe.hash, index, asdict(output)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_comment(path: Path) -> dict[str, Any]:
+    """What the comment in a sound file says of the clip; empty where there is none."""
     try:
         with sf.SoundFile(path) as f:
-            return f.comment
-    except (sf.LibsndfileError, OSError):
-        return ""
+            about = json.loads(f.comment)
+    except (sf.LibsndfileError, OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
 
 
-def clip_path(folder: Path, settings: Settings) -> Path:
-    """Where the clip goes: a file that is there is replaced only if it is this very clip, else a number is added."""
-    stem = f"{settings.bundle}_seed{settings.seed}_{settings.index}"
-    path, number = folder / f"{stem}.wav", 1
-    while path.exists() and read_comment(path) != settings.comment():
-        number += 1
-        path = folder / f"{stem}_v{number}.wav"
+def write_clip(path: Path, clip: Clip, output: Output) -> Path:
+    """Write WAV, slices and, last, the JSON; returns the WAV's path."""
+    wav, rate, about = _levelled(clip, output)
+    cues = _cues(wav, rate) if output.cues or output.slices else []
+    recipe = clip.recipe
+    beats = round(recipe.bars * 4) if recipe.bars else None
+    markers = Markers(loop=(0, len(wav)) if recipe.loop else None, bpm=recipe.bpm, beats=beats, cues=cues)
+    write_wav(path, wav, rate, bits=output.bits, comment=_comment(clip, output),
+              title=f"{recipe.bundle} seed {recipe.seed} clip {clip.index}", markers=markers)
+    if output.slices:
+        about["slices"] = _write_slices(path, wav, rate, cues, output.bits)
+    _write_json(path.with_suffix(".json"), {
+        "format": FORMAT, "version": VERSION, "file": path.name, "sha256": sha256(path),
+        "clip": identity(recipe, clip.index, output), "index": clip.index, "recipe": recipe.to_dict(),
+        "output": asdict(output), "spec": clip.spec.to_dict(), "codes": pack(clip.codes),
+        "sample_rate": rate, "samples": len(wav), "cues": [int(c) for c in cues], "about": about})
     return path
 
 
-def write_clip(folder: Path, wav: np.ndarray, sample_rate: int, settings: Settings) -> Path:
-    """Write ``wav float32 [N]`` with its settings inside; returns the file."""
-    path = clip_path(folder, settings)
-    title = f"{settings.bundle} seed {settings.seed} clip {settings.index}"
-    write_wav(path, wav, sample_rate, comment=settings.comment(), title=title)
-    return path
+def _levelled(clip: Clip, output: Output) -> tuple[np.ndarray, int, dict[str, Any]]:
+    """The sound as it is written, its rate, and what there is to say."""
+    about = dict(clip.about)
+    asked = (output.rate, output.peak, output.lufs) != (None, None, None)
+    if not asked and np.abs(clip.wav).max() <= 1 - 2**-15:  # nothing to do, and nothing to import for it
+        return clip.wav, clip.sample_rate, about
+    from audiocraft_ext.level import level
+
+    done = level(clip.wav, clip.sample_rate, rate=output.rate, peak=output.peak, lufs=output.lufs,
+                 circular=clip.recipe.loop)
+    about["gain_db"] = round(done.gain_db, 2)
+    if done.note:
+        about["level"] = done.note
+    return done.wav, done.rate, about
+
+
+def _cues(wav: np.ndarray, rate: int) -> list[int]:
+    from audiocraft_ext.onsets import onsets
+
+    return onsets(wav, rate).tolist()
+
+
+def _comment(clip: Clip, output: Output) -> str:
+    """The settings without what is long; the JSON has it all."""
+    long = ("prompt", "source", "clips")
+    short = {name: value for name, value in clip.recipe.to_dict().items() if name not in long}
+    return json.dumps(short | {"index": clip.index, "clip": identity(clip.recipe, clip.index, output)})
+
+
+def _write_slices(path: Path, wav: np.ndarray, rate: int, cues: list[int], bits: int) -> list[str]:
+    from audiocraft_ext.onsets import slices
+
+    folder, names = path.with_suffix(""), []
+    folder.mkdir(exist_ok=True)
+    for number, hit in enumerate(slices(wav, rate, cues), 1):
+        names.append(f"{folder.name}/{path.stem}_{number:02}.wav")
+        write_wav(path.parent / names[-1], hit, rate, bits=bits, markers=Markers(one_shot=True))
+    return names
+
+
+def _write_json(path: Path, info: dict[str, Any]) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(json.dumps(info, indent=1) + "\n", "utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A clip's JSON as it was read."""
+
+    recipe: Recipe
+    index: int
+    output: Output
+    spec: Spec
+    codes: np.ndarray
+    sha256: str
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Read a clip's JSON.
+
+    Raises:
+        UserError: it is not one, or of another version.
+    """
+    try:
+        info = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise UserError(f"{path}: expected a clip's JSON, got something that is no JSON") from None
+    if not isinstance(info, dict) or info.get("format") != FORMAT or info.get("version") != VERSION:
+        raise UserError(f"{path}: expected a clip's JSON of version {VERSION}, as infer.py writes it beside a WAV")
+    try:
+        return Sidecar(Recipe.from_dict(info["recipe"]), int(info["index"]), Output(**info["output"]),
+                       Spec.from_dict(info["spec"]), unpack(info["codes"]), str(info["sha256"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a whole clip's JSON ({error})") from None
+
+
+def codes_of(path: Path, spec: Spec) -> np.ndarray | None:
+    """The very codes of a clip, ``[K, T]``, where its JSON has them and they mean the same here: for its JSON, and
+    for a WAV that lies beside its JSON and has not been changed. None where the sound has to be encoded.
+
+    Raises:
+        UserError: a JSON that is no clip's, or of another codec.
+    """
+    if path.suffix == ".json":
+        sidecar = read_sidecar(path)
+        sidecar.spec.check_same_stream(spec, str(path), "the instrument")
+        return sidecar.codes
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return None
+    try:
+        sidecar = read_sidecar(beside)
+        sidecar.spec.check_same_stream(spec, str(path), "the instrument")
+    except UserError:
+        return None
+    return sidecar.codes if sidecar.sha256 == sha256(path) else None
 
 
 def make_folder(folder: Path) -> None:

@@ -1,0 +1,348 @@
+"""An instrument: a bundle that is asked for clips and gives them (level 1). What ``infer.py`` is the command line of.
+
+    from audiocraft_ext import Instrument
+
+    for clip in Instrument.load("my/jungle").generate(seconds=10, n=4, seed=1):
+        clip.save("out")
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiocraft_ext import audio, sampler
+from audiocraft_ext.bundle import LONGEST, Bundle, find_bundle
+from audiocraft_ext.clips import Clip, codes_of
+from audiocraft_ext.engine import Engine
+from audiocraft_ext.errors import UserError
+from audiocraft_ext.recipe import Recipe, pack, unpack
+from audiocraft_ext.sampling import Sampling, clip_rng
+from audiocraft_ext.spec import Spec
+
+SILENT = 1e-4  # -80 dBFS
+SETTINGS = ("temperature", "top_k", "top_p", "min_p")
+Say = Callable[[str], object]
+
+
+class Instrument:
+    """A bundle, ready to be asked for clips.
+
+    Args:
+        bundle, threads, precision, backend, device, max_batch: see :class:`~audiocraft_ext.engine.Engine`.
+        say: takes notes for the user, a line each.
+    """
+
+    def __init__(self, bundle: Bundle, say: Say = lambda text: None, **engine: Any):
+        self.bundle, self.say = bundle, say
+        self._engine_options = engine
+        self._engine: Engine | None = None
+        self._models: dict[str, Engine] = {}
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, **options: Any) -> Instrument:
+        """Open a bundle by its folder or name; None is the embedded one.
+
+        Raises:
+            UserError: there is none, or it is damaged.
+        """
+        return cls(Bundle(find_bundle(path)), **options)
+
+    @property
+    def engine(self) -> Engine:
+        """Loaded when it is first needed: what is asked for is checked before that."""
+        if self._engine is None:
+            self._engine = Engine(self.bundle, **self._engine_options)
+        return self._engine
+
+    @property
+    def hop(self) -> int:
+        """Samples a frame."""
+        if not self.bundle.has_codec:
+            raise UserError(f"{self.bundle.path}: this bundle has no audio codec, its codes are "
+                            f"{self.bundle.spec.kind}; Engine.generate samples them")
+        return round(self.bundle.sample_rate / self.bundle.spec.frame_rate)
+
+    def recipe(self, seconds: float | None = None, *, seed: int | None = None, bpm: float | None = None,
+               bars: float | None = None, loop: bool = False, temperature: Any = None, top_k: Any = None,
+               top_p: Any = None, min_p: Any = None, prompt: Any = None, prompt_seconds: float | None = None,
+               source: Any = None, weird: str = "") -> Recipe:
+        """Put together and check what is asked for, before anything is sampled.
+
+        Args:
+            seconds: length with the prompt, 10 by default; of a source, all of it by default.
+            seed: 0 to 2**64 - 1; None draws one.
+            bpm, bars: tempo, and a length in bars of 4/4 instead of seconds.
+            loop: make the end lead into the start.
+            temperature, top_k, top_p, min_p: see :class:`~audiocraft_ext.sampling.Sampling`; one number or one per
+                codebook; the bundle's own by default.
+            prompt: what the clip begins with: a sound file, a clip's JSON, a sound ``[N]`` at the bundle's rate, or
+                codes (integers ``[K, T]``); only its last ``prompt_seconds`` are used.
+            source: play on this instead of a new clip; as ``prompt``.
+            weird: a chain of tools, see :mod:`audiocraft_ext.weird`.
+
+        Raises:
+            UserError: something that cannot be; the message says what could.
+        """
+        bundle, spec = self.bundle, self.bundle.spec
+        rate, hop = bundle.sample_rate if bundle.has_codec else 0, self.hop
+        given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+        sampling = replace(bundle.sampling, **{name: value for name, value in given.items() if value is not None})
+        sampling.check(spec.n_q)
+        sampling, note = sampling.clamped(spec.card)
+        if note:
+            self.say(note)
+        seed = secrets.randbelow(2**32) if seed is None else seed
+        clip_rng(seed, 0)
+        if prompt is not None and source is not None:
+            raise UserError("a prompt and a source were given; a clip goes on from one or plays on the other")
+        played = None if source is None else self._codes(source, "source")
+        samples = self._samples(seconds, bpm, bars, rate, None if played is None else played.shape[1] * hop)
+        frames = self._frames(samples, loop)
+        if played is not None:
+            if played.shape[1] < frames:
+                raise UserError(f"the source lasts {played.shape[1] / spec.frame_rate:.2f} s, shorter than the "
+                                f"{frames / spec.frame_rate:.2f} s that were asked for")
+            played = played[:, :frames]
+        recipe = Recipe(
+            bundle.name, bundle.hash[:16], seed, samples, sampling, self._precision(),
+            self._engine_options.get("backend", "onnx"), bpm, bars, loop,
+            source="" if played is None else pack(played),
+            prompt="" if prompt is None else pack(self._prompt(prompt, prompt_seconds, frames)))
+        if prompt is None and prompt_seconds is not None:
+            raise UserError("prompt_seconds says how much of a prompt is used, and there is no prompt")
+        learned = bundle.context / spec.frame_rate
+        if played is None and frames > bundle.context:
+            self.say(f"note: {bundle.name} hears {learned:g} s at a time; a longer clip goes on from its own last "
+                     f"{learned / 2:g} s")
+        return self._with_chain(recipe, weird, frames) if weird.strip() else recipe
+
+    def generate(self, seconds: float | None = None, n: int = 1, **what: Any) -> list[Clip]:
+        """Make ``n`` clips; ``what`` as for :meth:`recipe`. The same seed gives the same clips, whatever ``n``."""
+        if n < 1:
+            raise UserError(f"expected 1 clip or more, got {n}")
+        return list(self.play(self.recipe(seconds, **what), range(n)))
+
+    def play(self, recipe: Recipe, indices: Sequence[int],
+             progress: Callable[[float], object] = lambda done: None) -> Iterator[Clip]:
+        """Make clips of a recipe, batch by batch.
+
+        Args:
+            progress: takes how many clips are done, in parts too.
+
+        Raises:
+            UserError: the recipe is another bundle's or precision's, or the bundle is damaged.
+        """
+        self._check_mine(recipe)
+        frames, done = self._frames(recipe.samples, recipe.loop), 0
+        plain = not (recipe.loop or recipe.weird or recipe.source)
+        for batch in self.engine.batches(indices, frames):
+            def report(at: int, of: int, done: int = done, size: int = len(batch)) -> None:
+                progress(done + size * at / max(1, of))
+
+            wavs = None
+            how = dict(seed=recipe.seed, sampling=recipe.sampling, progress=report,
+                       given=unpack(recipe.prompt) if recipe.prompt else None)
+            if recipe.source:
+                codes = np.repeat(unpack(recipe.source)[None], len(batch), axis=0)
+            elif plain:
+                codes, wavs = self.engine.play(batch, frames, **how)
+            else:
+                codes = self.engine.generate(batch, frames, **how)
+            self.bundle.verify()  # compared while the weights were read; nothing was handed out yet
+            for row, index in enumerate(batch):
+                wav = None if wavs is None else wavs[row, 0, : recipe.samples]
+                yield self._finish(recipe, index, codes[row], wav)
+            done += len(batch)
+            progress(done)
+
+    def stream(self, recipe: Recipe, index: int = 0) -> Iterator[np.ndarray]:
+        """One clip's sound while it is sampled, ``float32 [n]`` in pieces of about a second.
+
+        Raises:
+            UserError: a recipe that needs the whole clip.
+        """
+        from audiocraft_ext.decoder import StreamDecoder
+
+        if recipe.loop or recipe.weird or recipe.source:
+            raise UserError("a stream is heard while it is made; a loop, weird tools and a source need the whole clip")
+        self._check_mine(recipe)
+        decoder, left = StreamDecoder(self.engine.session("decoder.onnx")), recipe.samples
+        frames = self._frames(recipe.samples, False)
+        pieces = self.engine.stream([index], frames, seed=recipe.seed, sampling=recipe.sampling,
+                                    given=unpack(recipe.prompt) if recipe.prompt else None)
+        for piece in pieces:
+            for wav in decoder.push(piece[0]):
+                self.bundle.verify()
+                yield wav[:left]
+                left -= len(wav)
+        for wav in decoder.push(piece[0][:, :0], last=True):
+            yield wav[:left]
+            left -= len(wav)
+
+    def _finish(self, recipe: Recipe, index: int, codes: np.ndarray, wav: np.ndarray | None) -> Clip:
+        """Weird tools, loop, sound."""
+        about: dict[str, Any] = {}
+        samples = recipe.samples
+        if recipe.weird:
+            before = codes.shape[1]
+            codes = self._weird(recipe, index, codes)
+            samples += (codes.shape[1] - before) * self.hop
+        if recipe.loop:
+            from audiocraft_ext.loop import make_loop
+
+            beat = 60 / recipe.bpm * self.bundle.spec.frame_rate if recipe.bpm else None
+            loop = make_loop(self.engine, codes, samples, seed=recipe.seed, index=index, sampling=recipe.sampling,
+                             beat_frames=beat)
+            codes, wav, about["loop"] = loop.codes, loop.wav, loop.report.to_dict()
+        elif wav is None:
+            wav = self.engine.decode(codes[None])[0, 0, :samples]
+        return Clip(recipe, index, self.bundle.spec, codes, wav, self.bundle.sample_rate, about)
+
+    def _frames(self, samples: int, loop: bool) -> int:
+        if loop:
+            from audiocraft_ext.bars import loop_frames
+
+            return loop_frames(samples, self.hop)
+        return -(-samples // self.hop)
+
+    def _samples(self, seconds: float | None, bpm: float | None, bars: float | None, rate: int,
+                 played: int | None) -> int:
+        from audiocraft_ext.bars import Bars
+
+        if bpm is not None:
+            Bars(bpm, 1 if bars is None else bars)  # it checks them
+        if bars is not None:
+            if bpm is None:
+                raise UserError(f"{bars:g} bars last as long as a tempo says; give it with --bpm")
+            if seconds is not None:
+                raise UserError("a length in seconds and one in bars were given; leave one out")
+            seconds = Bars(bpm, bars).seconds
+            samples = Bars(bpm, bars).samples(rate)
+        elif seconds is None and played is not None:
+            return played
+        else:
+            seconds = 10.0 if seconds is None else seconds
+            samples = self.bundle.frames(seconds) * self.hop
+        if seconds > LONGEST:
+            raise UserError(f"a clip lasts at most {LONGEST} s, got {seconds:g} s")
+        return samples
+
+    def _prompt(self, prompt: Any, seconds: float | None, frames: int) -> np.ndarray:
+        """Codes ``[K, T0]``, the last ``seconds`` of the prompt."""
+        spec, context = self.bundle.spec, self.bundle.context
+        longest = context / spec.frame_rate
+        if seconds is not None and not 0 < seconds <= longest:
+            raise UserError(f"{self.bundle.name} hears {longest:g} s at a time; a prompt lasts more than 0 and at most "
+                            f"that, got {seconds:g} s")
+        keep = context // 2 if seconds is None else max(1, round(seconds * spec.frame_rate))
+        codes = self._codes(prompt, "prompt", keep)
+        if codes.shape[1] >= frames:
+            raise UserError(f"the prompt ({codes.shape[1] / spec.frame_rate:.2f} s) fills the clip "
+                            f"({frames / spec.frame_rate:.2f} s): ask for a longer clip with -d, or use less of the "
+                            "prompt with --prompt-seconds")
+        return codes
+
+    def _codes(self, given: Any, what: str, keep: int | None = None) -> np.ndarray:
+        """A file, a sound or codes as codes ``[K, T]``; only the last ``keep`` frames."""
+        spec = self.bundle.spec
+        if isinstance(given, (str, Path)):
+            path = Path(given)
+            if not path.is_file():
+                raise UserError(f"{path}: the {what} is not there; expected a sound file or a clip's JSON")
+            codes = codes_of(path, spec)
+            if codes is None:
+                sound = audio.load(path, self.bundle.sample_rate)
+                codes = self._encoded(sound.wav, f"{path}: the {what}", keep)
+        else:
+            array = np.asarray(given)
+            if array.ndim == 1:
+                codes = self._encoded(array, f"the {what}", keep)
+            else:
+                codes = sampler.check_given(array, 1, spec, array.shape[-1])[0]
+        if not codes.size:
+            raise UserError(f"the {what} is empty")
+        if keep is not None and codes.shape[1] > keep:
+            self.say(f"note: the last {keep / spec.frame_rate:g} s of the {what} are used")
+            codes = codes[:, -keep:]
+        return codes
+
+    def _encoded(self, wav: np.ndarray, what: str, keep: int | None) -> np.ndarray:
+        if keep is not None and len(wav) > keep * self.hop:
+            self.say(f"note: the last {keep / self.bundle.spec.frame_rate:g} s of the prompt are used")
+            wav = wav[-keep * self.hop :]
+        if not len(wav) or np.abs(wav).max() < SILENT:
+            raise UserError(f"{what} is silent; a model has nothing to go on from")
+        return self.engine.encode(np.asarray(wav, np.float32)[None, None])[0]
+
+    def _precision(self) -> str:
+        precision = self._engine_options.get("precision")
+        if self._engine_options.get("backend", "onnx") == "onnx":
+            return self.bundle.check_precision(precision)
+        return self.engine.precision
+
+    def _check_mine(self, recipe: Recipe) -> None:
+        wanted = (recipe.bundle_hash, recipe.precision, recipe.backend)
+        mine = (self.bundle.hash[:16], self._precision(), self._engine_options.get("backend", "onnx"))
+        for name, a, b in zip(("bundle", "precision", "backend"), wanted, mine):
+            if a != b:
+                raise UserError(f"the clip was made with the {name} {a}, and this is {self.bundle.name} with {b}; it "
+                                "would be another clip")
+
+    def _with_chain(self, recipe: Recipe, weird: str, frames: int) -> Recipe:
+        """The recipe with a chain, checked without sampling, and with what the chain names read."""
+        from audiocraft_ext.weird import Chain
+
+        chain = Chain.parse(weird)
+        clips: dict[str, str] = {}
+        models: dict[str, str] = {}
+
+        def other(name: str) -> np.ndarray:
+            if name not in clips:
+                clips[name] = pack(self._codes(name, "other clip"))
+            return unpack(clips[name])
+
+        def model(name: str) -> tuple[Spec, Any]:
+            bundle = Bundle(find_bundle(name))
+            models[name] = bundle.hash[:16]
+            return bundle.spec, None
+
+        recipe = replace(recipe, weird=str(chain))
+        after = chain.check(frames, self._context(recipe, 0, other, model))
+        if after > LONGEST * self.bundle.spec.frame_rate:
+            raise UserError(f"the chain makes the clip {after / self.bundle.spec.frame_rate:.0f} s long, and one lasts at "
+                            f"most {LONGEST} s")
+        return replace(recipe, clips=clips, models=models)
+
+    def _weird(self, recipe: Recipe, index: int, codes: np.ndarray) -> np.ndarray:
+        from audiocraft_ext.weird import Chain
+
+        def model(name: str) -> tuple[Spec, Any]:
+            if name not in self._models:
+                self._models[name] = Engine(Bundle(find_bundle(name)))
+                self._models[name].bundle.verify()
+            engine = self._models[name]
+            if engine.bundle.hash[:16] != recipe.models[name]:
+                raise UserError(f"{name} is not the bundle {recipe.models[name]} that the clip was made with")
+            return engine.spec, self._resampler(engine, index, engine.bundle.sampling)
+
+        context = self._context(recipe, index, lambda name: unpack(recipe.clips[name]), model)
+        return Chain.parse(recipe.weird).apply(codes, context)
+
+    def _context(self, recipe: Recipe, index: int, other, model):
+        from audiocraft_ext.weird import Context
+
+        return Context(self.bundle.spec, recipe.seed, index, recipe.bpm, other,
+                       lambda given, seed: self._resampler(self.engine, index, recipe.sampling)(given, seed), model)
+
+    @staticmethod
+    def _resampler(engine: Engine, index: int, sampling: Sampling) -> Callable[[np.ndarray, int], np.ndarray]:
+        def resample(given: np.ndarray, seed: int) -> np.ndarray:
+            return engine.generate([index], given.shape[1], seed=seed, sampling=sampling, given=given)[0]
+
+        return resample
