@@ -67,7 +67,8 @@ class Bundle:
         self.check_precision(None)
         self._check_sizes()
         self._error: UserError | None = None
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._checked: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -107,9 +108,10 @@ class Bundle:
                             f"again with --precisions {','.join([*self.precisions, precision])}")
         return precision
 
-    def lm_file(self, precision: str) -> Path:
-        """The step graph of the LM."""
-        return self.file("lm.onnx" if precision == "fp32" else f"lm.{precision}.onnx")
+    def lm_files(self, precision: str) -> list[str]:
+        """The LM's step graph and its weights."""
+        stem = "lm" if precision == "fp32" else f"lm.{precision}"
+        return [f"{stem}.onnx", f"{stem}.safetensors"]
 
     def frames(self, seconds: float) -> int:
         """The number of frames that is nearest to ``seconds``, at least 1.
@@ -121,21 +123,25 @@ class Bundle:
             raise UserError(f"a clip lasts more than 0 and at most {LONGEST} s, got {seconds:g} s")
         return max(1, round(seconds * self.spec.frame_rate))
 
-    def start_check(self) -> None:
-        """Begin to compare every file's sha256 with ``model.json``; :meth:`verify` waits for the result."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._compare, daemon=True)
-            self._thread.start()
+    def start_check(self, *names: str) -> None:
+        """Begin to compare the sha256 of these files (of all where none is named) with ``model.json``;
+        :meth:`verify` waits for the result."""
+        fresh = [name for name in names or self._files if name not in self._checked]
+        self._checked.update(fresh)
+        if fresh:
+            self._threads.append(threading.Thread(target=self._compare, args=(fresh,), daemon=True))
+            self._threads[-1].start()
 
     def verify(self) -> None:
-        """Wait until all files have been compared.
+        """Wait until the files that :meth:`start_check` was called for have been compared; if none, compare all.
 
         Raises:
             UserError: a file is not the one that ``model.json`` knows.
         """
-        self.start_check()
-        assert self._thread is not None
-        self._thread.join()
+        if not self._checked:
+            self.start_check()
+        for thread in self._threads:
+            thread.join()
         if self._error is not None:
             raise self._error
 
@@ -153,10 +159,10 @@ class Bundle:
                 raise UserError(f"{path}: altered or truncated, expected {size} bytes, got {path.stat().st_size}; "
                                 "copy the bundle again, or export it again")
 
-    def _compare(self) -> None:
+    def _compare(self, names: list[str]) -> None:
         try:
-            for name, (wanted, _) in self._files.items():
-                found = sha256(self.path / name)
+            for name in names:
+                wanted, found = self._files[name][0], sha256(self.path / name)
                 if found != wanted:
                     raise UserError(f"{self.path / name}: altered, expected sha256 {wanted[:16]}..., got "
                                     f"{found[:16]}...; copy the bundle again, or export it again")

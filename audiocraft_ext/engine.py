@@ -49,7 +49,6 @@ class Engine:
     def __init__(self, bundle: Bundle | str | Path, threads: int | None = None, precision: str | None = None,
                  backend: str = "onnx", device: str | None = None, max_batch: int = MAX_BATCH):
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
-        self.bundle.start_check()
         self.spec = self.bundle.spec
         self.threads = threads or physical_cores()
         self.max_batch = max_batch
@@ -65,12 +64,14 @@ class Engine:
                 raise UserError(f"--device {device} is for the backend torch; the backend onnx runs on the CPU")
             self.precision = self.bundle.check_precision(precision)
             self.stepper = self._onnx_stepper(threads)
-        self._sessions: dict[str, ort.InferenceSession] = {}
+        self._sessions: dict[str, Future[ort.InferenceSession]] = {}
         self._pool = ThreadPoolExecutor(self.threads)
 
     def _onnx_stepper(self, threads: int | None) -> OnnxStepper:
+        self.bundle.start_check(*self.bundle.lm_files(self.precision))
         useful = min(self.threads, max(1, self.bundle.weights_per_step // WEIGHTS_PER_THREAD))
-        return OnnxStepper(open_session(self.bundle.lm_file(self.precision), threads or useful), self.bundle.lm)
+        return OnnxStepper(open_session(self.bundle.file(self.bundle.lm_files(self.precision)[0]), threads or useful),
+                           self.bundle.lm)
 
     def batches(self, indices: Sequence[int], frames: int) -> list[list[int]]:
         """``indices`` cut into batches that fit into the memory meant for the cache."""
@@ -167,8 +168,8 @@ class Engine:
         Returns:
             ``codes int64 [B, K, T]`` and ``wav float32 [B, 1, N]``.
         """
-        session = self.session("decoder.onnx")
-        tracks = [_Track(session, self._pool) for _ in indices]
+        loading = self._load("decoder.onnx")
+        tracks = [_Track(loading, self._pool) for _ in indices]
         pieces, waiting = [], 0
         for piece in self.stream(indices, frames, **how):
             pieces.append(piece)
@@ -195,10 +196,14 @@ class Engine:
     def session(self, name: str) -> ort.InferenceSession:
         """The codec's ``encoder.onnx`` or ``decoder.onnx``, loaded when it is first needed. One thread each: clips are
         decoded beside each other instead, so the number of threads changes no bit."""
+        return self._load(name).result()
+
+    def _load(self, name: str) -> Future[ort.InferenceSession]:
         if not self.bundle.has_codec:
             raise UserError(f"{self.bundle.path}: this bundle has no audio codec, its codes are {self.spec.kind}")
         if name not in self._sessions:
-            self._sessions[name] = open_session(self.bundle.file(name), 1)
+            self.bundle.start_check(name, "codec.safetensors")
+            self._sessions[name] = self._pool.submit(open_session, self.bundle.file(name), 1)
         return self._sessions[name]
 
 
@@ -210,8 +215,9 @@ def _known(given: np.ndarray) -> int:
 class _Track:
     """A clip that is decoded in the background, its pieces one after the other."""
 
-    def __init__(self, session: ort.InferenceSession, pool: ThreadPoolExecutor):
-        self._decoder, self._pool = decoder.StreamDecoder(session), pool
+    def __init__(self, loading: Future[ort.InferenceSession], pool: ThreadPoolExecutor):
+        self._loading, self._pool = loading, pool
+        self._decoder: decoder.StreamDecoder | None = None
         self._before: Future | None = None
         self._wavs: list[np.ndarray] = []
 
@@ -221,6 +227,7 @@ class _Track:
         def work() -> None:
             if before is not None:
                 before.result()
+            self._decoder = self._decoder or decoder.StreamDecoder(self._loading.result())
             self._wavs += self._decoder.push(codes, last)
 
         self._before = self._pool.submit(work)

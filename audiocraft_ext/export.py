@@ -18,6 +18,7 @@ import torch
 
 from audiocraft_ext import interop, trained
 from audiocraft_ext.bundle import FORMAT, VERSION
+from audiocraft_ext.codecs.layout import to_onnx
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.files import sha256
 from audiocraft_ext.quantise import PRECISIONS
@@ -67,12 +68,12 @@ def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str, p
         if precision != "fp32":
             quantised = folder / f"lm.{precision}.safetensors"
             quantise.write(model.state, model.cfg.n_q, precision, quantised)
-            write_lm(model.cfg, folder / "lm.safetensors", folder / f"lm.{precision}.onnx", quantised)
+            write_lm(model.cfg, quantised, folder / f"lm.{precision}.onnx")
     codec = None
     if model.codec is not None:
         cfg = model.codec.model.cfg
         weights = folder / "codec.safetensors"
-        save_file(_stored(model.codec.model.state_dict(), half), weights, {"format": "pt"})
+        save_file(_stored(to_onnx(model.codec.model.state_dict()), half), weights, {"format": "pt"})
         write_encoder(cfg, weights, folder / "encoder.onnx")
         write_decoder(cfg, weights, folder / "decoder.onnx")
         codec = {"type": "encodec", "name": model.codec.name, "sample_rate": cfg.sample_rate, "config": cfg.to_dict(),

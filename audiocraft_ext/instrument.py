@@ -315,8 +315,8 @@ class Instrument:
         recipe = replace(recipe, weird=str(chain))
         after = chain.check(frames, self._context(recipe, 0, other, model))
         if after > LONGEST * self.bundle.spec.frame_rate:
-            raise UserError(f"the chain makes the clip {after / self.bundle.spec.frame_rate:.0f} s long, and one lasts at "
-                            f"most {LONGEST} s")
+            seconds = after / self.bundle.spec.frame_rate
+            raise UserError(f"the chain makes the clip {seconds:.0f} s long, and one lasts at most {LONGEST} s")
         return replace(recipe, clips=clips, models=models)
 
     def _weird(self, recipe: Recipe, index: int, codes: np.ndarray) -> np.ndarray:

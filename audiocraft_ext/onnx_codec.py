@@ -34,7 +34,8 @@ FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
 
 def write_encoder(cfg: EncodecConfig, weights: Path, out: Path) -> None:
-    """Write the graph from sound to codes; ``weights`` has the names of ``EncodecModel``."""
+    """Write the graph from sound to codes; ``weights`` has the names of ``EncodecModel``, LSTMs as
+    :func:`audiocraft_ext.codecs.layout.to_onnx` gives them."""
     g = Graph("encoder", weights)
     x = g.input("wav", FLOAT, [1, 1, "N"])
     x = _stack(g, x, EncodecModel(cfg).encoder.layers, "encoder.layers", cfg.hop_length)[0]
@@ -53,7 +54,7 @@ def write_encoder(cfg: EncodecConfig, weights: Path, out: Path) -> None:
 
 
 def write_decoder(cfg: EncodecConfig, weights: Path, out: Path) -> None:
-    """Write the graph from codes to sound; ``weights`` has the names of ``EncodecModel``."""
+    """Write the graph from codes to sound; ``weights`` as for :func:`write_encoder`."""
     g = Graph("decoder", weights)
     codes = g.input("codes", INT64, [1, cfg.n_q, "T"])
     streams = g.op("Split", codes, outputs=cfg.n_q, axis=1, num_outputs=cfg.n_q) if cfg.n_q > 1 else [codes]
@@ -143,25 +144,18 @@ def _reflect(g: Graph, x: str, pads: list[int], scale: float) -> str:
 
 
 def _lstm(g: Graph, x: str, layer: LSTM, name: str, state: str = "") -> tuple[str, str]:
-    """An LSTM over time with a skip, and its state after. torch orders the gates i f g o, ONNX i o f g: reordered once,
-    at load.
+    """An LSTM over time with a skip, and its state after. The weights are in ONNX's order (codecs/layout.py).
 
     Args:
         state: of all levels, ``[2 * levels, 1, H]``, hidden and cell of a level together; "" is zeros.
     """
     H, levels = layer.lstm.hidden_size, layer.lstm.num_layers
 
-    def gates(kind: str, level: int, axis: int = 0) -> str:
-        i, f, c, o = g.op("Split", g.weight(f"{name}.lstm.{kind}_l{level}"), outputs=4, axis=axis, num_outputs=4)
-        return g.op("Concat", i, o, f, c, axis=axis)
-
-    first = g.constant(np.array([0]))
     steps = g.op("Transpose", x, perm=[2, 0, 1])  # [T, 1, C]
     before = g.op("Split", state, outputs=2 * levels, axis=0, num_outputs=2 * levels) if state else [""] * 2 * levels
     y, after = steps, []
     for level in range(levels):
-        bias = g.op("Concat", gates("bias_ih", level), gates("bias_hh", level), axis=0)
-        w, r, b = (g.op("Unsqueeze", v, first) for v in (gates("weight_ih", level), gates("weight_hh", level), bias))
+        w, r, b = (g.weight(f"{name}.lstm.{kind}_l{level}") for kind in "WRB")
         y, *ends = g.op("LSTM", y, w, r, b, "", *before[2 * level : 2 * level + 2], outputs=3, hidden_size=H)
         after += ends  # [1, 1, H] each
         y = g.op("Squeeze", y, g.constant(np.array([1])))  # [T, 1, H]

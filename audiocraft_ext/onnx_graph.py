@@ -30,20 +30,11 @@ def read_header(path: Path) -> tuple[dict[str, dict], int]:
 
 
 class Graph:
-    """Nodes in the order they are added; values are known by their names (strings).
+    """Nodes in the order they are added; values are known by their names (strings)."""
 
-    Args:
-        weights: safetensors files of one folder. Where two have a tensor of one name, the later file's counts.
-    """
-
-    def __init__(self, name: str, *weights: Path):
-        self.name = name
-        self.entries: dict[str, dict] = {}
-        self._places: dict[str, tuple[Path, int]] = {}  # of a tensor: its file, and where the data of that begins
-        for path in weights:
-            entries, base = read_header(path)
-            self.entries |= entries
-            self._places |= dict.fromkeys(entries, (path, base))
+    def __init__(self, name: str, weights: Path):
+        self.name, self.weights = name, weights
+        self.entries, self._base = read_header(weights)
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -81,11 +72,11 @@ class Graph:
     def stored(self, name: str) -> str:
         """A weight as it lies in the file."""
         if name not in self._constants:
-            entry, (path, base) = self.entries[name], self._places[name]
+            entry = self.entries[name]
             tensor = TensorProto(name=name, data_type=_TYPES[entry["dtype"]], dims=entry["shape"],
                                  data_location=TensorProto.EXTERNAL)
             begin, end = entry["data_offsets"]
-            place = {"location": path.name, "offset": base + begin, "length": end - begin}
+            place = {"location": self.weights.name, "offset": self._base + begin, "length": end - begin}
             for key, value in place.items():
                 tensor.external_data.add(key=key, value=str(value))
             self._constants[name] = tensor

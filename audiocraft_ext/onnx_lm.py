@@ -36,11 +36,11 @@ ROW_MAX = 127  # of a quantised row
 FLOAT, INT64, INT32 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32
 
 
-def write_lm(cfg: LMConfig, weights: Path, out: Path, quantised: Path | None = None) -> None:
-    """Write the step graph of the LM whose weights (audiocraft's names) lie in ``weights``, a safetensors file.
+def write_lm(cfg: LMConfig, weights: Path, out: Path) -> None:
+    """Write the step graph of an LM.
 
     Args:
-        quantised: a file of :func:`audiocraft_ext.quantise.write`, beside ``weights``, for the products.
+        weights: a safetensors file with audiocraft's names, or one of :func:`audiocraft_ext.quantise.write`.
 
     Raises:
         UserError: a size that the attention kernel does not take.
@@ -48,7 +48,7 @@ def write_lm(cfg: LMConfig, weights: Path, out: Path, quantised: Path | None = N
     if cfg.head_dim % 8:
         raise UserError("expected transformer_lm.dim / num_heads to be a multiple of 8 (ONNX Runtime's attention), got "
                         f"{cfg.dim} / {cfg.num_heads} = {cfg.head_dim}")
-    g = Graph("lm", weights, *([quantised] if quantised else []))
+    g = Graph("lm", weights)
     codes = g.input("codes", INT64, ["B", cfg.n_q, "S"])
     positions = g.input("positions", INT64, ["S"])
     lengths = [g.input("seqlens_k", INT32, ["B"]), g.input("total_sequence_length", INT32, [1])]

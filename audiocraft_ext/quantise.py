@@ -47,8 +47,8 @@ def _pack(nibbles: torch.Tensor) -> torch.Tensor:
 
 
 def write(state: dict[str, torch.Tensor], n_q: int, precision: str, out: Path) -> None:
-    """Write the quantised matrices of an LM, ``NAME.int8`` or ``NAME.int4`` with what belongs to each; all else (the
-    embeddings, norms and biases) stays with the weights as they are.
+    """Write an LM with its matrices quantised, ``NAME.int8`` or ``NAME.int4`` with what belongs to each; the embeddings
+    are fp16 (their rows are rounded by 2**-11, far less than the matrices), norms and biases fp32.
 
     Raises:
         UserError: a size that 4 bits do not take.
@@ -58,7 +58,8 @@ def write(state: dict[str, torch.Tensor], n_q: int, precision: str, out: Path) -
     matrices = {name.removesuffix(".weight").removesuffix("_weight"): w for name, w in state.items()
                 if w.ndim == 2 and not name.startswith(("emb.", "linears."))}
     matrices[HEADS] = torch.cat([state[f"linears.{k}.weight"] for k in range(n_q)])
-    tensors = {}
+    tensors = {name: w.half().contiguous() if name.startswith("emb.") else w.float().contiguous()
+               for name, w in state.items() if name.startswith("emb.") or w.ndim == 1}
     for name, weight in matrices.items():
         if precision == "int8":
             tensors[f"{name}.int8"], tensors[f"{name}.scale"] = int8(weight)

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from audiocraft_ext.codecs.encodec import LSTM, EncodecConfig, EncodecModel, keep_variance
+from audiocraft_ext.codecs.layout import from_onnx
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.files import sha256
 from audiocraft_ext.spec import Spec
@@ -189,7 +190,8 @@ def load_folder(folder: Path) -> Codec:
     except TypeError as error:
         raise UserError(f"{folder}: not the configuration of a codec ({error})") from None
     weights = folder / "codec.safetensors"
-    return Codec(name, build(cfg, read_safetensors(weights), weights), digest or file_hash(weights))
+    state = from_onnx(read_safetensors(weights))  # as it lies in a bundle
+    return Codec(name, build(cfg, state, weights), digest or file_hash(weights))
 
 
 def read_json(path: Path) -> dict:
