@@ -7,9 +7,13 @@ TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARAL
 ARGS ?=
 # Test processes; a file stays in one of them.
 JOBS ?= 2
+# What `make bench` saves, and the trained model and token store that it judges int8 and int4 on.
+BENCH ?= docs/bench.json
+MODEL ?= audiocraft_ext/bundles/embedded
+STORE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-audiocraft lint clean
+.PHONY: help setup demo test test-audiocraft bench lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -25,6 +29,13 @@ test: setup  ## the fast test suite (ARGS="-k store" passes options to pytest)
 
 test-audiocraft: setup  ## audiocraft's own test suite, under our compat layer
 	@$(TEST_ENV) $(RUN) -m tests.audiocraft_suite $(ARGS)
+
+bench: setup  ## speed and size beside peers, and the plots; wants a quiet machine (ARGS=--quick BENCH=out/bench.json tries it)
+	@$(RUN) -m benchmarks.cold_boot --save $(BENCH) $(ARGS)
+	@$(RUN) -m benchmarks.decode --save $(BENCH) $(ARGS)
+	@$(if $(STORE),$(RUN) -m benchmarks.precision $(MODEL) $(STORE) --save $(BENCH) $(ARGS),\
+		echo "what int8 and int4 cost is left out; it needs a store: make bench MODEL=my/jungle STORE=stores/jungle")
+	@$(RUN) -m benchmarks.plots $(BENCH) -o $(dir $(BENCH))
 
 lint: setup  ## ruff
 	@$(RUN) -m ruff check .

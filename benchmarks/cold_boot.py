@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiocraft_ext.bundle import Bundle, find_bundle
+from audiocraft_ext.bundle import CODEC_FILES, Bundle, find_bundle
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.machine import physical_cores
 from benchmarks.machine import ROOT, describe, finish, numbers, row, spread
@@ -135,8 +135,14 @@ def first_sound(way: Way, seconds: float) -> float:
     return wall
 
 
-def measure(folder: Path, clips: list[int], seconds: float, repeats: int, long: list[float]) -> dict:
-    """Everything, in turn; see the text at the top."""
+def measure(there: list[Way], clips: list[int], seconds: float, repeats: int, long: list[float]) -> dict:
+    """Everything, in turn; see the text at the top.
+
+    Args:
+        clips: how many at once; each is measured ``repeats`` times.
+        seconds: length of each.
+        long: seconds of the long clips.
+    """
     failed: dict[str, str] = {}
     runs: dict[str, dict[str, list[tuple[float, float]]]] = {}
     streams: dict[str, list[float]] = {}
@@ -150,7 +156,7 @@ def measure(folder: Path, clips: list[int], seconds: float, repeats: int, long: 
             failed[what.partition(": ")[2]] = str(why)
             return None
 
-    alive = [way for way in ways(folder)
+    alive = [way for way in there
              if attempt(f"does it run: {way.name}", to_disk, way, 1, min(seconds, 0.5)) is not None]
     for number in range(1, repeats + 1):
         for way in alive:
@@ -165,7 +171,7 @@ def measure(folder: Path, clips: list[int], seconds: float, repeats: int, long: 
     player = next((way for way in alive if way.name == LONG), None)
     alone = {f"{s:g}": attempt(f"a long clip: {LONG}, {s:g} s", to_disk, player, 1, s) for s in long if player}
     return {
-        "seconds": seconds, "repeats": repeats, "sizes_mb": sizes(folder), "failed": failed,
+        "seconds": seconds, "repeats": repeats, "failed": failed,
         "first_sound_s": {name: spread(s) for name, s in streams.items()},
         "runs": {name: {n: {"wall_s": spread(w for w, _ in r), "memory_mb": spread(m / 1e6 for _, m in r)}
                         for n, r in by_clips.items()} for name, by_clips in runs.items()},
@@ -174,14 +180,15 @@ def measure(folder: Path, clips: list[int], seconds: float, repeats: int, long: 
 
 
 def sizes(folder: Path) -> dict[str, float]:
-    """Megabytes on the disk, of what each needs."""
-    def of(path: Path, skip: tuple[str, ...] = ()) -> float:
-        return sum(p.stat().st_size for p in path.rglob("*") if p.is_file() and p.name not in skip) / 1e6
+    """Megabytes on the disk of what each reads; of ours, a bundle has the fp32 files beside those of int8 or int4."""
+    def of(path: Path, *names: str) -> float:
+        files = [path / name for name in names] if names else path.rglob("*")
+        return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
 
-    quantised = {p: (f"lm.{p}.onnx", f"lm.{p}.safetensors") for p in PRECISIONS if p != "fp32"}
-    ours = {f"ours, {p}": of(folder / BUNDLE, tuple(n for q, names in quantised.items() if q != p for n in names))
-            for p in PRECISIONS if p == "fp32" or (folder / BUNDLE / quantised[p][0]).is_file()}
-    return {AUDIOCRAFT: of(folder / AUDIOCRAFT), TRANSFORMERS: of(folder / TRANSFORMERS), **ours,
+    bundle = Bundle(folder / BUNDLE)
+    rest = ("model.json", *CODEC_FILES)
+    return {AUDIOCRAFT: of(folder / AUDIOCRAFT), TRANSFORMERS: of(folder / TRANSFORMERS),
+            **{f"ours, {p}": of(bundle.path, *bundle.lm_files(p), *rest) for p in PRECISIONS if p in bundle.precisions},
             EMBEDDED: of(find_bundle())}
 
 
@@ -200,15 +207,16 @@ def report(results: dict) -> None:
         if base and int(n) in SHARE_TARGETS:
             print(row("target", ["", f"{base * SHARE_TARGETS[int(n)]:.2f}", "", f"{1 / SHARE_TARGETS[int(n)]:.1f}x",
                                  str(MEMORY_TARGETS[int(n)])]))
+        if n == "1":
+            print(row(f"target, {EMBEDDED}", ["", f"{EMBEDDED_TARGET_S:.2f}"]))
     print("\n" + row("cold process to the first second of sound, s", ("min", "median", "max")))
     for name, s in results["first_sound_s"].items():
         print(row(name, numbers(s)))
-    print(row("target, and for the embedded bundle's whole clip", [f"{FIRST_SOUND_TARGET_S:.1f}",
-                                                                  f"{EMBEDDED_TARGET_S:.1f}"], 53))
+    print(row("target", ["", f"{FIRST_SOUND_TARGET_S:.2f}"]))
     print("\n" + row(f"a long clip, {LONG}", ("s", "peak MB")))
     for length, run in results["long"].items():
         print(row(f"{length} s", [f"{run['wall_s']:.1f}", f"{run['memory_mb']:.0f}"]))
-    print("\n" + row("on the disk", ["MB"]))
+    print("\n" + row("on the disk, of what it reads", ["MB"]))
     for name, size in results["sizes_mb"].items():
         print(row(name, [f"{size:.1f}"]))
     for name, why in results["failed"].items():
@@ -231,12 +239,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--clips", default="1,10", help="how many at once, a list (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each (default %(default)s)")
     parser.add_argument("--long", default="60,600", help="seconds of the clips whose memory is looked at, a list")
+    parser.add_argument("--without", default="", metavar="NAMES", help=f"leave out {AUDIOCRAFT},{TRANSFORMERS}")
     parser.add_argument("--quick", action="store_true", help="a toy instrument, 1 repeat: does it run?")
     parser.add_argument("--save", type=Path, metavar="FILE", help="JSON file that takes the results")
     args = parser.parse_args(argv)
     clips, long = _numbers("--clips", args.clips, int), _numbers("--long", args.long, float)
-    if args.repeats < 1:
-        raise UserError(f"--repeats is 1 or more, got {args.repeats}")
+    left_out = [name for name in args.without.split(",") if name]
+    if args.repeats < 1 or not args.seconds > 0:
+        raise UserError(f"--repeats is 1 or more and --seconds above 0, got {args.repeats} and {args.seconds:g}")
+    if not set(left_out) <= {AUDIOCRAFT, TRANSFORMERS}:
+        raise UserError(f"--without can leave out {AUDIOCRAFT},{TRANSFORMERS}, got {args.without}")
     if args.quick:
         args.repeats, clips, long, args.seconds = 1, clips[:1], [2.0], min(args.seconds, 1.2)
     with tempfile.TemporaryDirectory() as temporary:
@@ -249,7 +261,8 @@ def main(argv: list[str] | None = None) -> None:
                 ended(process, said)
             except Failed as why:
                 raise UserError(f"the instrument could not be made: {why}") from None
-        results = measure(folder, clips, args.seconds, args.repeats, long)
+        there = [way for way in ways(folder) if way.name not in left_out]
+        results = measure(there, clips, args.seconds, args.repeats, long) | {"sizes_mb": sizes(folder)}
     report(results)
     packages = ("torch", "audiocraft", "transformers", "onnxruntime", "numpy")
     finish("cold_boot", describe(*packages), results, args.save)

@@ -82,9 +82,10 @@ def step_times(ways: dict[str, Callable], frames: int, steps: int, batches: tupl
     return results
 
 
-def weight_bytes(graph: Path) -> int:
+def weight_bytes(engine: Engine) -> int:
     """What a step reads of the weights: all that the graph points to but the embeddings, of which it takes a row."""
-    model = onnx.load(graph, load_external_data=False).graph
+    bundle = engine.bundle
+    model = onnx.load(bundle.file(bundle.lm_files(engine.precision)[0]), load_external_data=False).graph
     rows = {node.input[0] for node in model.node if node.op_type == "Gather"}
     return sum(int(entry.value) for tensor in model.initializer if tensor.name not in rows
                for entry in tensor.external_data if entry.key == "length")
@@ -102,7 +103,7 @@ def along(engine: Engine, seconds: float, window: int | None) -> list[tuple[floa
     sampler.generate(engine.stepper, engine.spec, [0], frames, seed=1, sampling=SETTINGS, window=window,
                      progress=lambda done, total: stamps.append(time.perf_counter()))
     step, rate = np.diff(stamps), round(engine.spec.frame_rate)
-    return [(at / rate, float(np.median(step[at : at + rate]))) for at in range(0, len(step), rate)]
+    return [(at / rate, round(float(np.median(step[at : at + rate])), 7)) for at in range(0, len(step), rate)]
 
 
 def against_batch(engine: Engine, seconds: float, batches: tuple[int, ...]) -> dict[str, float]:
@@ -167,28 +168,32 @@ def floors(engines: dict[str, Engine], frames: int, batches: tuple[int, ...], sp
     """``{way: {batch: seconds}}``: weights once, and the past of each clip, half of it full on average."""
     out = {}
     for precision, engine in engines.items():
-        weights = weight_bytes(engine.bundle.lm_file(precision))
+        weights = weight_bytes(engine)
         past = engine.stepper.cache_bytes(steps_of(frames, engine.spec.delays)) / 2
         out[f"ours, {precision}"] = {str(batch): (weights + batch * past) / speed for batch in batches}
     return out
 
 
-def measure(folder: Path, seconds: float, repeats: int, quick: bool) -> dict:
-    """Everything; see the text at the top."""
+def measure(folder: Path, seconds: float, repeats: int, long_s: float, quick: bool) -> dict:
+    """Everything; see the text at the top.
+
+    Args:
+        seconds: length of the clips, but for the one of ``long_s``.
+        quick: fewer batches, a smaller buffer, a shorter window.
+    """
     threads = physical_cores()
     torch.set_num_threads(threads)
     engines = {p: Engine(folder / BUNDLE, precision=p) for p in PRECISIONS}
     spec, int8 = engines["int8"].spec, engines["int8"]
     frames = round(seconds * spec.frame_rate)
     batches, many = ((1, 2), (1, 3)) if quick else (BATCHES, MANY)
-    long_s = 3 * seconds if quick else 300.0
-    small = weight_bytes(int8.bundle.lm_file("int8"))
+    small = weight_bytes(int8)
     speeds = bandwidths(max(small, 1 << 20), threads, 1 << 24 if quick else LARGE)
     ways = samplers(folder, engines)
     results: dict[str, float | dict[str, dict[str, Spread]] | dict | list] = {
         "seconds": seconds, "repeats": repeats, "threads": threads,
         "step_s": step_times(ways, frames, steps_of(frames, spec.delays) - 1, batches, repeats),
-        "weights_read_mb": {p: weight_bytes(e.bundle.lm_file(p)) / 1e6 for p, e in engines.items()},
+        "weights_read_mb": {p: weight_bytes(e) / 1e6 for p, e in engines.items()},
         "bandwidth": speeds, "floor_s": floors(engines, frames, batches, max(speeds.values())),
     }
     window = math.ceil(long_s * spec.frame_rate / 3) if quick else int8.bundle.context
@@ -205,16 +210,19 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(prog="python -m benchmarks.decode", description=__doc__.split("\n\n")[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a clip (default %(default)s)")
+    parser.add_argument("--long", type=float, default=300.0, metavar="SECONDS", help="the clip along which steps are "
+                        "timed (default %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a toy instrument, 1 repeat: does it run?")
     parser.add_argument("--save", type=Path, metavar="FILE", help="JSON file that takes the results")
     args = parser.parse_args(argv)
-    if args.repeats < 1 or not args.seconds > 0:
-        raise UserError(f"--repeats is 1 or more and --seconds above 0, got {args.repeats} and {args.seconds:g}")
+    if args.repeats < 1 or not args.seconds > 0 or not args.long > 0:
+        raise UserError(f"--repeats is 1 or more, --seconds and --long are above 0, got {args.repeats}, "
+                        f"{args.seconds:g} and {args.long:g}")
     if args.quick:
-        args.repeats, args.seconds = 1, min(args.seconds, 0.5)
+        args.repeats, args.seconds, args.long = 1, min(args.seconds, 0.5), 1.5
     with tempfile.TemporaryDirectory() as temporary:
         make(Path(temporary), args.quick)
-        results = measure(Path(temporary), args.seconds, args.repeats, args.quick)
+        results = measure(Path(temporary), args.seconds, args.repeats, args.long, args.quick)
     report(results)
     packages = ("torch", "audiocraft", "transformers", "onnxruntime", "numpy")
     finish("decode", describe(*packages), results, args.save)

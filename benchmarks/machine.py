@@ -121,5 +121,6 @@ def finish(name: str, machine: dict[str, str], results: dict, save: Path | None 
         there[name] = record | {"date": time.strftime("%Y-%m-%d")}
         save.parent.mkdir(parents=True, exist_ok=True)
         aside = save.with_name(save.name + ".part")
-        aside.write_text(json.dumps(there, indent=1) + "\n", "utf-8")
+        lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in there.items())
+        aside.write_text(f"{{\n{lines}\n}}\n", "utf-8")  # a line each
         os.replace(aside, save)

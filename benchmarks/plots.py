@@ -106,8 +106,8 @@ def _cold(plt, r: dict):
     _bars(axes[0], names, [(words[n], of("wall_s", n)) for n in counts], "s",
           f"Cold start to clips of {seconds} s on disk", 1)
     disk = {name: (size, size, size) for name, size in r["sizes_mb"].items() if name in names}
-    _bars(axes[1], names, [("on disk", disk)] + [(f"memory, {words[n]}", of("memory_mb", n)) for n in counts], "MB",
-          "Size on disk and peak memory", 0)
+    _bars(axes[1], names, [("files", disk)] + [(f"memory, {words[n]}", of("memory_mb", n)) for n in counts], "MB",
+          "Files it reads, and peak memory", 0)
     first = {name: (s["median"], s["min"], s["max"]) for name, s in r["first_sound_s"].items()}
     whole = {name: v for name, v in of("wall_s", counts[0]).items() if name in (AUDIOCRAFT, TRANSFORMERS)}
     _bars(axes[2], names, [("when the clip is whole", whole | first)], "s", "Cold start to the first second of sound",
