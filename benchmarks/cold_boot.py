@@ -216,7 +216,7 @@ def report(results: dict) -> None:
     print("\n" + row(f"a long clip, {LONG}", ("s", "peak MB")))
     for length, run in results["long"].items():
         print(row(f"{length} s", [f"{run['wall_s']:.1f}", f"{run['memory_mb']:.0f}"]))
-    print("\n" + row("on the disk, of what it reads", ["MB"]))
+    print("\n" + row("files that it reads", ["MB"]))
     for name, size in results["sizes_mb"].items():
         print(row(name, [f"{size:.1f}"]))
     for name, why in results["failed"].items():

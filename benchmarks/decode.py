@@ -98,12 +98,13 @@ def bandwidths(small: int, threads: int, large: int = LARGE) -> dict[str, float]
 
 
 def along(engine: Engine, seconds: float, window: int | None) -> list[tuple[float, float]]:
-    """``(seconds into the clip, median step in seconds)`` for each second of one clip of this length."""
+    """``(seconds into the clip, median step in seconds)`` for each whole second of one clip of this length."""
     frames, stamps = round(seconds * engine.spec.frame_rate), [time.perf_counter()]
     sampler.generate(engine.stepper, engine.spec, [0], frames, seed=1, sampling=SETTINGS, window=window,
                      progress=lambda done, total: stamps.append(time.perf_counter()))
     step, rate = np.diff(stamps), round(engine.spec.frame_rate)
-    return [(at / rate, round(float(np.median(step[at : at + rate])), 7)) for at in range(0, len(step), rate)]
+    begins = range(0, max(1, len(step) - rate + 1), rate)
+    return [(at / rate, round(float(np.median(step[at : at + rate])), 7)) for at in begins]
 
 
 def against_batch(engine: Engine, seconds: float, batches: tuple[int, ...]) -> dict[str, float]:

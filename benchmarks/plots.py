@@ -16,7 +16,7 @@ from benchmarks.peers import AUDIOCRAFT, TRANSFORMERS
 
 INK, FAINT = "#222222", "#8a8a8a"
 PEER, OURS, OWN = "#9a9a9a", "#d1495b", "#2e6f95"
-LABELS = {EMBEDDED: "embedded bundle\n2.2 M parameters"}
+LABELS = {EMBEDDED: "embedded bundle\n(a smaller model)"}
 PALE = (1.0, 0.6, 0.35)  # how strong the first, second and third bar of a row is
 
 
@@ -84,7 +84,7 @@ def _bars(axis, names: list[str], series: list[tuple[str, dict[str, tuple[float,
             if word and word not in told:  # the first bar of its kind says what it is, in place of a legend
                 text, _ = f"{text}  {word}", told.add(word)
             axis.text(max(value, most) + 0.015 * longest, y, text, va="center", ha="left", fontsize=7.5)
-    axis.set_xlim(0, longest * 1.32)
+    axis.set_xlim(0, longest * 1.36)
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.set_title(title, loc="left", fontsize=10, fontweight="bold")
     axis.set_xticks([])
@@ -124,9 +124,13 @@ def _scaling(plt, r: dict):
                                      ("window", OURS, f"windows of {r['window_s']:g} s, as infer.py plays", True)):
         x, y = zip(*((at, 1e3 * s) for at, s in r["along_s"][key]))
         left.plot(x, y, color=colour, linewidth=1.5)
-        place = -1 if below else 3 * len(x) // 5
-        left.annotate(word, (x[place], y[place]), xytext=(0, -18) if below else (-6, 8), textcoords="offset points",
-                      color=colour, ha="right")
+        if below:
+            left.annotate(word, (x[-1], min(y[len(y) // 2 :])), xytext=(0, -14), textcoords="offset points",
+                          color=colour, ha="right")
+        else:
+            place = 3 * len(x) // 5
+            left.annotate(word, (x[place], y[place]), xytext=(-6, 8), textcoords="offset points", color=colour,
+                          ha="right")
     left.set_xlabel("second of the clip")
     left.set_title("A step of one clip, ms, int8", loc="left", fontsize=10, fontweight="bold")
     x, y = zip(*((int(n), 1e3 * s) for n, s in r["batch_s"].items()))

@@ -215,6 +215,7 @@ def test_in_turn():
     (cold_boot.main, ["--repeats", "0"], "--repeats"), (cold_boot.main, ["--without", "me"], "--without"),
     (cold_boot.main, ["--long", "nan"], "--long is a list"), (decode.main, ["--seconds", "0"], "--seconds"),
     (precision.main, ["a", "b", "--windows", "0"], "--windows"), (peers.main, ["audiocraft", "x"], "-o is a folder"),
+    (plots.main, ["a", "--wrong"], "--wrong; see python -m benchmarks.plots --help"),
 ])
 def test_bad_values(main, args, what):
     with pytest.raises(UserError, match=what):
