@@ -1,7 +1,7 @@
 """A bundle: one folder, one instrument. Reading it, and being sure of it (level 1: no torch).
 
     model.json                          what it is: spec, sizes, defaults, licence, and the hash of every other file
-    lm.onnx  encoder.onnx  decoder.onnx graphs only, a few KB each
+    lm.onnx  encoder.onnx  front.onnx  back.onnx    graphs only, a few KB each
     lm.safetensors  codec.safetensors   all the weights, once; the graphs point into them
     lm.int8.onnx  lm.int8.safetensors   the LM's products once more in another precision, where there is one
 
@@ -27,7 +27,7 @@ BUNDLES = Path(__file__).parent / "bundles"
 DEFAULT = "embedded"
 LONGEST = 3600  # seconds of one clip; at 192 kHz in floats a WAV ends at 5592
 LM_FILES = ("lm.onnx", "lm.safetensors")
-CODEC_FILES = ("encoder.onnx", "decoder.onnx", "codec.safetensors")
+CODEC_FILES = ("encoder.onnx", "front.onnx", "back.onnx", "codec.safetensors")
 
 
 class Bundle:
@@ -65,6 +65,7 @@ class Bundle:
             raise UserError(f"{self.path}/model.json: not a bundle's model.json ({error!r}); export it again") from None
         self.precisions = ["fp32", *(p for p in ("int8", "int4") if f"lm.{p}.onnx" in self._files)]
         self.check_precision(None)
+        self._codec_files = ("codec.safetensors",) if old else CODEC_FILES
         self._check_sizes()
         self._error: UserError | None = None
         self._threads: list[threading.Thread] = []
@@ -146,7 +147,7 @@ class Bundle:
             raise self._error
 
     def _check_sizes(self) -> None:
-        for name in (*LM_FILES, *(CODEC_FILES if self.has_codec else ())):
+        for name in (*LM_FILES, *(self._codec_files if self.has_codec else ())):
             if name not in self._files:
                 raise UserError(f"{self.path}/model.json: expected the file {name} in its list; export it again")
         for name, (_, size) in self._files.items():

@@ -10,6 +10,7 @@ Runtime or backend may add up in another order.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +30,7 @@ from audiocraft_ext.sampling import Sampling
 MAX_BATCH = 10
 CACHE_BYTES = 1 << 30  # for one batch
 WEIGHTS_PER_THREAD = 2_000_000  # fewer are read faster than two threads wait for each other
+OVERLAP = True
 BACKENDS = ("onnx", "torch")
 
 
@@ -158,9 +160,13 @@ class Engine:
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """``codes [B, K, T]`` to ``wav float32 [B, 1, N]``, N = T * hop length."""
-        session = self.session("decoder.onnx")
-        wavs = self._pool.map(lambda row: decoder.decode(session, np.asarray(row, np.int64)), codes)
-        return np.stack(list(wavs))[:, None]
+        decoding = self.decoding(len(codes))
+        decoding.push(np.asarray(codes, np.int64), last=True)
+        return decoding.wav()
+
+    def decoding(self, batch: int) -> Decoding:
+        """To decode ``batch`` clips while they are made."""
+        return Decoding(self._load("front.onnx"), self._load("back.onnx"), self._pool, batch, 2 * self.threads)
 
     def play(self, indices: Sequence[int], frames: int, **how) -> tuple[np.ndarray, np.ndarray]:
         """Sample one batch as :meth:`stream`, and decode it meanwhile.
@@ -168,21 +174,15 @@ class Engine:
         Returns:
             ``codes int64 [B, K, T]`` and ``wav float32 [B, 1, N]``.
         """
-        loading = self._load("decoder.onnx")
-        tracks = [_Track(loading, self._pool) for _ in indices]
-        pieces, waiting = [], 0
+        decoding, pieces, waiting = self.decoding(len(indices)), [], 0
         for piece in self.stream(indices, frames, **how):
             pieces.append(piece)
-            waiting += piece.shape[-1]
-            if waiting >= decoder.PIECE:
-                some = np.concatenate(pieces, axis=-1)[..., -waiting:]
-                for track, row in zip(tracks, some):
-                    track.push(row)
-                pieces, waiting = [np.concatenate(pieces, axis=-1)], 0
+            if OVERLAP and len(pieces) - waiting >= decoder.PIECE:
+                decoding.push(np.concatenate(pieces[waiting:], axis=-1))
+                waiting = len(pieces)
         codes = np.concatenate(pieces, axis=-1)
-        for track, row in zip(tracks, codes):
-            track.push(row[:, row.shape[-1] - waiting :], last=True)
-        return codes, np.stack([track.wav() for track in tracks])[:, None]
+        decoding.push(np.concatenate([codes[..., :0], *pieces[waiting:]], axis=-1), last=True)
+        return codes, decoding.wav()
 
     def encode(self, wav: np.ndarray) -> np.ndarray:
         """``wav float32 [B, 1, N]`` at the bundle's sample rate to ``codes int64 [B, K, T]``; the last frame is filled
@@ -194,8 +194,8 @@ class Engine:
         return np.concatenate([encoder.run(None, {"wav": row[None]})[0] for row in wav])
 
     def session(self, name: str) -> ort.InferenceSession:
-        """The codec's ``encoder.onnx`` or ``decoder.onnx``, loaded when it is first needed. One thread each: clips are
-        decoded beside each other instead, so the number of threads changes no bit."""
+        """The codec's ``encoder.onnx``, ``front.onnx`` or ``back.onnx``, loaded when it is first needed. One thread
+        each: pieces are decoded beside each other instead, so the number of threads changes no bit."""
         return self._load(name).result()
 
     def _load(self, name: str) -> Future[ort.InferenceSession]:
@@ -212,30 +212,47 @@ def _known(given: np.ndarray) -> int:
     return int((np.pad(given, ((0, 0), (0, 1)), constant_values=UNKNOWN) == UNKNOWN).any(axis=0).argmax())
 
 
-class _Track:
-    """A clip that is decoded in the background, its pieces one after the other."""
+class Decoding:
+    """Clips that are decoded in a pool of threads, their pieces beside each other.
 
-    def __init__(self, loading: Future[ort.InferenceSession], pool: ThreadPoolExecutor):
-        self._loading, self._pool = loading, pool
-        self._decoder: decoder.StreamDecoder | None = None
-        self._before: Future | None = None
-        self._wavs: list[np.ndarray] = []
+    Args:
+        front, back: the sessions, which may still be loading.
+        most: how many pieces may wait, so that memory does not grow with the clip.
+    """
+
+    def __init__(self, front: Future[ort.InferenceSession], back: Future[ort.InferenceSession],
+                 pool: ThreadPoolExecutor, batch: int, most: int):
+        self._loading, self._pool, self._most = (front, back), pool, most
+        self._front: decoder.Front | None = None
+        self._waiting: deque[Future[np.ndarray]] = deque()
+        self._wavs: list[list[np.ndarray]] = [[] for _ in range(batch)]
+        self._next = 0  # the row that the first of those waiting belongs to
 
     def push(self, codes: np.ndarray, last: bool = False) -> None:
-        before = self._before
+        """More codes ``[B, K, t]``."""
+        front, back = (loading.result() for loading in self._loading)
+        self._front = self._front or decoder.Front(front, len(self._wavs))
+        for piece in self._front.push(codes, last):
+            for row in range(len(self._wavs)):
+                self._waiting.append(self._pool.submit(decoder.sound, back, piece, row))
+                while len(self._waiting) > self._most:
+                    self._take()
 
-        def work() -> None:
-            if before is not None:
-                before.result()
-            self._decoder = self._decoder or decoder.StreamDecoder(self._loading.result())
-            self._wavs += self._decoder.push(codes, last)
-
-        self._before = self._pool.submit(work)
+    def ready(self) -> np.ndarray:
+        """The sound that has been decoded since the last call, ``float32 [B, n]``; waits for what was pushed."""
+        while self._waiting:
+            self._take()
+        wavs = [np.concatenate([np.zeros(0, np.float32), *wav]) for wav in self._wavs]
+        self._wavs = [[] for _ in self._wavs]
+        return np.stack(wavs)
 
     def wav(self) -> np.ndarray:
-        assert self._before is not None
-        self._before.result()
-        return np.concatenate(self._wavs)
+        """All of it, ``float32 [B, 1, N]``."""
+        return self.ready()[:, None]
+
+    def _take(self) -> None:
+        self._wavs[self._next].append(self._waiting.popleft().result())
+        self._next = (self._next + 1) % len(self._wavs)
 
 
 def _log_probability(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -75,7 +75,7 @@ def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str, p
         weights = folder / "codec.safetensors"
         save_file(_stored(to_onnx(model.codec.model.state_dict()), half), weights, {"format": "pt"})
         write_encoder(cfg, weights, folder / "encoder.onnx")
-        write_decoder(cfg, weights, folder / "decoder.onnx")
+        write_decoder(cfg, weights, folder / "front.onnx", folder / "back.onnx")
         codec = {"type": "encodec", "name": model.codec.name, "sample_rate": cfg.sample_rate, "config": cfg.to_dict(),
                  "licence": CODEC_LICENCES.get(model.codec.name, codec_licence)}
     for path in folder.glob("*.safetensors"):  # written for the owner alone; a bundle is to be passed on

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -103,7 +104,7 @@ class Instrument:
             raise UserError("a prompt and a source were given; a clip goes on from one or plays on the other")
         played = None if source is None else self._codes(source, "source")
         samples = self._samples(seconds, bpm, bars, rate, None if played is None else played.shape[1] * hop)
-        frames = self._frames(samples, loop)
+        frames = self._frames(samples)
         if played is not None:
             if played.shape[1] < frames:
                 raise UserError(f"the source lasts {played.shape[1] / spec.frame_rate:.2f} s, shorter than the "
@@ -139,7 +140,7 @@ class Instrument:
             UserError: the recipe is another bundle's or precision's, or the bundle is damaged.
         """
         self._check_mine(recipe)
-        frames, done = self._frames(recipe.samples, recipe.loop), 0
+        frames, done = self._frames(recipe.samples), 0
         plain = not (recipe.loop or recipe.weird or recipe.source)
         for batch in self.engine.batches(indices, frames):
             def report(at: int, of: int, done: int = done, size: int = len(batch)) -> None:
@@ -167,23 +168,20 @@ class Instrument:
         Raises:
             UserError: a recipe that needs the whole clip.
         """
-        from audiocraft_ext.decoder import StreamDecoder
-
         if recipe.loop or recipe.weird or recipe.source:
             raise UserError("a stream is heard while it is made; a loop, weird tools and a source need the whole clip")
         self._check_mine(recipe)
-        decoder, left = StreamDecoder(self.engine.session("decoder.onnx")), recipe.samples
-        frames = self._frames(recipe.samples, False)
-        pieces = self.engine.stream([index], frames, seed=recipe.seed, sampling=recipe.sampling,
+        decoding, left = self.engine.decoding(1), recipe.samples
+        pieces = self.engine.stream([index], self._frames(recipe.samples), seed=recipe.seed, sampling=recipe.sampling,
                                     given=unpack(recipe.prompt) if recipe.prompt else None)
-        for piece in pieces:
-            for wav in decoder.push(piece[0]):
+        nothing = np.zeros((1, self.bundle.spec.n_q, 0), np.int64)
+        for piece in itertools.chain(pieces, [None]):
+            decoding.push(nothing if piece is None else piece, last=piece is None)
+            wav = decoding.ready()[0, :left]
+            if len(wav):
                 self.bundle.verify()
-                yield wav[:left]
+                yield wav
                 left -= len(wav)
-        for wav in decoder.push(piece[0][:, :0], last=True):
-            yield wav[:left]
-            left -= len(wav)
 
     def _finish(self, recipe: Recipe, index: int, codes: np.ndarray, wav: np.ndarray | None) -> Clip:
         """Weird tools, loop, sound."""
@@ -204,11 +202,7 @@ class Instrument:
             wav = self.engine.decode(codes[None])[0, 0, :samples]
         return Clip(recipe, index, self.bundle.spec, codes, wav, self.bundle.sample_rate, about)
 
-    def _frames(self, samples: int, loop: bool) -> int:
-        if loop:
-            from audiocraft_ext.bars import loop_frames
-
-            return loop_frames(samples, self.hop)
+    def _frames(self, samples: int) -> int:
         return -(-samples // self.hop)
 
     def _samples(self, seconds: float | None, bpm: float | None, bars: float | None, rate: int,

@@ -1,21 +1,19 @@
-"""An EnCodec as two ONNX graphs that share one safetensors file: ``encoder.onnx`` and ``decoder.onnx``.
+"""An EnCodec as three ONNX graphs that share one safetensors file.
+
+    encoder.onnx: wav float32 [1, 1, N], N a multiple of the hop length -> codes int64 [1, K, T]
+    front.onnx: codes int64 [B, K, T] -> features float32 [B, C, T], the decoder's layers up to its LSTM
+    back.onnx: features float32 [1, C, F] -> wav float32 [1, 1, N], N = F * hop length, its layers after it
 
 The layers are those of :mod:`audiocraft_ext.codecs.encodec`, found by walking its modules, so the two cannot drift.
 
-    encoder: wav float32 [1, 1, N], N a multiple of the hop length -> codes int64 [1, K, T]
-    decoder: codes int64 [1, K, T] -> wav float32 [1, 1, N], N = T * hop length
-
-The decoder also decodes a clip piece by piece, as if at once. Its first convolution sees a few frames to either side,
-its LSTM all that came before, the rest again a few frames; so a piece is given its neighbours' codes, the LSTM's state
-and the features (what the LSTM gave) of the frames before it. More inputs, where T counts the neighbours:
-
-    cut int64 [2]: how many frames at either end are neighbours, not to be passed on to the LSTM
-    state float32 [2 * lstm, 1, H]: zeros at the start of a clip (these two only where the codec has an LSTM)
-    past float32 [1, C, P]: features of the P frames before, P = 0 at the start of a clip
-
-and outputs: features float32 [1, C, P + T - cut], state_after; wav is then that of these P + T - cut frames. Two
-numbers in the graph's metadata say how many frames count as a few: ``front`` of the first convolution, ``reach`` of
-what follows the LSTM. :class:`audiocraft_ext.decoder.StreamDecoder` does all this.
+The decoder is in two parts so that a clip can be decoded piece by piece, as if at once, and many pieces at a time. The
+front's convolution sees a few frames to either side, its LSTM all that came before, the back again a few frames; so a
+front's piece is given its neighbours' codes and the LSTM's state, a back's piece its neighbours' features. Where the
+codec has an LSTM, the front has two more inputs, ``cut int64 [2]`` (how many frames at either end are neighbours, not
+to be passed on to the LSTM) and ``state float32 [2 * lstm, B, H]`` (zeros at the start of a clip), and one more
+output, ``state_after``. Its metadata say how many frames count as a few: ``front`` for its convolution, ``reach`` for
+the back.
+:class:`audiocraft_ext.decoder.Front` does all this.
 """
 
 from __future__ import annotations
@@ -53,32 +51,33 @@ def write_encoder(cfg: EncodecConfig, weights: Path, out: Path) -> None:
     g.save(out)
 
 
-def write_decoder(cfg: EncodecConfig, weights: Path, out: Path) -> None:
-    """Write the graph from codes to sound; ``weights`` as for :func:`write_encoder`."""
-    g = Graph("decoder", weights)
-    codes = g.input("codes", INT64, [1, cfg.n_q, "T"])
+def write_decoder(cfg: EncodecConfig, weights: Path, front_out: Path, back_out: Path) -> None:
+    """Write the graphs from codes to sound; ``weights`` as for :func:`write_encoder`."""
+    layers = list(EncodecModel(cfg).decoder.layers)
+    first = next((i + 1 for i, layer in enumerate(layers) if isinstance(layer, LSTM)), 0)  # of the back
+    g = Graph("front", weights)
+    codes = g.input("codes", INT64, ["B", cfg.n_q, "T"])
     streams = g.op("Split", codes, outputs=cfg.n_q, axis=1, num_outputs=cfg.n_q) if cfg.n_q > 1 else [codes]
     rows = [g.op("Gather", g.weight(f"quantizer.layers.{k}.codebook.embed"),
-                 g.op("Squeeze", stream, g.constant(np.array([1])))) for k, stream in enumerate(streams)]  # [1, T, D]
-    x = g.op("Transpose", g.op("Sum", *rows), perm=[0, 2, 1])  # [1, D, T]
-    layers = list(EncodecModel(cfg).decoder.layers)
-    front = next((i + 1 for i, layer in enumerate(layers) if isinstance(layer, LSTM)), 0)  # layers up to the LSTM
-    channels = cfg.dimension
-    if front:
-        lstm = layers[front - 1].lstm
-        channels, shape = lstm.hidden_size, [2 * lstm.num_layers, 1, lstm.hidden_size]
-        x = _stack(g, x, layers[: front - 1], "decoder.layers", 1)[0]
+                 g.op("Squeeze", stream, g.constant(np.array([1])))) for k, stream in enumerate(streams)]  # [B, T, D]
+    x, channels = g.op("Transpose", g.op("Sum", *rows), perm=[0, 2, 1]), cfg.dimension  # [B, D, T]
+    if first:
+        lstm = layers[first - 1].lstm
+        channels, shape = lstm.hidden_size, [2 * lstm.num_layers, "B", lstm.hidden_size]
+        x = _stack(g, x, layers[: first - 1], "decoder.layers", 1)[0]
         left, right = g.op("Split", g.input("cut", INT64, [2]), outputs=2, axis=0, num_outputs=2)
         end = g.op("Sub", g.op("Shape", x, start=2, end=3), right)
         x = g.op("Slice", x, left, end, g.constant(np.array([2])))
-        x, state = _lstm(g, x, layers[front - 1], f"decoder.layers.{front - 1}", g.input("state", FLOAT, shape))
+        x, state = _lstm(g, x, layers[first - 1], f"decoder.layers.{first - 1}", g.input("state", FLOAT, shape))
         g.output(state, "state_after", FLOAT, shape)
-    x = g.op("Concat", g.input("past", FLOAT, [1, channels, "P"]), x, axis=2, outputs=["features"])
-    g.output(x, "features", FLOAT, [1, channels, "F"])
-    x = _stack(g, x, layers[front:], "decoder.layers", 1, first=front)[0]
-    g.output(x, "wav", FLOAT, [1, 1, "N"])
-    g.metadata = {"front": str(math.ceil(_reach(layers[:front]))), "reach": str(math.ceil(_reach(layers[front:])))}
-    g.save(out)
+    g.output(x, "features", FLOAT, ["B", channels, "F"])
+    g.metadata = {"front": str(math.ceil(_reach(layers[:first]))), "reach": str(math.ceil(_reach(layers[first:])))}
+    g.save(front_out)
+
+    g = Graph("back", weights)
+    x = g.input("features", FLOAT, [1, channels, "F"])
+    g.output(_stack(g, x, layers[first:], "decoder.layers", 1, first=first)[0], "wav", FLOAT, [1, 1, "N"])
+    g.save(back_out)
 
 
 def _reach(layers, scale: float = 1) -> float:
@@ -147,16 +146,16 @@ def _lstm(g: Graph, x: str, layer: LSTM, name: str, state: str = "") -> tuple[st
     """An LSTM over time with a skip, and its state after. The weights are in ONNX's order (codecs/layout.py).
 
     Args:
-        state: of all levels, ``[2 * levels, 1, H]``, hidden and cell of a level together; "" is zeros.
+        state: of all levels, ``[2 * levels, B, H]``, hidden and cell of a level together; "" is zeros.
     """
     H, levels = layer.lstm.hidden_size, layer.lstm.num_layers
 
-    steps = g.op("Transpose", x, perm=[2, 0, 1])  # [T, 1, C]
+    steps = g.op("Transpose", x, perm=[2, 0, 1])  # [T, B, C]
     before = g.op("Split", state, outputs=2 * levels, axis=0, num_outputs=2 * levels) if state else [""] * 2 * levels
     y, after = steps, []
     for level in range(levels):
         w, r, b = (g.weight(f"{name}.lstm.{kind}_l{level}") for kind in "WRB")
         y, *ends = g.op("LSTM", y, w, r, b, "", *before[2 * level : 2 * level + 2], outputs=3, hidden_size=H)
-        after += ends  # [1, 1, H] each
-        y = g.op("Squeeze", y, g.constant(np.array([1])))  # [T, 1, H]
-    return g.op("Transpose", g.op("Add", y, steps), perm=[1, 2, 0]), g.op("Concat", *after, axis=0)  # [1, C, T]
+        after += ends  # [1, B, H] each
+        y = g.op("Squeeze", y, g.constant(np.array([1])))  # [T, B, H]
+    return g.op("Transpose", g.op("Add", y, steps), perm=[1, 2, 0]), g.op("Concat", *after, axis=0)  # [B, C, T]

@@ -10,7 +10,7 @@ from audiocraft_ext.errors import UserError
 from audiocraft_ext.sampling import Sampling
 from tests import tiny
 
-FILES = ["lm.onnx", "lm.safetensors", "encoder.onnx", "decoder.onnx", "codec.safetensors"]
+FILES = ["lm.onnx", "lm.safetensors", "encoder.onnx", "front.onnx", "back.onnx", "codec.safetensors"]
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from audiocraft_ext import decoder
 from audiocraft_ext.bundle import find_bundle
 from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.codecs.encodec import EncodecConfig
-from audiocraft_ext.decoder import PIECE, StreamDecoder
+from audiocraft_ext.decoder import PIECE, Front, sound
 from audiocraft_ext.engine import Engine
 from tests import tiny
 from tests.parity.test_codec_onnx import SIZES
@@ -41,26 +40,39 @@ def test_pieces_are_as_if_decoded_at_once(both, frames):
     assert ours.shape == whole.shape and np.abs(ours - whole).max() < 1e-5 * max(1.0, np.abs(whole).max())
 
 
+def front(engine, batch=1):
+    return Front(engine.session("front.onnx"), batch)
+
+
 def test_how_codes_arrive_changes_no_bit(both):
     engine = both[1]
     codes = random_codes(engine, 333)
-    whole = decoder.decode(engine.session("decoder.onnx"), codes)
+    whole = engine.decode(codes[None])[0, 0]
     for size in (1, 7, 50, 120):
-        stream = StreamDecoder(engine.session("decoder.onnx"))
-        pieces = [p for i in range(0, 333, size) for p in stream.push(codes[:, i : i + size])]
-        pieces += stream.push(codes[:, :0], last=True)
-        np.testing.assert_array_equal(np.concatenate(pieces), whole)
+        stream = front(engine)
+        pieces = [p for i in range(0, 333, size) for p in stream.push(codes[None, :, i : i + size])]
+        pieces += stream.push(codes[None, :, :0], last=True)
+        wav = np.concatenate([sound(engine.session("back.onnx"), piece, 0) for piece in reversed(pieces)][::-1])
+        np.testing.assert_array_equal(wav, whole)
+
+
+def test_a_clip_sounds_the_same_alone_and_in_a_batch(both):
+    engine = both[1]
+    codes = np.stack([random_codes(engine, 200 + i)[:, :200] for i in range(10)])
+    whole = engine.decode(codes)
+    for rows in ([0], [9], [3, 1], [0, 2, 4, 6, 8]):
+        np.testing.assert_array_equal(engine.decode(codes[rows]), whole[rows])
 
 
 def test_sound_comes_as_soon_as_it_is_certain(both):
     """A second of it after little more than a second of codes, and the memory is that of a piece."""
     engine = both[1]
-    stream, hop = StreamDecoder(engine.session("decoder.onnx")), 0
+    stream, count = front(engine), 0
     ahead = stream._reach + stream._front
-    codes, got = random_codes(engine, 400), []
+    codes = random_codes(engine, 400)[None]
     for t in range(400):
-        got += [len(piece) for piece in stream.push(codes[:, t : t + 1])]
-        hop = got[0] // PIECE if got else 0
-        assert len(got) == max(0, (t + 1 - ahead) // PIECE)
-        assert stream._codes.shape[1] <= PIECE + 2 * ahead and stream._past.shape[-1] <= 2 * stream._reach
-    assert set(got) == {PIECE * hop}
+        for piece in stream.push(codes[..., t : t + 1]):
+            count += 1
+            assert piece.end - piece.begin == PIECE and piece.features.shape[2] <= PIECE + 2 * stream._reach
+        assert count == max(0, (t + 1 - ahead) // PIECE)
+        assert stream._codes.shape[2] <= PIECE + 2 * ahead and stream._features.shape[2] <= 2 * stream._reach
