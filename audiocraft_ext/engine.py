@@ -30,7 +30,6 @@ from audiocraft_ext.sampling import Sampling
 MAX_BATCH = 10
 CACHE_BYTES = 1 << 30  # for one batch
 WEIGHTS_PER_THREAD = 2_000_000  # fewer are read faster than two threads wait for each other
-OVERLAP = True
 BACKENDS = ("onnx", "torch")
 
 
@@ -59,8 +58,9 @@ class Engine:
         if backend == "torch":
             from audiocraft_ext import engine_torch
 
+            self.bundle.start_check(*self.bundle.lm_files("fp32"))
             self.stepper = engine_torch.load(self.bundle, device, precision)
-            self.precision = self.stepper.precision
+            self.precision, self.overlaps = self.stepper.precision, True
         else:
             if device is not None:
                 raise UserError(f"--device {device} is for the backend torch; the backend onnx runs on the CPU")
@@ -71,9 +71,12 @@ class Engine:
 
     def _onnx_stepper(self, threads: int | None) -> OnnxStepper:
         self.bundle.start_check(*self.bundle.lm_files(self.precision))
-        useful = min(self.threads, max(1, self.bundle.weights_per_step // WEIGHTS_PER_THREAD))
-        return OnnxStepper(open_session(self.bundle.file(self.bundle.lm_files(self.precision)[0]), threads or useful),
-                           self.bundle.lm)
+        useful = max(1, self.bundle.weights_per_step // WEIGHTS_PER_THREAD)
+        spare = 1 if self.threads > 3 else 0  # of two cores none: the steps lose more than the decoder gains
+        lm_threads = threads or min(self.threads - spare, useful)
+        self.overlaps = lm_threads < self.threads
+        graph = self.bundle.file(self.bundle.lm_files(self.precision)[0])
+        return OnnxStepper(open_session(graph, lm_threads), self.bundle.lm)
 
     def batches(self, indices: Sequence[int], frames: int) -> list[list[int]]:
         """``indices`` cut into batches that fit into the memory meant for the cache."""
@@ -169,7 +172,7 @@ class Engine:
         return Decoding(self._load("front.onnx"), self._load("back.onnx"), self._pool, batch, 2 * self.threads)
 
     def play(self, indices: Sequence[int], frames: int, **how) -> tuple[np.ndarray, np.ndarray]:
-        """Sample one batch as :meth:`stream`, and decode it meanwhile.
+        """Sample one batch as :meth:`stream` and decode it, meanwhile where cores are free for that.
 
         Returns:
             ``codes int64 [B, K, T]`` and ``wav float32 [B, 1, N]``.
@@ -177,7 +180,7 @@ class Engine:
         decoding, pieces, waiting = self.decoding(len(indices)), [], 0
         for piece in self.stream(indices, frames, **how):
             pieces.append(piece)
-            if OVERLAP and len(pieces) - waiting >= decoder.PIECE:
+            if self.overlaps and len(pieces) - waiting >= decoder.PIECE:
                 decoding.push(np.concatenate(pieces[waiting:], axis=-1))
                 waiting = len(pieces)
         codes = np.concatenate(pieces, axis=-1)
