@@ -140,14 +140,12 @@ def sampled(out: Path, bundle: Path, n: int) -> list[Path]:
     if not (bundle / "model.json").is_file():
         return []
     b = Bundle(bundle)
-    wanted = {"bundle_hash": b.hash[:16], "seed": SEED, "temperature": b.sampling["temperature"]}
+    samples = b.frames(SECONDS) * b.sample_rate / b.spec.frame_rate
+    wanted = {"bundle_hash": b.hash[:16], "seed": SEED, "samples": samples}
     found: dict[int, Path] = {}
     for path in sorted(out.glob("*.wav")):
-        try:
-            about = json.loads(read_comment(path))
-        except ValueError:
-            continue
-        if isinstance(about, dict) and wanted.items() <= about.items() and abs(about["seconds"] - SECONDS) < 1:
+        about = read_comment(path)
+        if wanted.items() <= about.items():
             found.setdefault(about["index"], path)
     return [found[index] for index in range(n) if index in found]
 
