@@ -53,6 +53,7 @@ class Engine:
         self.spec = self.bundle.spec
         self.threads = threads or physical_cores()
         self.max_batch = max_batch
+        self._on_gpu = False
         if backend not in BACKENDS:
             raise UserError(f"the backend is one of {', '.join(BACKENDS)}, got {backend}")
         if backend == "torch":
@@ -61,12 +62,14 @@ class Engine:
             self.bundle.start_check(*self.bundle.lm_files("fp32"))
             self.stepper = engine_torch.load(self.bundle, device, precision)
             self.precision, self.overlaps = self.stepper.precision, True
+            self._on_gpu = self.stepper.device.type == "cuda" and self.bundle.has_codec
         else:
             if device is not None:
                 raise UserError(f"--device {device} is for the backend torch; the backend onnx runs on the CPU")
             self.precision = self.bundle.check_precision(precision)
             self.stepper = self._onnx_stepper(threads)
         self._sessions: dict[str, Future[ort.InferenceSession]] = {}
+        self._decoder = None
         self._pool = ThreadPoolExecutor(self.threads)
 
     def _onnx_stepper(self, threads: int | None) -> OnnxStepper:
@@ -163,6 +166,8 @@ class Engine:
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """``codes [B, K, T]`` to ``wav float32 [B, 1, N]``, N = T * hop length."""
+        if self._on_gpu:
+            return self._gpu_decoder().decode(codes)
         decoding = self.decoding(len(codes))
         decoding.push(np.asarray(codes, np.int64), last=True)
         return decoding.wav()
@@ -177,6 +182,9 @@ class Engine:
         Returns:
             ``codes int64 [B, K, T]`` and ``wav float32 [B, 1, N]``.
         """
+        if self._on_gpu:
+            codes = np.concatenate(list(self.stream(indices, frames, **how)), axis=-1)
+            return codes, self.decode(codes)
         decoding, pieces, waiting = self.decoding(len(indices)), [], 0
         for piece in self.stream(indices, frames, **how):
             pieces.append(piece)
@@ -186,6 +194,14 @@ class Engine:
         codes = np.concatenate(pieces, axis=-1)
         decoding.push(np.concatenate([codes[..., :0], *pieces[waiting:]], axis=-1), last=True)
         return codes, decoding.wav()
+
+    def _gpu_decoder(self):
+        if self._decoder is None:
+            from audiocraft_ext import decoder_torch
+
+            self.bundle.start_check("codec.safetensors")
+            self._decoder = decoder_torch.load(self.bundle, self.stepper.device)
+        return self._decoder
 
     def encode(self, wav: np.ndarray) -> np.ndarray:
         """``wav float32 [B, 1, N]`` at the bundle's sample rate to ``codes int64 [B, K, T]``; the last frame is filled

@@ -71,7 +71,7 @@ def write_decoder(cfg: EncodecConfig, weights: Path, front_out: Path, back_out: 
         x, state = _lstm(g, x, layers[first - 1], f"decoder.layers.{first - 1}", g.input("state", FLOAT, shape))
         g.output(state, "state_after", FLOAT, shape)
     g.output(x, "features", FLOAT, ["B", channels, "F"])
-    g.metadata = {"front": str(math.ceil(_reach(layers[:first]))), "reach": str(math.ceil(_reach(layers[first:])))}
+    g.metadata = {"front": str(math.ceil(reach_of(layers[:first]))), "reach": str(math.ceil(reach_of(layers[first:])))}
     g.save(front_out)
 
     g = Graph("back", weights)
@@ -80,12 +80,12 @@ def write_decoder(cfg: EncodecConfig, weights: Path, front_out: Path, back_out: 
     g.save(back_out)
 
 
-def _reach(layers, scale: float = 1) -> float:
+def reach_of(layers, scale: float = 1) -> float:
     """How many frames to either side the result of ``layers`` depends on, an LSTM's past aside."""
     reach = 0.0
     for layer in layers:
         if isinstance(layer, ResidualBlock):
-            reach += _reach(layer.block, scale)
+            reach += reach_of(layer.block, scale)
         elif isinstance(layer, ConvTranspose1d):
             reach += 1 / scale
             scale *= layer.conv.stride[0]

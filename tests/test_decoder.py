@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from audiocraft_ext import decoder_torch
 from audiocraft_ext.bundle import find_bundle
 from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.codecs.encodec import EncodecConfig
@@ -38,6 +39,17 @@ def test_pieces_are_as_if_decoded_at_once(both, frames):
     whole = model.decode(torch.from_numpy(codes)[None]).numpy()
     ours = engine.decode(codes[None])
     assert ours.shape == whole.shape and np.abs(ours - whole).max() < 1e-5 * max(1.0, np.abs(whole).max())
+
+
+@pytest.mark.parametrize("frames", [1, 9, 57, 171])
+def test_the_torch_decoder_agrees(both, frames, monkeypatch):
+    """As on a GPU, in pieces of 10 frames a clip; the engine hands clips to it where it is on one."""
+    model, engine = both
+    monkeypatch.setattr(decoder_torch, "PIECE", 20)
+    codes = np.stack([random_codes(engine, frames), random_codes(engine, frames)[:, ::-1]])
+    ours = engine.decode(codes)
+    theirs = decoder_torch.TorchDecoder(model, torch.device("cpu")).decode(codes)
+    assert theirs.shape == ours.shape and np.abs(theirs - ours).max() < 1e-5 * max(1.0, np.abs(ours).max())
 
 
 def front(engine, batch=1):
