@@ -1,7 +1,7 @@
 """Codes to sound on a GPU (level 2): the codec's torch decoder, a whole batch at a time.
 
-The same two parts as :mod:`audiocraft_ext.decoder`: the layers up to the LSTM run over whole clips, which is little work,
-what follows runs over pieces that know a few frames to either side, so that memory does not grow with the clip.
+The same two parts as :mod:`audiocraft_ext.decoder`: the layers up to the LSTM run over whole clips, which is little
+work, what follows runs over pieces that know a few frames to either side, so that memory hardly grows with the clip.
 """
 
 from __future__ import annotations
