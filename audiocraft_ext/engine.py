@@ -261,9 +261,14 @@ class Decoding:
         """The sound that has been decoded since the last call, ``float32 [B, n]``; waits for what was pushed."""
         while self._waiting:
             self._take()
-        wavs = [np.concatenate([np.zeros(0, np.float32), *wav]) for wav in self._wavs]
-        self._wavs = [[] for _ in self._wavs]
-        return np.stack(wavs)
+        out = np.empty((len(self._wavs), sum(map(len, self._wavs[0]))), np.float32)
+        for row, wavs in zip(out, self._wavs):
+            at = 0
+            for wav in wavs:
+                row[at : at + len(wav)] = wav
+                at += len(wav)
+            wavs.clear()
+        return out
 
     def wav(self) -> np.ndarray:
         """All of it, ``float32 [B, 1, N]``."""

@@ -31,6 +31,7 @@ BITS = (16, 24, 32)  # 32 is float
 UNKNOWN_SIZE = LARGEST = 0xFFFFFFFF
 UNITY_NOTE = 60  # middle C: the key that plays a sample as it is
 ONE_SHOT, STRETCH = 0x01, 0x04  # flags of an acid chunk; 0x02, "has a root note", stays off
+BLOCK = 2**18  # samples that are encoded at a time: a long clip needs no second copy
 PATCH_EVERY = 1.0  # seconds between two corrections of a growing file's header
 
 
@@ -110,19 +111,21 @@ def write_wav(path: Path, wav: np.ndarray, sample_rate: int, *, bits: int = 16, 
         UserError: it cannot be written, or not with so many bits; nothing is left behind.
     """
     check_bits(bits)
-    data = encode(wav, bits)
+    size = len(wav) * bits // 8
     info = {b"INAM": title, b"ICMT": comment, b"ISFT": "micro-musicgen"}
     tags = b"".join(_chunk(tag, _text(text)) for tag, text in info.items() if text)
-    tail = b"\0" * (len(data) % 2) + _chunk(b"LIST", b"INFO" + tags)
+    tail = b"\0" * (size % 2) + _chunk(b"LIST", b"INFO" + tags)
     tail += markers.chunks(len(wav), sample_rate) if markers else b""
-    header = _header(sample_rate, bits, len(data), len(tail))
-    if len(header) + len(data) + len(tail) > LARGEST:
+    header = _header(sample_rate, bits, size, len(tail))
+    if len(header) + size + len(tail) > LARGEST:
         raise UserError(f"cannot write {path}: a WAV holds 4 GiB; fewer bits or a shorter clip fit")
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as file:
-            for piece in (header, data, tail):
-                file.write(piece)
+            file.write(header)
+            for at in range(0, len(wav), BLOCK):
+                file.write(encode(wav[at : at + BLOCK], bits))
+            file.write(tail)
         os.replace(part, path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
