@@ -146,7 +146,7 @@ def _to_loudness(wav: np.ndarray, rate: int, target: float, circular: bool) -> t
 
 
 def _peak(wav: np.ndarray) -> float:
-    return _db(float(np.abs(wav).max(initial=0.0)))
+    return _db(max(float(wav.max(initial=0.0)), -float(wav.min(initial=0.0))))  # without a copy of a long clip
 
 
 def _db(amplitude: float) -> float:
