@@ -19,7 +19,11 @@ STARTED = time.perf_counter()
 
 def per_codebook(text: str) -> float | tuple[float, ...]:
     """``1.1``, or one for each codebook: ``1,1.1,1.2,1.2``."""
-    values = tuple(float(part) for part in text.split(","))
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, or one for each codebook (1,1.1,1.2,1.2), got {text!r}"
+                                         ) from None
     return values if len(values) > 1 else values[0]
 
 
@@ -72,13 +76,20 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         if value is not None and value < 1:
             what = "the number of clips, " if name == "-n" else ""
             raise UserError(f"{name} is {what}1 or more, got {value}")
+    if (args.n or 1) > MOST:
+        raise UserError(f"-n is at most {MOST}, got {args.n}")
     if args.raw and args.stream is None:
         raise UserError("--raw is for --stream; give it a file, or - for the standard output")
     if args.source and not args.weird and not args.loop:
         raise UserError("--source is what --weird or --loop works on; give one of them")
+    if args.prompt_seconds is not None and args.prompt is None:
+        raise UserError("--prompt-seconds says how much of a prompt is used; give the prompt with --prompt")
+    if args.bars is not None and args.bpm is None:
+        raise UserError("--bars last as long as a tempo says; give it with --bpm")
     return args
 
 
+MOST = 1_000_000  # clips
 WHAT = ("seconds", "seed", "bpm", "bars", "loop", "temperature", "top_k", "top_p", "min_p", "prompt",
         "prompt_seconds", "source", "weird")
 WRITTEN = ("rate", "bits", "peak", "lufs", "cues", "slices")
@@ -113,6 +124,13 @@ def chosen(args: argparse.Namespace, names: tuple[str, ...]) -> dict:
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
+def given(args: argparse.Namespace, names: tuple[str, ...]) -> str:
+    """Those options that were given, as one types them."""
+    short = {"n": "-n", "seconds": "-d"}
+    return ", ".join(short.get(name, "--" + name.replace("_", "-")) for name in names
+                     if getattr(args, name) not in (None, False))
+
+
 def make(args, instrument, recipe, indices, output) -> list:
     """Make the clips that are not there yet; returns all of their paths."""
     from audiocraft_ext.clips import find_place, make_folder, write_clip
@@ -129,12 +147,16 @@ def make(args, instrument, recipe, indices, output) -> list:
                 path = write_clip(places[clip.index].path, clip, output)
                 bar.write(f"{path}  {clip.seconds:.2f} s, seed {recipe.seed}, clip {clip.index}", file=sys.stdout)
                 done += 1
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{done + len(places) - len(missing)} of {len(places)} clips are in {args.o}; the same "
-                                f"command with --seed {recipe.seed} goes on") from None
+    except (KeyboardInterrupt, UserError) as stop:
+        seed = "" if args.from_ else f" with --seed {recipe.seed}"
+        there = (f"{done + len(places) - len(missing)} of {len(places)} clips are in {args.o}; the same command{seed} "
+                 "goes on")
+        if isinstance(stop, UserError):
+            raise UserError(f"{stop}; {there}" if done else str(stop)) from None
+        raise KeyboardInterrupt(there) from None
     paths = [place.path for place in places.values()]
     if args.sheet:
-        print(*draw(paths, args.o / f"{recipe.bundle}_seed{recipe.seed}.png"), sep="\n")
+        print(*draw(paths, free_name(args.o / f"{recipe.bundle}_seed{recipe.seed}.png")), sep="\n")
     wall = time.perf_counter() - STARTED
     if done:
         print(f"{done} clip{'s' * (done > 1)}, {done * seconds:.1f} s of sound in {wall:.2f} s: "
@@ -149,13 +171,17 @@ def again(args) -> None:
     from audiocraft_ext.files import sha256
     from audiocraft_ext.instrument import Instrument
 
-    others = [name for name in ("n", *WHAT, *WRITTEN, "stream", "precision", "backend")
-              if getattr(args, name) is not None]
+    others = given(args, ("n", *WHAT, *WRITTEN, "stream", "precision", "backend"))
     if others:
-        raise UserError(f"--from takes everything from the file; leave out {', '.join(others)}")
+        raise UserError(f"--from takes everything from the file; leave out {others}")
     sidecar = read_sidecar(args.from_)
     recipe = sidecar.recipe
-    bundle = Bundle(find_bundle(args.bundle or recipe.bundle))
+    try:
+        bundle = Bundle(find_bundle(args.bundle or sidecar.folder or recipe.bundle))
+    except UserError as error:
+        raise error if args.bundle else UserError(
+            f"{args.from_} was made with {sidecar.folder or recipe.bundle}, which is not here; name the folder of that "
+            f"bundle: infer.py FOLDER --from {args.from_}") from None
     if bundle.hash[:16] != recipe.bundle_hash:
         raise UserError(f"{args.from_} was made with {recipe.bundle} {recipe.bundle_hash}, and {bundle.path} is "
                         f"{bundle.hash[:16]}; name the folder of the right one")
@@ -163,34 +189,47 @@ def again(args) -> None:
                             device=args.device)
     path = make(args, instrument, recipe, [sidecar.index], sidecar.output)[0]
     if sha256(path) != sidecar.sha256:
-        print("note: it is not the same to the last bit; another machine or version of ONNX Runtime may add up in "
-              "another order", file=sys.stderr)
+        print(f"note: {path} is not the same to the last bit. If it was there already, it was changed since; if not, "
+              "another machine or version of ONNX Runtime adds up in another order", file=sys.stderr)
 
 
 def stream(args, instrument, recipe, output) -> None:
     """Write one clip while it is sampled."""
     from audiocraft_ext.wav import WavStream
 
-    if (args.n or 1) > 1 or any(getattr(args, name) is not None for name in ("peak", "lufs", "cues", "slices", "rate")):
-        raise UserError("--stream writes one clip as it comes, at the codec's rate and level; leave out -n, --rate, "
-                        "--peak, --lufs, --cues and --slices")
-    with WavStream(args.stream, instrument.bundle.sample_rate, output.bits, raw=args.raw) as out:
-        for number, wav in enumerate(instrument.stream(recipe)):
-            out.write(wav)
-            if number == 0:
-                print(f"first sound after {time.perf_counter() - STARTED:.2f} s", file=sys.stderr)
+    others = given(args, ("n", "rate", "peak", "lufs", "cues", "slices", "sheet"))
+    if others and (others != "-n" or args.n > 1):
+        raise UserError(f"--stream writes one clip as it comes, at the codec's rate and level; leave out {others}")
+    pieces = instrument.stream(recipe)
+    first = next(pieces)  # before a file that is there is replaced
+    try:
+        with WavStream(args.stream, instrument.bundle.sample_rate, output.bits, raw=args.raw) as out:
+            out.write(first)
+            print(f"first sound after {time.perf_counter() - STARTED:.2f} s", file=sys.stderr)
+            for wav in pieces:
+                out.write(wav)
+    except BrokenPipeError:
+        raise BrokenPipeError(f"whatever the sound went to has closed; --seed {recipe.seed} makes it again") from None
     print(f"{recipe.samples / instrument.bundle.sample_rate:.2f} s in {time.perf_counter() - STARTED:.2f} s; --seed "
           f"{recipe.seed} makes it again", file=sys.stderr)
 
 
 def draw(paths: list[Path], path: Path) -> list[Path]:
     """The contact sheet."""
-    import soundfile as sf
-
+    from audiocraft_ext.clips import Sounds
     from audiocraft_ext.picture import sheet
 
-    read = [(p.stem, *sf.read(p, dtype="float32")) for p in paths]
-    return sheet([(name, wav) for name, wav, _ in read], read[0][2], path)
+    sounds = Sounds(paths)
+    return sheet(sounds, sounds.sample_rate, path)
+
+
+def free_name(path: Path) -> Path:
+    """``path``, or with a number if it is taken."""
+    stem, number = path.stem, 1
+    while path.exists():
+        number += 1
+        path = path.with_name(f"{stem}_v{number}{path.suffix}")
+    return path
 
 
 def progress_bar(clips: int, seconds: float):

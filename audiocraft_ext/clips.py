@@ -1,7 +1,8 @@
 """Clips as files: a WAV with its settings inside and a JSON beside it from which it can be made again (level 1).
 
 ``NAME.json`` has the recipe, the clip's index, how it was written, and what came out: the codes, the sha256 of the
-WAV, notes. docs/FORMATS.md has it key by key.
+WAV, notes. docs/FORMATS.md has it key by key. The WAV is the last to get its name, so one that is there has all else
+beside it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +87,7 @@ class Clip:
             UserError: it cannot be written; then nothing of it is left.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         return write_clip(find_place(folder, self.recipe, self.index, output).path, self, output)
 
 
@@ -97,16 +100,29 @@ class Place:
 
 
 def find_place(folder: Path, recipe: Recipe, index: int, output: Output) -> Place:
-    """A file that is there is taken only if it is this very clip; else a number is added to the name."""
+    """A file that is there is taken only if it is this very clip, whatever was done to its sound since; else a number
+    is added to the name."""
     tempo = f"_{recipe.bpm:g}bpm" if recipe.bpm else ""
     stem, wanted, number = f"{recipe.bundle}_seed{recipe.seed}_{index}{tempo}", identity(recipe, index, output), 1
     while True:
         path = folder / (f"{stem}_v{number}.wav" if number > 1 else f"{stem}.wav")
-        if not path.exists() and not path.with_suffix(".json").exists():
+        if path.exists():
+            if read_comment(path).get("clip") == wanted:
+                return Place(path, True)
+        elif _is_free(path, wanted, output):
             return Place(path, False)
-        if read_comment(path).get("clip") == wanted:
-            return Place(path, path.with_suffix(".json").exists())
         number += 1
+
+
+def _is_free(path: Path, wanted: str, output: Output) -> bool:
+    """Whether what lies beside a WAV that is not there may be written: nothing, or what an interruption left of it."""
+    beside = path.with_suffix(".json")
+    if beside.exists():
+        try:
+            return json.loads(beside.read_text("utf-8")).get("clip") == wanted
+        except (OSError, ValueError, AttributeError):
+            return False
+    return not (output.slices and path.with_suffix("").exists())
 
 
 def identity(recipe: Recipe, index: int, output: Output) -> str:
@@ -126,22 +142,44 @@ def read_comment(path: Path) -> dict[str, Any]:
 
 
 def write_clip(path: Path, clip: Clip, output: Output) -> Path:
-    """Write WAV, slices and, last, the JSON; returns the WAV's path."""
+    """Write the JSON, slices and, last, the WAV; returns the WAV's path.
+
+    Raises:
+        UserError: one cannot be written; then none of them is there.
+    """
     wav, rate, about = _levelled(clip, output)
     cues = _cues(wav, rate) if output.cues or output.slices else []
-    recipe = clip.recipe
-    beats = round(recipe.bars * 4) if recipe.bars else None
-    markers = Markers(loop=(0, len(wav)) if recipe.loop else None, bpm=recipe.bpm, beats=beats, cues=cues)
-    write_wav(path, wav, rate, bits=output.bits, comment=_comment(clip, output),
-              title=f"{recipe.bundle} seed {recipe.seed} clip {clip.index}", markers=markers)
-    if output.slices:
-        about["slices"] = _write_slices(path, wav, rate, cues, output.bits)
-    _write_json(path.with_suffix(".json"), {
-        "format": FORMAT, "version": VERSION, "file": path.name, "sha256": sha256(path),
-        "clip": identity(recipe, clip.index, output), "index": clip.index, "recipe": recipe.to_dict(),
-        "output": asdict(output), "spec": clip.spec.to_dict(), "codes": pack(clip.codes),
-        "sample_rate": rate, "samples": len(wav), "cues": [int(c) for c in cues], "about": about})
+    hits = _slices(path, wav, rate, cues) if output.slices else {}
+    if hits:
+        about["slices"] = [f"{hit.parent.name}/{hit.name}" for hit in hits]
+    new, beside = path.with_name(f".{path.name}.new"), path.with_suffix(".json")
+    try:
+        write_wav(new, wav, rate, bits=output.bits, comment=_comment(clip, output),
+                  title=f"{clip.recipe.bundle} seed {clip.recipe.seed} clip {clip.index}",
+                  markers=_markers(clip.recipe, wav, rate, cues))
+        _write_json(beside, {
+            "format": FORMAT, "version": VERSION, "file": path.name, "sha256": sha256(new),
+            "clip": identity(clip.recipe, clip.index, output), "index": clip.index, "recipe": clip.recipe.to_dict(),
+            "output": asdict(output), "spec": clip.spec.to_dict(), "codes": pack(clip.codes),
+            "sample_rate": rate, "samples": len(wav), "cues": cues, "about": about})
+        for hit, sound in hits.items():
+            hit.parent.mkdir(exist_ok=True)
+            write_wav(hit, sound, rate, bits=output.bits, markers=Markers(one_shot=True))
+        os.replace(new, path)
+    except BaseException as error:
+        for file in (new, beside, *hits):  # all of them are this clip's, see find_place
+            file.unlink(missing_ok=True)
+        if hits and path.with_suffix("").is_dir() and not any(path.with_suffix("").iterdir()):
+            path.with_suffix("").rmdir()
+        if isinstance(error, OSError):
+            raise UserError(f"cannot write {path}: {error.strerror}") from None
+        raise
     return path
+
+
+def _markers(recipe: Recipe, wav: np.ndarray, rate: int, cues: list[int]) -> Markers:
+    beats = max(1, round(len(wav) / rate * recipe.bpm / 60)) if recipe.bpm else None
+    return Markers(loop=(0, len(wav)) if recipe.loop else None, bpm=recipe.bpm, beats=beats, cues=cues)
 
 
 def _levelled(clip: Clip, output: Output) -> tuple[np.ndarray, int, dict[str, Any]]:
@@ -173,15 +211,12 @@ def _comment(clip: Clip, output: Output) -> str:
     return json.dumps(short | {"index": clip.index, "clip": identity(clip.recipe, clip.index, output)})
 
 
-def _write_slices(path: Path, wav: np.ndarray, rate: int, cues: list[int], bits: int) -> list[str]:
+def _slices(path: Path, wav: np.ndarray, rate: int, cues: list[int]) -> dict[Path, np.ndarray]:
+    """The sound of each hit by the file it goes into."""
     from audiocraft_ext.onsets import slices
 
-    folder, names = path.with_suffix(""), []
-    folder.mkdir(exist_ok=True)
-    for number, hit in enumerate(slices(wav, rate, cues), 1):
-        names.append(f"{folder.name}/{path.stem}_{number:02}.wav")
-        write_wav(path.parent / names[-1], hit, rate, bits=bits, markers=Markers(one_shot=True))
-    return names
+    folder = path.with_suffix("")
+    return {folder / f"{path.stem}_{number:02}.wav": hit for number, hit in enumerate(slices(wav, rate, cues), 1)}
 
 
 def _write_json(path: Path, info: dict[str, Any]) -> None:
@@ -195,9 +230,24 @@ def _write_json(path: Path, info: dict[str, Any]) -> None:
         part.unlink(missing_ok=True)
 
 
+class Sounds(Sequence):
+    """Clips on the disk as ``(name, wav float32 [N])``, each read when it is looked at: for any number of them."""
+
+    def __init__(self, paths: Sequence[Path]):
+        self.paths, self.sample_rate = paths, sf.info(paths[0]).samplerate
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, at):
+        if isinstance(at, slice):
+            return Sounds(self.paths[at])
+        return self.paths[at].stem, sf.read(self.paths[at], dtype="float32")[0]
+
+
 @dataclass(frozen=True)
 class Sidecar:
-    """A clip's JSON as it was read."""
+    """A clip's JSON as it was read; ``folder`` is where its bundle was, where it did not ship with the repository."""
 
     recipe: Recipe
     index: int
@@ -205,6 +255,7 @@ class Sidecar:
     spec: Spec
     codes: np.ndarray
     sha256: str
+    folder: str | None = None
 
 
 def read_sidecar(path: Path) -> Sidecar:
@@ -222,9 +273,12 @@ def read_sidecar(path: Path) -> Sidecar:
     if not isinstance(info, dict) or info.get("format") != FORMAT or info.get("version") != VERSION:
         raise UserError(f"{path}: expected a clip's JSON of version {VERSION}, as infer.py writes it beside a WAV")
     try:
-        return Sidecar(Recipe.from_dict(info["recipe"]), int(info["index"]), Output(**info["output"]),
-                       Spec.from_dict(info["spec"]), unpack(info["codes"]), str(info["sha256"]))
-    except (KeyError, TypeError, ValueError) as error:
+        sidecar = Sidecar(Recipe.from_dict(info["recipe"]), int(info["index"]), Output(**info["output"]),
+                          Spec.from_dict(info["spec"]), unpack(info["codes"]), str(info["sha256"]),
+                          info["about"].get("bundle"))
+        sidecar.output.check()
+        return sidecar
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a whole clip's JSON ({error})") from None
 
 
@@ -256,10 +310,8 @@ def make_folder(folder: Path) -> None:
     Raises:
         UserError: they cannot.
     """
-    probe = folder / ".micro-musicgen"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}); choose another folder with -o") from None

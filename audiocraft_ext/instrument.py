@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from audiocraft_ext import audio, sampler
-from audiocraft_ext.bundle import LONGEST, Bundle, find_bundle
+from audiocraft_ext.bundle import BUNDLES, LONGEST, Bundle, find_bundle
 from audiocraft_ext.clips import Clip, codes_of
 from audiocraft_ext.engine import Engine
 from audiocraft_ext.errors import UserError
@@ -29,6 +30,13 @@ from audiocraft_ext.spec import Spec
 SILENT = 1e-4  # -80 dBFS
 SETTINGS = ("temperature", "top_k", "top_p", "min_p")
 Say = Callable[[str], object]
+
+
+def _whole(what: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise UserError(f"the {what} is a whole number, got {value!r}") from None
 
 
 class Instrument:
@@ -97,8 +105,8 @@ class Instrument:
         sampling.check(spec.n_q)
         sampling, note = sampling.clamped(spec.card)
         if note:
-            self.say(note)
-        seed = secrets.randbelow(2**32) if seed is None else seed
+            self.say(f"note: {note}")
+        seed = secrets.randbelow(2**32) if seed is None else _whole("seed", seed)
         clip_rng(seed, 0)
         if prompt is not None and source is not None:
             raise UserError("a prompt and a source were given; a clip goes on from one or plays on the other")
@@ -112,7 +120,8 @@ class Instrument:
             played = played[:, :frames]
         recipe = Recipe(
             bundle.name, bundle.hash[:16], seed, samples, sampling, self._precision(),
-            self._engine_options.get("backend", "onnx"), bpm, bars, loop,
+            self._engine_options.get("backend", "onnx"), None if bpm is None else float(bpm),
+            None if bars is None else float(bars), bool(loop),
             source="" if played is None else pack(played),
             prompt="" if prompt is None else pack(self._prompt(prompt, prompt_seconds, frames)))
         if prompt is None and prompt_seconds is not None:
@@ -121,11 +130,15 @@ class Instrument:
         if played is None and frames > bundle.context:
             self.say(f"note: {bundle.name} hears {learned:g} s at a time; a longer clip goes on from its own last "
                      f"{learned / 2:g} s")
-        return self._with_chain(recipe, weird, frames) if weird.strip() else recipe
+        if weird.strip():
+            recipe, frames = self._with_chain(recipe, weird, frames)
+        if loop:
+            self._check_loop(frames)
+        return recipe
 
     def generate(self, seconds: float | None = None, n: int = 1, **what: Any) -> list[Clip]:
         """Make ``n`` clips; ``what`` as for :meth:`recipe`. The same seed gives the same clips, whatever ``n``."""
-        if n < 1:
+        if _whole("number of clips", n) < 1:
             raise UserError(f"expected 1 clip or more, got {n}")
         return list(self.play(self.recipe(seconds, **what), range(n)))
 
@@ -140,17 +153,16 @@ class Instrument:
             UserError: the recipe is another bundle's or precision's, or the bundle is damaged.
         """
         self._check_mine(recipe)
-        frames, done = self._frames(recipe.samples), 0
+        frames, done, given = self._frames(recipe.samples), 0, self._unpacked(recipe.prompt)
         plain = not (recipe.loop or recipe.weird or recipe.source)
         for batch in self.engine.batches(indices, frames):
             def report(at: int, of: int, done: int = done, size: int = len(batch)) -> None:
                 progress(done + size * at / max(1, of))
 
             wavs = None
-            how = dict(seed=recipe.seed, sampling=recipe.sampling, progress=report,
-                       given=unpack(recipe.prompt) if recipe.prompt else None)
+            how = dict(seed=recipe.seed, sampling=recipe.sampling, progress=report, given=given)
             if recipe.source:
-                codes = np.repeat(unpack(recipe.source)[None], len(batch), axis=0)
+                codes = np.repeat(self._unpacked(recipe.source)[None], len(batch), axis=0)
             elif plain:
                 codes, wavs = self.engine.play(batch, frames, **how)
             else:
@@ -159,8 +171,8 @@ class Instrument:
             for row, index in enumerate(batch):
                 wav = None if wavs is None else wavs[row, 0, : recipe.samples]
                 yield self._finish(recipe, index, codes[row], wav)
+                progress(done + row + 1 if recipe.source else done + len(batch))
             done += len(batch)
-            progress(done)
 
     def stream(self, recipe: Recipe, index: int = 0) -> Iterator[np.ndarray]:
         """One clip's sound while it is sampled, ``float32 [n]`` in pieces of about a second.
@@ -173,7 +185,7 @@ class Instrument:
         self._check_mine(recipe)
         decoding, left = self.engine.decoding(1), recipe.samples
         pieces = self.engine.stream([index], self._frames(recipe.samples), seed=recipe.seed, sampling=recipe.sampling,
-                                    given=unpack(recipe.prompt) if recipe.prompt else None)
+                                    given=self._unpacked(recipe.prompt))
         nothing = np.zeros((1, self.bundle.spec.n_q, 0), np.int64)
         for piece in itertools.chain(pieces, [None]):
             decoding.push(nothing if piece is None else piece, last=piece is None)
@@ -185,7 +197,8 @@ class Instrument:
 
     def _finish(self, recipe: Recipe, index: int, codes: np.ndarray, wav: np.ndarray | None) -> Clip:
         """Weird tools, loop, sound."""
-        about: dict[str, Any] = {}
+        shipped = self.bundle.path.resolve().parent == BUNDLES.resolve()
+        about: dict[str, Any] = {} if shipped else {"bundle": str(self.bundle.path)}
         samples = recipe.samples
         if recipe.weird:
             before = codes.shape[1]
@@ -235,44 +248,66 @@ class Instrument:
             raise UserError(f"{self.bundle.name} hears {longest:g} s at a time; a prompt lasts more than 0 and at most "
                             f"that, got {seconds:g} s")
         keep = context // 2 if seconds is None else max(1, round(seconds * spec.frame_rate))
-        codes = self._codes(prompt, "prompt", keep)
+        codes = self._codes(prompt, "prompt", keep, say=seconds is None)
         if codes.shape[1] >= frames:
             raise UserError(f"the prompt ({codes.shape[1] / spec.frame_rate:.2f} s) fills the clip "
-                            f"({frames / spec.frame_rate:.2f} s): ask for a longer clip with -d, or use less of the "
-                            "prompt with --prompt-seconds")
+                            f"({frames / spec.frame_rate:.2f} s), which begins with it: ask for a longer clip, or for "
+                            "fewer prompt seconds")
         return codes
 
-    def _codes(self, given: Any, what: str, keep: int | None = None) -> np.ndarray:
-        """A file, a sound or codes as codes ``[K, T]``; only the last ``keep`` frames."""
-        spec = self.bundle.spec
+    def _codes(self, given: Any, what: str, keep: int | None = None, say: bool = True) -> np.ndarray:
+        """A file, a sound or codes as codes ``[K, T]``; only the last ``keep`` frames, said if ``say``."""
+        spec, hop = self.bundle.spec, self.hop
         if isinstance(given, (str, Path)):
-            path = Path(given)
-            if not path.is_file():
-                raise UserError(f"{path}: the {what} is not there; expected a sound file or a clip's JSON")
+            path, what_is_it = Path(given), f"{given}: the {what}"
+            if not str(given) or not path.is_file():
+                why = "is a folder" if str(given) and path.is_dir() else "is not there"
+                raise UserError(f"{what_is_it} {why}; expected a sound file or a clip's JSON")
             codes = codes_of(path, spec)
-            if codes is None:
-                sound = audio.load(path, self.bundle.sample_rate)
-                codes = self._encoded(sound.wav, f"{path}: the {what}", keep)
+            sound = audio.load(path, self.bundle.sample_rate).wav if codes is None else None
         else:
-            array = np.asarray(given)
-            if array.ndim == 1:
-                codes = self._encoded(array, f"the {what}", keep)
-            else:
-                codes = sampler.check_given(array, 1, spec, array.shape[-1])[0]
-        if not codes.size:
-            raise UserError(f"the {what} is empty")
-        if keep is not None and codes.shape[1] > keep:
-            self.say(f"note: the last {keep / spec.frame_rate:g} s of the {what} are used")
+            array, what_is_it = np.asarray(given), f"the {what}"
+            whole = np.issubdtype(array.dtype, np.integer)
+            codes, sound = (array, None) if whole and array.ndim == 2 else (None, array)
+        if sound is not None:
+            length = -(-sound.shape[-1] // hop) if sound.ndim else 0
+            used = self._checked_sound(sound[..., -keep * hop :] if keep and sound.ndim else sound, what_is_it)
+            codes = self.engine.encode(used[None, None])[0]
+        else:
+            codes = self._checked_codes(codes, what_is_it)
+            length = codes.shape[1]
+        if keep is not None and length > keep:
             codes = codes[:, -keep:]
+            if say:
+                self.say(f"note: the last {keep / spec.frame_rate:g} s of the {what} are used")
         return codes
 
-    def _encoded(self, wav: np.ndarray, what: str, keep: int | None) -> np.ndarray:
-        if keep is not None and len(wav) > keep * self.hop:
-            self.say(f"note: the last {keep / self.bundle.spec.frame_rate:g} s of the prompt are used")
-            wav = wav[-keep * self.hop :]
+    @staticmethod
+    def _checked_sound(wav: np.ndarray, what: str) -> np.ndarray:
+        if wav.ndim != 1 or not np.issubdtype(wav.dtype, np.floating):
+            raise UserError(f"{what}: expected a file, a sound (floats [N]) or codes (integers [K, T]), got "
+                            f"{wav.dtype} {list(wav.shape)}")
+        if not np.isfinite(wav).all():
+            raise UserError(f"{what} holds values that are not numbers")
         if not len(wav) or np.abs(wav).max() < SILENT:
-            raise UserError(f"{what} is silent; a model has nothing to go on from")
-        return self.engine.encode(np.asarray(wav, np.float32)[None, None])[0]
+            raise UserError(f"{what} is {'silent' if len(wav) else 'empty'}; there is nothing to hear in it")
+        return wav.astype(np.float32, copy=False)
+
+    def _checked_codes(self, codes: np.ndarray, what: str) -> np.ndarray:
+        if not codes.size or codes.min() < 0:
+            raise UserError(f"{what}: expected codes from 0 on, got {codes.min() if codes.size else 'none at all'}")
+        return sampler.check_given(codes, 1, self.bundle.spec, codes.shape[-1])[0]
+
+    def _unpacked(self, text: str) -> np.ndarray | None:
+        """A recipe's codes; None where there are none."""
+        return self._checked_codes(unpack(text), "the recipe") if text else None
+
+    def _check_loop(self, frames: int) -> None:
+        from audiocraft_ext.loop import SHORTEST
+
+        if frames < SHORTEST:
+            rate = self.bundle.spec.frame_rate
+            raise UserError(f"a loop lasts {SHORTEST / rate:g} s or more, got {frames / rate:g} s")
 
     def _precision(self) -> str:
         precision = self._engine_options.get("precision")
@@ -288,8 +323,9 @@ class Instrument:
                 raise UserError(f"the clip was made with the {name} {a}, and this is {self.bundle.name} with {b}; it "
                                 "would be another clip")
 
-    def _with_chain(self, recipe: Recipe, weird: str, frames: int) -> Recipe:
-        """The recipe with a chain, checked without sampling, and with what the chain names read."""
+    def _with_chain(self, recipe: Recipe, weird: str, frames: int) -> tuple[Recipe, int]:
+        """The recipe with a chain, checked without sampling, and with what the chain names read; and how many frames
+        there are after it."""
         from audiocraft_ext.weird import Chain
 
         chain = Chain.parse(weird)
@@ -311,21 +347,21 @@ class Instrument:
         if after > LONGEST * self.bundle.spec.frame_rate:
             seconds = after / self.bundle.spec.frame_rate
             raise UserError(f"the chain makes the clip {seconds:.0f} s long, and one lasts at most {LONGEST} s")
-        return replace(recipe, clips=clips, models=models)
+        return replace(recipe, clips=clips, models=models), after
 
     def _weird(self, recipe: Recipe, index: int, codes: np.ndarray) -> np.ndarray:
         from audiocraft_ext.weird import Chain
 
         def model(name: str) -> tuple[Spec, Any]:
             if name not in self._models:
-                self._models[name] = Engine(Bundle(find_bundle(name)))
+                self._models[name] = Engine(Bundle(find_bundle(name)), threads=self._engine_options.get("threads"))
                 self._models[name].bundle.verify()
             engine = self._models[name]
-            if engine.bundle.hash[:16] != recipe.models[name]:
-                raise UserError(f"{name} is not the bundle {recipe.models[name]} that the clip was made with")
+            if engine.bundle.hash[:16] != recipe.models.get(name):
+                raise UserError(f"{name} is not the bundle {recipe.models.get(name)} that the clip was made with")
             return engine.spec, self._resampler(engine, index, engine.bundle.sampling)
 
-        context = self._context(recipe, index, lambda name: unpack(recipe.clips[name]), model)
+        context = self._context(recipe, index, lambda name: unpack(recipe.clips.get(name, "")), model)
         return Chain.parse(recipe.weird).apply(codes, context)
 
     def _context(self, recipe: Recipe, index: int, other, model):

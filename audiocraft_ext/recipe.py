@@ -65,7 +65,11 @@ class Recipe:
             unknown = d.keys() - {f.name for f in fields(cls)}
             if unknown:
                 raise KeyError(", ".join(sorted(unknown)))
-            return cls(**d | {"sampling": Sampling.from_dict(d["sampling"])})
+            recipe = cls(**d | {"sampling": Sampling.from_dict(d["sampling"])})
+            wrong = [name for name, kind in _KINDS.items() if type(getattr(recipe, name)) not in kind]
+            if wrong:
+                raise TypeError(f"{wrong[0]} is {getattr(recipe, wrong[0])!r}")
+            return recipe
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"not the recipe of a clip ({error}); was it written by another version?") from None
 
@@ -73,6 +77,12 @@ class Recipe:
     def hash(self) -> str:
         """16 hex digits."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+_TEXT, _NUMBER = (str,), (int, float, type(None))
+_KINDS = {"bundle": _TEXT, "bundle_hash": _TEXT, "seed": (int,), "samples": (int,), "precision": _TEXT,
+          "backend": _TEXT, "bpm": _NUMBER, "bars": _NUMBER, "loop": (bool,), "prompt": _TEXT, "source": _TEXT,
+          "weird": _TEXT, "clips": (dict,), "models": (dict,)}
 
 
 def pack(codes: np.ndarray) -> str:
