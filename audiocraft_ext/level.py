@@ -111,9 +111,12 @@ def loudness(wav: np.ndarray, sample_rate: int) -> float:
 
     Raises:
         ValueError: shorter than 0.4 s.
+        UserError: pyloudnorm is not there.
     """
-    import pyloudnorm
-
+    try:
+        import pyloudnorm
+    except ImportError:
+        raise UserError("loudness is measured by pyloudnorm; 'pip install pyloudnorm', or ask for a peak") from None
     return float(pyloudnorm.Meter(sample_rate, block_size=BLOCK).integrated_loudness(np.asarray(wav, np.float64)))
 
 

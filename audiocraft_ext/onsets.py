@@ -39,7 +39,8 @@ def onsets(wav: np.ndarray, sample_rate: int) -> np.ndarray:
     padded = np.pad(wav, (lead, 0))
     hop = max(1, round(sample_rate / FRAMES))
     starts = [_start(padded, sample_rate, peak * hop) - lead for peak in _peaks(_flux(padded, sample_rate, hop))]
-    return np.unique([max(0, start) for start in starts if start <= len(wav) - shortest]).astype(np.int64)
+    found = np.unique([max(0, start) for start in starts if start <= len(wav) - shortest])
+    return np.array(_apart(found, len(wav), shortest), np.int64)
 
 
 def slices(wav: np.ndarray, sample_rate: int, onsets: Sequence[int]) -> list[np.ndarray]:
@@ -49,11 +50,17 @@ def slices(wav: np.ndarray, sample_rate: int, onsets: Sequence[int]) -> list[np.
     shorter than 30 ms stays with the piece before it.
     """
     wav, shortest = np.asarray(wav, np.float32), round(SHORTEST * sample_rate)
+    starts = _apart(onsets, len(wav), shortest)
+    return [_faded(wav[a:b], sample_rate) for a, b in zip(starts, [*starts[1:], len(wav)]) if a < b]
+
+
+def _apart(onsets: Sequence[int], samples: int, shortest: int) -> list[int]:
+    """``onsets`` in order without those that leave less than ``shortest`` samples before the next or the end."""
     starts: list[int] = []
     for onset in sorted(int(o) for o in onsets):
-        if not starts or min(onset - starts[-1], len(wav) - onset) >= shortest:
+        if not starts or min(onset - starts[-1], samples - onset) >= shortest:
             starts.append(onset)
-    return [_faded(wav[a:b], sample_rate) for a, b in zip(starts, [*starts[1:], len(wav)]) if a < b]
+    return starts
 
 
 def _flux(wav: np.ndarray, sample_rate: int, hop: int) -> np.ndarray:
