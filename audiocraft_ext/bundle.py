@@ -26,6 +26,7 @@ FORMAT, VERSION = "micro-musicgen bundle", 2
 BUNDLES = Path(__file__).parent / "bundles"
 DEFAULT = "embedded"
 LONGEST = 3600  # seconds of one clip; at 192 kHz in floats a WAV ends at 5592
+QUANTISED = ("int8", "int4")
 LM_FILES = ("lm.onnx", "lm.safetensors")
 CODEC_FILES = ("encoder.onnx", "front.onnx", "back.onnx", "codec.safetensors")
 
@@ -63,7 +64,7 @@ class Bundle:
                 self.sample_rate = int(self.info["codec"]["sample_rate"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{self.path}/model.json: not a bundle's model.json ({error!r}); export it again") from None
-        self.precisions = ["fp32", *(p for p in ("int8", "int4") if f"lm.{p}.onnx" in self._files)]
+        self.precisions = ["fp32", *(p for p in QUANTISED if f"lm.{p}.onnx" in self._files)]
         self.check_precision(None)
         self._codec_files = ("codec.safetensors",) if old else CODEC_FILES
         self._check_sizes()
@@ -105,8 +106,9 @@ class Bundle:
         """
         precision = precision or self.precision
         if precision not in self.precisions:
-            raise UserError(f"{self.path}: this bundle has {', '.join(self.precisions)}, not {precision}; export it "
-                            f"again with --precisions {','.join([*self.precisions, precision])}")
+            again = f"; export it again with --precisions {','.join([*self.precisions, precision])}"
+            raise UserError(f"{self.path}: this bundle has the precisions {', '.join(self.precisions)}, not {precision}"
+                            f"{again if precision in QUANTISED else ''}")
         return precision
 
     def lm_files(self, precision: str) -> list[str]:
