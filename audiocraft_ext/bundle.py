@@ -107,7 +107,7 @@ class Bundle:
         precision = precision or self.precision
         if precision not in self.precisions:
             again = f"; export it again with --precisions {','.join([*self.precisions, precision])}"
-            raise UserError(f"{self.path}: this bundle has the precisions {', '.join(self.precisions)}, not {precision}"
+            raise UserError(f"{self.path}: this bundle has {', '.join(self.precisions)}, not {precision}"
                             f"{again if precision in QUANTISED else ''}")
         return precision
 
