@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from audiocraft_ext import audio, sampler
+from audiocraft_ext.bars import Bars
 from audiocraft_ext.bundle import BUNDLES, LONGEST, Bundle, find_bundle
 from audiocraft_ext.clips import Clip, codes_of
 from audiocraft_ext.engine import Engine
@@ -203,7 +204,7 @@ class Instrument:
         if recipe.weird:
             before = codes.shape[1]
             codes = self._weird(recipe, index, codes)
-            samples += (codes.shape[1] - before) * self.hop
+            samples = self._after_chain(recipe, samples, before, codes.shape[1])
         if recipe.loop:
             from audiocraft_ext.loop import make_loop
 
@@ -215,13 +216,22 @@ class Instrument:
             wav = self.engine.decode(codes[None])[0, 0, :samples]
         return Clip(recipe, index, self.bundle.spec, codes, wav, self.bundle.sample_rate, about)
 
+    def _after_chain(self, recipe: Recipe, samples: int, before: int, after: int) -> int:
+        """Samples of a clip whose frames were ``before`` and are ``after`` now. One in bars stays one in sixteenths."""
+        if before == after:
+            return samples
+        samples += (after - before) * self.hop
+        if recipe.bars:
+            sixteenth = 15 / recipe.bpm * self.bundle.sample_rate
+            exact = round(round(samples / sixteenth) * sixteenth)
+            samples = exact if 0 < exact and abs(exact - samples) < self.hop else samples
+        return min(samples, after * self.hop)
+
     def _frames(self, samples: int) -> int:
         return -(-samples // self.hop)
 
     def _samples(self, seconds: float | None, bpm: float | None, bars: float | None, rate: int,
                  played: int | None) -> int:
-        from audiocraft_ext.bars import Bars
-
         if bpm is not None:
             Bars(bpm, 1 if bars is None else bars)  # it checks them
         if bars is not None:
@@ -322,6 +332,10 @@ class Instrument:
             if a != b:
                 raise UserError(f"the clip was made with the {name} {a}, and this is {self.bundle.name} with {b}; it "
                                 "would be another clip")
+        if recipe.samples > LONGEST * self.bundle.sample_rate:
+            raise UserError(f"a clip lasts at most {LONGEST} s, got {recipe.samples} samples")
+        if recipe.bpm is not None:
+            Bars(recipe.bpm, recipe.bars or 1)  # it checks them
 
     def _with_chain(self, recipe: Recipe, weird: str, frames: int) -> tuple[Recipe, int]:
         """The recipe with a chain, checked without sampling, and with what the chain names read; and how many frames
