@@ -82,6 +82,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         raise UserError("--raw is for --stream; give it a file, or - for the standard output")
     if args.source and not args.weird and not args.loop:
         raise UserError("--source is what --weird or --loop works on; give one of them")
+    if args.device and args.backend != "torch" and not args.from_:
+        raise UserError(f"--device {args.device} is for --backend torch; without it the processor computes")
     if args.prompt_seconds is not None and args.prompt is None:
         raise UserError("--prompt-seconds says how much of a prompt is used; give the prompt with --prompt")
     if args.bars is not None and args.bpm is None:

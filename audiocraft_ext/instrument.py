@@ -127,14 +127,15 @@ class Instrument:
             prompt="" if prompt is None else pack(self._prompt(prompt, prompt_seconds, frames)))
         if prompt is None and prompt_seconds is not None:
             raise UserError("prompt_seconds says how much of a prompt is used, and there is no prompt")
-        learned = bundle.context / spec.frame_rate
-        if played is None and frames > bundle.context:
-            self.say(f"note: {bundle.name} hears {learned:g} s at a time; a longer clip goes on from its own last "
-                     f"{learned / 2:g} s")
+        sampled = 0 if played is not None else frames
         if weird.strip():
             recipe, frames = self._with_chain(recipe, weird, frames)
         if loop:
             self._check_loop(frames)
+        if sampled > bundle.context:
+            learned = bundle.context / spec.frame_rate
+            self.say(f"note: {bundle.name} hears {learned:g} s at a time; a longer clip goes on from its own last "
+                     f"{learned / 2:g} s")
         return recipe
 
     def generate(self, seconds: float | None = None, n: int = 1, **what: Any) -> list[Clip]:
@@ -168,10 +169,11 @@ class Instrument:
                 codes, wavs = self.engine.play(batch, frames, **how)
             else:
                 codes = self.engine.generate(batch, frames, **how)
-            self.bundle.verify()  # compared while the weights were read; nothing was handed out yet
             for row, index in enumerate(batch):
                 wav = None if wavs is None else wavs[row, 0, : recipe.samples]
-                yield self._finish(recipe, index, codes[row], wav)
+                clip = self._finish(recipe, index, codes[row], wav)
+                self.bundle.verify()  # compared while the weights were read; nothing was handed out yet
+                yield clip
                 progress(done + row + 1 if recipe.source else done + len(batch))
             done += len(batch)
 

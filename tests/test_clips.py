@@ -138,7 +138,8 @@ def test_slices_are_the_cues(clip, tmp_path):
     assert "OneShot" in extra(names[0]) or "0x0001" in extra(names[0])
 
 
-@pytest.mark.parametrize("bpm, bars, rate", [(120, 0.5, None), (174, 0.5, 44_100), (97.3, 0.25, 48_000), (400, 0.1, None)])
+@pytest.mark.parametrize("bpm, bars, rate", [(120, 0.5, None), (174, 0.5, 44_100), (97.3, 0.25, 48_000),
+                                             (400, 0.1, None)])
 def test_bars_in_the_file(instrument, tmp_path, bpm, bars, rate):
     made = instrument.generate(bpm=bpm, bars=bars, seed=1)[0]
     assert len(made.wav) == round(bars * 240 / bpm * 32_000)
@@ -176,7 +177,8 @@ def test_what_would_clip_is_made_quieter(clip, tmp_path):
 
 
 @pytest.mark.parametrize("change, what", [
-    ({"format": "x"}, "version 1"), ({"version": 2}, "version 1"), ({"index": "x"}, "whole"), ({"codes": "4:!"}, "codes"),
+    ({"format": "x"}, "version 1"), ({"version": 2}, "version 1"), ({"index": "x"}, "whole"),
+    ({"codes": "4:!"}, "codes"),
     ({"output": {"bits": 8}}, "8 bits"), ({"output": {"loud": 1}}, "loud"), ({"output": {"rate": "x"}}, "whole"),
     ({"spec": {}}, "spec"), ({"recipe": {}}, "recipe"), ({"about": 3}, "whole"),
 ])
