@@ -206,3 +206,17 @@ def test_a_folder_that_cannot_be(clip, tmp_path):
         clip.save(tmp_path / "file")
     with pytest.raises(UserError, match="cannot write"):
         write_clip(tmp_path / "no" / "clip.wav", clip, Output())
+
+
+@pytest.mark.parametrize("seed", [31, 203, 236])
+def test_hits_too_near_for_a_slice_each_get_one_cue(clip, tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    wav = np.zeros(32_000, np.float32)
+    for start in np.sort(rng.uniform(0, 1, 25)):
+        at = round(start * 32_000)
+        tail = np.arange(len(wav) - at) / 32_000
+        loud = rng.uniform(0.05, 1) * np.exp(-tail / 0.005)
+        wav[at:] += (loud * rng.standard_normal(len(tail))).astype(np.float32)
+    path = replace(clip, wav=wav).save(tmp_path, Output(slices=True))
+    cues = json.loads(path.with_suffix(".json").read_text())["cues"]
+    assert len(cues) == len(list(path.with_suffix("").iterdir())) > 5 and min(np.diff(cues)) >= 0.03 * 32_000

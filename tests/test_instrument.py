@@ -63,6 +63,7 @@ def test_shapes(tiny1):
 
 @pytest.mark.parametrize("what", [
     {}, {"prompt": noise(0.3)}, {"loop": True, "bpm": 120}, {"source": noise(0.5), "weird": "reroll:keep=0"},
+    {"source": noise(0.5), "weird": "mutate:share=30%"},
     {"weird": "mutate:share=30%; stutter:at=0.1s,len=60ms; infill:at=0.3s,len=0.1s"}, {"seconds": 3},
 ])
 def test_a_clip_is_a_function_of_its_recipe_and_index(folder, tiny1, what):
