@@ -179,11 +179,12 @@ def again(args) -> None:
     sidecar = read_sidecar(args.from_)
     recipe = sidecar.recipe
     try:
-        bundle = Bundle(find_bundle(args.bundle or sidecar.folder or recipe.bundle))
+        folder = find_bundle(args.bundle or sidecar.folder or recipe.bundle)
     except UserError as error:
         raise error if args.bundle else UserError(
             f"{args.from_} was made with {sidecar.folder or recipe.bundle}, which is not here; name the folder of that "
             f"bundle: infer.py FOLDER --from {args.from_}") from None
+    bundle = Bundle(folder)
     if bundle.hash[:16] != recipe.bundle_hash:
         raise UserError(f"{args.from_} was made with {recipe.bundle} {recipe.bundle_hash}, and {bundle.path} is "
                         f"{bundle.hash[:16]}; name the folder of the right one")

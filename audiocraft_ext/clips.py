@@ -275,7 +275,7 @@ def read_sidecar(path: Path) -> Sidecar:
     try:
         sidecar = Sidecar(Recipe.from_dict(info["recipe"]), int(info["index"]), Output(**info["output"]),
                           Spec.from_dict(info["spec"]), unpack(info["codes"]), str(info["sha256"]),
-                          info["about"].get("bundle"))
+                          None if (folder := info["about"].get("bundle")) is None else str(folder))
         sidecar.output.check()
         return sidecar
     except (KeyError, TypeError, ValueError, AttributeError) as error:

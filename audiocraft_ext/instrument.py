@@ -157,9 +157,10 @@ class Instrument:
         self._check_mine(recipe)
         frames, done, given = self._frames(recipe.samples), 0, self._unpacked(recipe.prompt)
         plain = not (recipe.loop or recipe.weird or recipe.source)
+        sampling = 1.0 if plain else 0.0 if recipe.source else 0.5  # of a clip's work, for the progress
         for batch in self.engine.batches(indices, frames):
             def report(at: int, of: int, done: int = done, size: int = len(batch)) -> None:
-                progress(done + size * at / max(1, of))
+                progress(done + sampling * size * at / max(1, of))
 
             wavs = None
             how = dict(seed=recipe.seed, sampling=recipe.sampling, progress=report, given=given)
@@ -174,7 +175,7 @@ class Instrument:
                 clip = self._finish(recipe, index, codes[row], wav)
                 self.bundle.verify()  # compared while the weights were read; nothing was handed out yet
                 yield clip
-                progress(done + row + 1 if recipe.source else done + len(batch))
+                progress(done + sampling * len(batch) + (1 - sampling) * (row + 1))
             done += len(batch)
 
     def stream(self, recipe: Recipe, index: int = 0) -> Iterator[np.ndarray]:
