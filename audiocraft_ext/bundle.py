@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.files import sha256
+from audiocraft_ext.files import known_sha256
 from audiocraft_ext.sampling import Sampling
 from audiocraft_ext.spec import Spec
 
@@ -165,7 +165,7 @@ class Bundle:
     def _compare(self, names: list[str]) -> None:
         try:
             for name in names:
-                wanted, found = self._files[name][0], sha256(self.path / name)
+                wanted, found = self._files[name][0], known_sha256(self.path / name)
                 if found != wanted:
                     raise UserError(f"{self.path / name}: altered, expected sha256 {wanted[:16]}..., got "
                                     f"{found[:16]}...; copy the bundle again, or export it again")

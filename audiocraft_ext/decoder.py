@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime as ort
 
-PIECE = 50  # frames: a second of sound. Larger pieces are no faster, smaller ones repeat more of their neighbours
+PIECE = 32  # frames. EnCodec, ten seconds: 50 are 3% faster and take 35 MB more, 25 take 15 MB less and are 3% slower
 
 
 @dataclass(frozen=True, eq=False)

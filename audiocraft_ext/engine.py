@@ -53,7 +53,9 @@ class Engine:
         self.spec = self.bundle.spec
         self.threads = threads or physical_cores()
         self.max_batch = max_batch
-        self._on_gpu = False
+        self._on_gpu, self._decoder = False, None
+        self._sessions: dict[str, Future[ort.InferenceSession]] = {}
+        self._pool = ThreadPoolExecutor(self.threads)
         if backend not in BACKENDS:
             raise UserError(f"the backend is one of {', '.join(BACKENDS)}, got {backend}")
         if backend == "torch":
@@ -67,10 +69,9 @@ class Engine:
             if device is not None:
                 raise UserError(f"--device {device} is for the backend torch; the backend onnx runs on the CPU")
             self.precision = self.bundle.check_precision(precision)
+            if self.bundle.has_codec:  # beside the LM: later it would hold up the sampling
+                self._load("back.onnx"), self._load("front.onnx")
             self.stepper = self._onnx_stepper(threads)
-        self._sessions: dict[str, Future[ort.InferenceSession]] = {}
-        self._decoder = None
-        self._pool = ThreadPoolExecutor(self.threads)
 
     def _onnx_stepper(self, threads: int | None) -> OnnxStepper:
         self.bundle.start_check(*self.bundle.lm_files(self.precision))

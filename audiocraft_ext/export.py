@@ -21,11 +21,11 @@ from audiocraft_ext.bundle import FORMAT, VERSION
 from audiocraft_ext.codecs.layout import to_onnx
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.files import sha256
-from audiocraft_ext.quantise import PRECISIONS
+from audiocraft_ext.quantise import BLOCK, PRECISIONS
 from audiocraft_ext.trained import Trained
 
 CODEC_LICENCES = {"encodec_32khz": "CC-BY-NC-4.0"}  # Meta's weights; a bundle holds a copy of them
-INT8_FROM = 8_000_000  # weights read in a step; fewer stay in the cache, and quantising rows costs more than it gains
+QUANTISED_FROM = 8_000_000  # weights read in a step; fewer stay in the cache, and quantising rows costs more than it gains
 _TRAINING = ("dropout", "checkpointing")  # of LMConfig, no part of what is exported
 
 
@@ -37,11 +37,11 @@ def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = Fa
         out: the folder; must be new or empty, or with ``force`` a bundle to replace.
         half: store the weights as fp16, half the size; they are computed with in fp32 all the same.
         codec_licence: that of the codec's weights, where the codec is not one whose licence is known.
-        precisions: those besides fp32 that the LM can be sampled in, the default first. By default int8 where the LM
-            is large enough to gain by it.
+        precisions: those besides fp32 that the LM can be sampled in, the default first. By default int4 and int8
+            where the LM is large enough to gain by it.
     """
-    if not precisions and _weights_per_step(model) >= INT8_FROM:
-        precisions = ["int8"]
+    if not precisions and _weights_per_step(model) >= QUANTISED_FROM:
+        precisions = ["int8"] if model.cfg.dim % BLOCK else ["int4", "int8"]
     _write_aside(out, force, lambda folder: _fill_bundle(folder, model, half, codec_licence, precisions))
 
 
@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--format", choices=("bundle", "audiocraft"), default="bundle")
     parser.add_argument("--half", action="store_true", help="store the weights as fp16: half the size")
     parser.add_argument("--precisions", help="of the LM's products, the default first: fp32, int8, int4 (by default "
-                        "int8,fp32 for a large model, fp32 for a small one); fp32 is always there")
+                        "int4,int8 for a large model, fp32 for a small one); fp32 is always there")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is an earlier export")
     parser.add_argument("--codec", help="name or folder of the codec, where the model's own name for it does not lead")
     parser.add_argument("--licence", help="licence of the weights, kept in the bundle")
