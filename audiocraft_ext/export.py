@@ -25,7 +25,7 @@ from audiocraft_ext.quantise import BLOCK, PRECISIONS
 from audiocraft_ext.trained import Trained
 
 CODEC_LICENCES = {"encodec_32khz": "CC-BY-NC-4.0"}  # Meta's weights; a bundle holds a copy of them
-QUANTISED_FROM = 8_000_000  # weights read in a step; fewer stay in the cache, and quantising rows costs more than it gains
+QUANTISED_FROM = 8_000_000  # weights of a step; fewer stay in the cache, and quantising rows costs more than it gains
 _TRAINING = ("dropout", "checkpointing")  # of LMConfig, no part of what is exported
 
 
