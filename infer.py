@@ -58,10 +58,12 @@ def build_parser() -> Parser:
     add("--cues", action="store_true", default=None, help="a cue point at each hit")
     add("--slices", action="store_true", default=None, help="and each hit as a file of its own")
     add("--sheet", action="store_true", help="a picture of all clips, to choose from at a glance")
-    add("--stream", metavar="FILE", help="one clip, written while it is sampled; - is the standard output")
+    add("--stream", metavar="FILE", help="one clip, written while it is sampled, at the codec's own level; - is the "
+        "standard output")
     add("--raw", action="store_true", help="stream samples without a header, to pipe into a player")
     add = parser.add_argument_group("machine").add_argument
-    add("--precision", help="of the model: fp32, int8, int4 (default: the bundle's choice); each makes other clips")
+    add("--precision", help="of the model: fp32, int8, int4, with torch fp32, bf16, fp16 (default: the bundle's "
+        "choice); each makes other clips")
     add("--threads", type=int, help="processor threads (default: one per core)")
     add("--batch", type=int, metavar="CLIPS", help="clips that are sampled together (default 10); changes none of them")
     add("--backend", choices=("onnx", "torch"), help="torch is for a GPU (default onnx)")
@@ -135,20 +137,21 @@ def given(args: argparse.Namespace, names: tuple[str, ...]) -> str:
 
 def make(args, instrument, recipe, indices, output) -> list:
     """Make the clips that are not there yet; returns all of their paths."""
-    from audiocraft_ext.clips import find_place, make_folder, write_clip
+    from audiocraft_ext.clips import Place, find_place, make_folder
 
     make_folder(args.o)
     places = {index: find_place(args.o, recipe, index, output) for index in indices}
     missing = [index for index, place in places.items() if not place.there]
     if len(missing) < len(places):
         print(f"{len(places) - len(missing)} of {len(places)} clips are in {args.o} already", file=sys.stderr)
-    done, seconds = 0, recipe.samples / instrument.bundle.sample_rate
+    done, sound, seconds = 0, 0.0, recipe.samples / instrument.bundle.sample_rate
     try:
         with progress_bar(len(missing), seconds) as bar:
             for clip in instrument.play(recipe, missing, lambda at: bar.update(max(0, at * seconds - bar.n))):
-                path = write_clip(places[clip.index].path, clip, output)
+                path = clip.save(args.o, output)
+                places[clip.index] = Place(path, True)
                 bar.write(f"{path}  {clip.seconds:.2f} s, seed {recipe.seed}, clip {clip.index}", file=sys.stdout)
-                done += 1
+                done, sound = done + 1, sound + clip.seconds
     except (KeyboardInterrupt, UserError) as stop:
         seed = "" if args.from_ else f" with --seed {recipe.seed}"
         there = (f"{done + len(places) - len(missing)} of {len(places)} clips are in {args.o}; the same command{seed} "
@@ -161,8 +164,9 @@ def make(args, instrument, recipe, indices, output) -> list:
         print(*draw(paths, free_name(args.o / f"{recipe.bundle}_seed{recipe.seed}.png")), sep="\n")
     wall = time.perf_counter() - STARTED
     if done:
-        print(f"{done} clip{'s' * (done > 1)}, {done * seconds:.1f} s of sound in {wall:.2f} s: "
-              f"{done * seconds / wall:.1f} times real time, from a cold start; --seed {recipe.seed} makes them again")
+        seed = "" if args.from_ else f"; --seed {recipe.seed} makes {'them' if done > 1 else 'it'} again"
+        print(f"{done} clip{'s' * (done > 1)}, {sound:.1f} s of sound in {wall:.2f} s: {sound / wall:.1f} times real "
+              f"time, from a cold start{seed}")
     return paths
 
 
@@ -203,16 +207,24 @@ def stream(args, instrument, recipe, output) -> None:
     others = given(args, ("n", "rate", "peak", "lufs", "cues", "slices", "sheet"))
     if others and (others != "-n" or args.n > 1):
         raise UserError(f"--stream writes one clip as it comes, at the codec's rate and level; leave out {others}")
-    pieces = instrument.stream(recipe)
-    first = next(pieces)  # before a file that is there is replaced
+    place = Path(args.stream)
+    if args.stream != "-" and place.is_file() and place.stat().st_size:
+        raise UserError(f"{place} is there; --stream writes over nothing, give it another name")
+    pieces, over = instrument.stream(recipe), 0
+    first = next(pieces)  # before a file is made
     try:
         with WavStream(args.stream, instrument.bundle.sample_rate, output.bits, raw=args.raw) as out:
             out.write(first)
             print(f"first sound after {time.perf_counter() - STARTED:.2f} s", file=sys.stderr)
+            over += out.clipped(first)
             for wav in pieces:
                 out.write(wav)
+                over += out.clipped(wav)
     except BrokenPipeError:
         raise BrokenPipeError(f"whatever the sound went to has closed; --seed {recipe.seed} makes it again") from None
+    if over:
+        print(f"note: {over} samples were beyond full scale and are clipped; --bits 32 keeps them, and without "
+              "--stream the clip is made quieter instead", file=sys.stderr)
     print(f"{recipe.samples / instrument.bundle.sample_rate:.2f} s in {time.perf_counter() - STARTED:.2f} s; --seed "
           f"{recipe.seed} makes it again", file=sys.stderr)
 

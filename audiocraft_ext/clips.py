@@ -88,7 +88,14 @@ class Clip:
         """
         folder = Path(folder)
         make_folder(folder)
-        return write_clip(find_place(folder, self.recipe, self.index, output).path, self, output)
+        while True:
+            place = find_place(folder, self.recipe, self.index, output)
+            if place.there:
+                return place.path
+            try:
+                return write_clip(place.path, self, output)
+            except FileExistsError:  # another run was quicker to take the name
+                continue
 
 
 @dataclass(frozen=True)
@@ -118,11 +125,16 @@ def _is_free(path: Path, wanted: str, output: Output) -> bool:
     """Whether what lies beside a WAV that is not there may be written: nothing, or what an interruption left of it."""
     beside = path.with_suffix(".json")
     if beside.exists():
-        try:
-            return json.loads(beside.read_text("utf-8")).get("clip") == wanted
-        except (OSError, ValueError, AttributeError):
-            return False
+        return _clip_in(beside) == wanted
     return not (output.slices and path.with_suffix("").exists())
+
+
+def _clip_in(beside: Path) -> str | None:
+    """The identity of the clip whose JSON this is."""
+    try:
+        return json.loads(beside.read_text("utf-8")).get("clip")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def identity(recipe: Recipe, index: int, output: Output) -> str:
@@ -146,13 +158,14 @@ def write_clip(path: Path, clip: Clip, output: Output) -> Path:
 
     Raises:
         UserError: one cannot be written; then none of them is there.
+        FileExistsError: the JSON's name was taken meanwhile.
     """
     wav, rate, about = _levelled(clip, output)
     cues = _cues(wav, rate) if output.cues or output.slices else []
     hits = _slices(path, wav, rate, cues) if output.slices else {}
     if hits:
         about["slices"] = [f"{hit.parent.name}/{hit.name}" for hit in hits]
-    new, beside = path.with_name(f".{path.name}.new"), path.with_suffix(".json")
+    new, beside, mine = path.with_name(f".{path.name}.new"), path.with_suffix(".json"), False
     try:
         write_wav(new, wav, rate, bits=output.bits, comment=_comment(clip, output),
                   title=f"{clip.recipe.bundle} seed {clip.recipe.seed} clip {clip.index}",
@@ -162,16 +175,17 @@ def write_clip(path: Path, clip: Clip, output: Output) -> Path:
             "clip": identity(clip.recipe, clip.index, output), "index": clip.index, "recipe": clip.recipe.to_dict(),
             "output": asdict(output), "spec": clip.spec.to_dict(), "codes": pack(clip.codes),
             "sample_rate": rate, "samples": len(wav), "cues": cues, "about": about})
+        mine = True
         for hit, sound in hits.items():
             hit.parent.mkdir(exist_ok=True)
             write_wav(hit, sound, rate, bits=output.bits, markers=Markers(one_shot=True))
         os.replace(new, path)
     except BaseException as error:
-        for file in (new, beside, *hits):  # all of them are this clip's, see find_place
+        for file in (new, *((beside, *hits) if mine else ())):
             file.unlink(missing_ok=True)
         if hits and path.with_suffix("").is_dir() and not any(path.with_suffix("").iterdir()):
             path.with_suffix("").rmdir()
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not isinstance(error, FileExistsError):
             raise UserError(f"cannot write {path}: {error.strerror}") from None
         raise
     return path
@@ -220,10 +234,16 @@ def _slices(path: Path, wav: np.ndarray, rate: int, cues: list[int]) -> dict[Pat
 
 
 def _write_json(path: Path, info: dict[str, Any]) -> None:
+    """Write a JSON whose name is free, or this clip's own since an interruption."""
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_text(json.dumps(info, indent=1) + "\n", "utf-8")
-        os.replace(part, path)
+        if _clip_in(path) == info["clip"]:
+            os.replace(part, path)
+        else:
+            _take_name(part, path)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
     finally:
@@ -243,6 +263,20 @@ class Sounds(Sequence):
         if isinstance(at, slice):
             return Sounds(self.paths[at])
         return self.paths[at].stem, sf.read(self.paths[at], dtype="float32")[0]
+
+
+def _take_name(part: Path, path: Path) -> None:
+    """Rename, but never over a file that has come to be there: a link fails where a rename would not.
+
+    Raises:
+        FileExistsError: there is one.
+    """
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        os.replace(part, path)
 
 
 @dataclass(frozen=True)

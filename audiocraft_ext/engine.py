@@ -5,7 +5,8 @@ The loop is in :mod:`audiocraft_ext.sampler`, the LM's step in :mod:`audiocraft_
 
 A clip is a function of (bundle, seed, index, settings), bit for bit, whatever is made beside it and with however many
 threads. The settings include the precision. Bitwise equality ends at the machine: another processor, version of ONNX
-Runtime or backend may add up in another order.
+Runtime or backend may add up in another order. (For the backend torch see there: a GPU keeps the law for batches of up
+to ten, a CPU in fp32.)
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Engine:
             from audiocraft_ext import engine_torch
 
             self.bundle.start_check(*self.bundle.lm_files("fp32"))
+            self.max_batch = min(max_batch, engine_torch.ROWS)  # what it computes at once, whatever it is asked for
             self.stepper = engine_torch.load(self.bundle, device, precision)
             self.precision, self.overlaps = self.stepper.precision, True
             self._on_gpu = self.stepper.device.type == "cuda" and self.bundle.has_codec
@@ -80,7 +82,14 @@ class Engine:
         lm_threads = threads or min(self.threads - spare, useful)
         self.overlaps = lm_threads < self.threads
         graph = self.bundle.file(self.bundle.lm_files(self.precision)[0])
-        return OnnxStepper(open_session(graph, lm_threads), self.bundle.lm)
+        return OnnxStepper(self._open(graph, lm_threads), self.bundle.lm, least=2 if self.precision == "int4" else 1)
+
+    def _open(self, graph: Path, threads: int) -> ort.InferenceSession:
+        try:
+            return open_session(graph, threads)
+        except UserError:
+            self.bundle.verify()  # that a file was altered says more than what ONNX Runtime makes of it
+            raise
 
     def batches(self, indices: Sequence[int], frames: int) -> list[list[int]]:
         """``indices`` cut into batches that fit into the memory meant for the cache."""
@@ -96,6 +105,10 @@ class Engine:
         sampling.check(self.spec.n_q)
         if frames < 1:
             raise UserError(f"a clip has at least 1 frame, got {frames}")
+        if given is not None and len({_first_unknown(row, self.spec.delays)
+                                      for row in check_given(given, len(indices), self.spec, frames)}) > 1:
+            raise UserError("the clips of one batch have their first unknown code at different steps; generate() makes "
+                            "batches of those that have it at one")
         return sampler.stream(self.stepper, self.spec, indices, frames, seed=seed, sampling=sampling, given=given,
                               window=self.bundle.context, progress=progress)
 
@@ -127,12 +140,12 @@ class Engine:
         return np.concatenate(out)
 
     def _alike(self, batches: list[list[int]], given: np.ndarray | None) -> list[tuple[int, list[int]]]:
-        """Batches with where they begin, cut so that all clips of one have the same first unknown code: what is known
+        """Batches with where they begin, cut so that all clips of one have the same first unknown step: what is known
         is read in another order of additions than what is sampled."""
         out, at = [], 0
         for batch in batches:
             rows = range(at, at + len(batch))
-            known = [_known(given[r]) if given is not None else 0 for r in rows]
+            known = [_first_unknown(given[r], self.spec.delays) if given is not None else 0 for r in rows]
             begin = 0
             for i in range(1, len(batch) + 1):
                 if i == len(batch) or known[i] != known[begin]:
@@ -206,12 +219,16 @@ class Engine:
 
     def encode(self, wav: np.ndarray) -> np.ndarray:
         """``wav float32 [B, 1, N]`` at the bundle's sample rate to ``codes int64 [B, K, T]``; the last frame is filled
-        up with silence."""
+        up with silence.
+
+        Longer than 14 s it is done in pieces of 10 s that hear 2 s to either side: memory would grow by 36 MB a second
+        with EnCodec. What the LSTM forgot by then is -86 dB, so a code may differ here and there.
+        """
         if wav.ndim != 3 or wav.shape[1] != 1 or wav.shape[2] == 0:
             raise UserError(f"expected mono sound [B, 1, N] with N > 0, got {list(wav.shape)}")
         encoder, hop = self.session("encoder.onnx"), round(self.bundle.sample_rate / self.spec.frame_rate)
         wav = np.pad(wav.astype(np.float32, copy=False), ((0, 0), (0, 0), (0, -wav.shape[2] % hop)))
-        return np.concatenate([encoder.run(None, {"wav": row[None]})[0] for row in wav])
+        return np.concatenate([_encoded(encoder, row[None], hop, round(self.spec.frame_rate)) for row in wav])
 
     def session(self, name: str) -> ort.InferenceSession:
         """The codec's ``encoder.onnx``, ``front.onnx`` or ``back.onnx``, loaded when it is first needed. One thread
@@ -223,13 +240,27 @@ class Engine:
             raise UserError(f"{self.bundle.path}: this bundle has no audio codec, its codes are {self.spec.kind}")
         if name not in self._sessions:
             self.bundle.start_check(name, "codec.safetensors")
-            self._sessions[name] = self._pool.submit(open_session, self.bundle.file(name), 1)
+            self._sessions[name] = self._pool.submit(self._open, self.bundle.file(name), 1)
         return self._sessions[name]
 
 
-def _known(given: np.ndarray) -> int:
-    """How many frames of ``[K, T]`` are known before the first that is not."""
-    return int((np.pad(given, ((0, 0), (0, 1)), constant_values=UNKNOWN) == UNKNOWN).any(axis=0).argmax())
+def _encoded(encoder: ort.InferenceSession, wav: np.ndarray, hop: int, second: int) -> np.ndarray:
+    """``wav [1, 1, N]`` to ``codes [1, K, T]``; ``second`` is one in frames."""
+    T, piece, around = wav.shape[2] // hop, 10 * second, 2 * second
+    if T <= piece + 2 * around:
+        return encoder.run(None, {"wav": wav})[0]
+    out = []
+    for begin in range(0, T, piece):
+        left, right = max(0, begin - around), min(T, begin + piece + around)
+        codes = encoder.run(None, {"wav": np.ascontiguousarray(wav[..., left * hop : right * hop])})[0]
+        out.append(codes[..., begin - left : begin - left + piece])
+    return np.concatenate(out, axis=2)
+
+
+def _first_unknown(given: np.ndarray, delays: Sequence[int]) -> int:
+    """The step of the delayed sequence that shows the first code which ``[K, T]`` does not know."""
+    unknown = np.pad(given, ((0, 0), (0, 1)), constant_values=UNKNOWN) == UNKNOWN
+    return int((unknown.argmax(axis=1) + np.asarray(delays)).min()) + 1
 
 
 class Decoding:

@@ -31,10 +31,12 @@ class OnnxStepper:
 
     Args:
         lm: the sizes, as in a bundle's ``model.json``.
+        least: rows of every single step; where there are fewer clips, idle ones beside them. On AVX2 ``MatMulNBits``
+            adds up a single row in another order than rows among others.
     """
 
-    def __init__(self, session: ort.InferenceSession, lm: dict):
-        self.session = session
+    def __init__(self, session: ort.InferenceSession, lm: dict, least: int = 1):
+        self.session, self._least = session, least
         self.n_q, self.card, self.layers, self.heads = lm["n_q"], lm["card"], lm["num_layers"], lm["num_heads"]
         self.head_dim = lm["dim"] // lm["num_heads"]
         self._shape: tuple[int, ...] = ()
@@ -47,7 +49,8 @@ class OnnxStepper:
 
     def start(self, batch: int, capacity: int) -> None:
         self.length = 0
-        shape = (batch, self.heads, capacity, self.head_dim)
+        self._batch = batch
+        shape = (max(batch, self._least), self.heads, capacity, self.head_dim)
         if self._shape == shape:
             return  # what lies behind `length` is never read
         self._calls.clear()
@@ -60,9 +63,10 @@ class OnnxStepper:
     def logits(self, sequence: np.ndarray) -> np.ndarray:
         """As :meth:`step`, but all of them: ``logits float32 [B, S, K, card]``, row s of the step after s."""
         B, _, S = sequence.shape
-        assert self._shape and self._shape[0] == B, "step before start"
-        if S == 1 or B == 1:
-            out = self._call(None)(sequence, self.length)
+        assert self._shape and self._batch == B, "step before start"
+        if S == 1:
+            idle = np.repeat(sequence[:1], self._shape[0] - B, axis=0)
+            out = self._call(None)(np.concatenate([sequence, idle]) if len(idle) else sequence, self.length)[:B]
         else:
             out = np.concatenate([self._call(row)(sequence[row : row + 1], self.length) for row in range(B)])
         self.length += S

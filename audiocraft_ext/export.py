@@ -37,11 +37,11 @@ def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = Fa
         out: the folder; must be new or empty, or with ``force`` a bundle to replace.
         half: store the weights as fp16, half the size; they are computed with in fp32 all the same.
         codec_licence: that of the codec's weights, where the codec is not one whose licence is known.
-        precisions: those besides fp32 that the LM can be sampled in, the default first. By default int4 and int8
+        precisions: those besides fp32 that the LM can be sampled in, the default first. By default int8 and int4
             where the LM is large enough to gain by it.
     """
     if not precisions and _weights_per_step(model) >= QUANTISED_FROM:
-        precisions = ["int8"] if model.cfg.dim % BLOCK else ["int4", "int8"]
+        precisions = ["int8"] if model.cfg.dim % BLOCK else ["int8", "int4"]
     _write_aside(out, force, lambda folder: _fill_bundle(folder, model, half, codec_licence, precisions))
 
 
@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--format", choices=("bundle", "audiocraft"), default="bundle")
     parser.add_argument("--half", action="store_true", help="store the weights as fp16: half the size")
     parser.add_argument("--precisions", help="of the LM's products, the default first: fp32, int8, int4 (by default "
-                        "int4,int8 for a large model, fp32 for a small one); fp32 is always there")
+                        "int8,int4 for a large model, fp32 for a small one); fp32 is always there")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is an earlier export")
     parser.add_argument("--codec", help="name or folder of the codec, where the model's own name for it does not lead")
     parser.add_argument("--licence", help="licence of the weights, kept in the bundle")

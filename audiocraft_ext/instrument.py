@@ -18,18 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from audiocraft_ext import audio, sampler
 from audiocraft_ext.bars import Bars
 from audiocraft_ext.bundle import BUNDLES, LONGEST, Bundle, find_bundle
-from audiocraft_ext.clips import Clip, codes_of
-from audiocraft_ext.engine import Engine
+from audiocraft_ext.clips import Clip
+from audiocraft_ext.engine import MAX_BATCH, Engine
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.recipe import Recipe, pack, unpack
-from audiocraft_ext.sampling import Sampling, clip_rng
-from audiocraft_ext.spec import Spec
+from audiocraft_ext.sampling import clip_rng
+from audiocraft_ext.sounds import checked_codes, read_codes
 
-SILENT = 1e-4  # -80 dBFS
-SETTINGS = ("temperature", "top_k", "top_p", "min_p")
 Say = Callable[[str], object]
 
 
@@ -44,15 +41,18 @@ class Instrument:
     """A bundle, ready to be asked for clips.
 
     Args:
-        bundle, threads, precision, backend, device, max_batch: see :class:`~audiocraft_ext.engine.Engine`.
         say: takes notes for the user, a line each.
+        The others: see :class:`~audiocraft_ext.engine.Engine`.
     """
 
-    def __init__(self, bundle: Bundle, say: Say = lambda text: None, **engine: Any):
+    def __init__(self, bundle: Bundle, say: Say = lambda text: None, *, threads: int | None = None,
+                 precision: str | None = None, backend: str = "onnx", device: str | None = None,
+                 max_batch: int = MAX_BATCH):
         self.bundle, self.say = bundle, say
-        self._engine_options = engine
+        self._engine_options = dict(threads=threads, precision=precision, backend=backend, device=device,
+                                    max_batch=max_batch)
         self._engine: Engine | None = None
-        self._models: dict[str, Engine] = {}
+        self._chain_player = None
 
     @classmethod
     def load(cls, path: str | Path | None = None, **options: Any) -> Instrument:
@@ -111,7 +111,8 @@ class Instrument:
         clip_rng(seed, 0)
         if prompt is not None and source is not None:
             raise UserError("a prompt and a source were given; a clip goes on from one or plays on the other")
-        played = None if source is None else self._codes(source, "source")
+        longest = self._samples(seconds, bpm, bars, rate, 0) if (seconds, bars) != (None, None) else None
+        played = None if source is None else self._source(source, longest and self._frames(longest))
         samples = self._samples(seconds, bpm, bars, rate, None if played is None else played.shape[1] * hop)
         frames = self._frames(samples)
         if played is not None:
@@ -121,7 +122,7 @@ class Instrument:
             played = played[:, :frames]
         recipe = Recipe(
             bundle.name, bundle.hash[:16], seed, samples, sampling, self._precision(),
-            self._engine_options.get("backend", "onnx"), None if bpm is None else float(bpm),
+            self._engine_options["backend"], None if bpm is None else float(bpm),
             None if bars is None else float(bars), bool(loop),
             source="" if played is None else pack(played),
             prompt="" if prompt is None else pack(self._prompt(prompt, prompt_seconds, frames)))
@@ -129,7 +130,9 @@ class Instrument:
             raise UserError("prompt_seconds says how much of a prompt is used, and there is no prompt")
         sampled = 0 if played is not None else frames
         if weird.strip():
-            recipe, frames = self._with_chain(recipe, weird, frames)
+            from audiocraft_ext.chains import with_chain
+
+            recipe, frames = with_chain(recipe, weird, frames, spec, lambda name: self._codes(name, "other clip"))
         if loop:
             self._check_loop(frames)
         if sampled > bundle.context:
@@ -202,11 +205,11 @@ class Instrument:
     def _finish(self, recipe: Recipe, index: int, codes: np.ndarray, wav: np.ndarray | None) -> Clip:
         """Weird tools, loop, sound."""
         shipped = self.bundle.path.resolve().parent == BUNDLES.resolve()
-        about: dict[str, Any] = {} if shipped else {"bundle": str(self.bundle.path)}
+        about: dict[str, Any] = {} if shipped else {"bundle": str(self.bundle.path.resolve())}
         samples = recipe.samples
         if recipe.weird:
             before = codes.shape[1]
-            codes = self._weird(recipe, index, codes)
+            codes = self._chains().play(self.engine, recipe, index, codes)
             samples = self._after_chain(recipe, samples, before, codes.shape[1])
         if recipe.loop:
             from audiocraft_ext.loop import make_loop
@@ -218,6 +221,12 @@ class Instrument:
         elif wav is None:
             wav = self.engine.decode(codes[None])[0, 0, :samples]
         return Clip(recipe, index, self.bundle.spec, codes, wav, self.bundle.sample_rate, about)
+
+    def _chains(self):
+        from audiocraft_ext.chains import ChainPlayer
+
+        self._chain_player = self._chain_player or ChainPlayer(self._engine_options["threads"])
+        return self._chain_player
 
     def _after_chain(self, recipe: Recipe, samples: int, before: int, after: int) -> int:
         """Samples of a clip whose frames were ``before`` and are ``after`` now. One in bars stays one in sixteenths."""
@@ -253,6 +262,11 @@ class Instrument:
             raise UserError(f"a clip lasts at most {LONGEST} s, got {seconds:g} s")
         return samples
 
+    def _source(self, source: Any, frames: int | None) -> np.ndarray:
+        """Codes ``[K, T]``, the first ``frames`` of the source if so many are asked for."""
+        codes, _ = read_codes(source, "source", self.bundle, lambda wav: self.engine.encode(wav), first=frames)
+        return codes
+
     def _prompt(self, prompt: Any, seconds: float | None, frames: int) -> np.ndarray:
         """Codes ``[K, T0]``, the last ``seconds`` of the prompt."""
         spec, context = self.bundle.spec, self.bundle.context
@@ -270,50 +284,14 @@ class Instrument:
 
     def _codes(self, given: Any, what: str, keep: int | None = None, say: bool = True) -> np.ndarray:
         """A file, a sound or codes as codes ``[K, T]``; only the last ``keep`` frames, said if ``say``."""
-        spec, hop = self.bundle.spec, self.hop
-        if isinstance(given, (str, Path)):
-            path, what_is_it = Path(given), f"{given}: the {what}"
-            if not str(given) or not path.is_file():
-                why = "is a folder" if str(given) and path.is_dir() else "is not there"
-                raise UserError(f"{what_is_it} {why}; expected a sound file or a clip's JSON")
-            codes = codes_of(path, spec)
-            sound = audio.load(path, self.bundle.sample_rate).wav if codes is None else None
-        else:
-            array, what_is_it = np.asarray(given), f"the {what}"
-            whole = np.issubdtype(array.dtype, np.integer)
-            codes, sound = (array, None) if whole and array.ndim == 2 else (None, array)
-        if sound is not None:
-            length = -(-sound.shape[-1] // hop) if sound.ndim else 0
-            used = self._checked_sound(sound[..., -keep * hop :] if keep and sound.ndim else sound, what_is_it)
-            codes = self.engine.encode(used[None, None])[0]
-        else:
-            codes = self._checked_codes(codes, what_is_it)
-            length = codes.shape[1]
-        if keep is not None and length > keep:
-            codes = codes[:, -keep:]
-            if say:
-                self.say(f"note: the last {keep / spec.frame_rate:g} s of the {what} are used")
+        codes, length = read_codes(given, what, self.bundle, lambda wav: self.engine.encode(wav), keep)
+        if say and length > codes.shape[1]:
+            self.say(f"note: the last {codes.shape[1] / self.bundle.spec.frame_rate:g} s of the {what} are used")
         return codes
-
-    @staticmethod
-    def _checked_sound(wav: np.ndarray, what: str) -> np.ndarray:
-        if wav.ndim != 1 or not np.issubdtype(wav.dtype, np.floating):
-            raise UserError(f"{what}: expected a file, a sound (floats [N]) or codes (integers [K, T]), got "
-                            f"{wav.dtype} {list(wav.shape)}")
-        if not np.isfinite(wav).all():
-            raise UserError(f"{what} holds values that are not numbers")
-        if not len(wav) or np.abs(wav).max() < SILENT:
-            raise UserError(f"{what} is {'silent' if len(wav) else 'empty'}; there is nothing to hear in it")
-        return wav.astype(np.float32, copy=False)
-
-    def _checked_codes(self, codes: np.ndarray, what: str) -> np.ndarray:
-        if not codes.size or codes.min() < 0:
-            raise UserError(f"{what}: expected codes from 0 on, got {codes.min() if codes.size else 'none at all'}")
-        return sampler.check_given(codes, 1, self.bundle.spec, codes.shape[-1])[0]
 
     def _unpacked(self, text: str) -> np.ndarray | None:
         """A recipe's codes; None where there are none."""
-        return self._checked_codes(unpack(text), "the recipe") if text else None
+        return checked_codes(unpack(text), self.bundle.spec, "the recipe") if text else None
 
     def _check_loop(self, frames: int) -> None:
         from audiocraft_ext.loop import SHORTEST
@@ -323,14 +301,14 @@ class Instrument:
             raise UserError(f"a loop lasts {SHORTEST / rate:g} s or more, got {frames / rate:g} s")
 
     def _precision(self) -> str:
-        precision = self._engine_options.get("precision")
-        if self._engine_options.get("backend", "onnx") == "onnx":
+        precision = self._engine_options["precision"]
+        if self._engine_options["backend"] == "onnx":
             return self.bundle.check_precision(precision)
         return self.engine.precision
 
     def _check_mine(self, recipe: Recipe) -> None:
         wanted = (recipe.bundle_hash, recipe.precision, recipe.backend)
-        mine = (self.bundle.hash[:16], self._precision(), self._engine_options.get("backend", "onnx"))
+        mine = (self.bundle.hash[:16], self._precision(), self._engine_options["backend"])
         for name, a, b in zip(("bundle", "precision", "backend"), wanted, mine):
             if a != b:
                 raise UserError(f"the clip was made with the {name} {a}, and this is {self.bundle.name} with {b}; it "
@@ -339,57 +317,3 @@ class Instrument:
             raise UserError(f"a clip lasts at most {LONGEST} s, got {recipe.samples} samples")
         if recipe.bpm is not None:
             Bars(recipe.bpm, recipe.bars or 1)  # it checks them
-
-    def _with_chain(self, recipe: Recipe, weird: str, frames: int) -> tuple[Recipe, int]:
-        """The recipe with a chain, checked without sampling, and with what the chain names read; and how many frames
-        there are after it."""
-        from audiocraft_ext.weird import Chain
-
-        chain = Chain.parse(weird)
-        clips: dict[str, str] = {}
-        models: dict[str, str] = {}
-
-        def other(name: str) -> np.ndarray:
-            if name not in clips:
-                clips[name] = pack(self._codes(name, "other clip"))
-            return unpack(clips[name])
-
-        def model(name: str) -> tuple[Spec, Any]:
-            bundle = Bundle(find_bundle(name))
-            models[name] = bundle.hash[:16]
-            return bundle.spec, None
-
-        recipe = replace(recipe, weird=str(chain))
-        after = chain.check(frames, self._context(recipe, 0, other, model))
-        if after > LONGEST * self.bundle.spec.frame_rate:
-            seconds = after / self.bundle.spec.frame_rate
-            raise UserError(f"the chain makes the clip {seconds:.0f} s long, and one lasts at most {LONGEST} s")
-        return replace(recipe, clips=clips, models=models), after
-
-    def _weird(self, recipe: Recipe, index: int, codes: np.ndarray) -> np.ndarray:
-        from audiocraft_ext.weird import Chain
-
-        def model(name: str) -> tuple[Spec, Any]:
-            if name not in self._models:
-                self._models[name] = Engine(Bundle(find_bundle(name)), threads=self._engine_options.get("threads"))
-                self._models[name].bundle.verify()
-            engine = self._models[name]
-            if engine.bundle.hash[:16] != recipe.models.get(name):
-                raise UserError(f"{name} is not the bundle {recipe.models.get(name)} that the clip was made with")
-            return engine.spec, self._resampler(engine, index, engine.bundle.sampling)
-
-        context = self._context(recipe, index, lambda name: unpack(recipe.clips.get(name, "")), model)
-        return Chain.parse(recipe.weird).apply(codes, context)
-
-    def _context(self, recipe: Recipe, index: int, other, model):
-        from audiocraft_ext.weird import Context
-
-        return Context(self.bundle.spec, recipe.seed, index, recipe.bpm, other,
-                       lambda given, seed: self._resampler(self.engine, index, recipe.sampling)(given, seed), model)
-
-    @staticmethod
-    def _resampler(engine: Engine, index: int, sampling: Sampling) -> Callable[[np.ndarray, int], np.ndarray]:
-        def resample(given: np.ndarray, seed: int) -> np.ndarray:
-            return engine.generate([index], given.shape[1], seed=seed, sampling=sampling, given=given)[0]
-
-        return resample

@@ -9,7 +9,7 @@ bit for bit the same alone and in a batch (tests/test_engine.py).
 Three precisions of the products (:mod:`audiocraft_ext.quantise`), all else is fp32. int8 quantises each row of the left
 side with a scale of its own (``DynamicQuantizeLinear`` has one for the whole batch, and a clip would depend on its
 neighbours); the sums are integers, so they are exact in any order. int4 is ONNX Runtime's ``MatMulNBits``, which
-quantises the left side in blocks of a row.
+quantises the left side in blocks of a row; it keeps the law for two rows and more (:mod:`audiocraft_ext.engine_onnx`).
 
 Inputs (B clips, S new steps, P capacity of the cache in steps, H heads of size D):
     codes int64 [B, K, S], positions int64 [S] (of the new steps, from 0), seqlens_k int32 [B] (steps in the cache

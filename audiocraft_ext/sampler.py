@@ -9,7 +9,8 @@ known codes, a frozen codebook is a known row, an infill is a hole.
 **Windows.** A model hears ``window`` frames at once, and knows no positions after them. A longer clip goes on in a new
 window whose first half is the second half of the one before, read again from position 0 (MusicGen's way to long clips,
 https://arxiv.org/abs/2306.05284 appendix A). So memory and time per step do not grow with the clip, and a longer clip
-begins as a shorter one does.
+begins as a shorter one does (but for the shorter one's last frames, as many as the deepest delay, whose later codes
+were chosen in sight of its end).
 """
 
 from __future__ import annotations

@@ -124,13 +124,8 @@ def clip_rng(seed: int, index: int) -> np.random.Generator:
     """
     for name, value in (("seed", seed), ("index", index)):
         if not 0 <= value < 2**64:
-            raise UserError(f"expected a {name} from 0 to 2**64 - 1, got {value}")
+            raise UserError(f"the {name} is a number from 0 to 2**64 - 1, got {value}")
     return np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
-
-
-def check_settings(temperature: float, top_k: int) -> None:
-    """Raise a :class:`UserError` for what :func:`sample` would not take."""
-    Sampling(temperature, top_k).check(1)
 
 
 class Plan(NamedTuple):

@@ -169,6 +169,10 @@ class WavStream:
         if time.monotonic() - self._patched >= PATCH_EVERY:
             self._patch()
 
+    def clipped(self, wav: np.ndarray) -> int:
+        """How many samples of ``float [N]`` lie beyond what the file can hold."""
+        return 0 if self.bits == 32 else int((wav > 1).sum() + (wav < -1).sum())
+
     def close(self) -> None:
         """Correct the header and close the file (stdout stays open). Twice is once."""
         if self._file is None:

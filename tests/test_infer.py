@@ -83,7 +83,7 @@ def test_a_file_of_other_settings_is_not_overwritten(bundle, tmp_path, infer):
 def test_without_a_seed_one_is_chosen_and_said(bundle, tmp_path, infer):
     for _ in range(2):
         code, out, _ = infer(bundle, "-d", 0.2, "-o", tmp_path)
-        assert code == 0 and "makes them again" in out
+        assert code == 0 and "makes it again" in out
     assert len(waves(tmp_path)) == 2
 
 
@@ -264,6 +264,9 @@ def test_a_stream_that_cannot_be_leaves_the_file_that_is_there(bundle, tmp_path,
     for more in (("--loop",), ("--weird", "reverse"), ("-n", 2), ("--rate", 44_100), ("--sheet",), ("--slices",)):
         code, _, err = infer(bundle, "-d", 0.2, "--stream", file, *more)
         assert code == 2 and len(err.splitlines()) == 1 and file.read_text() == "mine"
+    code, _, err = infer(bundle, "-d", 0.2, "--stream", file)
+    assert code == 2 and "writes over nothing" in err and file.read_text() == "mine"
+    file.write_text("")
     assert infer(bundle, "-d", 0.2, "-n", 1, "--stream", file)[0] == 0 and sf.info(file).frames == 6400
 
 
