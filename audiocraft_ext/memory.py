@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from audiocraft_ext.errors import UserError
@@ -63,9 +64,15 @@ def peak_bytes(device: str) -> int:
         import torch
 
         return torch.cuda.max_memory_allocated()
+    try:
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)[1])
+    except (OSError, TypeError):  # not Linux
+        pass
     import resource
     import sys
 
+    # On Linux this would begin with the size of the process that started this one.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
