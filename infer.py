@@ -65,7 +65,8 @@ def build_parser() -> Parser:
     add("--precision", help="of the model: fp32, int8, int4, with torch fp32, bf16, fp16 (default: the bundle's "
         "choice); each makes other clips")
     add("--threads", type=int, help="processor threads (default: one per core)")
-    add("--batch", type=int, metavar="CLIPS", help="clips that are sampled together (default 10); changes none of them")
+    add("--batch", type=int, metavar="CLIPS", dest="max_batch",
+        help="clips that are sampled together (default 10); changes none of them")
     add("--backend", choices=("onnx", "torch"), help="torch is for a GPU (default onnx)")
     add("--device", help="of the backend torch, such as cuda:1")
     add("--list", action="store_true", help="name the bundles that come with this repository")
@@ -74,7 +75,7 @@ def build_parser() -> Parser:
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args = build_parser().parse_args(argv)
-    for name, value in (("-n", args.n), ("--threads", args.threads), ("--batch", args.batch)):
+    for name, value in (("-n", args.n), ("--threads", args.threads), ("--batch", args.max_batch)):
         if value is not None and value < 1:
             what = "the number of clips, " if name == "-n" else ""
             raise UserError(f"{name} is {what}1 or more, got {value}")
@@ -96,6 +97,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 MOST = 1_000_000  # clips
 WHAT = ("seconds", "seed", "bpm", "bars", "loop", "temperature", "top_k", "top_p", "min_p", "prompt",
         "prompt_seconds", "source", "weird")
+MACHINE = ("threads", "precision", "device", "backend", "max_batch")
 WRITTEN = ("rate", "bits", "peak", "lufs", "cues", "slices")
 
 
@@ -112,9 +114,7 @@ def main(argv: list[str] | None = None) -> None:
 
     if args.from_:
         return again(args)
-    machine = {"threads": args.threads, "precision": args.precision, "device": args.device,
-               "backend": args.backend or "onnx", "max_batch": args.batch or 10}
-    instrument = Instrument.load(args.bundle, say=lambda text: print(text, file=sys.stderr), **machine)
+    instrument = Instrument.load(args.bundle, say=lambda text: print(text, file=sys.stderr), **chosen(args, MACHINE))
     output = Output(**chosen(args, WRITTEN))
     output.check()
     recipe = instrument.recipe(**chosen(args, WHAT))

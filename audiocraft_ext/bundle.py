@@ -83,10 +83,9 @@ class Bundle:
         return hashlib.sha256((self.path / "model.json").read_bytes()).hexdigest()
 
     @property
-    def weights_per_step(self) -> int:
-        """How many weights the LM reads in one step: all but the embeddings and norms."""
-        lm = self.lm
-        return lm["num_layers"] * (4 + 2 * lm["hidden_scale"]) * lm["dim"] ** 2 + lm["n_q"] * lm["card"] * lm["dim"]
+    def hop_length(self) -> int:
+        """Samples of sound for a frame of codes; only where there is a codec."""
+        return round(self.sample_rate / self.spec.frame_rate)
 
     def file(self, name: str) -> Path:
         """The path of one of its files.
@@ -194,6 +193,11 @@ def find_bundle(name: str | Path | None = None) -> Path:
 def list_bundles() -> list[str]:
     """Names of the bundles that ship with the repository."""
     return sorted(p.parent.name for p in BUNDLES.glob("*/model.json"))
+
+
+def weights_per_step(lm: dict[str, Any]) -> int:
+    """How many weights an LM of these sizes reads in one step: all but the embeddings and norms."""
+    return lm["num_layers"] * (4 + 2 * lm["hidden_scale"]) * lm["dim"] ** 2 + lm["n_q"] * lm["card"] * lm["dim"]
 
 
 def _from_version_1(info: dict[str, Any]) -> dict[str, Any]:

@@ -47,10 +47,15 @@ class Output:
     cues: bool = False
     slices: bool = False
 
+    @property
+    def asks_level(self) -> bool:
+        """Whether there is something for :mod:`audiocraft_ext.level` to do, whatever the clip."""
+        return (self.rate, self.peak, self.lufs) != (None, None, None)
+
     def check(self) -> None:
         """Raise a :class:`UserError` for what cannot be."""
         check_bits(self.bits)
-        if (self.rate, self.peak, self.lufs) != (None, None, None):
+        if self.asks_level:
             from audiocraft_ext import level
 
             level.check(self.rate, self.peak, self.lufs)
@@ -199,8 +204,7 @@ def _markers(recipe: Recipe, wav: np.ndarray, rate: int, cues: list[int]) -> Mar
 def _levelled(clip: Clip, output: Output) -> tuple[np.ndarray, int, dict[str, Any]]:
     """The sound as it is written, its rate, and what there is to say."""
     about = dict(clip.about)
-    asked = (output.rate, output.peak, output.lufs) != (None, None, None)
-    if not asked and np.abs(clip.wav).max() <= 1 - 2**-15:  # nothing to do, and nothing to import for it
+    if not output.asks_level and np.abs(clip.wav).max() <= 1 - 2**-15:  # nothing to do, and nothing to import for it
         return clip.wav, clip.sample_rate, about
     from audiocraft_ext.level import level
 

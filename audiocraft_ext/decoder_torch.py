@@ -13,8 +13,7 @@ import torch
 
 from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.codecs.codec import load_folder
-from audiocraft_ext.codecs.encodec import LSTM, EncodecModel
-from audiocraft_ext.onnx_codec import reach_of
+from audiocraft_ext.codecs.encodec import EncodecModel, back_of, reach_of
 
 PIECE = 500  # frames times clips: EnCodec takes 180 MB a second of sound in fp32
 
@@ -30,7 +29,7 @@ class TorchDecoder:
         self.device, self.hop = device, model.cfg.hop_length
         self._quantizer = model.quantizer.to(device).eval()
         layers = list(model.decoder.layers)
-        first = next((i + 1 for i, layer in enumerate(layers) if isinstance(layer, LSTM)), 0)
+        first = back_of(layers)
         self._front = torch.nn.Sequential(*layers[:first]).to(device).eval()
         self._back = torch.nn.Sequential(*layers[first:]).to(device).eval()
         self._reach = math.ceil(reach_of(layers[first:]))

@@ -140,7 +140,7 @@ def sampled(out: Path, bundle: Path, n: int) -> list[Path]:
     if not (bundle / "model.json").is_file():
         return []
     b = Bundle(bundle)
-    samples = b.frames(SECONDS) * b.sample_rate / b.spec.frame_rate
+    samples = b.frames(SECONDS) * b.hop_length
     wanted = {"bundle_hash": b.hash[:16], "seed": SEED, "samples": samples}
     found: dict[int, Path] = {}
     for path in sorted(out.glob("*.wav")):

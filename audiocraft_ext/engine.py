@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime as ort
 
 from audiocraft_ext import decoder, sampler
-from audiocraft_ext.bundle import Bundle
+from audiocraft_ext.bundle import Bundle, weights_per_step
 from audiocraft_ext.delay import delay, steps_of, valid_mask
 from audiocraft_ext.engine_onnx import OnnxStepper, open_session
 from audiocraft_ext.errors import UserError
@@ -77,7 +77,7 @@ class Engine:
 
     def _onnx_stepper(self, threads: int | None) -> OnnxStepper:
         self.bundle.start_check(*self.bundle.lm_files(self.precision))
-        useful = max(1, self.bundle.weights_per_step // WEIGHTS_PER_THREAD)
+        useful = max(1, weights_per_step(self.bundle.lm) // WEIGHTS_PER_THREAD)
         spare = 1 if self.threads > 3 else 0  # of two cores none: the steps lose more than the decoder gains
         lm_threads = threads or min(self.threads - spare, useful)
         self.overlaps = lm_threads < self.threads
@@ -105,10 +105,6 @@ class Engine:
         sampling.check(self.spec.n_q)
         if frames < 1:
             raise UserError(f"a clip has at least 1 frame, got {frames}")
-        if given is not None and len({_first_unknown(row, self.spec.delays)
-                                      for row in check_given(given, len(indices), self.spec, frames)}) > 1:
-            raise UserError("the clips of one batch have their first unknown code at different steps; generate() makes "
-                            "batches of those that have it at one")
         return sampler.stream(self.stepper, self.spec, indices, frames, seed=seed, sampling=sampling, given=given,
                               window=self.bundle.context, progress=progress)
 
@@ -128,7 +124,7 @@ class Engine:
             raise UserError("expected at least 1 clip, got 0")
         if given is not None:
             given = check_given(given, len(indices), self.spec, frames)
-        batches, out = self._alike(self.batches(indices, frames), given), []
+        batches, out = self._alike(self.batches(indices, frames), given, frames), []
         for number, (begin, batch) in enumerate(batches):
             def report(done: int, total: int, number: int = number) -> None:
                 if progress is not None:
@@ -139,18 +135,17 @@ class Engine:
             out.append(np.concatenate(list(pieces), axis=-1))
         return np.concatenate(out)
 
-    def _alike(self, batches: list[list[int]], given: np.ndarray | None) -> list[tuple[int, list[int]]]:
-        """Batches with where they begin, cut so that all clips of one have the same first unknown step: what is known
-        is read in another order of additions than what is sampled."""
+    def _alike(self, batches: list[list[int]], given: np.ndarray | None, frames: int) -> list[tuple[int, list[int]]]:
+        """Batches with where they begin, cut so that all clips of one have the same first unknown step."""
+        if given is None:
+            first = np.zeros(sum(map(len, batches)))
+        else:
+            rest = ((0, 0), (0, 0), (0, frames - given.shape[-1]))
+            first = sampler.first_unknown(np.pad(given, rest, constant_values=UNKNOWN), self.spec.delays)
         out, at = [], 0
         for batch in batches:
-            rows = range(at, at + len(batch))
-            known = [_first_unknown(given[r], self.spec.delays) if given is not None else 0 for r in rows]
-            begin = 0
-            for i in range(1, len(batch) + 1):
-                if i == len(batch) or known[i] != known[begin]:
-                    out.append((at + begin, batch[begin:i]))
-                    begin = i
+            cuts = np.flatnonzero(np.diff(first[at : at + len(batch)])) + 1
+            out += [(at + begin, batch[begin:end]) for begin, end in zip([0, *cuts], [*cuts, len(batch)])]
             at += len(batch)
         return out
 
@@ -226,7 +221,7 @@ class Engine:
         """
         if wav.ndim != 3 or wav.shape[1] != 1 or wav.shape[2] == 0:
             raise UserError(f"expected mono sound [B, 1, N] with N > 0, got {list(wav.shape)}")
-        encoder, hop = self.session("encoder.onnx"), round(self.bundle.sample_rate / self.spec.frame_rate)
+        encoder, hop = self.session("encoder.onnx"), self.bundle.hop_length
         wav = np.pad(wav.astype(np.float32, copy=False), ((0, 0), (0, 0), (0, -wav.shape[2] % hop)))
         return np.concatenate([_encoded(encoder, row[None], hop, round(self.spec.frame_rate)) for row in wav])
 
@@ -255,12 +250,6 @@ def _encoded(encoder: ort.InferenceSession, wav: np.ndarray, hop: int, second: i
         codes = encoder.run(None, {"wav": np.ascontiguousarray(wav[..., left * hop : right * hop])})[0]
         out.append(codes[..., begin - left : begin - left + piece])
     return np.concatenate(out, axis=2)
-
-
-def _first_unknown(given: np.ndarray, delays: Sequence[int]) -> int:
-    """The step of the delayed sequence that shows the first code which ``[K, T]`` does not know."""
-    unknown = np.pad(given, ((0, 0), (0, 1)), constant_values=UNKNOWN) == UNKNOWN
-    return int((unknown.argmax(axis=1) + np.asarray(delays)).min()) + 1
 
 
 class Decoding:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from audiocraft_ext import interop, trained
-from audiocraft_ext.bundle import FORMAT, VERSION
+from audiocraft_ext.bundle import FORMAT, VERSION, weights_per_step
 from audiocraft_ext.codecs.layout import to_onnx
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.files import sha256
@@ -26,7 +26,7 @@ from audiocraft_ext.trained import Trained
 
 CODEC_LICENCES = {"encodec_32khz": "CC-BY-NC-4.0"}  # Meta's weights; a bundle holds a copy of them
 QUANTISED_FROM = 8_000_000  # weights of a step; fewer stay in the cache, and quantising rows costs more than it gains
-_TRAINING = ("dropout", "checkpointing")  # of LMConfig, no part of what is exported
+TRAINING = ("dropout", "checkpointing")  # of LMConfig, no part of what is exported
 
 
 def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = False,
@@ -40,7 +40,7 @@ def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = Fa
         precisions: those besides fp32 that the LM can be sampled in, the default first. By default int8 and int4
             where the LM is large enough to gain by it.
     """
-    if not precisions and _weights_per_step(model) >= QUANTISED_FROM:
+    if not precisions and weights_per_step(model.cfg.to_dict()) >= QUANTISED_FROM:
         precisions = ["int8"] if model.cfg.dim % BLOCK else ["int8", "int4"]
     _write_aside(out, force, lambda folder: _fill_bundle(folder, model, half, codec_licence, precisions))
 
@@ -82,17 +82,13 @@ def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str, p
         path.chmod((folder / "lm.onnx").stat().st_mode & 0o777)
     info = {
         "format": FORMAT, "version": VERSION, "spec": model.spec.to_dict(),
-        "lm": {k: v for k, v in model.cfg.to_dict().items() if k not in _TRAINING},
+        "lm": {k: v for k, v in model.cfg.to_dict().items() if k not in TRAINING},
         "codec": codec, "sampling": model.sampling, "precision": next(iter(precisions), "fp32"),
         "context": model.context, "run": model.run,
         "licence": model.licence, "card": model.card,
         "files": {p.name: {"sha256": sha256(p), "bytes": p.stat().st_size} for p in sorted(folder.iterdir())},
     }
     (folder / "model.json").write_text(json.dumps(info, indent=1, default=str) + "\n", "utf-8")
-
-
-def _weights_per_step(model: Trained) -> int:
-    return sum(w.numel() for name, w in model.state.items() if w.ndim == 2 and not name.startswith("emb."))
 
 
 def _stored(state: dict[str, torch.Tensor], half: bool) -> dict[str, torch.Tensor]:
@@ -108,7 +104,7 @@ def _stored(state: dict[str, torch.Tensor], half: bool) -> dict[str, torch.Tenso
 def _write_aside(out: Path, force: bool, fill: Callable[[Path], None]) -> None:
     """Let ``fill`` write into a folder beside ``out`` and rename it."""
     out = Path(os.path.abspath(out))
-    _check_out(out, force)
+    check_out(out, force)
     out.parent.mkdir(parents=True, exist_ok=True)
     aside, old = (out.with_name(f".{out.name}.{suffix}") for suffix in ("part", "old"))
     shutil.rmtree(aside, ignore_errors=True)  # left by a kill
@@ -134,7 +130,7 @@ def _write_aside(out: Path, force: bool, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _check_out(out: Path, force: bool) -> None:
+def check_out(out: Path, force: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     ours = {"model.json"}, {interop.LM_FILE, interop.CODEC_FILE}
@@ -162,7 +158,7 @@ def main(argv: list[str] | None = None) -> None:
     precisions = [p.strip() for p in (args.precisions or "").split(",") if p.strip()]
     if not set(precisions) <= set(PRECISIONS):
         raise UserError(f"--precisions are some of {', '.join(PRECISIONS)}, got {args.precisions}")
-    _check_out(Path(os.path.abspath(args.out)), args.force)  # before a large file is read
+    check_out(Path(os.path.abspath(args.out)), args.force)  # before a large file is read
     start = time.perf_counter()
     print(f"reading {args.source} ...", flush=True)
     model = trained.read(args.source, args.codec)
@@ -172,7 +168,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.format == "bundle":
         name = model.codec.name if model.codec else ""
         write_bundle(args.out, model, args.half, args.force,
-                     args.codec_licence or _codec_licence(args.codec, args.source, name), precisions)
+                     args.codec_licence or codec_licence_of(args.codec, args.source, name), precisions)
     else:
         write_audiocraft(args.out, model, args.half, args.force)
     size = sum(p.stat().st_size for p in args.out.iterdir())
@@ -183,7 +179,7 @@ def main(argv: list[str] | None = None) -> None:
               f"{CODEC_LICENCES[model.codec.name]}: to be passed on with that name, and not for commercial use")
 
 
-def _codec_licence(codec: str | None, source: str, name: str) -> str:
+def codec_licence_of(codec: str | None, source: str, name: str) -> str:
     """What the bundle that the codec comes from says of it.
 
     Args:

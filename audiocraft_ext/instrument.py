@@ -76,7 +76,7 @@ class Instrument:
         if not self.bundle.has_codec:
             raise UserError(f"{self.bundle.path}: this bundle has no audio codec, its codes are "
                             f"{self.bundle.spec.kind}; Engine.generate samples them")
-        return round(self.bundle.sample_rate / self.bundle.spec.frame_rate)
+        return self.bundle.hop_length
 
     def recipe(self, seconds: float | None = None, *, seed: int | None = None, bpm: float | None = None,
                bars: float | None = None, loop: bool = False, temperature: Any = None, top_k: Any = None,
@@ -214,7 +214,7 @@ class Instrument:
         if recipe.loop:
             from audiocraft_ext.loop import make_loop
 
-            beat = 60 / recipe.bpm * self.bundle.spec.frame_rate if recipe.bpm else None
+            beat = Bars(recipe.bpm, 1).beat_frames(self.bundle.spec.frame_rate) if recipe.bpm else None
             loop = make_loop(self.engine, codes, samples, seed=recipe.seed, index=index, sampling=recipe.sampling,
                              beat_frames=beat)
             codes, wav, about["loop"] = loop.codes, loop.wav, loop.report.to_dict()

@@ -25,7 +25,16 @@ import numpy as np
 from onnx import TensorProto
 from torch import nn
 
-from audiocraft_ext.codecs.encodec import LSTM, Conv1d, ConvTranspose1d, EncodecConfig, EncodecModel, ResidualBlock
+from audiocraft_ext.codecs.encodec import (
+    LSTM,
+    Conv1d,
+    ConvTranspose1d,
+    EncodecConfig,
+    EncodecModel,
+    ResidualBlock,
+    back_of,
+    reach_of,
+)
 from audiocraft_ext.onnx_graph import Graph
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
@@ -54,7 +63,7 @@ def write_encoder(cfg: EncodecConfig, weights: Path, out: Path) -> None:
 def write_decoder(cfg: EncodecConfig, weights: Path, front_out: Path, back_out: Path) -> None:
     """Write the graphs from codes to sound; ``weights`` as for :func:`write_encoder`."""
     layers = list(EncodecModel(cfg).decoder.layers)
-    first = next((i + 1 for i, layer in enumerate(layers) if isinstance(layer, LSTM)), 0)  # of the back
+    first = back_of(layers)  # of the back
     g = Graph("front", weights)
     codes = g.input("codes", INT64, ["B", cfg.n_q, "T"])
     streams = g.op("Split", codes, outputs=cfg.n_q, axis=1, num_outputs=cfg.n_q) if cfg.n_q > 1 else [codes]
@@ -78,20 +87,6 @@ def write_decoder(cfg: EncodecConfig, weights: Path, front_out: Path, back_out: 
     x = g.input("features", FLOAT, [1, channels, "F"])
     g.output(_stack(g, x, layers[first:], "decoder.layers", 1, first=first)[0], "wav", FLOAT, [1, 1, "N"])
     g.save(back_out)
-
-
-def reach_of(layers, scale: float = 1) -> float:
-    """How many frames to either side the result of ``layers`` depends on, an LSTM's past aside."""
-    reach = 0.0
-    for layer in layers:
-        if isinstance(layer, ResidualBlock):
-            reach += reach_of(layer.block, scale)
-        elif isinstance(layer, ConvTranspose1d):
-            reach += 1 / scale
-            scale *= layer.conv.stride[0]
-        elif isinstance(layer, Conv1d):
-            reach += (layer.conv.kernel_size[0] - 1) * layer.conv.dilation[0] / 2 / scale
-    return reach
 
 
 def _stack(g: Graph, x: str, layers, stem: str, scale: float, first: int = 0) -> tuple[str, float]:

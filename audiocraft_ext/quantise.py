@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
+from audiocraft_ext.bundle import QUANTISED
 from audiocraft_ext.errors import UserError
 
-PRECISIONS = ("fp32", "int8", "int4")
+PRECISIONS = ("fp32", *QUANTISED)
 WEIGHT_MAX = 63  # 7 bits: two products of a row (8 bits) and a weight never overflow the 16 bits that AVX2 adds them in
 BLOCK = 32  # weights of one row that share a scale in 4 bits
 HEADS = "linears"  # the K heads read the same vector: quantised, they are one matrix

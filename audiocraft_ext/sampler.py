@@ -124,8 +124,10 @@ def stream(stepper: Stepper, spec: Spec, indices: Sequence[int], frames: int, *,
     S, deepest = steps_of(frames, spec.delays), max(spec.delays)
     sequence = delay(codes, spec.delays, spec.special_id)  # [B, K, S]
     uniforms = np.stack([clip_rng(seed, index).random((S, K)) for index in indices])  # [B, S, K]
-    unknown = (sequence == UNKNOWN).any(axis=(0, 1)).nonzero()[0]
-    first = int(unknown[0]) if len(unknown) else S
+    first, *others = set(first_unknown(codes, spec.delays).tolist())
+    if others:  # what is known is read in another order of additions than what is sampled
+        raise UserError("the clips of one batch have their first unknown code at different steps; make those together "
+                        "that have it at one, as Engine.generate does")
     size = S if window is None else min(S, steps_of(window, spec.delays))
     if window is not None and size <= 2 * (deepest + 1) < S:
         raise UserError(f"a window of {window} frames is too short for delays up to {deepest}")
@@ -152,6 +154,14 @@ def generate(stepper: Stepper, spec: Spec, indices: Sequence[int], frames: int, 
     codes = np.concatenate(list(stream(stepper, spec, indices, frames, **how)), axis=-1)
     assert codes.min() >= 0 and codes.max() < spec.card, f"codes from {codes.min()} to {codes.max()}"
     return codes
+
+
+def first_unknown(codes: np.ndarray, delays: Sequence[int]) -> np.ndarray:
+    """The step of the delayed sequence that shows the first unknown code of each of ``codes [B, K, T]``, the number of
+    all steps where there is none: ``int64 [B]``."""
+    unknown = codes == UNKNOWN
+    steps = unknown.argmax(axis=-1) + np.asarray(delays) + 1  # [B, K]
+    return np.where(unknown.any(axis=-1), steps, steps_of(codes.shape[-1], delays)).min(axis=-1)
 
 
 def check_given(given: np.ndarray, batch: int, spec: Spec, frames: int) -> np.ndarray:

@@ -33,7 +33,7 @@ def read_codes(given: Any, what: str, bundle: Bundle, encode: Callable[[np.ndarr
     Raises:
         UserError: nothing there, nothing to hear in it, or another codec's codes.
     """
-    spec, hop = bundle.spec, round(bundle.sample_rate / bundle.spec.frame_rate)
+    spec, hop = bundle.spec, bundle.hop_length
     if isinstance(given, (str, Path)):
         path, what = Path(given), f"{given}: the {what}"
         if not str(given) or not path.is_file():

@@ -103,7 +103,7 @@ def check_weights(weights: Sequence[float], count: int, way: str = "lerp", extra
 
 def check_fit(a: Trained, name_a: str, b: Trained, name_b: str) -> None:
     """Raise a :class:`UserError` that names what keeps two models from being mixed."""
-    size_a, size_b = ({k: v for k, v in m.cfg.to_dict().items() if k not in export._TRAINING} for m in (a, b))
+    size_a, size_b = ({k: v for k, v in m.cfg.to_dict().items() if k not in export.TRAINING} for m in (a, b))
     other = [f"{k}={size_a[k]} and {size_b[k]}" for k in size_a if size_a[k] != size_b[k]]
     if other:
         raise UserError(f"{name_a} and {name_b} are models of different sizes: {', '.join(other)}; "
@@ -145,7 +145,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     weights = chosen_weights(args.weight, args.weights, len(args.models))
     check_weights(weights, len(args.models), args.way, args.extrapolate)
-    export._check_out(Path(os.path.abspath(args.out)), args.force)  # before large files are read
+    export.check_out(Path(os.path.abspath(args.out)), args.force)  # before large files are read
     models = []
     for source in args.models:
         print(f"reading {source} ...", flush=True)
@@ -154,7 +154,7 @@ def main(argv: list[str] | None = None) -> None:
     alike = min(likeness(models[0].state, m.state) for m in models[1:])
     codec_name = soup.codec.name if soup.codec else ""
     export.write_bundle(args.out, soup, args.half, args.force,
-                        export._codec_licence(args.codec, args.models[0], codec_name))
+                        export.codec_licence_of(args.codec, args.models[0], codec_name))
     print(f"{args.out}: {soup.card} Cosine of their weights {alike:.2f}. Licence: {soup.licence}")
     if alike < UNRELATED:
         print("note: these have little to do with each other (one run, or fine-tunes of one, have a cosine near 1); "

@@ -14,8 +14,8 @@ from fractions import Fraction
 import numpy as np
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.sampler import UNKNOWN
 
-UNKNOWN = -1  # the engine's word for a code that is to be sampled
 PICKS = ("clip", "any")
 MAX_FRAMES = 2**20  # hours: what is longer was a slip, and would fill the memory
 

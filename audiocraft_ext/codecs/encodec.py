@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -225,6 +226,25 @@ class EncodecModel(nn.Module):
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """``codes [B, K, T]`` to ``wav [B, 1, T * hop_length]``."""
         return self.decoder(self.quantizer.decode(codes))
+
+
+def back_of(layers: Sequence[nn.Module]) -> int:
+    """Where a decoder's back begins: behind its LSTM, at 0 where it has none. What lies before is its front."""
+    return next((i + 1 for i, layer in enumerate(layers) if isinstance(layer, LSTM)), 0)
+
+
+def reach_of(layers: Iterable[nn.Module], scale: float = 1) -> float:
+    """How many frames to either side the result of ``layers`` depends on, an LSTM's past aside."""
+    reach = 0.0
+    for layer in layers:
+        if isinstance(layer, ResidualBlock):
+            reach += reach_of(layer.block, scale)
+        elif isinstance(layer, ConvTranspose1d):
+            reach += 1 / scale
+            scale *= layer.conv.stride[0]
+        elif isinstance(layer, Conv1d):
+            reach += (layer.conv.kernel_size[0] - 1) * layer.conv.dilation[0] / 2 / scale
+    return reach
 
 
 def keep_variance(model: EncodecModel) -> None:
