@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -182,6 +183,7 @@ class StoreWriter:
         self.path, self.spec, self.settings = Path(path), spec, json.loads(_dump(settings))
         self.sources: dict[str, dict] = {}  # by name, the last manifest row of each source that is in the store
         self.splits: set[str] = set()  # that have a source in the store
+        self.finished: dict[str, set[str]] = {}  # the sides of each source that the last finish made count
         self.frames = self.rows = self._manifest_bytes = 0
         self._begin(command)
         self._codes = (self.path / CODES).open("ab", buffering=0)
@@ -209,7 +211,7 @@ class StoreWriter:
                 return
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path}: expected a folder for the token store, this is a file")
-        if self.path.is_dir() and any(p.suffix != ".tmp" for p in self.path.iterdir()):
+        if self.path.is_dir() and any(p.suffix != ".tmp" and p.name[0] != "." for p in self.path.iterdir()):
             raise UserError(f"{self.path}: not a token store and not empty; name a new folder")
         self.path.mkdir(parents=True, exist_ok=True)
         _replace(self.path / PREPARING, {"format": FORMAT, "version": VERSION, "spec": self.spec.to_dict(),
@@ -234,7 +236,8 @@ class StoreWriter:
     def _recover(self) -> None:
         """Take in what is committed and cut off what an interrupted write left behind it."""
         if (self.path / RECORD).is_file():
-            TokenStore(self.path)  # refuses a damaged store
+            for row in TokenStore(self.path).rows:  # refuses a damaged store
+                self.finished.setdefault(row["source"], set()).add(row["split"])
         manifest = (self.path / MANIFEST).read_bytes()
         at = frames = rows = 0
         splits: set[str] = set()
@@ -289,33 +292,54 @@ class StoreWriter:
             OSError: the disk is full, say; the store is as it was before.
         """
         codes = np.asarray(codes)
+        self._check_codes(source, codes)
+        T = codes.shape[1]
+        cut, step = T - valid_frames, segment_frames or T
+        self.add_rows(source, [(side, codes[:, at : min(at + step, end)], dict(about or {}))
+                               for begin, end, side in ((0, cut, split), (cut, T, "valid"))
+                               for at in range(begin, end, step)])
+
+    def add_rows(self, source: str, rows: Sequence[tuple[str, np.ndarray, dict]]) -> None:
+        """Append one source that was cut before; when this returns it is on the disk.
+
+        Args:
+            source: as for :meth:`add`.
+            rows: side, codes ``[K, T]`` with T > 0, and further keys, for each of its manifest lines.
+
+        Raises:
+            OSError: the disk is full, say; the store is as it was before.
+        """
+        if self.done(source):
+            raise ValueError(f"{source}: is in the store already")
+        for _, codes, _ in rows:
+            self._check_codes(source, np.asarray(codes))
+        tables = [np.ascontiguousarray(np.asarray(codes).T.astype(DTYPE)) for _, codes, _ in rows]  # [T, K]
+        if not tables:
+            raise ValueError(f"{source}: expected one row or more, got none")
+        at, lines = self.frames, []
+        for n, ((side, _, about), table) in enumerate(zip(rows, tables)):
+            lines.append(dict(about, source=source, split=side, start=at, frames=len(table), segment=n,
+                              segments=len(rows), sha256=hashlib.sha256(table.tobytes()).hexdigest()))
+            at += len(table)
+        data = "".join(_dump(line) + "\n" for line in lines).encode()
+        try:
+            _append(self._codes, b"".join(table.tobytes() for table in tables))
+            _append(self._manifest, data)
+        except BaseException:
+            self._cut()
+            raise
+        self.frames = at
+        self.rows += len(lines)
+        self._manifest_bytes += len(data)
+        self.sources[source] = lines[-1]
+        self.splits.update(line["split"] for line in lines)
+
+    def _check_codes(self, source: str, codes: np.ndarray) -> None:
         if codes.ndim != 2 or codes.shape[0] != self.spec.n_q or codes.shape[1] == 0:
             raise ValueError(f"{source}: expected codes [{self.spec.n_q}, T] with T > 0, got {list(codes.shape)}")
         if codes.min() < 0 or codes.max() >= self.spec.card:
             raise ValueError(f"{source}: expected codes from 0 to {self.spec.card - 1}, "
                              f"got {codes.min()} to {codes.max()}")
-        if self.done(source):
-            raise ValueError(f"{source}: is in the store already")
-        table = np.ascontiguousarray(codes.T.astype(DTYPE))  # [T, K]
-        cut = len(table) - valid_frames
-        step = segment_frames or len(table)
-        pieces = [(at, min(at + step, end), side) for begin, end, side in ((0, cut, split), (cut, len(table), "valid"))
-                  for at in range(begin, end, step)]
-        rows = [dict(about or {}, source=source, split=side, start=self.frames + at, frames=end - at, segment=n,
-                     segments=len(pieces), sha256=hashlib.sha256(table[at:end].tobytes()).hexdigest())
-                for n, (at, end, side) in enumerate(pieces)]
-        lines = "".join(_dump(row) + "\n" for row in rows).encode()
-        try:
-            _append(self._codes, table.tobytes())
-            _append(self._manifest, lines)
-        except BaseException:
-            self._cut()
-            raise
-        self.frames += len(table)
-        self.rows += len(rows)
-        self._manifest_bytes += len(lines)
-        self.sources[source] = rows[-1]
-        self.splits.update(row["split"] for row in rows)
 
     def finish(self) -> str:
         """Make everything that was added count for readers; returns the store's hash. Writing may go on after it.

@@ -1,8 +1,8 @@
 """Where a sound is cut: ``fixed:30`` seconds, ``bars:4`` on downbeats, or ``onsets`` for one-shots.
 
 Pure functions of facts. A :class:`Piece` is one stretch of sound that is encoded by itself, so that its first code
-begins at its first sample: a slice of four bars, a one-shot. With ``fixed`` a piece is as long as the sound goes on without
-silence, and only its codes are cut, so that a training window may begin anywhere in it.
+begins at its first sample: a slice of four bars, a one-shot. With ``fixed`` a piece is as long as the sound goes on
+without silence, and only its codes are cut, so that a training window may begin anywhere in it.
 """
 
 from __future__ import annotations

@@ -306,3 +306,23 @@ def test_the_store_needs_only_numpy():
                           "print([m for m in ('torch', 'soundfile', 'audiocraft') if m in sys.modules])"],
                          capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+def test_rows_that_were_cut_before(tmp_path):
+    """Slices of one source, each with something to say of its own."""
+    a, b = codes_of(0, 7), codes_of(1, 3)
+    with StoreWriter(tmp_path / "s", SPEC, SETTINGS) as writer:
+        assert writer.finished == {}
+        writer.add_rows("x", [("train", a, {"bpm": 170.0}), ("valid", b, {"bpm": 171.0})])
+        writer.finish()
+        with pytest.raises(ValueError, match="is in the store already"):
+            writer.add_rows("x", [("train", a, {})])
+        with pytest.raises(ValueError, match="one row or more"):
+            writer.add_rows("y", [])
+    store = TokenStore(tmp_path / "s")
+    assert [(r["start"], r["frames"], r["split"], r["bpm"], r["segment"], r["segments"]) for r in store.rows] == [
+        (0, 7, "train", 170.0, 0, 2), (7, 3, "valid", 171.0, 1, 2)]
+    assert np.array_equal(store.read(7, 3), b)
+    store.verify()
+    with StoreWriter(tmp_path / "s", SPEC, SETTINGS) as writer:
+        assert writer.finished == {"x": {"train", "valid"}}
