@@ -1,0 +1,108 @@
+"""Hear one file once, from its first sample to its last, and say what it is: :class:`~data_prep.facts.Facts`.
+
+Runs in a worker process. Nothing holds more of the sound than a block of it, so eleven hours need no more memory than a
+minute. Where the channels cancel in their mean, the file is heard a second time, one channel of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from audiocraft_ext import audio
+from audiocraft_ext.files import sha256
+from data_prep import labels
+from data_prep.beats import BeatListener
+from data_prep.facts import Facts
+from data_prep.fingerprint import Fingerprinter
+from data_prep.hits import OnsetListener
+from data_prep.junk import SpectrumListener
+from data_prep.levels import ChannelListener, EnvelopeListener, LevelListener, OverviewListener
+
+
+@dataclass(frozen=True)
+class Task:
+    """A file to be heard, and how.
+
+    Attributes:
+        rate: Hz, at which it is heard as mono.
+        tempo: "auto", "beat_this" or "off".
+        onsets: whether to look for them.
+    """
+
+    path: str
+    name: str
+    size: int
+    mtime_ns: int
+    rate: int
+    tempo: str = "auto"
+    onsets: bool = False
+
+    @property
+    def how(self) -> str:
+        """What facts depend on besides the file."""
+        return f"{self.rate} {self.tempo} {'onsets' if self.onsets else '-'}"
+
+
+class Sound:
+    """Sha256 of what a file decodes to: the mean of its channels in 16 bits, and the rate. A WAV and a FLAC of the same
+    sound have it in common."""
+
+    def __init__(self, rate: int):
+        self._hash = hashlib.sha256(f"{rate}\n".encode())
+
+    def push(self, block: np.ndarray) -> None:
+        mean = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+        self._hash.update(np.clip(np.rint(mean * 32767), -32768, 32767).astype("<i2").tobytes())
+
+    def result(self) -> str:
+        return self._hash.hexdigest()
+
+
+def analyse(task: Task) -> Facts:
+    """Facts of one file.
+
+    Raises:
+        BrokenAudio: it cannot be used.
+    """
+    path = Path(task.path)
+    told = labels.read(path)
+    facts, mix = _hear(task, path, told, "mid")
+    return facts if mix == "mid" else _hear(task, path, told, mix)[0]
+
+
+def _hear(task: Task, path: Path, told: labels.Labels, mix: str) -> tuple[Facts, str]:
+    """Facts of the file heard as ``mix``, and how it should be heard."""
+    with audio.open_sound(path) as reader:
+        channels, sound, count = ChannelListener(reader.channels), Sound(reader.rate), 0
+
+        def passing(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            nonlocal count
+            for block in blocks:
+                channels.push(block)
+                sound.push(block)
+                count += len(block)
+                yield block
+
+        ears = {"level": LevelListener(task.rate), "envelope": EnvelopeListener(task.rate),
+                "overview": OverviewListener(), "spectrum": SpectrumListener(task.rate),
+                "fingerprint": Fingerprinter(task.rate)}
+        beats = BeatListener(task.rate) if task.tempo != "off" else None
+        onsets = OnsetListener(task.rate) if task.onsets else None
+        samples = 0
+        for wav in audio.mono(passing(reader), reader.rate, task.rate, mix):
+            samples += len(wav)
+            for ear in (*ears.values(), *(ear for ear in (beats, onsets) if ear)):
+                ear.push(wav)
+        if (wanted := channels.mix()) != mix == "mid":
+            return None, wanted
+        spectrum, texture = ears["spectrum"].result()
+        return Facts(
+            task.name, task.size, task.mtime_ns, task.rate, sha256(path), sound.result(), reader.format, reader.lossy,
+            count / reader.rate, reader.rate, channels.amplitude, samples, ears["level"].result(channels), told,
+            beats.result(told.bpm) if beats else None, spectrum, texture, ears["envelope"].result(),
+            ears["overview"].result(), ears["fingerprint"].result(), onsets.result() if onsets else None), mix
