@@ -1,4 +1,4 @@
-"""An EnCodec as three ONNX graphs that share one safetensors file.
+"""An EnCodec as ONNX graphs that share one safetensors file: three in a bundle, two more to prepare data.
 
     encoder.onnx: wav float32 [1, 1, N], N a multiple of the hop length -> codes int64 [1, K, T]
     front.onnx: codes int64 [B, K, T] -> features float32 [B, C, T], the decoder's layers up to its LSTM
@@ -14,11 +14,18 @@ to be passed on to the LSTM) and ``state float32 [2 * lstm, B, H]`` (zeros at th
 output, ``state_after``. Its metadata say how many frames count as a few: ``front`` for its convolution, ``reach`` for
 the back.
 :class:`audiocraft_ext.decoder.Front` does all this.
+
+The encoder that data_prep uses is in two parts for the same reason (:func:`write_hearing`); unlike ``encoder.onnx`` it
+takes sound of any length, and gives the codes that the codec itself gives.
+
+    hear.onnx: wav float32 [1, 1, N] -> features float32 [1, C, F], up to the LSTM and with it; cut, state, state_after
+    code.onnx: features float32 [1, C, F] -> codes int64 [1, K, F]
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +53,40 @@ def write_encoder(cfg: EncodecConfig, weights: Path, out: Path) -> None:
     g = Graph("encoder", weights)
     x = g.input("wav", FLOAT, [1, 1, "N"])
     x = _stack(g, x, EncodecModel(cfg).encoder.layers, "encoder.layers", cfg.hop_length)[0]
+    _quantise(g, x, cfg)
+    g.save(out)
+
+
+def write_hearing(cfg: EncodecConfig, weights: Path, hear_out: Path, code_out: Path) -> None:
+    """Write the encoder in two graphs, for sound of any length piece by piece; ``weights`` as for
+    :func:`write_encoder`. The metadata of the first say how many frames at most either of them sees to each side:
+    ``hear`` without its LSTM, ``code``."""
+    layers = list(EncodecModel(cfg).encoder.layers)
+    at = back_of(layers)  # of what follows the LSTM; without one the first graph does it all
+    before = layers[: at - 1] if at else layers
+    g = Graph("hear", weights)
+    x, scale = _stack(g, g.input("wav", FLOAT, [1, 1, "N"]), before, "encoder.layers", cfg.hop_length, pad=_filled)
+    left, right = g.op("Split", g.input("cut", INT64, [2]), outputs=2, axis=0, num_outputs=2)
+    end = g.op("Sub", g.op("Shape", x, start=2, end=3), right)
+    x, channels = g.op("Slice", x, left, end, g.constant(np.array([2]))), cfg.dimension
+    if at:
+        lstm = layers[at - 1].lstm
+        channels, shape = lstm.hidden_size, [2 * lstm.num_layers, 1, lstm.hidden_size]
+        x, state = _lstm(g, x, layers[at - 1], f"encoder.layers.{at - 1}", g.input("state", FLOAT, shape))
+        g.output(state, "state_after", FLOAT, shape)
+    g.output(x, "features", FLOAT, [1, channels, "F"])
+    after = layers[at:] if at else []
+    g.metadata = {"hear": str(math.ceil(reach_of(before, cfg.hop_length))), "code": str(math.ceil(reach_of(after)))}
+    g.save(hear_out)
+
+    g = Graph("code", weights)
+    x = g.input("features", FLOAT, [1, channels, "F"])
+    _quantise(g, _stack(g, x, after, "encoder.layers", 1, first=at, pad=_filled)[0], cfg)
+    g.save(code_out)
+
+
+def _quantise(g: Graph, x: str, cfg: EncodecConfig) -> None:
+    """Features ``[1, D, T]`` to the output ``codes``."""
     x = g.op("Squeeze", g.op("Transpose", x, perm=[0, 2, 1]), g.constant(np.array([0])))  # [T, D]
     levels = []
     for k in range(cfg.n_q):
@@ -57,7 +98,6 @@ def write_encoder(cfg: EncodecConfig, weights: Path, out: Path) -> None:
         levels.append(g.op("Unsqueeze", nearest, g.constant(np.array([0, 1]))))  # [1, 1, T]
     g.op("Concat", *levels, axis=1, outputs=["codes"])
     g.output("codes", "codes", INT64, [1, cfg.n_q, "T"])
-    g.save(out)
 
 
 def write_decoder(cfg: EncodecConfig, weights: Path, front_out: Path, back_out: Path) -> None:
@@ -89,15 +129,18 @@ def write_decoder(cfg: EncodecConfig, weights: Path, front_out: Path, back_out: 
     g.save(back_out)
 
 
-def _stack(g: Graph, x: str, layers, stem: str, scale: float, first: int = 0) -> tuple[str, float]:
+def _stack(g: Graph, x: str, layers, stem: str, scale: float, first: int = 0,
+           pad: Callable | None = None) -> tuple[str, float]:
     """Add ``layers``, numbered from ``first`` in the weights' names. ``scale`` is the number of steps of ``x`` for one
-    frame, 1 at the rate of the codes."""
+    frame, 1 at the rate of the codes; ``pad`` is how convolutions pad, :func:`_whole` or :func:`_filled`."""
     for i, layer in enumerate(layers, first):
         name = f"{stem}.{i}"
         if isinstance(layer, nn.ELU):
             x = g.op("Elu", x)
         elif isinstance(layer, Conv1d):
-            x = _conv(g, x, layer, name, scale)
+            x, pads = (pad or _whole)(g, x, layer, scale)
+            x = g.op("Conv", x, g.weight(f"{name}.conv.weight"), g.weight(f"{name}.conv.bias"),
+                     strides=[layer.conv.stride[0]], dilations=[layer.conv.dilation[0]], pads=pads)
             scale /= layer.conv.stride[0]
         elif isinstance(layer, ConvTranspose1d):
             weights = g.weight(f"{name}.conv.weight"), g.weight(f"{name}.conv.bias")
@@ -105,7 +148,7 @@ def _stack(g: Graph, x: str, layers, stem: str, scale: float, first: int = 0) ->
             x = g.op("ConvTranspose", x, *weights, strides=[layer.conv.stride[0]],
                      pads=[layer.trim_left, layer.trim_right])
         elif isinstance(layer, ResidualBlock):
-            x = g.op("Add", x, _stack(g, x, layer.block, f"{name}.block", scale)[0])
+            x = g.op("Add", x, _stack(g, x, layer.block, f"{name}.block", scale, pad=pad)[0])
         elif isinstance(layer, LSTM):
             x = _lstm(g, x, layer, name)[0]
         else:
@@ -113,15 +156,50 @@ def _stack(g: Graph, x: str, layers, stem: str, scale: float, first: int = 0) ->
     return x, scale
 
 
-def _conv(g: Graph, x: str, layer: Conv1d, name: str, scale: float) -> str:
-    """A convolution with as much padding on both sides as keeps ``N / stride`` steps (N is a multiple of stride)."""
+def _pads(layer: Conv1d) -> list[int]:
+    """As much padding on both sides as keeps ``N / stride`` steps where N is a multiple of stride."""
     conv = layer.conv
     total = (conv.kernel_size[0] - 1) * conv.dilation[0] + 1 - conv.stride[0]
-    pads = [total - total // 2, total // 2]
-    if layer.mode == "reflect" and total:
-        x, pads = _reflect(g, x, pads, scale), [0, 0]
-    return g.op("Conv", x, g.weight(f"{name}.conv.weight"), g.weight(f"{name}.conv.bias"),
-                strides=[conv.stride[0]], dilations=[conv.dilation[0]], pads=pads)
+    return [total - total // 2, total // 2]
+
+
+def _whole(g: Graph, x: str, layer: Conv1d, scale: float) -> tuple[str, list[int]]:
+    """``x`` and the padding its convolution is left to do, for sound that is a whole number of frames."""
+    pads = _pads(layer)
+    if layer.mode == "reflect" and sum(pads):
+        return _reflect(g, x, pads, scale), [0, 0]
+    return x, pads
+
+
+def _filled(g: Graph, x: str, layer: Conv1d, scale: float) -> tuple[str, list[int]]:
+    """The same for ``x`` of any length N, whose last window is filled up, as ``encodec.Conv1d`` does it."""
+    (left, right), stride = _pads(layer), layer.conv.stride[0]
+    if layer.mode != "reflect":
+        return x, [left, right + stride - 1]  # a window that begins behind the end is none: ceil(N / stride) are left
+    if left + right + stride == 1:
+        return x, [0, 0]
+
+    def number(n: int) -> str:
+        return g.constant(np.array([n]))
+
+    def steps(begin: str, end: str) -> str:
+        squeeze = (g.op("Squeeze", value, number(0)) for value in (begin, end))
+        return g.op("Range", *squeeze, g.constant(np.array(1)))
+
+    length = g.op("Shape", x, start=2, end=3)  # [1]
+    right = g.op("Add", number(right), g.op("Mod", g.op("Neg", length), number(stride)))
+    # What is too short for its reflection is followed by zeros first: the mirror stands behind them, at ``last``.
+    last = g.op("Max", g.op("Max", number(left), right), g.op("Sub", length, number(1)))
+    mirrored = g.op("Sub", g.op("Mul", last, number(2)), steps(length, g.op("Add", length, right)))
+    inside = g.op("Less", steps(length, g.op("Add", length, right)), g.op("Add", last, number(1)))
+    after = g.op("Where", inside, length, mirrored)  # ``length`` stands for a zero
+    before = g.op("Sub", number(left), steps(number(0), number(left)))
+    parts = []
+    for index in (before, after):
+        there = g.op("Less", index, length)
+        taken = g.op("Gather", x, g.op("Min", index, g.op("Sub", length, number(1))), axis=2)
+        parts.append(g.op("Where", there, taken, g.constant(np.zeros(1, np.float32))))
+    return g.op("Concat", parts[0], x, parts[1], axis=2), [0, 0]
 
 
 def _reflect(g: Graph, x: str, pads: list[int], scale: float) -> str:

@@ -234,7 +234,8 @@ def back_of(layers: Sequence[nn.Module]) -> int:
 
 
 def reach_of(layers: Iterable[nn.Module], scale: float = 1) -> float:
-    """How many frames to either side the result of ``layers`` depends on, an LSTM's past aside."""
+    """How many frames to either side the result of ``layers`` depends on at most, an LSTM's past aside; ``scale`` is
+    the number of steps of their input for one frame."""
     reach = 0.0
     for layer in layers:
         if isinstance(layer, ResidualBlock):
@@ -244,6 +245,7 @@ def reach_of(layers: Iterable[nn.Module], scale: float = 1) -> float:
             scale *= layer.conv.stride[0]
         elif isinstance(layer, Conv1d):
             reach += (layer.conv.kernel_size[0] - 1) * layer.conv.dilation[0] / 2 / scale
+            scale /= layer.conv.stride[0]
     return reach
 
 
