@@ -173,19 +173,21 @@ class StoreWriter:
         spec: what the codes mean.
         settings: how they are made, JSON values; whatever changes the codes or the segments belongs in here.
         command: what a person types to go on, shown when an unfinished store is opened for reading.
+        beside: names that may lie in the folder besides the store's own.
 
     Raises:
         UserError: the folder holds something else, a store with another spec or other settings (the keys are
             named), a damaged store, or one that another process is writing.
     """
 
-    def __init__(self, path: str | Path, spec: Spec, settings: dict, command: str = ""):
+    def __init__(self, path: str | Path, spec: Spec, settings: dict, command: str = "",
+                 beside: Sequence[str] = ()):
         self.path, self.spec, self.settings = Path(path), spec, json.loads(_dump(settings))
         self.sources: dict[str, dict] = {}  # by name, the last manifest row of each source that is in the store
-        self.splits: set[str] = set()  # that have a source in the store
-        self.finished: dict[str, set[str]] = {}  # the sides of each source that the last finish made count
+        self.sides: dict[str, set[str]] = {}  # of each source, the sides that its rows are on
+        self.finished: set[str] = set()  # the sources that an earlier finish made count
         self.frames = self.rows = self._manifest_bytes = 0
-        self._begin(command)
+        self._begin(command, beside)
         self._codes = (self.path / CODES).open("ab", buffering=0)
         self._manifest = (self.path / MANIFEST).open("ab", buffering=0)
         try:
@@ -201,17 +203,19 @@ class StoreWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _begin(self, command: str) -> None:
+    def _begin(self, command: str, beside: Sequence[str]) -> None:
         """Leave the record of what is being prepared, or compare with the one that is there."""
-        for name in (RECORD, PREPARING):
-            if (self.path / name).is_file():
-                there = _load_record(self.path / name)
-                self._check_same("spec", there["spec"], self.spec.to_dict())
-                self._check_same("settings", there["settings"], self.settings)
-                return
+        there = next((_load_record(self.path / name) for name in (RECORD, PREPARING) if (self.path / name).is_file()),
+                     None)
+        manifest = self.path / MANIFEST
+        if there and ((self.path / RECORD).is_file() or manifest.is_file() and manifest.stat().st_size):
+            self._check_same("spec", there["spec"], self.spec.to_dict())
+            self._check_same("settings", there["settings"], self.settings)
+            return  # with nothing in it, a store binds nobody
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path}: expected a folder for the token store, this is a file")
-        if self.path.is_dir() and any(p.suffix != ".tmp" and p.name[0] != "." for p in self.path.iterdir()):
+        others = [p for p in self.path.iterdir() if p.name not in beside] if self.path.is_dir() else []
+        if not there and any(p.suffix != ".tmp" and p.name[0] != "." for p in others):
             raise UserError(f"{self.path}: not a token store and not empty; name a new folder")
         self.path.mkdir(parents=True, exist_ok=True)
         _replace(self.path / PREPARING, {"format": FORMAT, "version": VERSION, "spec": self.spec.to_dict(),
@@ -236,11 +240,10 @@ class StoreWriter:
     def _recover(self) -> None:
         """Take in what is committed and cut off what an interrupted write left behind it."""
         if (self.path / RECORD).is_file():
-            for row in TokenStore(self.path).rows:  # refuses a damaged store
-                self.finished.setdefault(row["source"], set()).add(row["split"])
+            self.finished = {row["source"] for row in TokenStore(self.path).rows}  # refuses a damaged store
         manifest = (self.path / MANIFEST).read_bytes()
         at = frames = rows = 0
-        splits: set[str] = set()
+        splits: set[str] = set()  # of the source that the lines are about
         for line in manifest.splitlines(keepends=True):
             at += len(line)
             if not line.endswith(b"\n"):
@@ -254,7 +257,7 @@ class StoreWriter:
                                 "the store is damaged, prepare it anew") from None
             if last:
                 self.sources[row["source"]] = row
-                self.splits |= splits
+                self.sides[row["source"]], splits = splits, set()
                 self.frames, self.rows, self._manifest_bytes = frames, rows, at
         size = (self.path / CODES).stat().st_size
         if size < self._codes_bytes:
@@ -332,7 +335,7 @@ class StoreWriter:
         self.rows += len(lines)
         self._manifest_bytes += len(data)
         self.sources[source] = lines[-1]
-        self.splits.update(line["split"] for line in lines)
+        self.sides[source] = {line["split"] for line in lines}
 
     def _check_codes(self, source: str, codes: np.ndarray) -> None:
         if codes.ndim != 2 or codes.shape[0] != self.spec.n_q or codes.shape[1] == 0:

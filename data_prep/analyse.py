@@ -32,6 +32,7 @@ class Task:
         rate: Hz, at which it is heard as mono.
         tempo: "auto", "beat_this" or "off".
         onsets: whether to look for them.
+        root: the folder that is prepared; a licence beside the file is looked for up to there.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Task:
     rate: int
     tempo: str = "auto"
     onsets: bool = False
+    root: str = ""
 
     @property
     def how(self) -> str:
@@ -70,7 +72,7 @@ def analyse(task: Task) -> Facts:
         BrokenAudio: it cannot be used.
     """
     path = Path(task.path)
-    told = labels.read(path)
+    told = labels.read(path, Path(task.root) if task.root else None)
     facts, mix = _hear(task, path, told, "mid")
     return facts if mix == "mid" else _hear(task, path, told, mix)[0]
 

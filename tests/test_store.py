@@ -312,7 +312,7 @@ def test_rows_that_were_cut_before(tmp_path):
     """Slices of one source, each with something to say of its own."""
     a, b = codes_of(0, 7), codes_of(1, 3)
     with StoreWriter(tmp_path / "s", SPEC, SETTINGS) as writer:
-        assert writer.finished == {}
+        assert writer.finished == set()
         writer.add_rows("x", [("train", a, {"bpm": 170.0}), ("valid", b, {"bpm": 171.0})])
         writer.finish()
         with pytest.raises(ValueError, match="is in the store already"):
@@ -325,4 +325,20 @@ def test_rows_that_were_cut_before(tmp_path):
     assert np.array_equal(store.read(7, 3), b)
     store.verify()
     with StoreWriter(tmp_path / "s", SPEC, SETTINGS) as writer:
-        assert writer.finished == {"x": {"train", "valid"}}
+        assert writer.finished == {"x"} and writer.sides == {"x": {"train", "valid"}}
+
+
+def test_a_store_with_nothing_in_it_binds_nobody(tmp_path):
+    StoreWriter(tmp_path / "s", SPEC, {"cut": "bars:4"}).close()
+    write(tmp_path / "s", settings={"cut": "fixed:30"})
+    assert TokenStore(tmp_path / "s").settings == {"cut": "fixed:30"}
+    with pytest.raises(UserError, match="settings.cut was 'fixed:30', now 'bars:4'"):
+        StoreWriter(tmp_path / "s", SPEC, {"cut": "bars:4"})
+
+
+def test_what_lies_beside_a_store_may_be_there_before_it(tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "report.html").write_text("x")
+    with pytest.raises(UserError, match="not a token store and not empty"):
+        StoreWriter(tmp_path / "s", SPEC, SETTINGS)
+    StoreWriter(tmp_path / "s", SPEC, SETTINGS, beside=("report.html",)).close()

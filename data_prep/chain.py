@@ -1,0 +1,165 @@
+"""The whole way from a folder to a store: found, heard, decided, encoded, written down.
+
+Each step is a function of what the one before it left on the disk, so the same command goes on wherever it was stopped:
+
+    STORE/.prep/facts.sqlite    what was heard of each file
+    STORE/codes.u16, ...        the store (audiocraft_ext/store.py)
+    STORE/report.html, .json, labels.csv, manifest/     made anew at the end, from the two
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from audiocraft_ext.errors import UserError
+from audiocraft_ext.spec import Spec
+from audiocraft_ext.store import StoreWriter
+from data_prep import stages
+from data_prep.analyse import Task
+from data_prep.entries import Entry, encode, entries
+from data_prep.facts import Facts, FactsFile, Refused
+from data_prep.labels import Row
+from data_prep.plan import Plan, decide
+from data_prep.settings import Settings
+from data_prep.sources import Found
+from data_prep.stages import Limits
+
+PREP, FACTS = ".prep", "facts.sqlite"
+BESIDE = ("report.html", "report.json", "labels.csv", "manifest")  # in a store's folder, no part of it
+
+
+@dataclass
+class Work:
+    """What one preparation goes by.
+
+    Attributes:
+        found: the files, by name.
+        rate: Hz of the codec.
+        recipe: how a worker opens the codec (:func:`data_prep.encoder.ready`).
+        command: what goes on with an interrupted run.
+    """
+
+    src: Path
+    store: Path
+    found: dict[str, Found]
+    spec: Spec
+    rate: int
+    recipe: object
+    settings: Settings
+    limits: Limits
+    rows: dict[str, Row] = field(default_factory=dict)
+    command: str = ""
+    retry: bool = False
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The files as they are to be heard."""
+        onsets = self.settings.cut == "onsets"
+        return [Task(str(file.path), name, file.size, file.mtime_ns, self.rate, self.settings.tempo, onsets,
+                     str(self.src)) for name, file in self.found.items()]
+
+
+def prepare(work: Work, dry: bool = False) -> tuple[Plan, int]:
+    """Bring the store up to date with the files that were found.
+
+    Args:
+        dry: hear and decide, encode nothing.
+
+    Returns:
+        What was decided, and how many sources were added.
+
+    Raises:
+        UserError: nothing usable; a store of another codec or other settings; no room on the disk.
+    """
+    new = not work.store.exists()
+    try:
+        with StoreWriter(work.store, work.spec, work.settings.to_dict(), work.command, BESIDE) as writer:
+            with FactsFile(work.store / PREP / FACTS, work.tasks[0].how if work.found else "") as known:
+                if work.retry:
+                    known.forget_passing()
+                stages.hear(work.tasks, known, work.limits)
+                plan, added = _settle(work, writer, known, dry)
+            if writer.sources and not dry:
+                writer.finish()
+        if not writer.sources and not plan.sides:
+            if new:
+                shutil.rmtree(work.store)
+            raise UserError(f"{work.src}: none of its {len(work.found)} audio files can be used; {_why(plan)}")
+    except OSError as error:
+        raise UserError(f"{work.store}: cannot be written ({error.strerror or error}); what is in it is whole, go on "
+                        f"with: {work.command}") from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"what is in {work.store} is whole, go on with: {work.command}") from None
+    return plan, added
+
+
+def _why(plan: Plan) -> str:
+    """The first reason, as a taste of all."""
+    reasons = plan.refused | plan.left_out
+    return "; ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items())[:3]) + (
+        f", and {len(reasons) - 3} more" if len(reasons) > 3 else "")
+
+
+def _settle(work: Work, writer: StoreWriter, known: FactsFile, dry: bool) -> tuple[Plan, int]:
+    """Decide and encode; what could be heard but not encoded is decided upon again, without it."""
+    before = len(writer.sources)
+    while True:
+        _check_unchanged(work, writer, known)
+        plan = _decided(work, writer, known)
+        failed = [] if dry else list(_encode(work, plan, writer, known))
+        for entry, failure in failed:
+            file = work.found[entry.of]
+            known.put(Refused(entry.of, file.size, file.mtime_ns, failure.reason, failure.passing))
+        if not failed:
+            return plan, len(writer.sources) - before
+
+
+def _check_unchanged(work: Work, writer: StoreWriter, known: FactsFile) -> None:
+    for name, row in writer.sources.items():
+        if name in work.found and isinstance(facts := known.named(name), Facts):
+            if facts.file_sha256 != row["file_sha256"]:
+                raise UserError(f"{work.found[name].path}: is not the file that was encoded as {name!r}; a store is "
+                                "only added to, so prepare a new one or give the file another name")
+
+
+def _decided(work: Work, writer: StoreWriter, known: FactsFile) -> Plan:
+    """The plan as an uninterrupted run would have it. Only where the folder has changed since an interruption do the
+    sources bind that were added before it."""
+    sides = {name: where for name, where in writer.sides.items() if "variant" not in writer.sources[name]}
+    finished = {name: where for name, where in sides.items() if name in writer.finished}
+    files = [work.found[name] for name in sorted(work.found)]
+    plan = decide(files, known, work.settings, work.rows, finished)
+    wanted = {name: {side} if name != plan.held_out else {"train", "valid"} for name, side in plan.sides.items()}
+    if any(wanted.get(name, finished.get(name)) != where for name, where in sides.items()):
+        plan = decide(files, known, work.settings, work.rows, sides)
+    return plan
+
+
+def _encode(work: Work, plan: Plan, writer: StoreWriter, known: FactsFile) -> Iterator[tuple[Entry, object]]:
+    def planned() -> Iterator[Entry]:
+        for name in plan.sides:
+            facts = known.named(name)
+            assert isinstance(facts, Facts), name
+            yield from entries(facts, work.found[name].path, plan, work.settings, work.rows.get(name))
+
+    left = sum(entry.samples for entry in planned() if not writer.done(entry.name)) / work.rate
+    yield from stages.encode(planned(), left, writer, work.limits, work.rate, encode_entry, open_codec,
+                             (work.recipe, work.rate, work.spec.frame_rate))
+
+
+_open: list = []  # in a worker: the codec and its rates
+
+
+def open_codec(recipe: object, rate: int, frame_rate: float) -> None:
+    """In a worker, once."""
+    from data_prep.encoder import Encoder
+
+    _open[:] = [Encoder(recipe), rate, frame_rate]
+
+
+def encode_entry(entry: Entry) -> list:
+    """In a worker: the rows of an entry."""
+    return encode(entry, *_open)
