@@ -193,6 +193,8 @@ class StoreWriter:
         try:
             self._lock()
             self._recover()
+            if not self.rows:
+                self._leave_record(command)
         except BaseException:
             self.close()
             raise
@@ -218,6 +220,10 @@ class StoreWriter:
         if not there and any(p.suffix != ".tmp" and p.name[0] != "." for p in others):
             raise UserError(f"{self.path}: not a token store and not empty; name a new folder")
         self.path.mkdir(parents=True, exist_ok=True)
+        if not there:
+            self._leave_record(command)
+
+    def _leave_record(self, command: str) -> None:
         _replace(self.path / PREPARING, {"format": FORMAT, "version": VERSION, "spec": self.spec.to_dict(),
                                          "settings": self.settings, "command": command})
 

@@ -205,7 +205,8 @@ def test_another_spec_or_other_settings_are_refused_by_key(tmp_path):
         StoreWriter(tmp_path / "s", SPEC, {"segment": 3.0})
     with pytest.raises(UserError, match=r"spec.codec was .*'abc'.*, now .*'new'.*; use the same"):
         StoreWriter(tmp_path / "s", Spec("audio", 4, 64, 50.0, (0, 1, 2, 3), "debug", "new"), SETTINGS)
-    StoreWriter(tmp_path / "begun", SPEC, SETTINGS).close()
+    with StoreWriter(tmp_path / "begun", SPEC, SETTINGS) as writer:
+        writer.add("a", "train", codes_of(0, 5))
     with pytest.raises(UserError, match="settings.segment"):
         StoreWriter(tmp_path / "begun", SPEC, {"segment": 3.0})
 
