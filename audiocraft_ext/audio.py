@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,36 +29,61 @@ COMPANIONS = frozenset(
 
 def find_audio(root: Path) -> list[Path]:
     """All sound files below ``root``, by their ending, sorted by path. Hidden files and folders are passed over."""
-    return sorted(path for path in _files(root) if path.suffix.lower() in EXTENSIONS)
+    return sorted(path for path in files(root) if is_audio(path))
 
 
 def passed_over(root: Path) -> dict[str, int]:
     """How many files below ``root`` are not sound by their ending, by ending; without what usually lies beside it."""
-    endings = Counter(path.suffix.lower() for path in _files(root) if path.suffix)
+    endings = Counter(path.suffix.lower() for path in files(root) if path.suffix)
     return {e: n for e, n in sorted(endings.items()) if e not in EXTENSIONS | COMPANIONS}
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """All files below ``root`` that are not hidden. Links to folders are followed, after the real ones; a folder that
-    was seen, or that holds ``root``, is not gone into again."""
-    folders, links, seen = [root], [], set(root.resolve().parents)
+def is_audio(path: Path) -> bool:
+    """By its ending."""
+    return path.suffix.lower() in EXTENSIONS
+
+
+def files(root: Path, unreadable: dict[Path, str] | None = None) -> Iterator[Path]:
+    """All files below ``root`` that are not hidden, in the same order each time, one folder's names in memory.
+
+    Links to folders are followed, after the real ones; a folder that was seen, or that holds ``root``, is not gone
+    into again.
+
+    Args:
+        unreadable: takes up the folders that cannot be looked into, with the reason.
+    """
+    folders, links, seen = [root], deque(), set(root.resolve().parents)
     while folders or links:
-        folder = folders.pop() if folders else links.pop(0)
+        folder = folders.pop() if folders else links.popleft()
         real = folder.resolve()
         if real in seen:
             continue
         seen.add(real)
+        inside = []
         try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError:  # not ours to read
+            with os.scandir(folder) as entries:
+                listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        except OSError as error:
+            if unreadable is not None:
+                unreadable[folder] = error.strerror or str(error)
             continue
-        for entry in entries:
+        for entry in listed:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
-                (links if entry.is_symlink() else folders).append(Path(entry.path))
-            else:
+            if not _is_folder(entry):
                 yield Path(entry.path)
+            elif entry.is_symlink():
+                links.append(Path(entry.path))
+            else:
+                inside.append(Path(entry.path))
+        folders += reversed(inside)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 @dataclass(frozen=True)
