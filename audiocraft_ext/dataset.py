@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.split import TRAIN
-from audiocraft_ext.store import TokenStore
+from audiocraft_ext.store import TokenStore, Track
 
 
 class StreamDataset:
@@ -17,6 +17,10 @@ class StreamDataset:
 
     Train windows start anywhere in a track; valid windows lie one behind the other and are the same in every epoch.
     A track shorter than a window is filled up with the special id.
+
+    Where a track was cut on downbeats or hits, each window starts with a slice, train and valid, and goes on into those
+    that follow; of a slice longer than a window only the beginning is heard, and what the track's end leaves of a
+    window is filled up.
 
     Args:
         sample_on_duration: choose a track by its length (every frame is as likely) rather than all alike.
@@ -34,7 +38,7 @@ class StreamDataset:
         lengths = np.array([t.frames for t in self.tracks], dtype=np.float64)
         weight = lengths if sample_on_duration else np.ones_like(lengths)
         self._cumulative = np.cumsum(weight / weight.sum())
-        self._windows = [(t, start) for t in self.tracks for start in range(0, max(1, t.frames - frames // 2), frames)]
+        self._windows = [(t, start) for t in self.tracks for start in _in_a_row(t, frames)]
         self.num_samples = num_samples or len(self._windows)
 
     def __len__(self) -> int:
@@ -42,18 +46,44 @@ class StreamDataset:
 
     def __getitem__(self, key: tuple[int, int]) -> torch.Tensor:
         """``codes [K, T]`` (int64) for ``(epoch, index)``."""
-        epoch, index = key
-        if self.split == TRAIN:
-            rng = np.random.default_rng([self.seed, epoch, index])
-            track = self.tracks[min(int(np.searchsorted(self._cumulative, rng.random(), side="right")),
-                                    len(self.tracks) - 1)]
-            offset = int(rng.integers(0, max(0, track.frames - self.frames) + 1))
-        else:  # spread evenly, so that a few windows already see most of the tracks
-            track, offset = self._windows[index * len(self._windows) // len(self)]
-        codes = self.store.read(track.start + offset, min(self.frames, track.frames - offset)).astype(np.int64)
-        out = np.full((codes.shape[0], self.frames), self.store.spec.special_id, dtype=np.int64)
-        out[:, : codes.shape[1]] = codes
-        return torch.from_numpy(out)
+        return torch.from_numpy(self.batch(key[0], [key[1]])[0])
+
+    def batch(self, epoch: int, indices: Sequence[int]) -> np.ndarray:
+        """The windows of ``indices``, ``codes int64 [B, K, T]``."""
+        out = np.empty((len(indices), self.store.spec.n_q, self.frames), np.int64)
+        for row, index in zip(out, indices):
+            track, offset = self._window(epoch, index)
+            start, n = track.start + offset, min(self.frames, track.frames - offset)
+            row[:, :n] = self.store.codes[start : start + n].T  # copies, turns and widens in one go
+            row[:, n:] = self.store.spec.special_id
+        return out
+
+    def _window(self, epoch: int, index: int) -> tuple[Track, int]:
+        """A track, and the frame in it at which the window starts."""
+        if self.split != TRAIN:  # spread evenly, so that a few windows already see most of the tracks
+            return self._windows[index * len(self._windows) // len(self)]
+        rng = np.random.default_rng([self.seed, epoch, index])
+        track = self.tracks[min(int(np.searchsorted(self._cumulative, rng.random(), side="right")),
+                                len(self.tracks) - 1)]
+        if track.slices:
+            return track, track.slices[int(rng.integers(len(track.slices)))] - track.start
+        return track, int(rng.integers(0, max(0, track.frames - self.frames) + 1))
+
+
+def _in_a_row(track: Track, frames: int) -> Iterator[int]:
+    """Where windows start that lie one behind the other; half a window or less at the track's end is left out. With
+    slices a window starts with the last one that leaves nothing out before it, so it may hear some frames again."""
+    last = max(1, track.frames - frames // 2)
+    if not track.slices:
+        yield from range(0, last, frames)
+        return
+    starts = np.array(track.slices) - track.start
+    at = 0
+    while True:
+        yield int(starts[at])
+        at = max(at + 1, int(np.searchsorted(starts, starts[at] + frames, side="right")) - 1)
+        if at >= len(starts) or starts[at] >= last:
+            return
 
 
 class StreamLoader:
@@ -82,4 +112,4 @@ class StreamLoader:
             if self.dataset.split != TRAIN:
                 rows = range(start, min(start + self.batch_size, len(self.dataset)))
             if len(rows):
-                yield torch.stack([self.dataset[self.epoch, i] for i in rows])
+                yield torch.from_numpy(self.dataset.batch(self.epoch, rows))

@@ -35,13 +35,22 @@ CODES, MANIFEST, RECORD, PREPARING = "codes.u16", "manifest.jsonl", "store.json"
 DTYPE = np.dtype("<u2")
 
 
+SLICES = ("bars", "onsets")  # ``cut`` of a row that begins on a downbeat or a hit, and means little from its middle on
+
+
 @dataclass(frozen=True)
 class Track:
-    """Segments of one source that lie one after the other: ``frames`` frames from frame ``start`` of the store."""
+    """Segments of one source that lie one after the other: ``frames`` frames from frame ``start`` of the store.
+
+    Attributes:
+        slices: the frames of the store at which its slices begin, where it was cut on the music; empty: anywhere is as
+            good.
+    """
 
     source: str
     start: int
     frames: int
+    slices: tuple[int, ...] = ()
 
 
 def _dump(value: object) -> str:
@@ -108,14 +117,7 @@ class TokenStore:
         self.hash: str = record["hash"]
         self.rows: list[dict] = [json.loads(line) for line in manifest.splitlines()]
         self.codes = self._map(record["frames"])
-        self._tracks: dict[str, list[Track]] = {}
-        for row in self.rows:
-            tracks = self._tracks.setdefault(row["split"], [])
-            last = tracks[-1] if tracks else None
-            if last and last.source == row["source"] and last.start + last.frames == row["start"]:
-                tracks[-1] = Track(last.source, last.start, last.frames + row["frames"])
-            else:
-                tracks.append(Track(row["source"], row["start"], row["frames"]))
+        self._tracks = _tracks(self.rows)
 
     def _map(self, frames: int) -> np.memmap:
         path = self.path / CODES
@@ -154,6 +156,23 @@ class TokenStore:
             if hashlib.sha256(codes.tobytes()).hexdigest() != row["sha256"]:
                 raise UserError(f"{self.path / CODES}: the codes of {row['source']}, segment {row['segment']}, have "
                                 "changed since they were written; the store is damaged, prepare it anew")
+
+
+def _tracks(rows: list[dict]) -> dict[str, list[Track]]:
+    """The tracks of each side. A row goes on in the track of the one before it if both are of one source, lie side by
+    side, and the row does not say that it ``follows`` nothing (a silence was cut out between them, say)."""
+    runs: dict[str, list[list[dict]]] = {}
+    for row in rows:
+        there = runs.setdefault(row["split"], [])
+        last = there[-1][-1] if there else None
+        if (last and last["source"] == row["source"] and last["start"] + last["frames"] == row["start"]
+                and row.get("follows", True)):
+            there[-1].append(row)
+        else:
+            there.append([row])
+    return {split: [Track(run[0]["source"], run[0]["start"], sum(row["frames"] for row in run),
+                          tuple(row["start"] for row in run) if run[0].get("cut") in SLICES else ()) for run in there]
+            for split, there in runs.items()}
 
 
 def _why_no_store(path: Path) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
 from audiocraft_ext.dataset import StreamDataset, StreamLoader
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.split import TRAIN, VALID
-from tests.stores import make_store
+from audiocraft_ext.store import StoreWriter, TokenStore
+from tests.stores import DEBUG_SPEC, make_store
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +87,63 @@ def test_what_cannot_be_sampled_is_said(store, tmp_path):
     empty = make_store(tmp_path / "e", tracks={"a": 30}, valid={})
     with pytest.raises(UserError, match="valid side"):
         StreamDataset(empty, VALID, 10)
+
+
+def test_the_order_is_what_it_always_was(store):
+    """A run of last year, resumed, goes on with the batches that it would have got."""
+    data = StreamDataset(store, TRAIN, 10, num_samples=100, seed=1)
+    starts = [(track.source, offset) for track, offset in (data._window(e, i) for e in (1, 2) for i in range(4))]
+    assert starts == [("a", 29), ("b", 19), ("a", 3), ("a", 33), ("a", 76), ("b", 11), ("b", 27), ("b", 27)]
+    windows = np.concatenate([data.batch(epoch, range(100)) for epoch in (1, 2, 3)])
+    assert hashlib.sha256(windows.tobytes()).hexdigest()[:16] == "ef3abfbfa98dabb7"
+    assert [batch.tolist() for batch in StreamLoader(data, 4, 1)] == [[data[1, i].tolist() for i in range(4)]]
+
+
+def sliced(path, cut: str, lengths: dict[str, list[list[int]]]) -> TokenStore:
+    """Sources in slices of so many frames, each list of which goes on without a gap; a frame's codes are its number in
+    the store."""
+    at = 0
+    with StoreWriter(path, DEBUG_SPEC, {"cut": cut}) as writer:
+        for name, runs in lengths.items():
+            rows = []
+            for run in runs:
+                for n, frames in enumerate(run):
+                    codes = np.tile(np.arange(at, at + frames), (DEBUG_SPEC.n_q, 1))
+                    rows.append(("valid" if name == "v" else "train", codes, {"cut": cut, "follows": n > 0}))
+                    at += frames
+            writer.add_rows(name, rows)
+        writer.finish()
+    return TokenStore(path)
+
+
+def seen(data: StreamDataset, n: int) -> set[tuple[int, int, bool]]:
+    """First frame, number of frames, whether the rest is filled up, of ``n`` windows."""
+    out = set()
+    for window in (data[1, i].numpy() for i in range(n)):
+        length = int((window[0] != DEBUG_SPEC.special_id).sum())
+        assert (window[:, :length] == window[0, 0] + np.arange(length)).all()
+        assert (window[:, length:] == DEBUG_SPEC.special_id).all()
+        out.add((int(window[0, 0]), length, length < data.frames))
+    return out
+
+
+@pytest.mark.parametrize("cut", ["bars", "onsets"])
+def test_windows_start_with_a_slice_and_go_on_into_those_that_follow(tmp_path, cut):
+    store = sliced(tmp_path / "s", cut, {"a": [[8, 8, 7], [9]], "b": [[5]], "v": [[4, 4, 4, 4, 4], [3], [1]]})
+    train = StreamDataset(store, TRAIN, 10, num_samples=300, seed=0)
+    assert seen(train, 300) == {(0, 10, False), (8, 10, False), (16, 7, True), (23, 9, True), (32, 5, True)}
+    assert (train[1, 7] == StreamDataset(store, TRAIN, 10, seed=0)[1, 7]).all()
+    starts = [int(train[1, i][0, 0]) for i in range(300)]
+    assert starts.count(32) / 300 == pytest.approx(5 / 37, abs=0.05)
+    valid = StreamDataset(store, VALID, 10)
+    assert [int(valid[1, i][0, 0]) for i in range(len(valid))] == [37, 45, 57, 60]  # 53 on is less than half a window
+    assert seen(valid, len(valid)) == {(37, 10, False), (45, 10, False), (57, 3, True), (60, 1, True)}
+    assert [int(w[0, 0]) for w in (StreamDataset(store, VALID, 3)[1, i] for i in range(7))] == [
+        37, 41, 45, 49, 53, 57, 60]  # slices longer than a window
+
+
+def test_pieces_between_silences_are_tracks_of_their_own(tmp_path):
+    store = sliced(tmp_path / "s", "fixed", {"a": [[20, 20], [15]], "v": [[6]]})
+    windows = seen(StreamDataset(store, TRAIN, 10, num_samples=400, seed=0), 400)
+    assert {length for _, length, _ in windows} == {10}
+    assert {start for start, *_ in windows} == {*range(31), *range(40, 46)}  # anywhere, but across no gap

@@ -343,3 +343,17 @@ def test_what_lies_beside_a_store_may_be_there_before_it(tmp_path):
     with pytest.raises(UserError, match="not a token store and not empty"):
         StoreWriter(tmp_path / "s", SPEC, SETTINGS)
     StoreWriter(tmp_path / "s", SPEC, SETTINGS, beside=("report.html",)).close()
+
+
+def test_a_row_that_follows_nothing_begins_a_track(tmp_path):
+    """Rows without the key go on as they always did."""
+    rows = [("follows", None), ("follows", True), ("follows", False), ("follows", True), ("cut", "bars"), ("cut", None)]
+    with StoreWriter(tmp_path / "s", SPEC, SETTINGS) as writer:
+        writer.add_rows("x", [("train", codes_of(n, 5), {} if value is None else {key: value})
+                              for n, (key, value) in enumerate(rows)])
+        writer.add_rows("y", [("train", codes_of(n, 4), {"cut": cut, "follows": follows}) for n, (cut, follows) in
+                              enumerate([("bars", False), ("bars", True), ("onsets", False), ("whole", False)])])
+        writer.finish()
+    assert TokenStore(tmp_path / "s").tracks("train") == [
+        Track("x", 0, 10), Track("x", 10, 20), Track("y", 30, 8, (30, 34)), Track("y", 38, 4, (38,)),
+        Track("y", 42, 4)]
