@@ -7,6 +7,7 @@ compared with what comes.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from collections.abc import Iterator
@@ -21,12 +22,17 @@ from audiocraft_ext.errors import UserError
 BLOCK = 2**17  # values at a time, over all channels
 RATES = (1_000, 3_000_000)  # Hz: what is no sound is refused before it is resampled to a thousand times its size
 LOUDEST = 1e6  # 120 dB over full scale; beyond, a header is wrong
-EXACT = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flac", "asf", "caf")  # FFmpeg's names of what states its length
+EXACT = ("mov", "matroska", "flac", "asf", "caf")  # FFmpeg's names of what states its length
 LOSSLESS = re.compile("PCM_|FLOAT|DOUBLE|ALAC")  # libsndfile's subtypes
 # libsndfile's log where a chunk is shorter than it says. A WAV's outer size is often wrong, and nobody minds.
 SHORT = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) +: (\d+) \(should be (\d+)\)", re.MULTILINE)
-MP3_TAG = re.compile(rb"\xff([\xe0-\xff])..(?:.{9}|.{11}|.{17}|.{19}|.{32}|.{34})(?:Xing|Info)...([\x00-\xff])(.{4})"
-                     rb"|\xff([\xe0-\xff])..(?:.{32}|.{34})VBRI.{10}(.{4})", re.DOTALL)
+MPEG = {"MPEG_LAYER_I": "MP1", "MPEG_LAYER_II": "MP2", "MPEG_LAYER_III": "MP3"}
+# The first frame of most MP3s: a header and its side information of one of these sizes, then how much follows.
+MP3_TAG = re.compile(
+    rb"\xff(?P<version>[\xe0-\xff])..(?:.{9}|.{11}|.{17}|.{19}|.{32}|.{34})"
+    rb"(?:(?:Xing|Info)...(?P<flags>.)(?P<frames>.{4})(?P<bytes>.{4})"
+    rb"|VBRI.{6}(?P<vbri_bytes>.{4})(?P<vbri_frames>.{4}))", re.DOTALL)
+MP3_EXTRA = 2**12  # bytes behind the sound that may be tags
 
 
 class _Forward(sf.SoundFile):
@@ -109,12 +115,17 @@ def _by_libsndfile(path: Path) -> Iterator:
     name = os.fsencode(path) if os.name == "posix" else str(path)  # soundfile would refuse names that are not UTF-8
     with _Forward(name) as f:
         _check_whole(path, f)
-        said, size, got = _said(path, f), max(1, BLOCK // f.channels), 0
+        said = f.frames if f.frames < 2**62 else 0  # a FLAC that was made in a pipe does not know
+        if f.format == "MP3":
+            said, trusted = _mp3_said(path, f.frames)
+            if not trusted and importlib.util.find_spec("av"):
+                yield from _by_ffmpeg(path, "")  # libsndfile would stop at its guess
+                return
+        size, got = max(1, BLOCK // f.channels), 0
         block = f.read(size, dtype="float32", always_2d=True)  # may raise: FFmpeg will try
         if not len(block):
             raise BrokenAudio(f"{path}: no audio in the file")
-        yield (f.samplerate, f.channels, "MP3" if f.format == "MP3" else f"{f.format} {f.subtype}",
-               not LOSSLESS.match(f.subtype))
+        yield f.samplerate, f.channels, MPEG.get(f.subtype, f"{f.format} {f.subtype}"), not LOSSLESS.match(f.subtype)
         while len(block):
             got += len(block)
             yield block
@@ -127,15 +138,9 @@ def _by_libsndfile(path: Path) -> Iterator:
             raise BrokenAudio(f"{path}: truncated, {got} of {said} samples are there")
 
 
-def _said(path: Path, f: sf.SoundFile) -> int:
-    """How many samples there have to be, as far as the file says."""
-    if f.format == "MP3":
-        return _mp3_said(path, f.frames)
-    return f.frames if f.frames < 2**62 else 0  # a FLAC that was made in a pipe does not know
-
-
-def _mp3_said(path: Path, guess: int) -> int:
-    """The least that an MP3 with a Xing, Info or VBRI header has to hold; 0 for one without.
+def _mp3_said(path: Path, guess: int) -> tuple[int, bool]:
+    """The least that an MP3 with a Xing, Info or VBRI header has to hold, 0 for one without; and whether ``guess``,
+    libsndfile's, where it stops, can be trusted: there is such a header, and nothing was put behind what it knows of.
 
     A hundredth, or the start and the end that decoders treat differently, may be missing.
     """
@@ -144,13 +149,15 @@ def _mp3_said(path: Path, guess: int) -> int:
         while head[:3] == b"ID3" and len(head) == 10:  # its size has 7 bits a byte
             raw.seek(sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0))), 1)
             head = raw.read(10)
+        start = raw.tell() - 10
         tag = MP3_TAG.search(head + raw.read(4096))
-    if not tag or (tag[2] and not tag[2][0] & 1):  # bit 0: it counts the frames
-        return 0
-    frames, version = int.from_bytes(tag[3] or tag[5], "big"), (tag[1] or tag[4])[0] >> 3 & 3
-    length = 1152 if version == 3 else 576  # MPEG 1; 2 and 2.5
+    frames = int.from_bytes(tag["frames"] or tag["vbri_frames"], "big") if tag else 0
+    if not frames or (tag["flags"] and tag["flags"][0] & 3 != 3):  # it has to count both frames and bytes
+        return 0, False
+    size = int.from_bytes(tag["bytes"] or tag["vbri_bytes"], "big")
+    length = 1152 if tag["version"][0] >> 3 & 3 == 3 else 576  # samples a frame: MPEG 1; 2 and 2.5
     said = min(guess, frames * length)
-    return said - max(2 * length, said // 100)
+    return max(0, said - max(2 * length, said // 100)), path.stat().st_size - start < 1.01 * size + MP3_EXTRA
 
 
 def _check_whole(path: Path, f: sf.SoundFile) -> None:
@@ -161,6 +168,17 @@ def _check_whole(path: Path, f: sf.SoundFile) -> None:
         raise BrokenAudio(f"{path}: truncated, {size[2]} of {size[1]} bytes of sound are there")
     if f.format == "OGG":
         _check_ogg(path)
+
+
+def _check_caf(path: Path) -> None:
+    """libsndfile does not open a CAF that is cut short, FFmpeg reads what is left of it."""
+    with path.open("rb") as raw:
+        at, size = 8, path.stat().st_size
+        while raw.seek(at) < size and len(chunk := raw.read(12)) == 12:
+            length = int.from_bytes(chunk[4:], "big", signed=True)
+            if chunk[:4] == b"data" and length > size - at - 12:
+                raise BrokenAudio(f"{path}: truncated, {size - at - 12} of {length} bytes of sound are there")
+            at += 12 + length if length >= 0 else size
 
 
 def _check_ogg(path: Path) -> None:
@@ -177,22 +195,22 @@ def _by_ffmpeg(path: Path, first_error: str) -> Iterator:
         import av
     except ImportError:
         raise BrokenAudio(f"{path}: cannot be read ({first_error}); 'pip install av' reads more formats") from None
-    got = 0
+    got, rate = 0, 1
     try:
         # Through our own handle, and no other: a file may say "and now play that one", or be named like an address.
         with path.open("rb") as raw, av.open(raw, options={"protocol_whitelist": "none"}) as container:
-            if container.format.name == "ogg":
-                _check_ogg(path)
+            kind = container.format.name.split(",")[0]
+            CHECKS.get(kind, lambda path: None)(path)
             stream = container.streams.audio[0]
             codec = stream.codec_context.codec
-            for block, rate in _gathered(container, stream):
+            for block, rate in _gathered(stream):
                 if not got:
-                    name = container.format.name.split(",")[0]
-                    yield rate, block.shape[1], f"{name} {codec.canonical_name}".upper(), not codec.lossless
+                    name = codec.canonical_name
+                    bare = kind in (name, "mp3")  # no container, or as good as none
+                    yield rate, block.shape[1], (name if bare else f"{kind} {name}").upper(), not codec.lossless
                 got += len(block)
                 yield block
-            said = (container.duration or 0) / 1e6
-            exact = container.format.name in EXACT
+            said = _seconds(stream) if kind in EXACT else 0.0
     except MemoryError:
         raise
     except (av.FFmpegError, IndexError, ValueError) as error:
@@ -202,27 +220,48 @@ def _by_ffmpeg(path: Path, first_error: str) -> Iterator:
         raise BrokenAudio(f"{path}: not audio that can be read ({reason})") from None
     if not got:
         raise BrokenAudio(f"{path}: no audio in the file")
-    if exact and got / rate < 0.99 * said - 0.5:
+    if got / rate < 0.99 * said - 0.5:
         raise BrokenAudio(f"{path}: truncated, {got / rate:.1f} of {said:.1f} seconds are there")
 
 
-def _gathered(container, stream) -> Iterator[tuple[np.ndarray, int]]:
+def _seconds(stream) -> float:
+    """How long a stream says it is; 0 if it says nothing, as in a film whose picture may be longer than its sound."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    container = stream.container
+    return (container.duration or 0) / 1e6 if len(container.streams) == 1 else 0.0
+
+
+def _gathered(stream) -> Iterator[tuple[np.ndarray, int]]:
     """A stream's sound in blocks ``[n, C]`` of a useful size, each with its rate."""
     from av import AudioResampler
 
     stream.codec_context.thread_count = 1
     planar, pieces, held = AudioResampler(format="fltp"), [], 0
-    for frame in _frames(container, stream, planar):
-        pieces.append(frame.to_ndarray())  # [C, n]
-        held += pieces[-1].size
-        if held >= BLOCK:
-            yield np.concatenate(pieces, axis=1).T, frame.sample_rate
-            pieces, held = [], 0
+    for frame in _frames(stream):
+        for plain in planar.resample(frame):
+            pieces.append(plain.to_ndarray())  # [C, n]
+            held += pieces[-1].size
+            if held >= BLOCK:
+                yield np.concatenate(pieces, axis=1).T, plain.sample_rate
+                pieces, held = [], 0
     if pieces:
-        yield np.concatenate(pieces, axis=1).T, frame.sample_rate
+        yield np.concatenate(pieces, axis=1).T, plain.sample_rate
 
 
-def _frames(container, stream, planar) -> Iterator:
-    for frame in container.decode(stream):
-        yield from planar.resample(frame)
-    yield from planar.resample(None)
+def _frames(stream) -> Iterator:
+    """Decoded frames. Of a lossy stream one packet in a hundred may be damaged, and the last one, as in any player."""
+    import av
+
+    good = bad = 0
+    for packet in stream.container.demux(stream):
+        try:
+            yield from packet.decode()
+            good += 1
+        except av.error.InvalidDataError:
+            bad += 1
+            if stream.codec_context.codec.lossless or bad > 1 + good / 100:
+                raise
+
+
+CHECKS = {"ogg": _check_ogg, "caf": _check_caf}
