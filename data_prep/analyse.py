@@ -16,12 +16,12 @@ import numpy as np
 from audiocraft_ext import audio
 from audiocraft_ext.files import sha256
 from data_prep import labels
-from data_prep.beats import BeatListener
-from data_prep.facts import Facts
+from data_prep.facts import Facts, Labels
 from data_prep.fingerprint import Fingerprinter
 from data_prep.hits import OnsetListener
-from data_prep.junk import SpectrumListener
-from data_prep.levels import ChannelListener, EnvelopeListener, LevelListener, OverviewListener
+from data_prep.levels import ChannelListener, LevelListener
+from data_prep.outline import EnvelopeListener
+from data_prep.spectra import SpectrumListener
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ class Sound:
         self._hash = hashlib.sha256(f"{rate}\n".encode())
 
     def push(self, block: np.ndarray) -> None:
-        mean = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
-        self._hash.update(np.clip(np.rint(mean * 32767), -32768, 32767).astype("<i2").tobytes())
+        self._hash.update(np.clip(np.rint(audio.mixed(block) * 32767), -32768, 32767).astype("<i2").tobytes())
 
     def result(self) -> str:
         return self._hash.hexdigest()
@@ -77,8 +76,8 @@ def analyse(task: Task) -> Facts:
     return facts if mix == "mid" else _hear(task, path, told, mix)[0]
 
 
-def _hear(task: Task, path: Path, told: labels.Labels, mix: str) -> tuple[Facts, str]:
-    """Facts of the file heard as ``mix``, and how it should be heard."""
+def _hear(task: Task, path: Path, told: Labels, mix: str) -> tuple[Facts | None, str]:
+    """Facts of the file heard as ``mix``; none, and how it should be heard, where its mid cancels."""
     with audio.open_sound(path) as reader:
         channels, sound, count = ChannelListener(reader.channels), Sound(reader.rate), 0
 
@@ -91,20 +90,27 @@ def _hear(task: Task, path: Path, told: labels.Labels, mix: str) -> tuple[Facts,
                 yield block
 
         ears = {"level": LevelListener(task.rate), "envelope": EnvelopeListener(task.rate),
-                "overview": OverviewListener(), "spectrum": SpectrumListener(task.rate),
+                "spectrum": SpectrumListener(task.rate),
                 "fingerprint": Fingerprinter(task.rate)}
-        beats = BeatListener(task.rate) if task.tempo != "off" else None
+        beats = None
+        if task.tempo != "off":
+            from data_prep.beats import BeatListener
+
+            beats = BeatListener(task.rate)
         onsets = OnsetListener(task.rate) if task.onsets else None
         samples = 0
         for wav in audio.mono(passing(reader), reader.rate, task.rate, mix):
             samples += len(wav)
             for ear in (*ears.values(), *(ear for ear in (beats, onsets) if ear)):
                 ear.push(wav)
-        if (wanted := channels.mix()) != mix == "mid":
-            return None, wanted
+        about = channels.result()
+        if about.mix != mix == "mid":
+            return None, about.mix
+        level = ears["level"].result(about)
+        envelope, overview = ears["envelope"].result(level.dc)
         spectrum, texture = ears["spectrum"].result()
         return Facts(
             task.name, task.size, task.mtime_ns, task.rate, sha256(path), sound.result(), reader.format, reader.lossy,
-            count / reader.rate, reader.rate, channels.amplitude, samples, ears["level"].result(channels), told,
-            beats.result(told.bpm) if beats else None, spectrum, texture, ears["envelope"].result(),
-            ears["overview"].result(), ears["fingerprint"].result(), onsets.result() if onsets else None), mix
+            count / reader.rate, reader.rate, about.amplitude, samples, level, told,
+            beats.result(told.bpm) if beats else None, spectrum, texture, envelope, overview,
+            ears["fingerprint"].result(), onsets.result() if onsets else None), mix

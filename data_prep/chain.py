@@ -9,16 +9,20 @@ Each step is a function of what the one before it left on the disk, so the same 
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.store import StoreWriter
-from data_prep import stages
+from data_prep import remote, sources, stages
 from data_prep.analyse import Task
+from data_prep.encoder import CodecRef, Encoder, ready
 from data_prep.entries import Entry, encode, entries
 from data_prep.facts import Facts, FactsFile, Refused
 from data_prep.labels import Row
@@ -27,7 +31,10 @@ from data_prep.settings import Settings
 from data_prep.sources import Found
 from data_prep.stages import Limits
 
-PREP, FACTS = ".prep", "facts.sqlite"
+if TYPE_CHECKING:
+    from audiocraft_ext.codecs.codec import Codec
+
+PREP, FACTS, JOBS, CODEC = ".prep", "facts.sqlite", "jobs", "codec"
 BESIDE = ("report.html", "report.json", "labels.csv", "manifest")  # in a store's folder, no part of it
 
 
@@ -37,22 +44,38 @@ class Work:
 
     Attributes:
         found: the files, by name.
-        rate: Hz of the codec.
-        recipe: how a worker opens the codec (:func:`data_prep.encoder.ready`).
+        place: the device, and the name and the path that ``get_codec`` was given.
         command: what goes on with an interrupted run.
+        retry: hear files again that took too long or crashed the last time.
+        shards: how many jobs each stage is divided into, where ``where`` says to do so (for :func:`shards.run`).
     """
 
     src: Path
     store: Path
     found: dict[str, Found]
-    spec: Spec
-    rate: int
-    recipe: object
+    codec: Codec
     settings: Settings
     limits: Limits
+    place: tuple[str, str, Path | None] = ("cpu", "", None)
     rows: dict[str, Row] = field(default_factory=dict)
     command: str = ""
     retry: bool = False
+    shards: int = 1
+    where: dict | None = None
+
+    @property
+    def spec(self) -> Spec:
+        return self.codec.spec
+
+    @property
+    def rate(self) -> int:
+        """Hz."""
+        return self.codec.sample_rate
+
+    @functools.cached_property
+    def recipe(self) -> CodecRef:
+        """How a worker opens the codec; what that needs is written when it is first asked for."""
+        return ready(self.codec, self.store / PREP / CODEC, *self.place)
 
     @property
     def tasks(self) -> list[Task]:
@@ -60,6 +83,22 @@ class Work:
         onsets = self.settings.cut == "onsets"
         return [Task(str(file.path), name, file.size, file.mtime_ns, self.rate, self.settings.tempo, onsets,
                      str(self.src)) for name, file in self.found.items()]
+
+
+def find(src: Path, skipped: dict[str, str]) -> dict[str, Found]:
+    """The files below ``src``, by name. A sidecar that was written or changed makes a file another.
+
+    Raises:
+        UserError: see :func:`sources.walk`.
+    """
+    found = {}
+    for file in sources.walk(src, skipped):
+        try:
+            changed = file.path.with_suffix(".json").stat().st_mtime_ns
+        except OSError:
+            changed = 0
+        found[file.name] = dataclasses.replace(file, mtime_ns=file.mtime_ns ^ changed)
+    return found
 
 
 def prepare(work: Work, dry: bool = False) -> tuple[Plan, int]:
@@ -80,10 +119,14 @@ def prepare(work: Work, dry: bool = False) -> tuple[Plan, int]:
             with FactsFile(work.store / PREP / FACTS, work.tasks[0].how if work.found else "") as known:
                 if work.retry:
                     known.forget_passing()
-                stages.hear(work.tasks, known, work.limits)
+                if work.where:
+                    remote.hear(work.tasks, known, work.limits, work.shards, work.where, work.store / PREP / JOBS)
+                else:
+                    stages.hear(work.tasks, known, work.limits)
                 plan, added = _settle(work, writer, known, dry)
             if writer.sources and not dry:
                 writer.finish()
+                shutil.rmtree(work.store / PREP / JOBS, ignore_errors=True)
         if not writer.sources and not plan.sides:
             if new:
                 shutil.rmtree(work.store)
@@ -109,10 +152,10 @@ def _settle(work: Work, writer: StoreWriter, known: FactsFile, dry: bool) -> tup
     while True:
         _check_unchanged(work, writer, known)
         plan = _decided(work, writer, known)
-        failed = [] if dry else list(_encode(work, plan, writer, known))
-        for entry, failure in failed:
-            file = work.found[entry.of]
-            known.put(Refused(entry.of, file.size, file.mtime_ns, failure.reason, failure.passing))
+        failed = {} if dry else encode_planned(work, plan, writer, known)
+        for name, (reason, passing) in failed.items():
+            file = work.found[name]
+            known.put(Refused(name, file.size, file.mtime_ns, reason, passing))
         if not failed:
             return plan, len(writer.sources) - before
 
@@ -138,25 +181,28 @@ def _decided(work: Work, writer: StoreWriter, known: FactsFile) -> Plan:
     return plan
 
 
-def _encode(work: Work, plan: Plan, writer: StoreWriter, known: FactsFile) -> Iterator[tuple[Entry, object]]:
+def encode_planned(work: Work, plan: Plan, writer: StoreWriter, known: FactsFile) -> dict[str, tuple[str, bool]]:
+    """Encode what is planned; returns why files failed, by name."""
     def planned() -> Iterator[Entry]:
         for name in plan.sides:
             facts = known.named(name)
             assert isinstance(facts, Facts), name
             yield from entries(facts, work.found[name].path, plan, work.settings, work.rows.get(name))
 
+    if work.where:
+        return remote.encode(planned(), writer, work.limits, work.rate, work.recipe, work.shards, work.where,
+                             work.store / PREP / JOBS)
     left = sum(entry.samples for entry in planned() if not writer.done(entry.name)) / work.rate
-    yield from stages.encode(planned(), left, writer, work.limits, work.rate, encode_entry, open_codec,
-                             (work.recipe, work.rate, work.spec.frame_rate))
+    failed = stages.encode(planned(), left, writer, work.limits, work.rate, encode_entry, open_codec,
+                           (work.recipe, work.rate, work.spec.frame_rate))
+    return {entry.of: (failure.reason, failure.passing) for entry, failure in failed}
 
 
 _open: list = []  # in a worker: the codec and its rates
 
 
-def open_codec(recipe: object, rate: int, frame_rate: float) -> None:
+def open_codec(recipe: CodecRef, rate: int, frame_rate: float) -> None:
     """In a worker, once."""
-    from data_prep.encoder import Encoder
-
     _open[:] = [Encoder(recipe), rate, frame_rate]
 
 

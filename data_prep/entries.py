@@ -66,29 +66,31 @@ def entries(facts: Facts, path: Path, plan: Plan, settings: Settings, row: Row |
     """The source of the store that a file becomes, and its variants."""
     cut, side = Cut.parse(settings.cut), plan.sides[facts.name]
     dc = facts.level.dc if settings.dc else 0.0
-    gain, note = levels.gain_db(facts.level, settings.level)
+    gain, _ = levels.gain_db(facts.level, settings.level, settings.dc)
     one = Entry(facts.name, facts.name, str(path), side, settings.valid_share if plan.held_out == facts.name else 0.0,
                 facts.level.mix, dc, round(gain, 3), cut.size if cut.kind == "fixed" else 30.0, pieces(facts, settings),
                 None, _about(facts, plan, row, gain))
     if side != TRAIN or one.held_out:  # variants of what is held out would be another test
         return [one]
-    return [one, *(_variant(one, number, settings) for number in range(1, settings.variants + 1))]
+    return [one, *(_variant(one, number, facts.level.channels, settings) for number in range(1, settings.variants + 1))]
 
 
-def _variant(entry: Entry, number: int, settings: Settings) -> Entry:
-    variant = augment.variant(augment.Augment.parse(settings.augment), settings.seed, number, entry.of)
-    return dataclasses.replace(entry, name=f"{entry.name}#{number}", mix=variant.get("mix") or entry.mix,
+def _variant(entry: Entry, number: int, channels: int, settings: Settings) -> Entry:
+    variant = augment.variant(augment.Augment.parse(settings.augment), settings.seed, number, entry.of, channels,
+                              entry.mix)
+    return dataclasses.replace(entry, name=f"{entry.name}#{number}", mix=variant.get("mix", entry.mix),
                                variant=variant, about=entry.about | {"variant": {"of": entry.of, **variant}})
 
 
 def _about(facts: Facts, plan: Plan, row: Row | None, gain: float) -> dict:
     """What is known of the file, for its rows; what nobody knows is left out."""
-    told = {key: getattr(row, key, None) or getattr(facts.labels, key) for key in ("title", "bpm", "key", "licence")}
-    heard = facts.beats
-    if told["bpm"] is None and heard is not None:
-        told |= {"bpm": round(heard.bpm, 3), "confidence": round(heard.confidence, 3)}
+    said = row.over(facts.labels) if row else facts.labels
+    bpm, heard = said.bpm, facts.beats
     about = {"file_sha256": facts.file_sha256, "file_rate": facts.rate, "seconds": facts.seconds,
-             "amplitude": facts.amplitude, "gain_db": round(gain, 3), "group": plan.group_of.get(facts.name), **told}
+             "amplitude": facts.amplitude, "gain_db": round(gain, 3), "group": plan.group_of.get(facts.name),
+             "said_bpm": bpm, **asdict(said)}
+    if bpm is None and heard is not None:
+        about |= {"bpm": round(heard.bpm, 3), "confidence": round(heard.confidence, 3)}
     return {key: value for key, value in about.items() if value is not None}
 
 

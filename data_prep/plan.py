@@ -131,19 +131,16 @@ def _why_nothing(facts: Facts, settings: Settings) -> str:
 
 
 def _drop_copies(seen: dict[str, Seen], finished: dict[str, set[str]], plan: Plan) -> None:
-    """Of each group of copies keep what is in the store, or else the best: not lossy, the higher rate, the longer."""
-    links = [(a, b) for a, b, relation in _links(plan) if relation != "overlap"]
-    for names in _joined({name for link in links for name in link}, links):
-        there = sorted(name for name in names if name in finished)
-        new = [name for name in names if name in seen and name not in finished]
-        if not new:
-            continue
-        kept = there[0] if there else min(new, key=lambda name: seen[name].quality)
-        shas = {a: relation for a, b, relation in _links(plan) if b == kept}
-        for name in new:
-            if name != kept:
+    """Of copies keep what is in the store, or else the best: not lossy, the higher rate, the longer."""
+    for group in plan.groups:
+        new = sorted((name for name in group.names if name in seen and name not in finished),
+                     key=lambda name: seen[name].quality)
+        there = [name for name in group.names if name in finished]
+        exact = {frozenset((link.a, link.b)) for link in group.links if link.relation == duplicates.EXACT}
+        for name, kept in duplicates.superseded(group, [*there, *new]).items():
+            if name in seen and name not in finished:
                 del seen[name]
-                plan.dropped[name] = (kept, "exact" if shas.get(name) == "exact" else "copy")
+                plan.dropped[name] = (kept, duplicates.EXACT if {name, kept} in exact else duplicates.COPY)
 
 
 def _choose_sides(seen: dict[str, Seen], rows: dict[str, Row], finished: dict[str, set[str]], settings: Settings,
@@ -153,10 +150,9 @@ def _choose_sides(seen: dict[str, Seen], rows: dict[str, Row], finished: dict[st
     A group's number is that of its first name (audiocraft_ext/split.py). Where a side would be empty, the group with
     the lowest number is valid and that with the highest train.
     """
-    links = [(a, b) for a, b, _ in _links(plan)]
-    groups = _joined({*seen, *finished, *(name for link in links for name in link)}, links)
-    shared = [names for names in groups if len(names) > 1]
-    plan.group_of = {name: number for number, names in enumerate(shared, 1) for name in names}
+    groups = [[name for name in group.names if name in seen or name in finished] for group in plan.groups]
+    plan.group_of = {name: number for number, names in enumerate(groups, 1) for name in names}
+    groups = [names for names in groups if names] + [[name] for name in seen if name not in plan.group_of]
     free: list[list[str]] = []
     for names in groups:
         new = [name for name in names if name in seen and name not in finished]
@@ -202,26 +198,3 @@ def _by_number(free: list[list[str]], seen: dict[str, Seen], finished: dict[str,
                 side_of[len(free) - 1] = TRAIN
     for i, names in enumerate(free):
         plan.sides |= dict.fromkeys(names, side_of[i])
-
-
-def _links(plan: Plan) -> list[tuple[str, str, str]]:
-    """Pairs that share material, both ways round, with the relation."""
-    pairs = [(link.a, link.b, link.relation) for group in plan.groups for link in group.links]
-    return pairs + [(b, a, relation) for a, b, relation in pairs]
-
-
-def _joined(names: Iterable[str], links: Iterable[tuple[str, str]]) -> list[list[str]]:
-    """Connected names, each group sorted, groups by their first."""
-    parent = {name: name for name in names}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = name = parent[parent[name]]
-        return name
-
-    for a, b in links:
-        parent[max(root(a), root(b))] = min(root(a), root(b))
-    groups: dict[str, list[str]] = {}
-    for name in sorted(parent):
-        groups.setdefault(root(name), []).append(name)
-    return list(groups.values())

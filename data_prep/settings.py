@@ -23,7 +23,7 @@ class Settings:
         level: "lufs:-14", "peak:-1" or "off".
         dc: take the mean away.
         silence: inner silence longer than this many seconds is cut out, as are both ends; 0 leaves all silence in.
-        silence_db: what counts as silence, dB below full scale.
+        silence_db: what counts as silence, dB beside the sound's own level.
         duplicates: "drop" all but one of a group of copies, "keep" them all (on one side), "off": look for none.
         tempo: "auto", "beat_this" where that is installed, "off".
         variants: how many are made of each train source.
@@ -38,7 +38,7 @@ class Settings:
     level: str = "lufs:-14"
     dc: bool = True
     silence: float = 2.0
-    silence_db: float = -60.0
+    silence_db: float = -48.0
     duplicates: str = "drop"
     tempo: str = "auto"
     variants: int = 0
