@@ -1,0 +1,172 @@
+"""What a store was made from, for a person: ``report.html``, one file without anything outside it, and ``report.json``.
+
+:func:`write` takes a dict of
+
+    folder      what was prepared, as typed
+    codec, rate, cut, level     of the settings, rate in Hz
+    settings    all of them, a dict
+    command     what makes the store again
+    store_hash  or None
+    sure        the confidence from which on a tempo counts as known
+    notes       list of lines that hold for the whole
+    refused     iterable of (name, reason): files that cannot be used
+    duplicates  list of {group, files: [{name, relation, kept: bool}]}; relation is to the file that is kept, or ""
+    slice_seconds   iterable of (seconds, how many slices are so long)
+    sources     iterable of dicts, one for each file that can be read, that can be gone through twice:
+        name, seconds
+        status      "kept", "duplicate" or "left out", the last two with ``why``
+        kept        seconds of the file that are kept, ``silence`` those that were cut out as such
+        slices      how many, ``variants`` how many altered copies of the file
+        split       "train", "valid", "both" (with ``valid_seconds`` and ``valid_slices``) or None
+        bpm, bpm_said, confidence, key, title, licence      None where nobody knows
+        format, rate, channels, mix, dc, lufs, gain_db      as in data_prep.facts; dc what was taken away
+        cut, bars   how its pieces were cut (data_prep.cuts.Piece)
+        flags       list of short texts
+        group       of duplicates, or None
+        overview    int8 [240, 2] or None
+        spans       optional: [[start, end, side], ...] in seconds, what is kept where
+
+What a source can do without: silence, variants, bpm, bpm_said, confidence, key, title, licence, mix, dc, lufs,
+gain_db, cut, bars, group, overview, spans.
+
+The same dict is the same bytes: there is no date in them and no time that anything took.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import heapq
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from data_prep import aside, report_charts
+from data_prep.report_numbers import Sums, flag_kind
+from data_prep.report_words import clock, count, done, headline, share, shown, span
+
+HTML, JSON = "report.html", "report.json"
+MOST_ROWS = 1000  # of the table; report.json has all
+MOST_NAMES = 200  # of each list
+EMPTY = dict.fromkeys(("title", "bpm", "bpm_said", "confidence", "key", "licence", "lufs", "gain_db", "group",
+                       "overview", "spans"))
+HEAD = ("folder", "codec", "rate", "cut", "level", "settings", "command", "store_hash", "notes")
+
+
+def write(folder: Path, report: dict) -> dict:
+    """Write ``report.html`` and ``report.json`` into ``folder``; returns the sums, for :func:`lines`.
+
+    Raises:
+        OSError: they cannot be written; what was there stays.
+    """
+    sums = complete(report)
+    with aside.written(folder / JSON) as file:
+        for text in _json(sums, report):
+            file.write(text.encode("ascii"))
+    with aside.written(folder / HTML) as file:
+        for text in _page(sums, report):
+            file.write(text.encode("utf-8"))
+    return sums
+
+
+def complete(report: dict) -> dict:
+    """All of a report but its sources: what was given, totals, histograms and a headline."""
+    sums = Sums()
+    for source in report["sources"]:
+        sums.add(source, report["sure"])
+    totals, tempo = sums.totals(), sums.tempo()
+    refused = [{"name": name, "reason": reason} for name, reason in sorted(report["refused"])]
+    return {**{key: report[key] for key in HEAD}, "refused": refused, "duplicates": report["duplicates"],
+            "totals": totals, "tempo": tempo, "histograms": sums.histograms(report["slice_seconds"]),
+            "headline": headline(totals, tempo)}
+
+
+def lines(sums: dict) -> list[str]:
+    """The same for a terminal, in a dozen lines; ``sums`` is what :func:`write` or :func:`complete` returned."""
+    t, tempo = sums["totals"], sums["tempo"]
+    out = [*sums["headline"], ""]
+    out.append(f"in      {count(t['files'] + len(sums['refused']), 'file')}, {span(t['seconds'])} that can be read")
+    out += [f"{side:<8}{count(t[side]['files'], 'file')}, {count(t[side]['slices'], 'slice')}, "
+            f"{span(t[side]['seconds'])}" for side in ("train", "valid")]
+    gone = [("copies", t["duplicates"], t["duplicate_seconds"]), ("unused", t["left_out"], t["left_out_seconds"])]
+    out += [f"{name:<8}{count(files, 'file')}, {span(seconds)}" for name, files, seconds in gone if files]
+    if t["silence_seconds"] or t["remainder_seconds"]:
+        out.append(f"cut out {span(t['silence_seconds'])} of silence, {span(t['remainder_seconds'])} that did not "
+                   "fill a slice")
+    if sums["refused"]:
+        out.append(f"refused {count(len(sums['refused']), 'file')}: "
+                   + "; ".join(f"{shown(r['name'])}: {shown(r['reason'])}" for r in sums["refused"][:2])
+                   + (" ..." if len(sums["refused"]) > 2 else ""))
+    if t["flags"]:
+        out.append("look at " + ", ".join(f"{shown(flag)} ({n})" for flag, n in t["flags"][:5]))
+    if tempo["quartiles"]:
+        low, middle, high = tempo["quartiles"]
+        out.append(f"tempo   median {middle:.0f} BPM, half within {low:.0f} to {high:.0f}, sure for "
+                   f"{share(tempo['sure_seconds'], t['kept_seconds'])}")
+    known = [(name, seconds) for name, seconds in t["licences"] if name]
+    if known:
+        out.append("licence " + ", ".join(f"{shown(name)} {share(s, t['kept_seconds'])}" for name, s in known[:4]))
+    return out + [f"note    {note}" for note in sums["notes"]]
+
+
+def _json(sums: dict, report: dict) -> Iterator[str]:
+    """One line a source, so that two reports can be compared with diff."""
+    yield json.dumps(_plain(sums), indent=1, sort_keys=True)[:-2] + ',\n "sources": ['
+    for i, source in enumerate(report["sources"]):
+        row = {key: value for key, value in source.items() if key not in ("overview", "spans")}
+        yield (",\n" if i else "\n") + json.dumps(_plain(row | {"done": done(source)}), sort_keys=True)
+    yield "\n ]\n}\n"
+
+
+def _plain(value: object) -> object:
+    """JSON of anything: rounded, without what JSON has no word for."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (np.integer, np.floating)):
+        value = value.item()
+    if isinstance(value, float):
+        return round(value, 4) if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, int, bool)) else str(value)
+
+
+def _page(sums: dict, report: dict) -> Iterator[str]:
+    rows = heapq.nsmallest(MOST_ROWS, report["sources"], key=lambda source: (not source["flags"], source["name"]))
+    env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+                      loader=FileSystemLoader(Path(__file__).parent),
+                      finalize=lambda value: shown(value) if type(value) is str else value)
+    env.filters |= {"shown": shown, "span": span, "clock": clock, "csp": _csp}
+    env.globals |= {"count": count, "share": share, "done": done, "wave": report_charts.wave, "flag_kind": flag_kind,
+                    "strips": report_charts.strips, "most_names": MOST_NAMES, "WAVE": report_charts.WAVE,
+                    "WAVE_HEIGHT": report_charts.WAVE_HEIGHT}
+    charts = {kind: report_charts.chart(histogram, kind) for kind, histogram in sums["histograms"].items()}
+    return env.get_template("report.html.j2").generate(
+        **sums, rows=[EMPTY | row for row in rows], charts=charts, flagged=_flagged(rows),
+        khz=f"{sums['rate'] / 1000:g} kHz", where=_where(sums["totals"]))
+
+
+def _csp(script: str) -> str:
+    """What a browser is told to allow of the page's script: nothing but this."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(str(script).encode()).digest()).decode()
+
+
+def _where(t: dict) -> list[tuple[str, float, str]]:
+    """Where the time went: a class of the style, seconds, words."""
+    parts = [("train", t["train"]["seconds"], "train"), ("valid", t["valid"]["seconds"], "valid"),
+             ("silence", t["silence_seconds"], "silence"), ("rest", t["remainder_seconds"], "did not fill a slice"),
+             ("copy", t["duplicate_seconds"], "copies of others"), ("out", t["left_out_seconds"], "nothing usable")]
+    return [part for part in parts if part[1] > 0]
+
+
+def _flagged(rows: list[dict]) -> list[tuple[str, list[dict]]]:
+    """Of the rows, those to look at, by what is said of them."""
+    kinds: dict[str, list[dict]] = {}
+    for row in rows:
+        for flag in row["flags"]:
+            kinds.setdefault(flag_kind(flag), []).append({"name": row["name"], "flag": flag})
+    return sorted(kinds.items(), key=lambda pair: (-len(pair[1]), pair[0]))
