@@ -1,0 +1,140 @@
+"""Which sounds of a collection are the same, and which share a part: from their fingerprints alone.
+
+Three relations, the strongest of which counts: ``exact``, both decode to the same samples; ``copy``, practically all of
+both is one sound (another codec, level, offset, a little varispeed); ``overlap``, they have a part in common, such as a
+loop and a track that plays it. Of sounds that are exact or copies one is enough (:func:`superseded` says which go);
+those that overlap are all worth keeping, but must not lie on both sides of a split. A group is what hangs together by
+any of these.
+
+What says too little is no evidence (data_prep/alignment.py): silence, hum, a metronome or one kick in two songs link
+nothing. Candidates come from an index (data_prep/candidates.py), so that the cost grows with the collection, not with
+its square.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep import candidates
+from data_prep.alignment import Match, align, heads_agree
+
+EXACT, COPY, OVERLAP = "exact", "copy", "overlap"
+STRENGTH = {EXACT: 2, COPY: 1, OVERLAP: 0}
+ALL_PAIRS = 64  # copies of one sound, up to which each is compared with each
+
+
+@dataclass(frozen=True)
+class Item:
+    """A sound: its ``name``, the hash of its samples, its fingerprint and its length in seconds."""
+
+    name: str
+    sound_sha256: str
+    fingerprint: np.ndarray
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Link:
+    """Two names, the lower one first, their ``relation``, the share of what was compared that agrees (0 to 1), and how
+    many seconds they share."""
+
+    a: str
+    b: str
+    relation: str
+    score: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Names that hang together, sorted, and why: ``links``, sorted by names. Not every pair of them is linked."""
+
+    names: tuple[str, ...]
+    links: tuple[Link, ...]
+
+
+def find(items: Iterable[Item]) -> list[Group]:
+    """All groups of two and more, by their first names; the same for any order of ``items``, whose names are unique."""
+    items = sorted(items, key=lambda item: item.name)
+    first: dict[str, int] = {}  # one of those with the same samples stands for all
+    links = []
+    for i, item in enumerate(items):
+        one = first.setdefault(item.sound_sha256, i)
+        if one != i:
+            links.append(Link(items[one].name, item.name, EXACT, 1.0, item.seconds))
+    heard = [items[i] for i in first.values()]
+    links += _heard_alike(heard)
+    return _groups(links)
+
+
+def superseded(group: Group, best_first: Sequence[str]) -> dict[str, str]:
+    """Which names of a group are not needed, each with the one that is kept in its stead.
+
+    A name goes only if one that is kept is exactly it or a copy of it: with copies of copies nothing that is left out
+    is further from what is kept than one step.
+
+    Args:
+        best_first: all names of the group, in the order in which they are to be kept.
+    """
+    same: dict[str, set[str]] = defaultdict(set)
+    for link in group.links:
+        if link.relation != OVERLAP:
+            same[link.a].add(link.b)
+            same[link.b].add(link.a)
+    gone: dict[str, str] = {}
+    kept: set[str] = set()
+    for name in best_first:
+        stead = next((other for other in best_first if other in kept and other in same[name]), None)
+        if stead is None:
+            kept.add(name)
+        else:
+            gone[name] = stead
+    return gone
+
+
+def _heard_alike(items: list[Item]) -> list[Link]:
+    prints = candidates.Prints([item.fingerprint for item in items])
+    found: dict[tuple[int, int], Match] = {}
+
+    def compare(i: int, j: int, places: Iterable[tuple[int, int]] = ()) -> None:
+        a, b = prints[i], prints[j]
+        best = found.get((i, j)) or heads_agree(a, b)
+        for at, offset in places:
+            if best is not None and best.whole:
+                break
+            best = max(filter(None, (best, align(a, b, at, offset))), key=lambda m: (m.whole, m.seconds), default=None)
+        if best is not None:
+            found[i, j] = best
+
+    for i, j in candidates.with_like_heads(prints):
+        compare(i, j)
+    for (i, j), places in candidates.with_common_anchors(prints):
+        compare(i, j, places)
+    return [Link(items[i].name, items[j].name, COPY if m.whole else OVERLAP, round(m.score, 4), round(m.seconds, 2))
+            for (i, j), m in found.items()]
+
+
+def _groups(links: list[Link]) -> list[Group]:
+    """Connected by links."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        parent.setdefault(name, name)
+        while parent[name] != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    for link in links:
+        a, b = sorted((root(link.a), root(link.b)))
+        parent[b] = a
+    names, of = defaultdict(list), defaultdict(list)
+    for name in parent:
+        names[root(name)].append(name)
+    for link in links:
+        of[root(link.a)].append(link)
+    groups = [Group(tuple(sorted(names[r])), tuple(sorted(of[r], key=lambda l: (l.a, l.b)))) for r in names]
+    return sorted(groups, key=lambda group: group.names)
