@@ -7,6 +7,7 @@ compared with what comes.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import re
@@ -201,7 +202,10 @@ def _by_ffmpeg(path: Path, first_error: str) -> Iterator:
         with path.open("rb") as raw, av.open(raw, options={"protocol_whitelist": "none"}) as container:
             kind = container.format.name.split(",")[0]
             CHECKS.get(kind, lambda path: None)(path)
-            stream = container.streams.audio[0]
+            stream = next(iter(container.streams.audio), None)
+            if stream is None or stream.codec_context is None:
+                raise BrokenAudio(f"{path}: not audio that can be read ({'no' if stream is None else 'unknown'} sound "
+                                  "in it)")
             codec = stream.codec_context.codec
             for block, rate in _gathered(stream):
                 if not got:
@@ -213,14 +217,16 @@ def _by_ffmpeg(path: Path, first_error: str) -> Iterator:
             said = _seconds(stream) if kind in EXACT else 0.0
     except MemoryError:
         raise
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        if isinstance(error, UserError):
+    except (av.FFmpegError, ValueError, OverflowError, OSError) as error:
+        known = isinstance(error, av.FFmpegError) or not isinstance(error, OSError) or error.errno == errno.EINVAL
+        if isinstance(error, UserError) or not known:  # EINVAL: sought to where no file can be
             raise
-        reason = getattr(error, "strerror", None) or "no sound in it"
+        reason = getattr(error, "strerror", None) or "damaged"
+        reason = "damaged" if reason.startswith("Error number") else reason
         raise BrokenAudio(f"{path}: not audio that can be read ({reason})") from None
     if not got:
         raise BrokenAudio(f"{path}: no audio in the file")
-    if got / rate < 0.99 * said - 0.5:
+    if got / rate < (said - 0.002 if kind == "flac" else 0.99 * said - 0.15):  # what a player leaves out of an AAC
         raise BrokenAudio(f"{path}: truncated, {got / rate:.1f} of {said:.1f} seconds are there")
 
 
@@ -258,7 +264,9 @@ def _frames(stream) -> Iterator:
         try:
             yield from packet.decode()
             good += 1
-        except av.error.InvalidDataError:
+        except MemoryError:
+            raise
+        except av.FFmpegError:
             bad += 1
             if stream.codec_context.codec.lossless or bad > 1 + good / 100:
                 raise

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from audiocraft_ext.errors import UserError
+from benchmarks import mutations
 from data_prep.sandbox import Failure, run
 
 ROOT = Path(__file__).parent.parent
@@ -228,6 +229,16 @@ def test_kills_from_outside_cost_one_task_each(tmp_path):
 def who(task) -> int:
     time.sleep(task[1])
     return os.getpid()
+
+
+def test_damaged_files_stop_nothing(tmp_path):
+    """What benchmarks/mutations.py does with 500: none hangs, none is a surprise, and the good ones are read."""
+    good, bad = mutations.make(tmp_path, 60, seed=1)
+    assert len(bad) == 60 and len({path.read_bytes() for path in bad}) > 45
+    results = mutations.through_reader(good + bad, 2)
+    assert {mutations.outcome(results[path]) for path in good} == {"read"}
+    outcomes = [mutations.outcome(results[path]) for path in bad]
+    assert set(outcomes) <= {"read", "refused", "too large"} and outcomes.count("refused") > 20
 
 
 PARENT = """
