@@ -27,7 +27,8 @@ TONE = 0.9  # share of the power in the strongest bins
 LOW_TOP, CLIFF = (2_900.0, 8_100.0), 40.0  # Hz and dB: resampled from a low rate it falls by 58 or more, a bass by 25
 FEWEST = 12  # files, of which one can be odd
 ODD = 6.0  # robust standard deviations
-RARE = 0.05  # share of the files, at least two: what more of them have in common is another kind, and nothing odd
+TOLD = 3  # traits of an odd one
+RARE = 0.1  # share of the files, at least two: what more of them have in common is another kind, and nothing odd
 
 
 def flags(facts: Facts) -> list[str]:
@@ -84,20 +85,18 @@ def _part(low: int, high: int) -> Callable[[Facts], float]:
 
 
 TRAITS: list[Trait] = [
-    (_part(22, 32), 2.0, "much duller than the rest", "much brighter than the rest"),
-    (_part(0, 6), 2.0, "much less bass than the rest", "much more bass than the rest"),
-    (_part(10, 20), 2.0, "much less in the middle than the rest", "much more in the middle than the rest"),
-    (lambda facts: math.sqrt(facts.texture["hits"]), 0.05, "hardly any hits, unlike the rest",
-     "far more hits than the rest"),
-    (lambda facts: facts.texture["flatness"], 2.0, "more of a tone than the rest", "more of a noise than the rest"),
-    (lambda facts: math.log2(0.1 + facts.texture["movement"]), 0.25, "moves less than the rest",
-     "moves more than the rest"),
-    (lambda facts: facts.level.rms_db or 0.0, 2.0, "much quieter than the rest", "much louder than the rest"),
+    (_part(22, 32), 2.0, "much duller", "much brighter"),
+    (_part(0, 6), 2.0, "much less bass", "much more bass"),
+    (_part(10, 20), 2.0, "much less in the middle", "much more in the middle"),
+    (lambda facts: math.sqrt(facts.texture["hits"]), 0.05, "hardly any hits", "far more hits"),
+    (lambda facts: facts.texture["flatness"], 2.0, "more of a tone", "more of a noise"),
+    (lambda facts: math.log2(0.1 + facts.texture["movement"]), 0.25, "moves less", "moves more"),
+    (lambda facts: facts.level.rms_db or 0.0, 2.0, "much quieter", "much louder"),
 ]
 
 
 def outliers(corpus: Iterable[Facts]) -> dict[str, str]:
-    """The odd ones of a corpus, by name, each with what sets it apart most.
+    """The odd ones of a corpus, by name, each with what sets it apart most, such as "unlike the rest: much brighter".
 
     Robust z-scores: distance from the median in units of the median absolute deviation (B. Iglewicz, D. Hoaglin, "How
     to detect and handle outliers", 1993), where a corpus that is all alike counts as if it varied a little. What many
@@ -116,4 +115,8 @@ def outliers(corpus: Iterable[Facts]) -> dict[str, str]:
     scores = np.concatenate([-away / spread, away / spread], axis=1)  # [files, 2 * traits], less and more
     scores[:, (scores > ODD).sum(0) > max(2, RARE * len(names))] = 0
     words = [less for *_, less, _ in TRAITS] + [more for *_, more in TRAITS]
-    return {name: words[int(np.argmax(row))] for name, row in zip(names, scores) if row.max() > ODD}
+    found = {}
+    for name, row in zip(names, scores):
+        if most := [words[i] for i in np.argsort(-row, kind="stable")[:TOLD] if row[i] > ODD]:
+            found[name] = f"unlike the rest: {', '.join(most)}"
+    return found
