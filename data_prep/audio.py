@@ -48,7 +48,7 @@ def build_parser() -> Parser:
     add("--augment", default="", metavar="HOW", help="in what: varispeed=6,gain=3,eq=3,polarity,channel (%%, dB, dB)")
     add("--seed", type=int, default=0, help="of the variants")
     add = parser.add_argument_group("machine").add_argument
-    add("--workers", type=int, help="processes (default: one per core)")
+    add("--workers", type=int, help="processes (default: one per core); 0: in this one, without limits")
     add("--timeout", type=float, default=60.0, metavar="SECONDS",
         help="for one file, and 10 more for each MB of it (default: 60)")
     add("--memory", type=float, default=2.0, metavar="GB", help="for one file (default: 2)")
@@ -63,7 +63,7 @@ def build_parser() -> Parser:
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args = build_parser().parse_args(argv)
-    for name, value, least in (("--workers", args.workers, 1), ("--timeout", args.timeout, 1),
+    for name, value, least in (("--workers", args.workers, 0), ("--timeout", args.timeout, 1),
                                ("--memory", args.memory, 0.1), ("--shards", args.shards, 1)):
         if value is not None and not least <= value < 1e6:
             raise UserError(f"{name}: expected {least:g} or more, got {value:g}")
@@ -95,7 +95,8 @@ def main(argv: list[str] | None = None) -> None:
     rows = outputs.read_table(args.csv, found) if args.csv else {}
     command = "python -m data_prep.audio " + shlex.join(sys.argv[1:] if argv is None else argv)
     codec = open_codec(args)
-    limits = chain.Limits(args.workers or physical_cores(), args.timeout, memory=round(args.memory * 2**30))
+    workers = physical_cores() if args.workers is None else args.workers
+    limits = chain.Limits(workers, args.timeout, memory=round(args.memory * 2**30))
     where = {"executor": args.executor, "options": options} if args.executor != "here" else None
     if where:
         limits = dataclasses.replace(limits, workers=args.workers or options.get("cpus", 1))

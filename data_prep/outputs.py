@@ -29,7 +29,7 @@ def write(work: Work, plan: Plan, added: int, dry: bool) -> None:
     for name, reason in sorted((plan.refused | plan.left_out).items()):
         print(f"skipped {name}: {reason}", file=sys.stderr)
     for name, (kept, relation) in sorted(plan.dropped.items()):
-        print(f"skipped {name}: {relation} of {kept}", file=sys.stderr)
+        print(f"skipped {name}: {relation if relation == 'copy' else 'exact copy'} of {kept}", file=sys.stderr)
     for note in plan.notes:
         print(note, file=sys.stderr)
     if dry:

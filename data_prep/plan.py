@@ -19,7 +19,7 @@ from data_prep.labels import Row
 from data_prep.settings import Settings
 from data_prep.sources import Found
 
-MOST = 0.5  # of all seconds: a group with more is train, or there would be little to learn from
+MOST = 0.75  # of all seconds: a group with more is train, or there would be little to learn from
 
 
 @dataclass
