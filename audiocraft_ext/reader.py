@@ -243,16 +243,16 @@ def _gathered(stream) -> Iterator[tuple[np.ndarray, int]]:
     from av import AudioResampler
 
     stream.codec_context.thread_count = 1
-    planar, pieces, held = AudioResampler(format="fltp"), [], 0
+    fit, pieces, held = AudioResampler(format="flt"), [], 0  # interleaved: PyAV knows 8 separate channels and no more
     for frame in _frames(stream):
-        for plain in planar.resample(frame):
-            pieces.append(plain.to_ndarray())  # [C, n]
+        for plain in fit.resample(frame):
+            pieces.append(plain.to_ndarray().reshape(-1, len(plain.layout.channels)))  # [1, n * C] -> [n, C]
             held += pieces[-1].size
             if held >= BLOCK:
-                yield np.concatenate(pieces, axis=1).T, plain.sample_rate
+                yield np.concatenate(pieces), plain.sample_rate
                 pieces, held = [], 0
     if pieces:
-        yield np.concatenate(pieces, axis=1).T, plain.sample_rate
+        yield np.concatenate(pieces), plain.sample_rate
 
 
 def _frames(stream) -> Iterator:

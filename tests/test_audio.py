@@ -157,6 +157,22 @@ def test_many_channels(tmp_path, channels):
     np.testing.assert_array_equal(whole(tmp_path / "x.wav"), wav)
 
 
+@pytest.mark.parametrize("channels", [1, 6, 12])
+def test_many_channels_of_ffmpeg(tmp_path, channels):
+    """Here from a Matroska file; more than eight once crashed."""
+    av = pytest.importorskip("av")
+    wav = music(0.3, channels=channels)
+    with av.open(str(tmp_path / "x.mka"), "w") as container:
+        layout = {1: "mono", 6: "5.1", 12: "7.1.4"}[channels]
+        stream = container.add_stream("pcm_f32le", rate=RATE, layout=layout)
+        frame = av.AudioFrame.from_ndarray(wav.reshape(1, -1), format="flt", layout=layout)
+        frame.rate, frame.pts = RATE, 0
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    with open_sound(tmp_path / "x.mka") as sound:
+        assert sound.channels == channels and not sound.lossy
+        np.testing.assert_array_equal(np.concatenate(list(sound)), wav)
+
+
 def test_memory_does_not_grow_with_length_or_channels(tmp_path):
     with sf.SoundFile(tmp_path / "x.wav", "w", RATE, 64, "PCM_16") as f:
         for _ in range(20):
