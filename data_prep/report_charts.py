@@ -8,13 +8,13 @@ import numpy as np
 
 from data_prep.report_words import count, span
 
-WIDTH, LEFT, RIGHT = 380, 46, 8  # of a chart, in its own units
+WIDTH, LEFT, RIGHT = 380, 46, 14  # of a chart, in its own units
 PANEL, GAP, TOP = 74, 26, 18  # height of one panel, between two, above the first
 WAVE = 120  # points of a small waveform
 WAVE_HEIGHT = 60
 LEAST_PEAK = 6  # of 127: what is softer is drawn as soft
 
-LENGTHS = {0: "0", 0.25: "¼ s", 0.5: "½", 1: "1", 2: "2", 4: "4", 8: "8", 15: "15", 30: "30 s", 60: "1 m", 120: "2",
+LENGTHS = {0: "0", 0.25: "¼ s", 0.5: "½", 1: "1", 2: "2", 4: "4", 8: "8", 15: "15", 30: "30", 60: "1 m", 120: "2",
            300: "5", 600: "10", 3600: "1 h"}
 
 

@@ -13,7 +13,7 @@ from data_prep.report_words import ONE_SHOT
 TEMPO_EDGES = tuple(range(60, 221, 8))
 LOUDNESS_EDGES = tuple(range(-48, 1, 3))
 LENGTH_EDGES = (0, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600, 3600, float("inf"))
-BULK = 10  # BPM: "mostly 165 to 175"
+BAND, BANDS = 10, 3  # BPM: "mostly 165 to 175"; how many such are told
 
 
 class Sums:
@@ -84,16 +84,16 @@ class Sums:
                for side, sums in self._sides.items()}}
 
     def tempo(self) -> dict:
-        """Of what is kept: quartiles, and the BULK BPM in which most of it lies ``(from, to, seconds)``."""
+        """Of what is kept: quartiles, and the bands in which most of it lies ``[(from, to, seconds)]``, most first."""
         bpm, _, kept = np.reshape(self._tempo, (-1, 3)).T
         known = float(kept.sum())
         if not known:
-            return {"known_seconds": 0.0, "sure_seconds": 0.0, "quartiles": None, "bulk": None}
-        starts = np.unique(np.floor(bpm[kept > 0] / 5) * 5)
-        within = [float(kept[(bpm >= start) & (bpm < start + BULK)].sum()) for start in starts]
-        best = int(np.argmax(within))
-        return {"known_seconds": known, "sure_seconds": self._sure, "quartiles": quantiles(bpm, kept),
-                "bulk": (float(starts[best]), float(starts[best]) + BULK, within[best])}
+            return {"known_seconds": 0.0, "sure_seconds": 0.0, "quartiles": None, "bands": []}
+        bands, left = [], kept.copy()
+        while len(bands) < BANDS and left.any():
+            bands.append(_fullest(bpm, left))
+            left[(bpm >= bands[-1][0]) & (bpm < bands[-1][1])] = 0
+        return {"known_seconds": known, "sure_seconds": self._sure, "quartiles": quantiles(bpm, kept), "bands": bands}
 
     def histograms(self, slice_seconds: Iterable[tuple[float, int]]) -> dict:
         """Tempo, loudness and length, before and after; the first two in seconds of sound, the last in counts."""
@@ -121,6 +121,17 @@ def _sides(source: dict) -> dict[str, tuple[float, int]]:
         return {source["split"]: (source["kept"], source["slices"])}
     valid, slices = source["valid_seconds"], source["valid_slices"]
     return {"train": (source["kept"] - valid, source["slices"] - slices), "valid": (valid, slices)}
+
+
+def _fullest(bpm: np.ndarray, seconds: np.ndarray) -> tuple[float, float, float]:
+    """The BAND with most in it, from and to a multiple of its half; of two the one in whose middle it lies."""
+    def full(start: float) -> tuple[float, float]:
+        inside = (bpm >= start) & (bpm < start + BAND) & (seconds > 0)
+        return seconds[inside].sum(), -abs(start + BAND / 2 - np.average(bpm[inside], weights=seconds[inside]))
+
+    first = np.unique(np.floor(bpm[seconds > 0] / BAND * 2)) * BAND / 2
+    low = float(max(np.unique([first - BAND / 2, first]), key=full))
+    return low, low + BAND, float(full(low)[0])
 
 
 def _ranked(counter: Counter) -> list[tuple[str | None, float]]:

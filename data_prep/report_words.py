@@ -65,7 +65,7 @@ def done(source: dict, target: str = "") -> list[str]:
     if source.get("silence", 0) >= 0.05:
         words.append(f"{span(source['silence'])} of silence cut out")
     if abs(source.get("gain_db") or 0) >= 0.05:
-        words.append(f"{source['gain_db']:+.1f} dB")
+        words.append(f"{source['gain_db']:+.1f} dB".replace("-", "−"))
     words.append(_cut(source))
     if source.get("variants"):
         words.append(count(source["variants"], "variant") + " made")
@@ -114,9 +114,12 @@ def _tempo(tempo: dict, kept: float) -> str:
     known = tempo["known_seconds"]
     if known < 0.05 * kept:
         return "Its tempo is not known." if not known else ""
-    low, high, within = tempo["bulk"]
     some = "" if known > 0.9 * kept else f" of the {share(known, kept)} whose tempo is known"
-    if within >= 0.6 * known:
-        return f"Mostly {low:g} to {high:g} BPM ({share(within, known)}{some or ' of the time'})."
+    bands = [(f"{low:g} to {high:g}", part) for low, high, part in tempo["bands"] if part >= 0.1 * known]
+    if bands and bands[0][1] >= 0.6 * known:
+        return f"Mostly {bands[0][0]} BPM ({share(bands[0][1], known)}{some or ' of the time'})."
+    if sum(part for _, part in bands) >= 0.6 * known:
+        words = [f"{name} BPM ({share(part, known)})" for name, part in bands]
+        return f"Tempos{some and ','}{some}{some and ','} are {' and '.join([', '.join(words[:-1]), words[-1]])}."
     low, _, high = tempo["quartiles"]
     return f"Tempos are spread: half{some or ' of it'} lies between {low:.0f} and {high:.0f} BPM."
