@@ -1,0 +1,209 @@
+"""Train the beat net: ``python -m data_prep.beat_model GROOVE ONESHOTS [--examples 4000] [--minutes 15] [-o FILE]``.
+
+GROOVE is the Groove MIDI Dataset, of which the official train split is used, ONESHOTS a folder of single hits. The hits
+of the kit that ships are not among those that are heard, nor are a tenth of the performances, so that what
+benchmarks/beats.py says of either holds for others too. Needs torch; one core, a few hundred megabytes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from audiocraft_ext.errors import Parser, run_cli
+from audiocraft_ext.split import VALID, split_of
+from data_prep import beat_net
+from data_prep.beat_net import BANDS, DILATIONS, RANGE, STEPS, TAPS, WEIGHTS, Bands
+from data_prep.beat_renders import RATE, Take, accompany, hits_of, machine_take, random_kit, read_groove
+
+SECONDS = 24.0  # of an example
+CHANNELS, FRONT = 24, 32
+HELD_OUT = 0.1  # of the performances, never heard here
+SHIPPED = frozenset(  # the kit's hits, audiocraft_ext/kits/cc0/README.md
+    "drum_bass_soft drum_bass_hard drum_snare_soft drum_snare_hard sn_dub elec_tick perc_snap drum_cymbal_closed "
+    "drum_cymbal_pedal drum_cymbal_open drum_tom_lo_hard drum_tom_mid_hard drum_tom_hi_hard drum_cymbal_hard "
+    "drum_splash_hard drum_cymbal_soft elec_triangle drum_cowbell".split())
+
+
+class TemporalNet(nn.Module):
+    """``[B, T, 2 * BANDS]`` to logits ``[B, T, 3]``, as data_prep/beat_net.py has it in numpy."""
+
+    def __init__(self):
+        super().__init__()
+        self.front = nn.Conv1d(2 * BANDS, FRONT, 3, padding=1)
+        self.narrow = nn.Conv1d(FRONT, CHANNELS, 1)
+        self.wide = nn.ModuleList(nn.Conv1d(CHANNELS, CHANNELS, TAPS, dilation=d, padding=d * (TAPS // 2))
+                                  for d in DILATIONS)
+        self.mix = nn.ModuleList(nn.Conv1d(CHANNELS, CHANNELS, 1) for _ in DILATIONS)
+        self.out = nn.Conv1d(CHANNELS, 3, 1)
+        for mix in self.mix:
+            nn.init.zeros_(mix.weight)  # each layer begins as nothing
+        self.dropout = nn.Dropout1d(0.1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.narrow(F.relu(self.front(x.mT)))
+        for wide, mix in zip(self.wide, self.mix):
+            h = h + mix(self.dropout(F.relu(wide(h))))
+        return self.out(F.relu(h)).mT
+
+    def export(self) -> dict[str, np.ndarray]:
+        """By the names and in the layout of :class:`data_prep.beat_net.Net`, in 16 bits."""
+        out = {}
+        for name, value in self.state_dict().items():
+            if value.ndim == 3:  # [D, C, taps] -> [taps, C, D]
+                value = value.permute(2, 1, 0)
+                value = value[0] if value.shape[0] == 1 else value
+            out[name] = value.numpy().astype(np.float16)
+        return out
+
+
+def without_a_beat(take: Take) -> Take:
+    """The last beat of each bar left out: there are few waltzes in Groove."""
+    bar, beat = take.beats_per_bar * 60 / take.bpm, 60 / take.bpm
+    start, n = take.beats[0], take.beats_per_bar - 1
+    inside = (take.notes[:, 0] - start) % bar
+    notes = take.notes[inside < n * beat].copy()
+    notes[:, 0] -= np.floor((notes[:, 0] - start) / bar) * beat
+    return Take(take.name, take.kind, take.bpm, n, notes, start + np.arange(len(take.beats)) * beat)
+
+
+def repeated(rng: np.random.Generator, take: Take) -> Take:
+    """A bar or a few, over and over: a loop."""
+    bar = take.beats_per_bar * 60 / take.bpm
+    bars = int(rng.choice([1, 2, 4]))
+    first = take.beats[0] + bar * rng.integers(max(1, int(take.seconds / bar) - bars))
+    notes = take.part(first - 0.02, first + bars * bar - 0.02).notes
+    times = int(SECONDS / bar / bars) + 1
+    notes = np.concatenate([notes + [i * bars * bar - 0.02, 0, 0] for i in range(times)]) if len(notes) else notes
+    notes[:, 0] = np.maximum(notes[:, 0], 0)
+    beats = np.arange(times * bars * take.beats_per_bar) * 60 / take.bpm
+    return Take(take.name, take.kind, take.bpm, take.beats_per_bar, notes, beats)
+
+
+def draw(rng: np.random.Generator, takes: list[Take], weights: np.ndarray) -> Take | None:
+    """Something to play for SECONDS; None is no beat."""
+    u = rng.random()
+    if u < 0.06:
+        return None
+    if u < 0.36:
+        take = machine_take(rng, 2 * SECONDS + 8)
+    else:
+        take = takes[rng.choice(len(takes), p=weights)].faster(rng.uniform(0.8, 1.4))
+    if take.beats_per_bar == 4 and rng.random() < 0.05:
+        take = without_a_beat(take)
+    if rng.random() < 0.2:
+        return repeated(rng, take)
+    begin = rng.uniform(0, max(0.0, take.seconds - SECONDS)) if rng.random() < 0.8 else 0.0
+    return take.part(begin, begin + SECONDS)
+
+
+def play(rng: np.random.Generator, take: Take | None, hits: dict, seconds: float = SECONDS) -> np.ndarray:
+    """A take with a kit, a band and a room of its own, ``float32 [N]``."""
+    if take is None:
+        time = np.sort(rng.uniform(0, seconds, rng.integers(0, 30)))
+        notes = np.stack([time, rng.integers(35, 59, len(time)), rng.uniform(30, 127, len(time))], axis=1)
+        around = Take("none", "none", rng.uniform(20, 60), 4, notes, np.array([rng.uniform(0, 2)]))
+        wav = accompany(rng, around, hits, seconds) * (rng.random() < 0.3)
+        return _room(rng, wav + random_kit(rng, hits).render(notes, seconds, RATE))
+    drums = random_kit(rng, hits).render(take.notes, seconds, RATE)
+    wav = drums + (accompany(rng, take, hits, seconds) if rng.random() < 0.6 else 0)
+    return _room(rng, wav)
+
+
+def _room(rng: np.random.Generator, wav: np.ndarray) -> np.ndarray:
+    from scipy.signal import fftconvolve
+
+    if rng.random() < 0.2:
+        t = np.arange(int(0.4 * RATE)) / RATE
+        tail = rng.normal(size=len(t)).astype(np.float32) * np.exp(-t * rng.uniform(10, 40)) * rng.uniform(0.01, 0.06)
+        wav = wav + fftconvolve(wav, tail)[: len(wav)]
+    if rng.random() < 0.3:
+        wav = np.tanh(wav * rng.uniform(1, 6))
+    return (wav + rng.normal(size=len(wav)) * 10 ** rng.uniform(-5, -2)).astype(np.float32)
+
+
+def target(take: Take | None, steps: int) -> np.ndarray:
+    """How much of each step is a beat and a downbeat, ``[steps, 2]``: triangles as wide as three steps."""
+    out = np.zeros((steps, 2), np.float32)
+    if take is not None:
+        for i, beat in enumerate(take.beats * STEPS - 0.25):  # a step is heard at its two frames, half a step apart
+            for step in range(max(0, int(beat) - 1), min(steps, int(beat) + 3)):
+                out[step, int(i % take.beats_per_bar == 0)] += max(0.0, 1 - abs(step - beat) / 1.5)
+    return out
+
+
+def examples(groove: Path, oneshots: Path, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bands in dB, ``float16 [count, frames, BANDS]``, and their targets."""
+    rng, hits = np.random.default_rng(seed), hits_of(oneshots, SHIPPED)
+    takes = [t for t in read_groove(groove, "train") if split_of(t.name, HELD_OUT) != VALID and t.kind == "beat"]
+    weights = np.array([min(120.0, t.seconds) * (6 if t.beats_per_bar == 3 else 1) for t in takes])
+    frames = int(SECONDS * beat_net.FRAMES)
+    bands, targets = np.zeros((count, frames, BANDS), np.float16), np.zeros((count, frames // 2, 2), np.float16)
+    started = time.monotonic()
+    for i in range(count):
+        take = draw(rng, takes, weights / weights.sum())
+        wav = play(rng, take, hits)
+        heard = frames if rng.random() < 0.8 else int(rng.uniform(2, SECONDS) * beat_net.FRAMES) // 2 * 2
+        wav[heard * RATE // beat_net.FRAMES:] *= 1e-6  # a short file
+        listener = Bands(RATE)
+        bands[i] = np.concatenate([listener.push(wav), listener.finish()])[:frames]
+        targets[i, : heard // 2] = target(take, frames // 2)[: heard // 2]
+        if i % 500 == 499:
+            print(f"{i + 1} examples, {time.monotonic() - started:.0f} s", flush=True)
+    return bands, targets
+
+
+def train(bands: np.ndarray, targets: np.ndarray, minutes: float, seed: int = 0, batch: int = 16) -> TemporalNet:
+    """Adam, its rate rising and then falling to nothing when the time is over."""
+    torch.manual_seed(seed)
+    rng, model = np.random.default_rng(seed), TemporalNet()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-3)
+    started, seen, done = time.monotonic(), 0, 0.0
+    losses: list[float] = []
+    while done < 1:
+        lr = 3e-3 * min(1.0, done * 30 + 0.02, 1.2 * (1 - done))
+        optimizer.param_groups[0]["lr"] = lr
+        rows = rng.integers(len(bands), size=batch)
+        level = np.stack([beat_net.levels(b.astype(np.float32)) for b in bands[rows]])
+        tilt = np.cumsum(rng.normal(size=(batch, 1, BANDS)) * 2.5, axis=2)  # an equaliser, dB from band to band
+        level += ((tilt - tilt.mean(2, keepdims=True)) + rng.normal(size=(batch, 1, 1)) * 3).astype(np.float32) / RANGE
+        x = torch.from_numpy(np.maximum(level, 0).reshape(batch, -1, 2 * BANDS))
+        y = torch.from_numpy(targets[rows].astype(np.float32))
+        y = torch.cat([(1 - y.sum(2, keepdim=True)).clamp(min=0), y], dim=2)
+        loss = -(y * F.log_softmax(model(x), dim=2)).sum(2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        seen, done = seen + 1, (time.monotonic() - started) / 60 / minutes
+        losses.append(loss.item())
+        if seen % 200 == 0:
+            print(f"step {seen}, {done:.0%}, loss {np.mean(losses[-200:]):.4f}", flush=True)
+    return model.eval()
+
+
+def main() -> None:
+    parser = Parser(prog="python -m data_prep.beat_model", description=__doc__.split("\n\n")[0])
+    parser.add_argument("groove", type=Path)
+    parser.add_argument("oneshots", type=Path)
+    parser.add_argument("--examples", type=int, default=4000)
+    parser.add_argument("--minutes", type=float, default=15.0, help="of training, after the examples are made")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--out", type=Path, default=WEIGHTS)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    model = train(*examples(args.groove, args.oneshots, args.examples, args.seed), args.minutes, args.seed)
+    partial = args.out.with_suffix(".partial.npz")
+    np.savez_compressed(partial, **model.export())
+    os.replace(partial, args.out)
+    print(f"{args.out}: {args.out.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,119 @@
+"""Tempo, beats and downbeats of a sound, heard block by block.
+
+What hears the beats is `beat_this <https://github.com/CPJKU/beat_this>`_ where it is installed with its weights
+(data_prep/beats_this.py), else a net of our own that always works (data_prep/beat_net.py). What is made of that is the
+same: data_prep/beat_track.py for all that has beats, :func:`loop` for a file that is one loop.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data_prep import beats_this
+from data_prep.beat_net import LOOP, NetEar
+from data_prep.beat_track import FASTEST, SLOWEST, SPREAD, TEMPO_WEIGHT, USUAL, Grid, odds, track
+from data_prep.facts import Beats
+
+SURE = 0.5  # the confidence from which a cut is trusted
+SHORTEST = 2.0  # seconds, below which there is no beat to be found, unless a file is a loop
+LOOP_BARS = (1, 2, 4, 8, 16)
+HEARD = 24.0  # seconds of a loop played over and over, at least
+ATTACK, AT_ONCE = 0.03, 0.2  # seconds in which a loop's first hit comes, for how much of the peak
+EDGE = 0.05  # seconds before the sound at which a first beat may lie: it is at 0
+
+
+class BeatListener:
+    """Hears mono sound at ``rate`` Hz in blocks of any size."""
+
+    def __init__(self, rate: int):
+        self.rate = rate
+        self._ear = beats_this.ear(rate) or NetEar(rate)
+        self._said: np.ndarray | None = None
+        self._attack = self._peak = 0.0  # largest magnitude in the first ATTACK seconds, and in all
+
+    def push(self, wav: np.ndarray) -> None:
+        """``float [n]``, the next samples."""
+        attack = wav[: max(0, round(ATTACK * self.rate) - self._ear.samples)]
+        self._attack = max(self._attack, float(np.abs(attack).max(initial=0)))
+        self._peak = max(self._peak, float(np.abs(wav).max(initial=0)))
+        self._ear.push(wav)
+
+    def result(self, hint_bpm: float | None = None, whole_loop: bool = True) -> Beats | None:
+        """What was heard; nothing can be pushed any more.
+
+        Args:
+            hint_bpm: what the file's name or tag says: it settles which multiple the tempo is.
+            whole_loop: the sound is the whole file, which may be a loop: if it begins with a hit and is as long as 1,
+                2, 4, 8 or 16 bars, its downbeat is sample 0 and its tempo follows from its length.
+
+        Returns:
+            None where there is no beat: a drone, a single hit, less than two seconds that are no loop.
+        """
+        if self._said is None:
+            self._said = self._ear.finish()
+        seconds = self._ear.samples / self.rate
+        found = track(self._said, self._ear.rate, hint_bpm) if seconds >= SHORTEST else None
+        may_loop = whole_loop and 0.5 < seconds <= LOOP and self._attack > AT_ONCE * self._peak
+        whole = loop(self._ear, seconds, found, hint_bpm) if may_loop else None
+        return _beats(whole or found, self._ear.samples, self.rate)
+
+
+def loop(ear: NetEar, seconds: float, found: Grid | None, hint_bpm: float | None) -> Grid | None:
+    """The sound as one loop, heard as it will be: over and over. None if its beats would not be where they are.
+
+    Args:
+        found: what was tracked without that thought; with a dozen beats or more it has to agree.
+    """
+    tempi = {bars: 240 * bars / seconds for bars in LOOP_BARS}
+    tempi = {bars: bpm for bars, bpm in tempi.items() if SLOWEST <= bpm <= FASTEST}
+    if hint_bpm:
+        tempi = {bars: bpm for bars, bpm in tempi.items() if abs(bpm / hint_bpm - 1) < 0.02} or tempi
+    if not tempi:
+        return None
+    times = int(HEARD / seconds) + 3
+    said = odds(ear.repeated(times))
+    scores: dict[tuple[int, int], float] = {}
+    for bars, bpm in tempi.items():
+        beats = np.arange(4 * bars * (times - 2)) * 60 / bpm + seconds
+        prior = TEMPO_WEIGHT * 0.5 * (np.log2(bpm / USUAL) / SPREAD) ** 2
+        for shift in range(8):  # half beats
+            at = np.round((beats + shift * 30 / bpm) * ear.rate - 0.25).astype(int)[:, None] + np.arange(-1, 2)
+            heard = said[np.clip(at, 0, len(said) - 1)].max(1)
+            down = np.arange(len(beats)) % 4 == 0
+            scores[bars, shift] = float(np.where(down, heard[:, 1], heard[:, 0]).sum() / (times - 2)) - prior
+    (bars, shift), best = max(scores.items(), key=lambda item: item[1])
+    if shift or best <= 0:
+        return None
+    bpm = tempi[bars]
+    if found and len(found.times) >= 12 and found.straight:
+        if min(abs(found.bpm / bpm * f - 1) for f in (0.5, 1, 2)) > 0.01:
+            return None
+    beats = np.arange(4 * bars) * 60 / bpm
+    rival = max(score for (b, s), score in scores.items() if b == bars and s)
+    return Grid(beats, 0, 4, bpm, True, {"loop": 1.0, "bar_margin": (best - rival) / bars, "beat": best / len(beats)})
+
+
+def confidence(grid: Grid) -> float:
+    """0 to 1, that cuts on the downbeats are right."""
+    return float(1 / (1 + np.exp(-(grid.facts["bar_margin"] - 3))))
+
+
+def _beats(grid: Grid | None, samples: int, rate: int) -> Beats | None:
+    """Seconds to samples; a straight grid reaches from end to end."""
+    if grid is None or len(grid.times) < 4:
+        return None
+    times, first = grid.times, grid.first
+    if grid.straight:
+        period = 60 / grid.bpm
+        before = max(0, int((times[0] + EDGE) / period))
+        count = before + len(times) + max(0, int((samples / rate - times[-1] - EDGE) / period))
+        times = times[0] + (np.arange(count) - before) * period
+        first = (first - before) % grid.metre
+    at = np.round(times * rate).astype(np.int64)
+    at = np.where((at < 0) & (at > -EDGE * rate - 1), 0, at)
+    keep = (at >= 0) & (at < samples)
+    places = (np.arange(len(at)) + first) % grid.metre
+    at, places = at[keep], places[keep]
+    if not (places == 0).any():
+        return None
+    return Beats(round(float(grid.bpm), 3), confidence(grid), grid.metre, at, at[places == 0])
