@@ -20,6 +20,7 @@ from data_prep.facts import Beats
 KINDS = ("fixed:SECONDS", "bars:N", "onsets")
 NEAR = 0.05  # seconds by which a bar may end behind its sound: a loop is seldom cut to the sample
 MOST_BARS = 64
+ROW = 30.0  # seconds of a row of what is taken whole
 LONGEST_SHOT = 8.0  # seconds that a one-shot may ring
 
 
@@ -32,6 +33,11 @@ class Cut:
 
     def __str__(self) -> str:
         return self.kind if self.kind == "onsets" else f"{self.kind}:{self.size:g}"
+
+    @property
+    def row_seconds(self) -> float:
+        """Of the rows into which the codes of a piece are cut that is "fixed" or "whole"."""
+        return self.size if self.kind == "fixed" else ROW
 
     @classmethod
     def parse(cls, text: str) -> Cut:
@@ -69,6 +75,11 @@ class Piece:
     bar_seconds: float | None = None
     bars: int | None = None
     confidence: float | None = None
+
+    @property
+    def divisible(self) -> bool:
+        """Whether its codes may be cut anywhere; else it is one row."""
+        return self.cut in ("fixed", "whole")
 
 
 def cut(kind: Cut, regions: Sequence[tuple[int, int]], rate: int, shortest: float, beats: Beats | None,

@@ -33,7 +33,7 @@ class Entry:
         of: the file's name.
         held_out: the share at its end that goes to valid, where there is nothing else to hold out.
         mix, dc, gain_db: see :class:`~data_prep.facts.Level`; ``dc`` is taken away before the gain.
-        row_seconds: rows of pieces cut "fixed" or "whole"; others are one row each.
+        row_seconds: of the rows of divisible pieces; others are one row each.
         about: what its rows say besides.
     """
 
@@ -68,8 +68,8 @@ def entries(facts: Facts, path: Path, plan: Plan, settings: Settings, row: Row |
     dc = facts.level.dc if settings.dc else 0.0
     gain, _ = levels.gain_db(facts.level, settings.level, settings.dc)
     one = Entry(facts.name, facts.name, str(path), side, settings.valid_share if plan.held_out == facts.name else 0.0,
-                facts.level.mix, dc, round(gain, 3), cut.size if cut.kind == "fixed" else 30.0, pieces(facts, settings),
-                None, _about(facts, plan, row, gain))
+                facts.level.mix, dc, round(gain, 3), cut.row_seconds, pieces(facts, settings),
+                None, _about(facts, row, gain))
     if side != TRAIN or one.held_out:  # variants of what is held out would be another test
         return [one]
     return [one, *(_variant(one, number, facts.level.channels, settings) for number in range(1, settings.variants + 1))]
@@ -82,13 +82,12 @@ def _variant(entry: Entry, number: int, channels: int, settings: Settings) -> En
                                variant=variant, about=entry.about | {"variant": {"of": entry.of, **variant}})
 
 
-def _about(facts: Facts, plan: Plan, row: Row | None, gain: float) -> dict:
+def _about(facts: Facts, row: Row | None, gain: float) -> dict:
     """What is known of the file, for its rows; what nobody knows is left out."""
     said = row.over(facts.labels) if row else facts.labels
     bpm, heard = said.bpm, facts.beats
     about = {"file_sha256": facts.file_sha256, "file_rate": facts.rate, "seconds": facts.seconds,
-             "amplitude": facts.amplitude, "gain_db": round(gain, 3), "group": plan.group_of.get(facts.name),
-             "said_bpm": bpm, **asdict(said)}
+             "amplitude": facts.amplitude, "gain_db": round(gain, 3), "said_bpm": bpm, **asdict(said)}
     if bpm is None and heard is not None:
         about |= {"bpm": round(heard.bpm, 3), "confidence": round(heard.confidence, 3)}
     return {key: value for key, value in about.items() if value is not None}
@@ -154,7 +153,7 @@ def _rows(codes: np.ndarray, piece: Piece, entry: Entry, sample_rate: int, frame
     if piece.cut != "bars" and "bpm" in about and speed != 1:
         about |= {"bpm": round(about["bpm"] * speed, 3)}
     frames = codes.shape[1]
-    size = max(1, round(entry.row_seconds * frame_rate)) if piece.cut in ("fixed", "whole") else frames
+    size = max(1, round(entry.row_seconds * frame_rate)) if piece.divisible else frames
     begin, end = piece.start / sample_rate, piece.end / sample_rate
     rows = []
     for at in range(0, frames, size):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from audiocraft_ext.store import TokenStore
-from data_prep import labels, manifest
+from data_prep import labels, manifest, report, summary
 from data_prep.chain import Work
 from data_prep.labels import Row
 from data_prep.plan import Plan
+from data_prep.report_words import shown
 from data_prep.sources import Found
 
 
@@ -26,17 +28,34 @@ def read_table(path: Path, found: dict[str, Found]) -> dict[str, Row]:
 
 
 def write(work: Work, plan: Plan, added: int, dry: bool) -> None:
+    """Leave everything beside the store, and say what there is now.
+
+    Raises:
+        OSError: the disk is full, say; what was there stays.
+    """
+    store = None if dry else TokenStore(work.store)
+    with summary.open_facts(work) as known:
+        sums = report.write(work.store, summary.report(work, plan, known, store))
+    if store:
+        manifest.write(work.store, store.rows, {name: file.path for name, file in work.found.items()},
+                       store.spec.frame_rate)
+        labels.write_csv(work.store / "labels.csv", _labelled(store.rows, plan))
     for name, reason in sorted((plan.refused | plan.left_out).items()):
-        print(f"skipped {name}: {reason}", file=sys.stderr)
+        print(f"skipped {shown(name)}: {reason}", file=sys.stderr)
     for name, (kept, relation) in sorted(plan.dropped.items()):
-        print(f"skipped {name}: {relation if relation == 'copy' else 'exact copy'} of {kept}", file=sys.stderr)
-    for note in plan.notes:
-        print(note, file=sys.stderr)
-    if dry:
-        return
-    store = TokenStore(work.store)
-    manifest.write(work.store, store.rows, {name: file.path for name, file in work.found.items()},
-                   store.spec.frame_rate)
-    labels.write_csv(work.store / "labels.csv", store.rows)
-    print(f"{added} sources added" if added else "nothing new, nothing changed")
-    print(f"{store.path}: codec {store.spec.codec}, hash {store.hash[:16]}")
+        print(f"skipped {shown(name)}: {'exact copy' if relation == 'exact' else relation} of {shown(kept)}",
+              file=sys.stderr)
+    for line in report.lines(sums):
+        print(line)
+    if store:
+        print(f"{added} sources added" if added else "nothing new, nothing changed")
+        print(f"{store.path}: {store.seconds / 3600:.2f} hours of codes, {store.spec.codec}, "
+              f"hash {store.hash[:16]}")
+    print(f"look at {work.store / report.HTML}")
+
+
+def _labelled(rows: list[dict], plan: Plan) -> Iterator[dict]:
+    """The store's rows with what a person should know of their file."""
+    for row in rows:
+        name = row.get("variant", {}).get("of", row["source"])
+        yield row | {"flags": plan.review.get(name), "group": plan.group_of.get(name)}

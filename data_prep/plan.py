@@ -34,7 +34,7 @@ class Plan:
         left_out: files with nothing to keep, by name, with the reason.
         refused: files that cannot be used, by name, with the reason.
         review: what a person should look at, by name: flags, odd ones.
-        notes: lines for the whole.
+        group_of: the number of the group that a file is in, from 1.
     """
 
     sides: dict[str, str] = field(default_factory=dict)
@@ -44,8 +44,7 @@ class Plan:
     left_out: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     review: dict[str, list[str]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    group_of: dict[str, int] = field(default_factory=dict)  # files that share material, counted from 1
+    group_of: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,17 @@ class Seen:
     quality: tuple
 
 
+def regions(facts: Facts, settings: Settings) -> list[tuple[int, int]]:
+    """What of a file is not silence, in samples."""
+    if not settings.silence:
+        return [(0, facts.samples)]
+    return silence.regions(facts.envelope, facts.samples, facts.heard_at, settings.silence_db, settings.silence)
+
+
 def pieces(facts: Facts, settings: Settings) -> list[Piece]:
     """Where a file is cut."""
-    regions = [(0, facts.samples)]
-    if settings.silence:
-        regions = silence.regions(facts.envelope, facts.samples, facts.heard_at, settings.silence_db, settings.silence)
-    return cuts.cut(Cut.parse(settings.cut), regions, facts.heard_at, settings.min_seconds, facts.beats, facts.onsets)
+    return cuts.cut(Cut.parse(settings.cut), regions(facts, settings), facts.heard_at, settings.min_seconds,
+                    facts.beats, facts.onsets)
 
 
 def decide(found: Iterable[Found], known: FactsFile, settings: Settings, rows: dict[str, Row],
@@ -83,7 +87,7 @@ def decide(found: Iterable[Found], known: FactsFile, settings: Settings, rows: d
     if settings.duplicates == "drop":
         _drop_copies(seen, finished, plan)
     _choose_sides(seen, rows, finished, settings, plan)
-    for name, reason in junk.outliers(_facts([*plan.sides], known)).items():
+    for name, reason in junk.outliers(_facts(sorted({*plan.sides, *finished}), known)).items():
         plan.review.setdefault(name, []).append(reason)
     return plan
 
@@ -187,10 +191,7 @@ def _by_number(free: list[list[str]], seen: dict[str, Seen], finished: dict[str,
             side_of[0] = TRAIN
             if len(free[0]) == 1:
                 plan.held_out = free[0][0]
-                plan.notes.append(f"a single file: the last {share:.0%} of it is held out as valid")
-            else:
-                plan.notes.append("all files share material, so nothing can be held out: valid is empty. Add other "
-                                  "music, or give sides in a table (--csv)")
+            # several that all share material: nothing can be held out, and the report says so
         else:
             if VALID not in taken | set(side_of.values()):
                 side_of[large.index(False) if False in large else 0] = VALID
