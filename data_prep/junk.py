@@ -13,7 +13,6 @@ import numpy as np
 
 from data_prep import silence
 from data_prep.facts import ENVELOPE_RATE, Facts
-from data_prep.outline import decibels
 
 CLIPPED = 0.005  # share in flat tops: music driven 3 dB into clipping has 0.1 to 4%, other music 0.01%
 QUIET = -50.0  # dBFS, the peak of what is nearly silent
@@ -50,7 +49,7 @@ def flags(facts: Facts) -> list[str]:
 
 
 def _sparse(facts: Facts) -> str:
-    heard = float(np.mean(decibels(facts.envelope) > silence.threshold(facts.envelope, silence.THRESHOLD)))
+    heard = float(np.mean(silence.heard(facts.envelope)))
     if facts.seconds < LONG or heard >= SPARSE:
         return ""
     return f"mostly silence: {heard * len(facts.envelope) / ENVELOPE_RATE:.2f} of its {facts.seconds:.0f} s are heard"

@@ -1,7 +1,7 @@
 """Where in a sound there is something to hear.
 
 What counts as silence is measured from the sound's own level: a quiet recording is not silence, and the noise of the
-record under loud music is.
+record between two loud tracks is, crackle included.
 """
 
 from __future__ import annotations
@@ -13,21 +13,27 @@ import numpy as np
 from data_prep.facts import ENVELOPE_RATE
 from data_prep.outline import decibels
 
-THRESHOLD = -48.0  # dB below a sound's own level
+THRESHOLD = -60.0  # dB from a sound's own level
 FLOOR = -84.0  # dBFS, two steps of 16 bits: silence with dither, however quiet the rest
 LEVEL_FRAMES = 10  # that reach a sound's own level: 100 ms, so that a click is none
+NOISE, STEADY, ABOVE = -35.0, 1.5, 6.0  # dB: a steady noise this far down is one, and silence up to so much above it
+CRACKLE, CRACKLE_FRAMES = -20.0, 2  # dB from a sound's own level: what is quieter and this short is crackle
 BEFORE, AFTER = 0.05, 0.25  # seconds kept around what is heard: an attack's start, a tail's end
 
 
-def threshold(envelope: np.ndarray, threshold_db: float) -> float:
-    """dBFS above which a frame of this sound is heard: ``threshold_db`` (negative) from its own level, the tenth of
-    its loudest frames, or of a short sound the loudest of them."""
+def heard(envelope: np.ndarray, threshold_db: float = THRESHOLD) -> np.ndarray:
+    """Which frames are more than silence, ``bool [frames]``.
+
+    They are louder than ``threshold_db`` (negative) from the sound's own level (the tenth loudest frame, of a short
+    sound the loudest) and than the noise under it, and no crackle.
+    """
     db = decibels(envelope)
-    heard = np.sort(db[db > FLOOR])
-    if not len(heard):
-        return FLOOR
-    own = heard[-min(LEVEL_FRAMES, math.ceil(len(heard) / LEVEL_FRAMES))]
-    return max(FLOOR, float(own) + threshold_db)
+    present = np.sort(db[db > FLOOR])
+    if not len(present):
+        return np.zeros(len(db), bool)
+    own = float(present[-min(LEVEL_FRAMES, math.ceil(len(present) / LEVEL_FRAMES))])
+    above = db > max(FLOOR, own + threshold_db, _noise(db, own) + ABOVE)
+    return _runs_longer(above, CRACKLE_FRAMES) | above & (db > own + CRACKLE)
 
 
 def regions(envelope: np.ndarray, samples: int, rate: int, threshold_db: float | None = THRESHOLD,
@@ -39,17 +45,40 @@ def regions(envelope: np.ndarray, samples: int, rate: int, threshold_db: float |
 
     Args:
         envelope: as in :class:`data_prep.facts.Facts`.
-        threshold_db: below the sound's own level, see :func:`threshold`; None leaves all silence in.
+        threshold_db: from the sound's own level, see :func:`heard`; None leaves all silence in.
     """
     if threshold_db is None:
         return [(0, samples)] if samples else []
-    heard = np.flatnonzero(decibels(envelope) > threshold(envelope, threshold_db))
-    if not len(heard):
+    frames = np.flatnonzero(heard(envelope, threshold_db))
+    if not len(frames):
         return []
-    starts, ends = _joined(heard, heard + 1, math.inf if longest is None else longest * ENVELOPE_RATE)
+    starts, ends = _joined(frames, frames + 1, math.inf if longest is None else longest * ENVELOPE_RATE)
     starts, ends = _joined(starts - before * ENVELOPE_RATE, ends + after * ENVELOPE_RATE, 0)
     edges = np.round(np.stack([starts, ends], axis=1) * (rate / ENVELOPE_RATE)).astype(np.int64)
     return [(max(0, int(start)), min(samples, int(end))) for start, end in edges if start < samples]
+
+
+def _noise(db: np.ndarray, own: float) -> float:
+    """Level of the noise that is there when nothing else is: the quietest second in which nothing moves, if it is far
+    below the sound; else -inf."""
+    seconds = db[: len(db) // ENVELOPE_RATE * ENVELOPE_RATE].reshape(-1, ENVELOPE_RATE)
+    if not len(seconds):
+        return -math.inf
+    middle = np.median(seconds, axis=1)
+    moves = np.median(np.abs(seconds - middle[:, None]), axis=1)
+    noise = middle[(moves <= STEADY) & (middle > FLOOR) & (middle <= own + NOISE)]
+    return float(noise.min(initial=math.inf)) if len(noise) else -math.inf
+
+
+def _runs_longer(mask: np.ndarray, frames: int) -> np.ndarray:
+    """``mask`` where it is true for more than ``frames`` in a row."""
+    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
+    starts, ends = edges[::2], edges[1::2]
+    kept = ends - starts > frames
+    change = np.zeros(len(mask) + 1, np.int8)
+    change[starts[kept]] += 1
+    change[ends[kept]] -= 1
+    return np.cumsum(change[:-1]) > 0
 
 
 def _joined(starts: np.ndarray, ends: np.ndarray, gap: float) -> tuple[np.ndarray, np.ndarray]:
