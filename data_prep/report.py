@@ -12,7 +12,7 @@
     refused     iterable of (name, reason): files that cannot be used
     duplicates  list of {group, files: [{name, relation, kept: bool}]}; relation is to the file that is kept, or ""
     slice_seconds   iterable of (seconds, how many slices are so long)
-    sources     iterable of dicts, one for each file that can be read, that can be gone through twice:
+    sources     iterable of dicts, one for each file that can be read; gone through once:
         name, seconds
         status      "kept", "duplicate" or "left out", the last two with ``why``
         kept        seconds of the file that are kept, ``silence`` those that were cut out as such
@@ -36,9 +36,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import heapq
 import json
 import math
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,21 +64,42 @@ def write(folder: Path, report: dict) -> dict:
     Raises:
         OSError: they cannot be written; what was there stays.
     """
-    sums = complete(report)
-    with aside.written(folder / JSON) as file:
-        for text in _json(sums, report):
-            file.write(text.encode("ascii"))
+    folder.mkdir(parents=True, exist_ok=True)
+    sums, shown_rows = Sums(), []
+    with tempfile.TemporaryFile(dir=folder) as lines:
+        for source in report["sources"]:
+            sums.add(source, report["sure"])
+            lines.write((",\n" if lines.tell() else "\n").encode() + _line(source))
+            shown_rows = _worth(shown_rows, source)
+        told = _complete(report, sums)
+        lines.seek(0)
+        with aside.written(folder / JSON) as file:
+            head = json.dumps(_plain(told), indent=1, sort_keys=True)
+            file.write(head[:-2].encode() + b',\n "sources": [')
+            shutil.copyfileobj(lines, file)
+            file.write(b"\n ]\n}\n")
     with aside.written(folder / HTML) as file:
-        for text in _page(sums, report):
+        for text in _page(told, _worth(shown_rows)):
             file.write(text.encode("utf-8"))
-    return sums
+    return told
 
 
-def complete(report: dict) -> dict:
+def _line(source: dict) -> bytes:
+    """A source as one line of JSON, so that two reports can be compared with diff."""
+    row = {key: value for key, value in source.items() if key not in ("overview", "spans")}
+    return json.dumps(_plain(row | {"done": done(source)}), sort_keys=True).encode()
+
+
+def _worth(rows: list[dict], *more: dict) -> list[dict]:
+    """The rows for the table so far: flagged ones first, then by name; sorted once in a while, and without ``more``."""
+    rows += more
+    if not more or len(rows) > 2 * MOST_ROWS:
+        rows = sorted(rows, key=lambda source: (not source["flags"], source["name"]))[:MOST_ROWS]
+    return rows
+
+
+def _complete(report: dict, sums: Sums) -> dict:
     """All of a report but its sources: what was given, totals, histograms and a headline."""
-    sums = Sums()
-    for source in report["sources"]:
-        sums.add(source, report["sure"])
     totals, tempo = sums.totals(), sums.tempo()
     refused = [{"name": name, "reason": reason} for name, reason in sorted(report["refused"])]
     return {**{key: report[key] for key in HEAD}, "refused": refused, "duplicates": report["duplicates"],
@@ -86,7 +108,7 @@ def complete(report: dict) -> dict:
 
 
 def lines(sums: dict) -> list[str]:
-    """The same for a terminal, in a dozen lines; ``sums`` is what :func:`write` or :func:`complete` returned."""
+    """The same for a terminal, in a dozen lines; ``sums`` is what :func:`write` returned."""
     t, tempo = sums["totals"], sums["tempo"]
     out = [*sums["headline"], ""]
     out.append(f"in      {count(t['files'] + len(sums['refused']), 'file')}, {span(t['seconds'])} that can be read")
@@ -110,16 +132,7 @@ def lines(sums: dict) -> list[str]:
     known = [(name, seconds) for name, seconds in t["licences"] if name]
     if known:
         out.append("licence " + ", ".join(f"{shown(name)} {share(s, t['kept_seconds'])}" for name, s in known[:4]))
-    return out + [f"note    {note}" for note in sums["notes"]]
-
-
-def _json(sums: dict, report: dict) -> Iterator[str]:
-    """One line a source, so that two reports can be compared with diff."""
-    yield json.dumps(_plain(sums), indent=1, sort_keys=True)[:-2] + ',\n "sources": ['
-    for i, source in enumerate(report["sources"]):
-        row = {key: value for key, value in source.items() if key not in ("overview", "spans")}
-        yield (",\n" if i else "\n") + json.dumps(_plain(row | {"done": done(source)}), sort_keys=True)
-    yield "\n ]\n}\n"
+    return out + [f"note    {shown(note)}" for note in sums["notes"]]
 
 
 def _plain(value: object) -> object:
@@ -135,8 +148,7 @@ def _plain(value: object) -> object:
     return value if value is None or isinstance(value, (str, int, bool)) else str(value)
 
 
-def _page(sums: dict, report: dict) -> Iterator[str]:
-    rows = heapq.nsmallest(MOST_ROWS, report["sources"], key=lambda source: (not source["flags"], source["name"]))
+def _page(sums: dict, rows: list[dict]) -> Iterator[str]:
     env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                       loader=FileSystemLoader(Path(__file__).parent),
                       finalize=lambda value: shown(value) if type(value) is str else value)

@@ -108,10 +108,12 @@ class Sums:
 
 
 def flag_kind(flag: str) -> str:
-    """What kind of thing a flag says: "clipped" of "clipped (3.1%)"."""
+    """What kind of thing a flag says: "clipped" of "clipped (3.1%)", "an offset of ..." of "an offset of 7%"."""
     for i, c in enumerate(flag):
-        if c in "(:,;" or (c.isdigit() and i):
-            return flag[:i].rstrip(" -+") or flag
+        if i and c in "(:,;":
+            return flag[:i].rstrip()
+        if i and c.isdigit():
+            return flag[:i].rstrip(" -+") + " ..."
     return flag
 
 

@@ -114,12 +114,15 @@ def _tempo(tempo: dict, kept: float) -> str:
     known = tempo["known_seconds"]
     if known < 0.05 * kept:
         return "Its tempo is not known." if not known else ""
-    some = "" if known > 0.9 * kept else f" of the {share(known, kept)} whose tempo is known"
-    bands = [(f"{low:g} to {high:g}", part) for low, high, part in tempo["bands"] if part >= 0.1 * known]
-    if bands and bands[0][1] >= 0.6 * known:
-        return f"Mostly {bands[0][0]} BPM ({share(bands[0][1], known)}{some or ' of the time'})."
-    if sum(part for _, part in bands) >= 0.6 * known:
-        words = [f"{name} BPM ({share(part, known)})" for name, part in bands]
-        return f"Tempos{some and ','}{some}{some and ','} are {' and '.join([', '.join(words[:-1]), words[-1]])}."
+    bands = [(part, f"{low:g} to {high:g} BPM ({share(part, known)})") for low, high, part in tempo["bands"]
+             if part >= 0.1 * known]
     low, _, high = tempo["quartiles"]
-    return f"Tempos are spread: half{some or ' of it'} lies between {low:.0f} and {high:.0f} BPM."
+    if bands and bands[0][0] >= 0.6 * known:
+        words = f"mostly {bands[0][1]}"
+    elif sum(part for part, _ in bands) >= 0.6 * known:
+        words = " and ".join([", ".join(word for _, word in bands[:-1]), bands[-1][1]])
+    else:
+        words = f"spread, half of it from {low:.0f} to {high:.0f} BPM"
+    guess = "; most of that is a guess" if tempo["sure_seconds"] < 0.5 * known else ""
+    return ("The tempo is " if known > 0.9 * kept else f"Where a tempo is known ({share(known, kept)}), it is ") + (
+        f"{words}{guess}.")

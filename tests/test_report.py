@@ -73,9 +73,9 @@ def test_what_a_page_says(tmp_path):
                 refused=[("d.wav", "truncated")], notes=["a note"],
                 duplicates=[{"group": 1, "files": [{"name": "a.wav", "relation": "", "kept": True},
                                                    {"name": "c.mp3", "relation": "copy", "kept": False}]}])
-    for words in ("10.0 s of sound from 2 files, in 3 slices.", "Mostly 170 to 180 BPM (100% of the time).",
+    for words in ("10.0 s of sound from 2 files, in 3 slices.", "The tempo is mostly 170 to 180 BPM (100%).",
                   "20% is held out", "30.0 s in, from 4 files", "kept (33%), from 2 files", "d.wav truncated", "a note",
-                  "set aside: 1 copy, 0 unusable, 1 broken", "c.mp3 left out, copy", "b.wav clipped (3%)",
+                  "set aside: 1 copy, 0 unusable, 1 broken", "c.mp3 left out, a copy", "b.wav clipped (3%)",
                   "mixed to mono, resampled from 44.1 kHz, 1.5 s of silence cut out, +3.0 dB, cut into 2 slices of 4",
                   "copies of others 10.0 s", "python -m data_prep.audio pack store"):
         assert words in html.text, words
@@ -177,13 +177,14 @@ def test_the_lines_for_a_terminal(tmp_path):
 
 
 @pytest.mark.parametrize("sources, words", [
-    ([source("a"), source("b", bpm=90.0, kept=2.0)], "Mostly 170 to 180 BPM (80% of the time)."),
+    ([source("a"), source("b", bpm=90.0, kept=2.0)], "The tempo is mostly 170 to 180 BPM (80%)."),
     ([source("a"), source("b", bpm=90.0, kept=7.0), source("c", bpm=120.0, kept=0.5)],
-     "Tempos are 170 to 180 BPM (52%) and 85 to 95 BPM (45%)."),
+     "The tempo is 170 to 180 BPM (52%) and 85 to 95 BPM (45%)."),
     ([source(str(n), bpm=60.0 + 12 * n) for n in range(11)],
-     "Tempos are spread: half of it lies between 84 and 156 BPM."),
-    ([source("a"), source("b", bpm=None)], "Mostly 170 to 180 BPM (100% of the 50% whose tempo is known)."),
+     "The tempo is spread, half of it from 84 to 156 BPM."),
+    ([source("a"), source("b", bpm=None)], "Where a tempo is known (50%), it is mostly 170 to 180 BPM (100%)."),
     ([source("a", bpm=None)], "Its tempo is not known."),
+    ([source("a", confidence=0.1)], "BPM (100%); most of that is a guess."),
     ([source("a", seconds=0.5, kept=0.5, slices=1), source("b", slices=9)], "10% of the slices are one-shots, 6% of"),
     ([source("a", cut="onsets")], "All of it is one-shots."),
     ([source("a", kept=80.0, seconds=80.0), source("b"), source("c")], "83% of it is one file, a."),
@@ -244,7 +245,7 @@ def test_words():
     assert [share(*pair) for pair in ((0, 1), (1, 1), (1, 1000), (999, 1000), (1, 0))] == [
         "0%", "100%", "under 1%", "99%", "0%"]
     flags = ("clipped (3.1%)", "clipped: 3%", "odd", "peak 3 dB over", "3 dB over", "")
-    assert [flag_kind(flag) for flag in flags] == ["clipped", "clipped", "odd", "peak", "3 dB over", ""]
+    assert [flag_kind(flag) for flag in flags] == ["clipped", "clipped", "odd", "peak ...", "3 dB over", ""]
     assert shown("a\udcff\u202e\n\u200dÖ") == "a\\xff\\u202e\\n\u200dÖ"
 
 
