@@ -16,6 +16,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ RESERVED = {"array", "job-name", "output", "error", "input", "open-mode", "wrap"
 ENDED = {"BOOT_FAIL", "CANCELLED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED",
          "TIMEOUT"}
 GRACE_S = 15.0  # until a result that was written elsewhere is seen through a network disk
+SETTLE_S = 10.0
 ARRAY = 1000  # jobs in one array; MaxArraySize is 1001 unless a cluster says otherwise
 
 
@@ -63,6 +65,7 @@ def slurm_options(pairs: list[str]) -> dict:
     options: dict = {"sbatch": {}}
     for pair in pairs:
         key, equals, value = pair.partition("=")
+        key = key.replace("_", "-")
         if not re.fullmatch(r"[a-z][a-z-]*", key) or (equals and not value) or not value.isprintable():
             raise UserError(f"--slurm: expected key=value (partition=debug, time=240, qos=low, ...), got {pair!r}")
         if key in RESERVED:
@@ -102,6 +105,16 @@ class Executor:
     def queued(self, running: set[int]) -> tuple[int, str]:
         """How many of them have not begun, and why."""
         return 0, ""
+
+    def settle(self) -> None:
+        """Wait a little until nobody writes into the folder any more: a result is there before its job has ended."""
+        end = time.monotonic() + SETTLE_S
+        while self.alive() and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def alive(self) -> bool:
+        """Whether there is any job that has not ended."""
+        raise NotImplementedError
 
     def cancel(self, running: set[int]) -> str:
         """Stop them; says what was done."""
@@ -157,6 +170,9 @@ class Local(Executor):
     def ended(self, running: set[int]) -> dict[int, str]:
         return {n: "" for n in running if self._jobs[n].done()}
 
+    def alive(self) -> bool:
+        return not all(job.done() for job in self._jobs.values())
+
     def cancel(self, running: set[int]) -> str:
         processes = [self._jobs[n]._process for n in running if n in self._jobs]
         end = time.monotonic() + 10
@@ -196,7 +212,8 @@ class Slurm(Executor):
         self._states: dict[str, tuple[str, str]] = {}  # (state, reason) by job id, as squeue said
         self._asked = self._started = self._missed = 0.0
         self._unseen: dict[int, float] = {}  # when a job was found gone, with nothing wrong
-        self._submitit = submitit.SlurmExecutor(folder / "logs" / "slurm")
+        # exec: the job's process is the batch script's own, so that every signal of Slurm's reaches it.
+        self._submitit = submitit.SlurmExecutor(folder / "logs" / "slurm", python=f"exec {shlex.quote(sys.executable)}")
         self._submitit.update_parameters(**self._parameters(options))
 
     def _parameters(self, options: dict) -> dict:
@@ -217,9 +234,15 @@ class Slurm(Executor):
         except (OSError, ValueError, AttributeError):
             return {}
 
-    def adopt(self, wanted: list[int]) -> set[int]:
+    def _alive(self) -> set[str]:
         self._ask(force=True)
-        alive = {job for job, (state, _) in self._states.items() if state not in ENDED | {"COMPLETED", "COMPLETING"}}
+        return {job for job, (state, _) in self._states.items() if state not in ENDED | {"COMPLETED", "COMPLETING"}}
+
+    def alive(self) -> bool:
+        return bool(self._alive())
+
+    def adopt(self, wanted: list[int]) -> set[int]:
+        alive = self._alive()
         adopted = {n for n in wanted if self._ids.get(n) in alive}
         strays = alive - {self._ids[n] for n in adopted}
         if strays:

@@ -66,7 +66,8 @@ def run(work: str | Callable[..., object], jobs: list[dict], *, executor: str, f
     folder.mkdir(parents=True, exist_ok=True)
     calls = [Call(name, json.loads(json.dumps(job)), str(folder / f"job-{n}.json")) for n, job in enumerate(jobs)]
     with _locked(folder / "lock", f"{folder}: another process is at work in this folder; wait for it"):
-        return _Run(calls, executors.get(executor, folder, options), options.get("retries", RETRIES), what).results()
+        there = executors.get(executor, folder, options)
+        return _Run(calls, there, folder, options.get("retries", RETRIES), what).results()
 
 
 def name_of(work: str | Callable[..., object]) -> str:
@@ -185,6 +186,8 @@ def _stop_when_told(boss: int | None) -> None:
 def _lives(process: int) -> bool:
     try:
         os.kill(process, 0)
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"  # waited for by nobody
+    except FileNotFoundError:  # no /proc
         return True
     except OSError:
         return False
@@ -193,8 +196,9 @@ def _lives(process: int) -> bool:
 class _Run:
     """Jobs on their way to their results."""
 
-    def __init__(self, calls: list[Call], executor: executors.Executor, retries: int, what: str):
-        self.calls, self.executor, self.retries, self.what = calls, executor, retries, what
+    def __init__(self, calls: list[Call], executor: executors.Executor, folder: Path, retries: int,
+                 what: str):
+        self.calls, self.executor, self.folder, self.retries, self.what = calls, executor, folder, retries, what
         self.done: dict[int, object] = {}
         self.failed: dict[int, str] = {}
         self.deaths: Counter[int] = Counter()
@@ -218,12 +222,14 @@ class _Run:
                     time.sleep(self.executor.poll_s)
         except BaseException as error:
             self._end_line()
+            self._take_results()
             cancelled = self.executor.cancel(self.running)
             if isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt(f"{cancelled}; {len(self.done)} of {len(self.calls)} jobs are done and stay, "
                                         "the same command goes on") from None
             raise
         self._end_line()
+        self.executor.settle()
         if self.failed:
             raise UserError(self._failure())
         return [self.done[n] for n in range(len(self.calls))]
@@ -237,15 +243,19 @@ class _Run:
 
     def _look(self) -> None:
         ended = self.executor.ended(self.running)
-        there = set(os.listdir(Path(self.calls[0].path).parent))  # after it: who ended well has left a file by now
+        self._take_results()  # after it: who ended well has left a file by now
+        for n in sorted(self.running & ended.keys()):
+            self.running.remove(n)
+            self._died(n, ended[n])
+
+    def _take_results(self) -> None:
+        there = set(os.listdir(self.folder))  # one question to a network disk, not one for each job
         for n in sorted(self.running):
             outcome = self.calls[n].outcome() if os.path.basename(self.calls[n].path) in there else None
-            if outcome is None and n not in ended:
+            if outcome is None:
                 continue
             self.running.remove(n)
-            if outcome is None:
-                self._died(n, ended[n])
-            elif "result" in outcome:
+            if "result" in outcome:
                 self.done[n] = outcome["result"]
             else:
                 self.failed[n] = f"job {n}: {outcome['error']}"

@@ -7,7 +7,8 @@
 # export; starting twice is starting once. Whatever cannot be is said in one line, with exit code 1.
 #
 # Partition "debug", one node of 8 CPUs (claimed: jobs of tests wait more than they work). A cancelled job or one past
-# its limit gets SIGTERM and 2 seconds later SIGKILL; --signal and requeueing are as on a cluster.
+# its limit gets SIGTERM and 2 seconds later SIGKILL; --signal and requeueing are as on a cluster,
+# but a job that is requeued waits 5 seconds and not 120 (cred_expire).
 set -euo pipefail
 
 die() { echo "slurm.sh: $*" >&2; exit 1; }
@@ -61,14 +62,14 @@ SlurmdPort=$(free_port)
 SlurmUser=$user
 SlurmdUser=$user
 AuthType=auth/munge
-AuthInfo=socket=$folder/munge.socket
+AuthInfo=socket=$folder/munge.socket,cred_expire=5
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool
 SlurmctldPidFile=$folder/slurmctld.pid
 SlurmdPidFile=$folder/slurmd.pid
 SlurmctldLogFile=$folder/slurmctld.log
 SlurmdLogFile=$folder/slurmd.log
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none

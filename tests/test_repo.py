@@ -156,7 +156,8 @@ def test_ci_calls_make_test_and_nothing_else():
     assert run.stat().st_mode & 0o111, "not executable"
     lines = [line for line in run.read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "set -euo pipefail" and lines[1].startswith("cd ")
-    assert re.fullmatch(r"exec make( --[a-z-]+)* test", lines[2]) and len(lines) == 3
+    assert lines[2] == "export MICRO_SLURM=required"
+    assert re.fullmatch(r"exec make( --[a-z-]+)* test", lines[3]) and len(lines) == 4
 
 
 @pytest.mark.parametrize(
