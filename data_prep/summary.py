@@ -5,6 +5,7 @@ It follows from the facts, the plan and the store's manifest, so the same comman
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,11 +105,27 @@ def report(work: Work, plan: Plan, known: FactsFile, store: TokenStore | None) -
     sources = Sources(work, plan, known, store.rows if store else [])
     return {
         "folder": str(work.src), "codec": work.spec.codec, "rate": work.rate, "cut": work.settings.cut,
-        "level": work.settings.level, "settings": work.settings.to_dict(), "command": work.command,
+        "level": work.settings.level, "settings": work.settings.to_dict(), "command": command(work),
         "store_hash": store.hash if store else None, "sure": beats.SURE, "notes": _notes(sources, work),
         "refused": sorted(plan.refused.items()),
         "duplicates": [_group(n, plan, sources) for n in range(len(plan.groups))],
         "slice_seconds": sources.slice_seconds(), "sources": sources}
+
+
+def command(work: Work) -> str:
+    """What makes the same store, wherever that is to be."""
+    from data_prep.audio import build_parser
+
+    usual, options = vars(build_parser().parse_args(["SRC", "STORE"])), []
+    said = work.settings.to_dict() | {"codec": work.place[1]}
+    for name, value in said.items():
+        if name in usual and usual[name] is not None and value != usual[name]:
+            options += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+    if not work.settings.dc:
+        options.append("--keep-dc")
+    if work.settings.min_seconds != (0.05 if work.settings.cut == "onsets" else 1.0):
+        options += ["--min-seconds", f"{work.settings.min_seconds:g}"]
+    return shlex.join(["python", "-m", "data_prep.audio", str(work.src), "STORE", *options])
 
 
 def open_facts(work: Work) -> FactsFile:

@@ -227,7 +227,7 @@ def test_of_a_single_file_the_end_is_held_out(tmp_path, capsys):
     store = prep(src, tmp_path / "store", "--cut", "fixed:1", "--valid-share", 0.25)
     (train,), (valid,) = store.tracks(TRAIN), store.tracks(VALID)
     assert (train.start, train.frames, valid.start, valid.frames) == (0, 150, 150, 50)
-    assert "a single file: the last 25% of it is held out" in capsys.readouterr().err
+    assert "one.wav is the only file, so the last 25% of it is held out as valid" in capsys.readouterr().out
     lines = read_manifest(tmp_path / "store", TRAIN)
     assert lines[0]["duration"] == 3.0 and read_manifest(tmp_path / "store", VALID) == []
 
