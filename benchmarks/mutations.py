@@ -49,17 +49,17 @@ MUXED = {"x.m4a": "aac", "alac.m4a": "alac", "x.aac": "aac", "x.wma": "wmav2", "
          "x.wv": "wavpack", "x.ac3": "ac3", "x.mp4": "aac"}  # by PyAV, with its codec
 
 
-def good_files(folder: Path) -> list[Path]:
+def good_files(folder: Path, seed: int = 0) -> list[Path]:
     """One small file in each format, of noise and tones, each another sound."""
     folder.mkdir(parents=True, exist_ok=True)
     for n, (name, options) in enumerate(WRITTEN.items()):
-        sf.write(folder / name, _sound(n), RATE, **options)
+        sf.write(folder / name, _sound(1000 * seed + n), RATE, **options)
     try:
         import av  # noqa: F401
     except ImportError:
         return sorted(folder.iterdir())
     for n, (name, codec) in enumerate(MUXED.items()):
-        _mux(folder / name, _sound(100 + n), codec)
+        _mux(folder / name, _sound(1000 * seed + 100 + n), codec)
     return sorted(folder.iterdir())
 
 
@@ -183,8 +183,8 @@ def _archive() -> bytes:
 
 
 def make(folder: Path, count: int, seed: int) -> tuple[list[Path], list[Path]]:
-    """``count`` damaged files and the good ones that they were made from."""
-    good = good_files(folder / GOOD)
+    """Good files and ``count`` damaged ones, of other sounds: a copy of a good one could rightly take its place."""
+    good, sources = good_files(folder / GOOD), good_files(folder.with_name(folder.name + " sources"), 1)
     bad = folder / BAD
     bad.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
@@ -193,7 +193,7 @@ def make(folder: Path, count: int, seed: int) -> tuple[list[Path], list[Path]]:
     for name, data in odd[: count // 4]:
         (bad / name).write_bytes(data)
     for n in range(count - min(len(odd), count // 4)):
-        source, damage = rng.choice(good), DAMAGE[n % len(DAMAGE)]
+        source, damage = rng.choice(sources), DAMAGE[n % len(DAMAGE)]
         (bad / f"{n:04} {damage.__name__} {source.name}").write_bytes(damage(bytearray(source.read_bytes()), rng))
     return good, sorted(bad.iterdir())
 
@@ -228,7 +228,7 @@ def reason_of(failure: Failure, path: Path) -> str:
 
 
 def through_preparation(folder: Path, good: list[Path], codec: str) -> dict[str, object]:
-    """The whole folder in one run, a few seconds of it again to see that nothing changes.
+    """The whole folder in one run, and again to see that nothing changes.
 
     Raises:
         UserError: the run failed, or its store is not whole or lacks a good file.
