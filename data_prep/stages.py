@@ -1,7 +1,7 @@
 """The two long stages, hearing and encoding, each file in a worker that may fail: here, or in shards on other machines.
 
 A stage goes on where it was stopped: what was heard is in the facts file, what was encoded in the store (of a shard).
-Nothing here knows what a file holds; the functions that hear and encode are given.
+Nothing here knows what a file holds: the functions that hear and encode can be any.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ class Progress:
         self._bar.close()
 
 
-def hear(tasks: list[Task], known: FactsFile, limits: Limits) -> None:
+def hear(tasks: list[Task], known: FactsFile, limits: Limits, work: Callable[[Task], Facts] = analyse) -> None:
     """Hear every file that is not known yet, and keep what was found."""
     todo = [task for task in tasks if not known.knows(task.name, task.size, task.mtime_ns)]
     if not todo:
         return
     try:
         with Progress("hearing", sum(task.size for task in todo)) as progress:
-            for task, result in sandbox.run(analyse, todo, workers=limits.workers, memory=limits.memory,
+            for task, result in sandbox.run(work, todo, workers=limits.workers, memory=limits.memory,
                                             seconds=lambda task: limits.of(task.size), ahead=AHEAD):
                 known.put(result if isinstance(result, Facts) else refused(task, result))
                 progress.add(task.size, result.seconds if isinstance(result, Facts) else 0.0)
@@ -84,7 +84,8 @@ def hear(tasks: list[Task], known: FactsFile, limits: Limits) -> None:
 
 def refused(task: Task, failure: Failure) -> Refused:
     """The same as a line about the file, without its path, which everybody knows."""
-    return Refused(task.name, task.size, task.mtime_ns, failure.reason.removeprefix(f"{task.path}: "), failure.passing)
+    return Refused(task.name, task.size, task.mtime_ns, failure.reason.replace(f"{task.path}: ", ""),
+                   failure.passing)
 
 
 def encode(entries: Iterable[Entry], seconds: float, writer: StoreWriter, limits: Limits, rate: int,
