@@ -78,7 +78,7 @@ def _cut(source: dict) -> str:
         return f"cut into {count(slices, 'slice')} of {count(source['bars'], 'bar')}"
     if how == "onsets":
         return f"cut into {count(slices, 'one-shot')}"
-    if how == "whole":
+    if how == "whole" and source["seconds"] >= ONE_SHOT:
         return "no sure beat, so not cut into bars"
     return f"in {count(slices, 'piece')}" if slices > 1 else "whole"
 

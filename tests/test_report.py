@@ -252,7 +252,8 @@ def test_words():
 @pytest.mark.parametrize("more, words", [
     ({"mix": "channel 2"}, "channel 2 of 2 taken, the others cancel it"), ({"dc": 0.01}, "DC removed"),
     ({"gain_db": -2.0}, "−2.0 dB"), ({"cut": "whole", "slices": 1}, "no sure beat, so not cut into bars"),
-    ({"cut": "onsets"}, "cut into 2 one-shots"), ({"cut": "fixed"}, "in 2 pieces"),
+    ({"cut": "whole", "slices": 1, "seconds": 0.5}, "whole"), ({"cut": "onsets"}, "cut into 2 one-shots"),
+    ({"cut": "fixed"}, "in 2 pieces"),
     ({"variants": 2}, "2 variants made"),
     ({"status": "left out", "why": "too short"}, "too short")])
 def test_what_was_done(more, words):
