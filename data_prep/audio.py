@@ -28,6 +28,7 @@ def build_parser() -> Parser:
     add("--codec-path", type=Path, help="where the codec's files lie, if not in their usual place")
     add("--device", default="cpu", help="where the codec runs (default: cpu)")
     add("--dry-run", action="store_true", help="hear, decide and report; encode nothing")
+    add("--slices", type=Path, metavar="FOLDER", help="write what is kept as FLAC files too, a file a slice")
     add = parser.add_argument_group("what is kept").add_argument
     add("--cut", default="fixed:30", metavar="HOW", help=f"{', '.join(KINDS)} (default: fixed:30)")
     add("--valid-share", type=float, default=0.1, help="share of the files held out (default: 0.1)")
@@ -104,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
                       rows, command, args.retry, args.shards, where)
     plan, added = chain.prepare(work, args.dry_run)
     plan.refused |= refused
-    outputs.write(work, plan, added, args.dry_run)
+    outputs.write(work, plan, added, args.dry_run, args.slices)
 
 
 def open_codec(args: argparse.Namespace):

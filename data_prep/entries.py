@@ -102,16 +102,20 @@ def encode(entry: Entry, encoder: Encoder, sample_rate: int, frame_rate: float) 
     Raises:
         BrokenAudio: the file, which could be read before, cannot any more.
     """
+    rows = []
+    for piece, blocks in heard(entry, sample_rate):
+        rows += _rows(encoder.encode(blocks), piece, entry, sample_rate, frame_rate)
+    return _held_out(rows, entry.held_out) if entry.held_out else [(entry.split, *row) for row in rows]
+
+
+def heard(entry: Entry, sample_rate: int) -> Iterator[tuple[Piece, Iterator[np.ndarray]]]:
+    """Each piece of an entry with its sound, mono blocks ``float32 [n]`` as the codec is to hear them; a piece's blocks
+    are to be read before the next piece."""
     with audio.open_sound(Path(entry.path)) as reader:
         sound = Cursor(_levelled(audio.mono(reader, reader.rate, sample_rate, entry.mix), entry))
-        rows = []
         for piece in entry.pieces:
             blocks = sound.take(piece.start, piece.end)
-            if entry.variant:
-                blocks = augment.apply(entry.variant, blocks, sample_rate)
-            codes = encoder.encode(blocks)
-            rows += _rows(codes, piece, entry, sample_rate, frame_rate)
-    return _held_out(rows, entry.held_out) if entry.held_out else [(entry.split, *row) for row in rows]
+            yield piece, augment.apply(entry.variant, blocks, sample_rate) if entry.variant else blocks
 
 
 def _levelled(blocks: Iterable[np.ndarray], entry: Entry) -> Iterator[np.ndarray]:

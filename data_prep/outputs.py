@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from audiocraft_ext.store import TokenStore
-from data_prep import labels, manifest, report, summary
+from data_prep import labels, manifest, report, slices, summary
 from data_prep.chain import Work
 from data_prep.labels import Row
 from data_prep.plan import Plan
@@ -27,8 +27,11 @@ def read_table(path: Path, found: dict[str, Found]) -> dict[str, Row]:
     return rows
 
 
-def write(work: Work, plan: Plan, added: int, dry: bool) -> None:
+def write(work: Work, plan: Plan, added: int, dry: bool, folder: Path | None = None) -> None:
     """Leave everything beside the store, and say what there is now.
+
+    Args:
+        folder: for the slices as files.
 
     Raises:
         OSError: the disk is full, say; what was there stays.
@@ -37,8 +40,9 @@ def write(work: Work, plan: Plan, added: int, dry: bool) -> None:
     with summary.open_facts(work) as known:
         sums = report.write(work.store, summary.report(work, plan, known, store))
     if store:
+        files = slices.write(work, plan, store, folder) if folder else None
         manifest.write(work.store, store.rows, {name: file.path for name, file in work.found.items()},
-                       store.spec.frame_rate)
+                       store.spec.frame_rate, files, work.rate)
         labels.write_csv(work.store / "labels.csv", _labelled(store.rows, plan))
     for name, reason in sorted((plan.refused | plan.left_out).items()):
         print(f"skipped {shown(name)}: {reason}", file=sys.stderr)

@@ -47,7 +47,8 @@ def heard(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name, reason", [("crash.wav", "crashed (signal 11)"), ("hang.wav", "took longer than 3 s"),
-                                          ("swell.wav", "needed more than"), ("odd.wav", "cannot reshape 0 elements"), ("broken.wav", "truncated")])
+                                          ("swell.wav", "needed more than"), ("odd.wav", "cannot reshape 0 elements"),
+                                          ("broken.wav", "truncated")])
 def test_each_costs_one_file_and_is_remembered(heard, name, reason):
     with FactsFile(heard, "x") as known:
         why = known.get(name, 100, 5)
