@@ -19,12 +19,14 @@ AROUND = 9  # anchors over which it is judged whether two sounds go on being the
 SAME = 0.5  # of them must agree
 EVENTS, DISTINCT = 8, 5  # anchors in a shared part, at least, and how many of them unlike each other
 SHORTEST = 1.5  # seconds of a shared part
-WHOLE = 0.7  # of the anchors of two copies agree
-SPARE, SPARE_SHARE = 0.45, 0.05  # seconds, or share of it, that a copy may lack
+WHOLE, WHOLE_HEARD = 0.65, 0.5  # of the anchors of two copies agree; of those whose heads do
+STRETCH = 4  # anchors in a row without a partner, above which something else is heard there
+SPARE, SPARE_SHARE = 0.35, 0.04  # seconds, and share of it, that a copy may lack
 
-SLICES_OFF, TONES_OFF = 1.5, 3.2  # dB on average between heads of the same sound, at most
-TUNING = 1  # eighths of a tone: what fits better further off is another note
-FEW_AGREE = 0.6  # of the anchors of two sounds that have fewer than EVENTS
+SLICES_OFF, TONES_OFF = 1.6, 3.3  # dB on average between heads of the same sound, at most
+TUNING, BETTER = 1, 0.85  # eighths of a tone: what fits that much better further off is another note
+LIVELY = 3  # anchors a second of a loop; a tone or a cymbal has fewer, and they are weak
+FEW_AGREE = 0.5  # of those of the latter
 _BITS = np.array([bin(i).count("1") for i in range(2**12)], np.uint8)
 
 
@@ -54,17 +56,17 @@ def align(a: Print, b: Print, at: int, offset: int, short: bool = False) -> Matc
         return None
     partner = _partners(a, b, at, line)
     ours = np.flatnonzero(partner >= 0)
-    if len(ours) < EVENTS:
+    if len(ours) < (STRETCH if short else EVENTS):
         return None
     parts = [part for part in _parts(a, b, partner) if _tells(a, ours[(ours >= part[0]) & (ours <= part[1])], short)]
-    if not parts:
+    whole = _whole(a, b, partner, WHOLE_HEARD if short else WHOLE)
+    if not parts and not (short and whole):
         return None
+    parts = parts or [(int(ours[0]), int(ours[-1]))]
     seconds = sum(float(a.frames[last] - a.frames[first]) for first, last in parts) / FRAMES
     agree = sum(int((partner[first: last + 1] >= 0).sum()) for first, last in parts)
     anchors = sum(last - first + 1 + abs(int(partner[last] - partner[first])) + 1 for first, last in parts) - agree
-    score = agree / anchors
-    whole = score >= WHOLE and all(_length(p) - seconds <= max(SPARE, SPARE_SHARE * _length(p)) for p in (a, b))
-    return Match(seconds, score, whole)
+    return Match(seconds, agree / anchors, whole)
 
 
 def heads_agree(a: Print, b: Print) -> Match | None:
@@ -75,7 +77,7 @@ def heads_agree(a: Print, b: Print) -> Match | None:
         off = slices_off(mine.slices, other.slices)
         if off > SLICES_OFF or tones_off(mine, other) > TONES_OFF:
             continue
-        if max(mine.lasts, other.lasts) > FRAMES and not _tails_agree(_heard(a, mine), _heard(b, other), mine, other):
+        if min(mine.lasts, other.lasts) > FRAMES and not _tails_agree(_heard(a, mine), _heard(b, other), mine, other):
             continue
         return Match(mine.lasts / FRAMES, float(1 - off / 10), True)
     return None
@@ -96,12 +98,8 @@ def tones_off(a: Head, b: Head) -> float:
         p, q = x[max(0, shift): len(x) + shift], y[max(0, -shift): len(y) - shift]
         sounds = np.maximum(p, q) > 5 - DEPTH
         off[shift] = float(np.abs(p - q)[sounds].mean()) if sounds.any() else 0.0
-    best = min(off, key=lambda shift: (off[shift], abs(shift)))
-    return off[best] if abs(best) <= TUNING else float("inf")
-
-
-def _length(p: Print) -> float:
-    return float(p.frames[-1] - p.frames[0]) / FRAMES
+    near = min(off[shift] for shift in off if abs(shift) <= TUNING)
+    return near if min(off.values()) >= BETTER * near else float("inf")
 
 
 def _line(a: Print, b: Print, at: int, offset: int) -> tuple[float, float] | None:
@@ -183,6 +181,20 @@ def _parts(a: Print, b: Print, partner: np.ndarray) -> list[tuple[int, int]]:
     return parts
 
 
+def _whole(a: Print, b: Print, partner: np.ndarray, share: float) -> bool:
+    """Whether nearly all of both agrees, with no stretch of either that lacks a partner."""
+    ours = np.flatnonzero(partner >= 0)
+    if len(ours) < share * (len(a.frames) + len(b.frames) - len(ours)):
+        return False
+    for p, places in ((a, ours), (b, np.sort(partner[ours]))):
+        edges = np.concatenate([[-1], places, [len(p.frames)]])
+        frames = np.concatenate([p.frames[:1], p.frames[places], p.frames[-1:]])
+        lacking = np.diff(frames)[np.diff(edges) > STRETCH].sum()
+        if lacking > FRAMES * SPARE + SPARE_SHARE * (p.frames[-1] - p.frames[0]):
+            return False
+    return True
+
+
 def _tells(a: Print, found: np.ndarray, short: bool) -> bool:
     """Whether the anchors ``found`` of a run are enough, and not the same few hits over and over."""
     if short:
@@ -206,8 +218,9 @@ def _heard(p: Print, head: Head) -> Print:
 def _tails_agree(a: Print, b: Print, mine: Head, other: Head) -> bool:
     """Whether two sounds with like heads go on alike."""
     offset = other.attack - mine.attack
-    if min(len(a.frames), len(b.frames)) < EVENTS:
-        return _few_agree(a, b, offset) >= FEW_AGREE
+    many = min(len(a.frames), len(b.frames))
+    if many < max(EVENTS, LIVELY * max(mine.lasts, other.lasts) / FRAMES):
+        return many < STRETCH or _few_agree(a, b, offset) >= FEW_AGREE
     match = align(a, b, mine.attack, offset, short=True)
     return match is not None and match.whole
 

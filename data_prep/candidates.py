@@ -1,8 +1,8 @@
 """Pairs of fingerprints worth comparing: those with anchors in common at one offset, and those with like heads.
 
 Anchors are found again by their 24 signs as one number, in a sorted list. Of a copy's anchors one in three to one in
-ten has none of its signs changed, which is plenty in a minute; a short sound's are also looked for with each sign turned
-over. Two anchors that have nothing to do with each other have the same number once in 2^24, so a collection of
+ten has none of its signs changed, which is plenty in a minute; a short sound's are also looked for with each sign
+turned over. Two anchors that have nothing to do with each other have the same number once in 2^24, so a collection of
 N anchors has N^2 / 2^25 hits by chance: the only thing here that grows with the square.
 """
 

@@ -1,10 +1,10 @@
 """What a sound is known again by: a few words a second that survive codecs, level, offset and a little varispeed.
 
 A sound is described at its *anchors*, where its energy rises most (within 50 ms to either side), not on a grid: an
-added lead-in moves the grid, never an anchor. An anchor is one word: how long after the last one, and 24 signs, of the slow
-waves in its log spectrum around it (coefficients of a cosine transform over 24 bands and 6 spans from 80 ms before to
-200 ms after). Signs of differences between bands are from J. Haitsma, T. Kalker, "A highly robust audio fingerprinting
-system", ISMIR 2002; anchors from A. Wang, "An industrial-strength audio search algorithm", ISMIR 2003.
+added lead-in moves the grid, never an anchor. An anchor is one word: how long after the last one, and 24 signs, of the
+slow waves in its log spectrum around it (coefficients of a cosine transform over 24 bands and 6 spans from 80 ms before
+to 200 ms after). The signs are after J. Haitsma, T. Kalker, "A highly robust audio fingerprinting system", ISMIR 2002,
+the anchors after A. Wang, "An industrial-strength audio search algorithm", ISMIR 2003.
 
 A one-shot has one to three anchors, far too few to tell two kicks apart. So a sound of up to 10 s has *heads* too: the
 levels of a second from its attack on, and the spectrum in quarter tones, which tells neighbouring notes apart. There
@@ -43,9 +43,10 @@ BITS = 24
 MEDIANS = np.array([[77, 0, 0], [6, 0, 0], [13, 0, 0], [-2, 0, 0], [7, 0, 0], [2, 0, 0], [5, 0, 0], [1, 0, 0]])
 
 LONGEST_HEAD = 10.0  # seconds of sound that has one
-SLICE_EDGES = np.array([0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29, 38, 50, 66, 100])  # frames from the attack
-SLICES = len(SLICE_EDGES) - 1
-TONES, LOWEST_TONE, PER_OCTAVE = 160, 100.0, 24
+EARLY = np.array([0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29, 38, 50, 66, 100])  # slices begin, frames from the attack
+LATER, EVERY = np.array([100, 152, 224, 340, 500, 748, 1000]), 4  # and go on, of which every fourth frame is heard
+SLICES = len(EARLY) + len(LATER) - 2
+TONES, LOWEST_TONE, PER_OCTAVE = 184, 50.0, 24
 TONE_SECONDS = 0.5
 DEPTH = 45.0  # dB below its loudest that a head reaches
 ATTACKS = 0.25, 0.75  # of the highest peak: there a sound begins
@@ -100,7 +101,7 @@ class Fingerprinter:
         need = (BLOCK - 1) * self.hop + self.size
         at = 0
         while len(self._rest) - at >= need:
-            self._hear(self._levels_of(self._rest[at: at + need], BLOCK))
+            self._hear(self._levels_of(self._rest[at: at + need]))
             at += BLOCK * self.hop
         if at:
             self._rest = self._rest[at:].copy()
@@ -111,7 +112,7 @@ class Fingerprinter:
         while left > 0:
             need = (BLOCK - 1) * self.hop + self.size
             part = np.pad(self._rest[:need], (0, max(0, need - len(self._rest))))
-            self._hear(self._levels_of(part, BLOCK))
+            self._hear(self._levels_of(part))
             self._rest, left = self._rest[BLOCK * self.hop:], left - BLOCK
         self._hear(np.full((CARRY, BANDS), FLOOR, np.float32))  # what follows is silence
         heads = self._heads()
@@ -120,12 +121,14 @@ class Fingerprinter:
             return np.zeros(0, np.uint32)
         return np.concatenate([np.array([VERSION << 24 | len(heads)], np.uint32), heads, anchors])
 
-    def _levels_of(self, wav: np.ndarray, count: int) -> np.ndarray:
-        """Band levels in dB ``float32 [count, BANDS]`` of frames that begin every hop of ``wav``."""
-        frames = np.lib.stride_tricks.sliding_window_view(wav, self.size)[:: self.hop][:count]
+    def _levels_of(self, wav: np.ndarray) -> np.ndarray:
+        """Band levels in dB ``float32 [BLOCK, BANDS]`` of a block of frames."""
+        frames = np.lib.stride_tricks.sliding_window_view(wav, self.size)[:: self.hop]
+        return 10 * np.log10(self._band_power(frames) + np.float32(10 ** (FLOOR / 10)))
+
+    def _band_power(self, frames: np.ndarray) -> np.ndarray:
         spectrum = np.fft.rfft(frames * self._window)
-        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ self._bands
-        return 10 * np.log10(power + np.float32(10 ** (FLOOR / 10)))
+        return (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ self._bands
 
     def _hear(self, levels: np.ndarray) -> None:
         """Find the anchors in what came before and ``levels``, up to where their surroundings are known."""
@@ -159,17 +162,28 @@ class Fingerprinter:
         return np.concatenate([self._head(wav, int(np.argmax(loud > share * peak)), end) for share in ATTACKS])
 
     def _head(self, wav: np.ndarray, attack: int, end: int) -> np.ndarray:
-        begin, length = attack - self.size // 2, (SLICE_EDGES[-1] - 1) * self.hop + self.size
-        part = np.pad(wav[max(0, begin):][:length], (max(0, -begin), length))[:length]
-        power = 10 ** (self._levels_of(part, SLICE_EDGES[-1]) / 10) - 10 ** (FLOOR / 10)
-        slices = _below_loudest(power)
-        slices = np.add.reduceat(slices, SLICE_EDGES[:-1]) / np.diff(SLICE_EDGES)[:, None]
+        levels = _below_loudest(np.concatenate([self._power(wav, attack, *EARLY[[0, -1]], 1),
+                                                self._power(wav, attack, *LATER[[0, -1]], EVERY)]))
+        edges = np.concatenate([EARLY, EARLY[-1] + (LATER[1:] - LATER[0]) // EVERY])  # in rows of levels
+        slices = np.add.reduceat(levels, edges[:-1]) / np.diff(edges)[:, None]
         part = wav[attack:][:round(TONE_SECONDS * self.rate)]
         fade = np.cos(np.arange(len(part)) / (TONE_SECONDS * self.rate) * np.pi / 2) ** 2
         size = 2 ** int(np.ceil(np.log2(TONE_SECONDS * self.rate)))
         tones = _below_loudest(np.abs(np.fft.rfft(part * fade, size)) ** 2 @ _tones(self.rate, size))
         levels = np.round(-4 * np.concatenate([slices.ravel(), tones])).astype(np.uint8).view("<u4")
         return np.concatenate([[attack // self.hop, (end - attack) // self.hop], levels]).astype(np.uint32)
+
+    def _power(self, wav: np.ndarray, attack: int, first: int, end: int, every: int) -> np.ndarray:
+        """Of the bands in every ``every``-th of the frames ``first`` to ``end`` after ``attack``."""
+        begin, length = attack + first * self.hop - self.size // 2, (end - first - every) * self.hop + self.size
+        power = np.zeros(((end - first) // every, BANDS), np.float32)
+        part = wav[max(0, begin): begin + length]
+        part = np.pad(part, (max(0, -begin), length))[:length]
+        count = min(len(power), max(0, -(-(len(wav) - begin) // (self.hop * every))))  # what follows is silence
+        if count:
+            frames = np.lib.stride_tricks.sliding_window_view(part, self.size)[:: self.hop * every][:count]
+            power[:count] = self._band_power(frames)
+        return power
 
 
 def take_apart(words: np.ndarray) -> Print:
@@ -191,7 +205,7 @@ def take_apart(words: np.ndarray) -> Print:
 
 
 def _head_of(words: np.ndarray) -> Head:
-    levels = -words[2:].astype("<u4").view(np.uint8) / np.float32(4)
+    levels = words[2:].astype("<u4").view(np.uint8) / np.float32(-4)
     return Head(int(words[0]), int(words[1]), levels[:-TONES].reshape(SLICES, BANDS), levels[-TONES:])
 
 
