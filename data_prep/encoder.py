@@ -28,7 +28,7 @@ from audiocraft_ext.errors import UserError
 if TYPE_CHECKING:
     from audiocraft_ext.codecs.codec import Codec
 
-VERSION = 2  # of the graphs; a folder of another one is left alone
+VERSION = 3  # of the graphs; a folder of another one is left alone
 HEAR, CODE, WEIGHTS = "hear.onnx", "code.onnx", "codec.safetensors"
 PIECE = {"onnxruntime": 100, "torch": 250, "cuda": 1500}  # frames at a time
 BATCH = 16  # slices side by side on a GPU

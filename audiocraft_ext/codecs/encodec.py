@@ -244,8 +244,9 @@ def reach_of(layers: Iterable[nn.Module], scale: float = 1) -> float:
             reach += 1 / scale
             scale *= layer.conv.stride[0]
         elif isinstance(layer, Conv1d):
-            reach += (layer.conv.kernel_size[0] - 1) * layer.conv.dilation[0] / 2 / scale
-            scale /= layer.conv.stride[0]
+            stride = layer.conv.stride[0]  # what a step sees beyond so many of its input's is half on each side
+            reach += math.ceil(((layer.conv.kernel_size[0] - 1) * layer.conv.dilation[0] + 1 - stride) / 2) / scale
+            scale /= stride
     return reach
 
 
