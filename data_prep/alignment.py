@@ -77,7 +77,7 @@ def heads_agree(a: Print, b: Print) -> Match | None:
         off = slices_off(mine.slices, other.slices)
         if off > SLICES_OFF or tones_off(mine, other) > TONES_OFF:
             continue
-        if min(mine.lasts, other.lasts) > FRAMES and not _tails_agree(_heard(a, mine), _heard(b, other), mine, other):
+        if not _rest_agrees(a, b, mine, other):
             continue
         return Match(mine.lasts / FRAMES, float(1 - off / 10), True)
     return None
@@ -209,15 +209,14 @@ def _tells(a: Print, found: np.ndarray, short: bool) -> bool:
     return True
 
 
-def _heard(p: Print, head: Head) -> Print:
-    """The anchors from an attack to the end: before and after it there is noise at most."""
-    heard = slice(*np.searchsorted(p.frames, (head.attack - 3, head.attack + head.lasts)))
-    return Print(p.frames[heard], p.signs[heard])
-
-
-def _tails_agree(a: Print, b: Print, mine: Head, other: Head) -> bool:
-    """Whether two sounds with like heads go on alike."""
+def _rest_agrees(a: Print, b: Print, mine: Head, other: Head) -> bool:
+    """Whether two sounds with like heads are alike before them and go on alike."""
     offset = other.attack - mine.attack
+    spans = [np.searchsorted(p.frames, (h.attack - 3, h.attack + h.lasts)) for p, h in ((a, mine), (b, other))]
+    if max(first for first, _ in spans) <= STRETCH:  # before the attack and after the end there is noise at most
+        if min(mine.lasts, other.lasts) <= FRAMES:
+            return True
+        a, b = (Print(p.frames[slice(*span)], p.signs[slice(*span)]) for p, span in zip((a, b), spans))
     many = min(len(a.frames), len(b.frames))
     if many < max(EVENTS, LIVELY * max(mine.lasts, other.lasts) / FRAMES):
         return many < STRETCH or _few_agree(a, b, offset) >= FEW_AGREE

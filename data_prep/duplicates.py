@@ -23,8 +23,6 @@ from data_prep import candidates
 from data_prep.alignment import Match, align, heads_agree
 
 EXACT, COPY, OVERLAP = "exact", "copy", "overlap"
-STRENGTH = {EXACT: 2, COPY: 1, OVERLAP: 0}
-ALL_PAIRS = 64  # copies of one sound, up to which each is compared with each
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,8 @@ class Link:
 
 @dataclass(frozen=True)
 class Group:
-    """Names that hang together, sorted, and why: ``links``, sorted by names. Not every pair of them is linked."""
+    """Names that hang together, sorted, and why: ``links``, sorted by names. Of several with the same samples, the
+    first by name is linked with all the others and alone with anything else."""
 
     names: tuple[str, ...]
     links: tuple[Link, ...]
@@ -80,17 +79,19 @@ def superseded(group: Group, best_first: Sequence[str]) -> dict[str, str]:
     Args:
         best_first: all names of the group, in the order in which they are to be kept.
     """
+    first = {link.b: link.a for link in group.links if link.relation == EXACT}  # all others are linked to that
     same: dict[str, set[str]] = defaultdict(set)
     for link in group.links:
-        if link.relation != OVERLAP:
+        if link.relation == COPY:
             same[link.a].add(link.b)
             same[link.b].add(link.a)
     gone: dict[str, str] = {}
-    kept: set[str] = set()
+    kept: dict[str, str] = {}  # by the first of those that are exactly it
     for name in best_first:
-        stead = next((other for other in best_first if other in kept and other in same[name]), None)
+        one = first.get(name, name)
+        stead = next((kept[other] for other in kept if other == one or other in same[one]), None)
         if stead is None:
-            kept.add(name)
+            kept[one] = name
         else:
             gone[name] = stead
     return gone
