@@ -25,7 +25,7 @@ import numpy as np
 
 from audiocraft_ext.errors import UserError
 
-VERSION = 1  # of what an analysis finds; another one is heard again
+VERSION = 2  # of what an analysis finds; another one is heard again
 ENVELOPE_RATE = 100  # values a second
 
 
