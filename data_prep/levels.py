@@ -96,8 +96,7 @@ class ChannelListener:
         for tops, largest in zip(self._tops, self._largest):
             if largest > 0:
                 first = max(0, math.floor((20 * math.log10(largest) - STRAY - low) / step))
-                near = tops[:, first:]
-                total += int((near[:, 1:] + near[:, :-1]).max(1, initial=0).sum())  # a ceiling between two bins
+                total += int(tops[:, first:].max(1, initial=0).sum())
         return total / max(self._samples * self.channels, 1)
 
 

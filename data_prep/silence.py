@@ -16,7 +16,8 @@ from data_prep.outline import decibels
 THRESHOLD = -60.0  # dB from a sound's own level
 FLOOR = -84.0  # dBFS, two steps of 16 bits: silence with dither, however quiet the rest
 LEVEL_FRAMES = 10  # that reach a sound's own level: 100 ms, so that a click is none
-NOISE, STEADY, ABOVE = -35.0, 1.5, 6.0  # dB: a steady noise this far down is one, and silence up to so much above it
+NOISE, ABOVE = -35.0, 6.0  # dB from a sound's own level, below which there may be noise; silence goes so far above it
+STEADY, DRIFT = 1.5, 0.7  # dB by which noise varies, and by which half a second of it differs from the next
 CRACKLE, CRACKLE_FRAMES = -20.0, 2  # dB from a sound's own level: what is quieter and this short is crackle
 BEFORE, AFTER = 0.05, 0.25  # seconds kept around what is heard: an attack's start, a tail's end
 
@@ -59,15 +60,17 @@ def regions(envelope: np.ndarray, samples: int, rate: int, threshold_db: float |
 
 
 def _noise(db: np.ndarray, own: float) -> float:
-    """Level of the noise that is there when nothing else is: the quietest second in which nothing moves, if it is far
-    below the sound; else -inf."""
+    """Level of the noise that is there when nothing else is: the quietest second far below the sound that neither
+    moves, nor dies away as a bell does, nor stays the same as a synthesiser's tone does; else -inf."""
     seconds = db[: len(db) // ENVELOPE_RATE * ENVELOPE_RATE].reshape(-1, ENVELOPE_RATE)
     if not len(seconds):
         return -math.inf
     middle = np.median(seconds, axis=1)
     moves = np.median(np.abs(seconds - middle[:, None]), axis=1)
-    noise = middle[(moves <= STEADY) & (middle > FLOOR) & (middle <= own + NOISE)]
-    return float(noise.min(initial=math.inf)) if len(noise) else -math.inf
+    halves = np.median(seconds.reshape(len(seconds), 2, -1), axis=2)
+    steady = (moves > 0) & (moves <= STEADY) & (np.abs(halves[:, 0] - halves[:, 1]) <= DRIFT)
+    noise = middle[steady & (middle > FLOOR) & (middle <= own + NOISE)]
+    return float(noise.min()) if len(noise) else -math.inf
 
 
 def _runs_longer(mask: np.ndarray, frames: int) -> np.ndarray:

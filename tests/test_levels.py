@@ -60,6 +60,7 @@ SOUNDS = {
     "bass": lambda r: tone(40, 1.7, r), "0.4 s": lambda r: noise(0.4, rate=r), "0.44 s": lambda r: hits(0.44, r),
     "0.47 s": lambda r: hits(0.47, r), "1.08 s": lambda r: hits(1.08, r),
     "loud, then quiet": lambda r: np.concatenate([noise(3, 0.2, rate=r), noise(3, 0.01, rate=r)]),
+    "with an offset": lambda r: hits(1.3, r) / 10 + np.float32(0.5),
     "with silence": lambda r: np.concatenate([noise(2, rate=r), np.zeros(5 * r, np.float32), noise(1, rate=r)]),
 }
 
@@ -95,7 +96,7 @@ def test_loudness_is_ffmpegs(name, tmp_path):
 
 
 @pytest.mark.parametrize("wav", [noise(1.3), hits(), tone(RATE / 4, phase=np.pi / 4), tone(11_000), noise(0.01),
-                                 noise(1) + np.float32(0.2), noise(0.003)])
+                                 noise(1) + np.float32(0.2), noise(0.003), tone(62.5, phase=np.pi / 2)])
 def test_true_peak_is_that_of_a_whole_clip(wav):
     level = heard(wav)
     still = wav - np.float32(level.dc)
@@ -170,8 +171,8 @@ def test_sound_in_one_channel_is_the_mid():
     assert channels(np.stack([noise(1), np.zeros(RATE)], axis=1)).mix == "mid"
 
 
-@pytest.mark.parametrize("other, mix", [(-1.0, "channel 1"), (-0.9, "channel 1"), (-1.1, "channel 2"), (-0.3, "mid"),
-                                        (0.5, "mid")])
+@pytest.mark.parametrize("other, mix", [(-1.0, "channel 1"), (-0.9, "channel 1"), (-1.1, "channel 2"),
+                                        (-0.7, "channel 1"), (-0.4, "mid"), (0.5, "mid")])
 def test_channels_that_cancel(other, mix):
     wav = noise(1)
     found = channels(np.stack([wav, other * wav], axis=1))
@@ -200,6 +201,11 @@ def test_clipping_is_counted(ceiling, bits):
     stray = cut.copy()
     stray[1000] *= 1.3  # one sample above the ceiling hides nothing
     assert channels(stray[:, None]).clipped == pytest.approx(found.clipped, rel=0.01)
+
+
+def test_a_shoulder_is_no_top():
+    wav = np.tile(np.array([0, 0.5, 0.9, 0.9, 0.9, 0.9, 1, 0.3, -0.5, -0.2]), 3000)
+    assert channels(wav[:, None]).clipped == 0
 
 
 def test_one_clipped_channel_of_two():

@@ -101,6 +101,13 @@ def test_noise_that_is_all_there_is_is_kept():
     assert regions(env) == [(0, 16)]
 
 
+def test_a_tail_is_no_noise():
+    """A bell that dies away in 8 s is heard down to the threshold; so is a tone that does not move."""
+    bell = encode(10 ** (np.linspace(-3, -60, 800) / 20))
+    assert regions(bell) == [(0, 8)]
+    assert regions(envelope(*music(4, -3), (4, -45))) == [(0, 8)]
+
+
 def test_crackle_is_no_sound_and_a_click_track_is():
     ticks = ((0.5, NOTHING), (0.01, -40)) * 10
     assert regions(envelope(*music(4, -6), *ticks, (3, NOTHING))) == [(0, pytest.approx(4.25))]
