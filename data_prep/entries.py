@@ -7,6 +7,7 @@ file and the codec alone.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from audiocraft_ext import audio
+from audiocraft_ext.level import TRUE_PEAK
 from audiocraft_ext.split import TRAIN, VALID
 from data_prep import augment, levels
 from data_prep.cuts import Cut, Piece
@@ -72,14 +74,17 @@ def entries(facts: Facts, path: Path, plan: Plan, settings: Settings, row: Row |
                 None, _about(facts, row, gain))
     if side != TRAIN or one.held_out:  # variants of what is held out would be another test
         return [one]
-    return [one, *(_variant(one, number, facts.level.channels, settings) for number in range(1, settings.variants + 1))]
+    return [one, *(_variant(one, number, facts, settings) for number in range(1, settings.variants + 1))]
 
 
-def _variant(entry: Entry, number: int, channels: int, settings: Settings) -> Entry:
-    variant = augment.variant(augment.Augment.parse(settings.augment), settings.seed, number, entry.of, channels,
-                              entry.mix)
-    return dataclasses.replace(entry, name=f"{entry.name}#{number}", mix=variant.get("mix", entry.mix),
-                               variant=variant, about=entry.about | {"variant": {"of": entry.of, **variant}})
+def _variant(entry: Entry, number: int, facts: Facts, settings: Settings) -> Entry:
+    variant = augment.variant(augment.Augment.parse(settings.augment), settings.seed, number, entry.of,
+                              facts.level.channels, entry.mix)
+    mix, gain = variant.get("mix", entry.mix), entry.gain_db
+    if mix != entry.mix:  # one channel can be 6 dB louder than the mean of both
+        gain = min(gain, round(TRUE_PEAK - 20 * math.log10(max(facts.amplitude, 1e-9)), 3))
+    return dataclasses.replace(entry, name=f"{entry.name}#{number}", mix=mix, gain_db=gain, variant=variant,
+                               about=entry.about | {"gain_db": gain, "variant": {"of": entry.of, **variant}})
 
 
 def _about(facts: Facts, row: Row | None, gain: float) -> dict:
