@@ -96,7 +96,7 @@ def test_loudness_is_ffmpegs(name, tmp_path):
 
 
 @pytest.mark.parametrize("wav", [noise(1.3), hits(), tone(RATE / 4, phase=np.pi / 4), tone(11_000), noise(0.01),
-                                 noise(1) + np.float32(0.2), noise(0.003), tone(62.5, phase=np.pi / 2)])
+                                 noise(1) + np.float32(0.2), noise(0.003), tone(RATE / 2044, 2044 / RATE, phase=0)])
 def test_true_peak_is_that_of_a_whole_clip(wav):
     level = heard(wav)
     still = wav - np.float32(level.dc)
