@@ -30,21 +30,10 @@ _OFFSET_BITS, _MIDDLE = 26, 2**25
 
 
 class Prints:
-    """All fingerprints of a collection, with their anchors in one array each: of print i, those from ``starts[i]`` to
-    ``starts[i + 1]``."""
+    """All fingerprints of a collection, taken apart when they are asked for."""
 
     def __init__(self, words: list[np.ndarray]):
         self._words = words
-        counts = []
-        frames, signs = [], []
-        for w in words:
-            p = take_apart(w)
-            counts.append(len(p.frames))
-            frames.append(p.frames.astype(np.int32))
-            signs.append(p.signs)
-        self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        self.frames = np.concatenate([np.zeros(0, np.int32), *frames])
-        self.signs = np.concatenate([np.zeros(0, np.uint32), *signs])
 
     def __len__(self) -> int:
         return len(self._words)
@@ -52,11 +41,22 @@ class Prints:
     def __getitem__(self, i: int) -> Print:
         return take_apart(self._words[i])
 
+    def anchors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of all anchors the print, ``int32``, the frame, ``int32``, and the signs, ``uint32``; in order."""
+        counts = [len(p.frames) for p in self]
+        frames, signs = np.empty(sum(counts), np.int32), np.empty(sum(counts), np.uint32)
+        end = 0
+        for p in self:
+            begin, end = end, end + len(p.frames)
+            frames[begin:end], signs[begin:end] = p.frames, p.signs
+        return np.repeat(np.arange(len(self), dtype=np.int32), counts), frames, signs
+
 
 def with_common_anchors(prints: Prints) -> Iterator[tuple[tuple[int, int], list[tuple[int, int]]]]:
     """Pairs (i, j), i < j, each with places (frame of i, offset of j to it) where they may be the same, best first."""
     index = _Index(prints)
-    rounds = 1 + (len(prints.signs) ** 2 >> 48)  # so that the hits of one fill little memory
+    rounds = 1 + (len(index.signs) ** 2 >> 48)  # so that the hits of one fill little memory
+    count = len(prints)
     for turn in range(rounds):
         keys, frames = index.hits(turn, rounds)
         order = np.argsort(keys, kind="stable")
@@ -67,7 +67,7 @@ def with_common_anchors(prints: Prints) -> Iterator[tuple[tuple[int, int], list[
         pairs = keys >> _OFFSET_BITS
         edges = np.concatenate([np.flatnonzero(np.diff(pairs, prepend=-1)), [len(pairs)]])
         for begin, end in zip(edges[:-1], edges[1:]):
-            pair = divmod(int(pairs[begin]), len(prints))
+            pair = divmod(int(pairs[begin]), count)
             offsets = (keys[begin:end] & (1 << _OFFSET_BITS) - 1) - _MIDDLE
             yield pair, _places(frames[begin:end], offsets, with_it[begin:end])
 
@@ -88,16 +88,16 @@ class _Index:
 
     def __init__(self, prints: Prints):
         self.sounds = len(prints)
-        items = np.repeat(np.arange(len(prints), dtype=np.int32), np.diff(prints.starts))
-        order = np.argsort(prints.signs, kind="stable")  # hence by sound and frame within the same signs
-        signs, items = prints.signs[order], items[order]
-        new = np.ones(len(order), bool)
-        new[1:] = (signs[1:] != signs[:-1]) | (items[1:] != items[:-1])
-        begins = np.flatnonzero(new)
-        rank = np.arange(len(order)) - np.repeat(begins, np.diff(begins, append=len(order)))
-        keep = rank < REPEATS
-        self.signs, self.items, self.frames = signs[keep], items[keep], prints.frames[order[keep]]
-        self.short = (np.diff(prints.starts) <= SHORT)[self.items]
+        items, frames, signs = prints.anchors()
+        short = np.bincount(items, minlength=len(prints)) <= SHORT
+        order = np.argsort(signs, kind="stable")  # hence by sound and frame within the same signs
+        signs, items = signs[order], items[order]
+        keep = np.ones(len(order), bool)
+        keep[REPEATS:] = (signs[REPEATS:] != signs[:-REPEATS]) | (items[REPEATS:] != items[:-REPEATS])
+        if keep.all():
+            keep = slice(None)  # spares copies
+        self.signs, self.items, self.frames = signs[keep], items[keep], frames[order[keep]]
+        self.short = short[self.items]
 
     def hits(self, turn: int, rounds: int) -> tuple[np.ndarray, np.ndarray]:
         """Keys (pair and offset) and frames of all hits of the sounds whose turn it is."""
@@ -118,25 +118,30 @@ class _Index:
 
     def _equal(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Pairs of anchors with the same signs."""
-        new = np.flatnonzero(np.diff(self.signs.astype(np.int64), prepend=-1))
-        size = np.diff(new, append=len(self.signs))
-        end = np.repeat(new + size, size)
-        reach = np.where(size > CROWD, NEIGHBOURS, CROWD)
-        reach = np.repeat(reach, size)
-        mixed = self._mixed(new, size)
-        x = np.arange(len(self.signs))
+        begin = 0
+        while begin < len(self.signs):
+            end = min(begin + CHUNK, len(self.signs))
+            end = int(np.searchsorted(self.signs, self.signs[end - 1], "right"))  # none in two chunks
+            yield from self._equal_in(begin, end)
+            begin = end
+
+    def _equal_in(self, begin: int, end: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        first = np.flatnonzero(np.diff(self.signs[begin:end].astype(np.int64), prepend=-1))
+        size = np.diff(first, append=end - begin)
+        places = np.arange(begin, end)
+        for at, n in zip(first[size > CROWD], size[size > CROWD]):  # so that neighbours are others each time
+            places[at: at + n] = begin + at + np.random.default_rng(int(self.signs[begin + at])).permutation(n)
+        many = size > 1
+        first, size = first[many], size[many]
+        x = np.repeat(first - np.cumsum(size) + size, size) + np.arange(size.sum())
+        until = np.repeat(first + size, size)
+        reach = np.repeat(np.where(size > CROWD, NEIGHBOURS, CROWD), size)
         for lag in range(1, CROWD):
-            x = x[(x + lag < end[x]) & (lag <= reach[x])]
+            more = (x + lag < until) & (lag <= reach)
+            x, until, reach = x[more], until[more], reach[more]
             if not len(x):
                 return
-            yield mixed[x], mixed[x + lag]
-
-    def _mixed(self, new: np.ndarray, size: np.ndarray) -> np.ndarray:
-        """All anchors, those of a crowd in another order in each, so that their neighbours differ."""
-        mixed = np.arange(len(self.signs))
-        for begin, n in zip(new[size > CROWD], size[size > CROWD]):
-            mixed[begin: begin + n] = begin + np.random.default_rng(int(self.signs[begin])).permutation(n)
-        return mixed
+            yield places[x], places[x + lag]
 
     def _turned(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Pairs of anchors that differ in one sign, of which one is a short sound's."""
