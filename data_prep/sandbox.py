@@ -226,8 +226,9 @@ def _start_forkserver(work: Callable) -> None:
     """With what ``work`` needs imported once for all workers, and deaf to Ctrl-C like all that come from it."""
     if not HAS_FORK_SERVER:
         return
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
+    resource_tracker.ensure_running()  # which the server would start, and let the signal through again by it
     forkserver.set_forkserver_preload([getattr(work, "func", work).__module__])
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited, unlike a handler
     try:

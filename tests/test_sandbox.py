@@ -14,6 +14,7 @@ import pytest
 
 from audiocraft_ext.errors import UserError
 from benchmarks import mutations
+from data_prep import sandbox
 from data_prep.sandbox import Failure, run
 
 ROOT = Path(__file__).parent.parent
@@ -56,6 +57,8 @@ def work(task):
         return np.zeros(more[0], np.uint8)
     elif word == "env":
         return os.environ.get("OMP_NUM_THREADS"), os.getpid()
+    elif word == "blocked":
+        return int(Path("/proc/self/status").read_text().split("SigBlk:")[1].split()[0], 16)
     elif word == "chatter":
         os.write(1, b"on stdout")
         os.write(2, b"on stderr")
@@ -126,6 +129,17 @@ def test_memory_is_limited_and_comes_back():
     results = [result for _, result in go(tasks, ordered=True, workers=1)]
     failed = Failure("needed more than 0.3 GB", passing=True)
     assert results == [failed, *[2**27 // 4096] * 6, failed, 2**20 // 4096]
+
+
+@LINUX
+def test_the_limit_is_for_the_work_not_for_sending_its_result():
+    assert len(go([("big", 3 * 2**23)], memory=2**25, workers=1)[0][1]) == 3 * 2**23
+
+
+@LINUX
+def test_after_want_of_memory_a_new_worker_goes_on():
+    (_, (_, before)), _, (_, (_, after)) = go(["env", ("swell", 2**29), "env"], ordered=True, workers=1)
+    assert before != after
 
 
 KEPT = []
@@ -207,6 +221,27 @@ def test_an_early_end_leaves_nobody_behind(tmp_path):
     wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
     results.close()
     assert not any(alive(int(mark.name)) for mark in tmp_path.iterdir())
+
+
+def test_a_task_that_no_worker_took_is_given_to_the_next(monkeypatch):
+    """One that died between two looks at it."""
+    real, refused = sandbox._Worker.give, []
+
+    def give_once(worker, *task):
+        if not refused:
+            refused.append(task)
+            return False
+        return real(worker, *task)
+
+    monkeypatch.setattr(sandbox._Worker, "give", give_once)
+    assert go(["a", "b", "c"], ordered=True) == [("a", "a"), ("b", "b"), ("c", "c")] and refused
+
+
+@LINUX
+def test_workers_are_deaf_to_ctrl_c_from_their_first_moment():
+    """Blocked before they started, not only ignored once they run."""
+    (_, mask), = go(["blocked"])
+    assert mask & 1 << signal.SIGINT - 1
 
 
 @POSIX
