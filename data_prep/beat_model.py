@@ -1,4 +1,4 @@
-"""Train the beat net: ``python -m data_prep.beat_model GROOVE ONESHOTS [--examples 4000] [--minutes 15] [-o FILE]``.
+"""Train the beat net: ``python -m data_prep.beat_model GROOVE ONESHOTS [--examples 4000] [--steps 6000] [-o FILE]``.
 
 GROOVE is the Groove MIDI Dataset, of which the official train split is used, ONESHOTS a folder of single hits. The hits
 of the kit that ships are not among those that are heard, nor are a tenth of the performances, so that what
@@ -61,6 +61,16 @@ class TemporalNet(nn.Module):
                 value = value[0] if value.shape[0] == 1 else value
             out[name] = value.numpy().astype(np.float16)
         return out
+
+    @classmethod
+    def restore(cls, path: Path) -> TemporalNet:
+        """From what was exported."""
+        model = cls()
+        with np.load(path, allow_pickle=False) as file:
+            state = {name: torch.from_numpy(file[name].astype(np.float32)) for name in file.files}
+        model.load_state_dict({name: (value if value.ndim == 1 else value.T[..., None] if value.ndim == 2 else
+                                      value.permute(2, 1, 0)) for name, value in state.items()})
+        return model
 
 
 def without_a_beat(take: Take) -> Take:
@@ -149,42 +159,49 @@ def examples(groove: Path, oneshots: Path, count: int, seed: int) -> tuple[np.nd
     for i in range(count):
         take = draw(rng, takes, weights / weights.sum())
         wav = play(rng, take, hits)
-        heard = frames if rng.random() < 0.8 else int(rng.uniform(2, SECONDS) * beat_net.FRAMES) // 2 * 2
-        wav[heard * RATE // beat_net.FRAMES:] *= 1e-6  # a short file
         listener = Bands(RATE)
         bands[i] = np.concatenate([listener.push(wav), listener.finish()])[:frames]
-        targets[i, : heard // 2] = target(take, frames // 2)[: heard // 2]
+        targets[i] = target(take, frames // 2)
         if i % 500 == 499:
             print(f"{i + 1} examples, {time.monotonic() - started:.0f} s", flush=True)
     return bands, targets
 
 
-def train(bands: np.ndarray, targets: np.ndarray, minutes: float, seed: int = 0, batch: int = 16) -> TemporalNet:
-    """Adam, its rate rising and then falling to nothing when the time is over."""
+def batch_of(rng: np.random.Generator, bands: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the net hears and should say, ``[B, T, 2 * BANDS]`` and ``[B, T, 3]``: some sounds shorter, all with an
+    equaliser of their own."""
+    B, level, y = len(bands), np.zeros(bands.shape, np.float32), targets.astype(np.float32)
+    for i, band in enumerate(bands.astype(np.float32)):
+        end = len(band) if rng.random() < 0.8 else int(rng.uniform(2, SECONDS) * STEPS) * 2
+        level[i, :end] = beat_net.levels(band[:end])
+        y[i, end // 2:] = 0
+    tilt = np.cumsum(rng.normal(size=(B, 1, BANDS)) * 2.5, axis=2)  # dB from band to band
+    shift = tilt - tilt.mean(2, keepdims=True) + rng.normal(size=(B, 1, 1)) * 3
+    level += np.where(level > 0, shift / RANGE, 0)
+    y = np.concatenate([np.maximum(1 - y.sum(2, keepdims=True), 0), y], axis=2)
+    return torch.from_numpy(np.maximum(level, 0).reshape(B, -1, 2 * BANDS)), torch.from_numpy(y)
+
+
+def train(model: TemporalNet, bands: np.ndarray, targets: np.ndarray, steps: int, seed: int = 0, batch: int = 16,
+          lr: float = 3e-3) -> TemporalNet:
+    """AdamW, its rate rising over a thirtieth of the steps and then falling to nothing."""
     torch.manual_seed(seed)
-    rng, model = np.random.default_rng(seed), TemporalNet()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-3)
-    started, seen, done = time.monotonic(), 0, 0.0
+    rng = np.random.default_rng(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-3)
     losses: list[float] = []
-    while done < 1:
-        lr = 3e-3 * min(1.0, done * 30 + 0.02, 1.2 * (1 - done))
-        optimizer.param_groups[0]["lr"] = lr
+    for step in range(steps):
+        done = step / steps
+        optimizer.param_groups[0]["lr"] = lr * min(1.0, done * 30 + 0.02, 1.2 * (1 - done))
         rows = rng.integers(len(bands), size=batch)
-        level = np.stack([beat_net.levels(b.astype(np.float32)) for b in bands[rows]])
-        tilt = np.cumsum(rng.normal(size=(batch, 1, BANDS)) * 2.5, axis=2)  # an equaliser, dB from band to band
-        level += ((tilt - tilt.mean(2, keepdims=True)) + rng.normal(size=(batch, 1, 1)) * 3).astype(np.float32) / RANGE
-        x = torch.from_numpy(np.maximum(level, 0).reshape(batch, -1, 2 * BANDS))
-        y = torch.from_numpy(targets[rows].astype(np.float32))
-        y = torch.cat([(1 - y.sum(2, keepdim=True)).clamp(min=0), y], dim=2)
+        x, y = batch_of(rng, bands[rows], targets[rows])
         loss = -(y * F.log_softmax(model(x), dim=2)).sum(2).mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        seen, done = seen + 1, (time.monotonic() - started) / 60 / minutes
         losses.append(loss.item())
-        if seen % 200 == 0:
-            print(f"step {seen}, {done:.0%}, loss {np.mean(losses[-200:]):.4f}", flush=True)
+        if step % 200 == 199:
+            print(f"step {step + 1} of {steps}, loss {np.mean(losses[-200:]):.4f}", flush=True)
     return model.eval()
 
 
@@ -193,12 +210,14 @@ def main() -> None:
     parser.add_argument("groove", type=Path)
     parser.add_argument("oneshots", type=Path)
     parser.add_argument("--examples", type=int, default=4000)
-    parser.add_argument("--minutes", type=float, default=15.0, help="of training, after the examples are made")
+    parser.add_argument("--steps", type=int, default=6000, help="of 16 examples each")
+    parser.add_argument("--start", type=Path, help="weights to go on from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--out", type=Path, default=WEIGHTS)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    model = train(*examples(args.groove, args.oneshots, args.examples, args.seed), args.minutes, args.seed)
+    model = TemporalNet.restore(args.start) if args.start else TemporalNet()
+    train(model, *examples(args.groove, args.oneshots, args.examples, args.seed), args.steps, args.seed)
     partial = args.out.with_suffix(".partial.npz")
     np.savez_compressed(partial, **model.export())
     os.replace(partial, args.out)

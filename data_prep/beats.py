@@ -18,7 +18,9 @@ SURE = 0.5  # the confidence from which a cut is trusted
 SHORTEST = 2.0  # seconds, below which there is no beat to be found, unless a file is a loop
 LOOP_BARS = (1, 2, 4, 8, 16)
 HEARD = 24.0  # seconds of a loop played over and over, at least
-ATTACK, AT_ONCE = 0.03, 0.2  # seconds in which a loop's first hit comes, for how much of the peak
+ATTACK, AT_ONCE = 0.03, 0.1  # seconds in which a loop's first hit comes, for how much of the peak
+LOOP_SHARE = 0.5  # with such a hit, of what speaks for another turn of the loop, has to speak for it as it is
+SILENT = 1e-4  # peak
 EDGE = 0.05  # seconds before the sound at which a first beat may lie: it is at 0
 
 
@@ -53,15 +55,18 @@ class BeatListener:
             self._said = self._ear.finish()
         seconds = self._ear.samples / self.rate
         found = track(self._said, self._ear.rate, hint_bpm) if seconds >= SHORTEST else None
-        may_loop = whole_loop and 0.5 < seconds <= LOOP and self._attack > AT_ONCE * self._peak
-        whole = loop(self._ear, seconds, found, hint_bpm) if may_loop else None
+        whole = None
+        if whole_loop and 0.5 < seconds <= LOOP and self._peak > SILENT:
+            share = LOOP_SHARE if self._attack > AT_ONCE * self._peak else 1.0
+            whole = loop(self._ear, seconds, share, found, hint_bpm)
         return _beats(whole or found, self._ear.samples, self.rate)
 
 
-def loop(ear: NetEar, seconds: float, found: Grid | None, hint_bpm: float | None) -> Grid | None:
+def loop(ear: NetEar, seconds: float, share: float, found: Grid | None, hint_bpm: float | None) -> Grid | None:
     """The sound as one loop, heard as it will be: over and over. None if its beats would not be where they are.
 
     Args:
+        share: how much has to speak for a downbeat at its start, of what speaks for one on the likeliest eighth.
         found: what was tracked without that thought; with a dozen beats or more it has to agree.
     """
     tempi = {bars: 240 * bars / seconds for bars in LOOP_BARS}
@@ -72,30 +77,40 @@ def loop(ear: NetEar, seconds: float, found: Grid | None, hint_bpm: float | None
         return None
     times = int(HEARD / seconds) + 3
     said = odds(ear.repeated(times))
-    scores: dict[tuple[int, int], float] = {}
-    for bars, bpm in tempi.items():
-        beats = np.arange(4 * bars * (times - 2)) * 60 / bpm + seconds
-        prior = TEMPO_WEIGHT * 0.5 * (np.log2(bpm / USUAL) / SPREAD) ** 2
-        for shift in range(8):  # half beats
-            at = np.round((beats + shift * 30 / bpm) * ear.rate - 0.25).astype(int)[:, None] + np.arange(-1, 2)
-            heard = said[np.clip(at, 0, len(said) - 1)].max(1)
-            down = np.arange(len(beats)) % 4 == 0
-            scores[bars, shift] = float(np.where(down, heard[:, 1], heard[:, 0]).sum() / (times - 2)) - prior
-    (bars, shift), best = max(scores.items(), key=lambda item: item[1])
-    if shift or best <= 0:
+    scores = {bars: _turns(said, bpm, 4 * bars * (times - 2), seconds, ear.rate) / (times - 2)
+              - TEMPO_WEIGHT * 0.5 * (np.log2(bpm / USUAL) / SPREAD) ** 2 for bars, bpm in tempi.items()}
+    bars = max(scores, key=lambda bars: scores[bars].max())
+    turns, bpm = scores[bars], tempi[bars]
+    if turns[0] <= 0 or turns[0] < share * turns.max():
         return None
-    bpm = tempi[bars]
     if found and len(found.times) >= 12 and found.straight:
         if min(abs(found.bpm / bpm * f - 1) for f in (0.5, 1, 2)) > 0.01:
             return None
-    beats = np.arange(4 * bars) * 60 / bpm
-    rival = max(score for (b, s), score in scores.items() if b == bars and s)
-    return Grid(beats, 0, 4, bpm, True, {"loop": 1.0, "bar_margin": (best - rival) / bars, "beat": best / len(beats)})
+    facts = {"loop": 1.0, "bar_margin": float(turns[0] - turns[1:].max()) / bars, "beat": float(turns[0]) / (4 * bars)}
+    return Grid(np.arange(4 * bars) * 60 / bpm, 0, 4, bpm, True, facts)
+
+
+def _turns(said: np.ndarray, bpm: float, count: int, start: float, rate: float) -> np.ndarray:
+    """What speaks for bars of four of which the first begins 0 to 7 eighths after ``start`` seconds, ``[8]``."""
+    beats = start + np.arange(count) * 60 / bpm
+    out = []
+    for shift in range(8):
+        at = np.round((beats + shift * 30 / bpm) * rate - 0.25).astype(int)[:, None] + np.arange(-1, 2)
+        heard = said[np.clip(at, 0, len(said) - 1)].max(1)
+        out.append(np.where(np.arange(count) % 4 == 0, heard[:, 1], heard[:, 0]).sum())
+    return np.array(out)
 
 
 def confidence(grid: Grid) -> float:
-    """0 to 1, that cuts on the downbeats are right."""
-    return float(1 / (1 + np.exp(-(grid.facts["bar_margin"] - 3))))
+    """0 to 1, that cuts on the downbeats are right: how much better the bars stand as they are than turned, how much
+    better their tempo is than its rivals, by a logistic curve."""
+    facts = grid.facts
+    if "loop" in facts:
+        z = 0.7 + 1.5 * facts["bar_margin"]
+    else:
+        turned = np.log1p(max(0.0, facts["bar_margin"]) * np.sqrt(facts["bars"]))
+        z = -3.0 + 1.5 * turned + 1.1 * min(facts["tempo_margin"], 3.0) - 2.0 * (not grid.straight)
+    return float(1 / (1 + np.exp(-z)))
 
 
 def _beats(grid: Grid | None, samples: int, rate: int) -> Beats | None:
