@@ -69,8 +69,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         if value is not None and not least <= value < 1e6:
             raise UserError(f"{name}: expected {least:g} or more, got {value:g}")
     if args.slices and args.slices.resolve().is_relative_to(args.src.resolve()):
-        raise UserError(f"--slices {args.slices}: lies in the folder that is prepared, and would be taken for music the "
-                        "next time")
+        raise UserError(f"--slices {args.slices}: lies in the folder that is prepared, and would be taken for music "
+                        "the next time")
     return args
 
 
