@@ -8,7 +8,7 @@ A job is a function by name and plain JSON to call it with. What it returns, pla
 call after Ctrl-C, ``kill -9`` or a power cut does what is missing, and no more. Jobs that still wait or run on the
 cluster are taken up again; a job locks its file, so no two processes ever do the same one at the same time.
 
-data_prep/executors.py knows where jobs run.
+Where jobs run is known to data_prep/executors.py.
 """
 
 from __future__ import annotations
@@ -48,9 +48,8 @@ def run(work: str | Callable[..., object], jobs: list[dict], *, executor: str, f
         jobs: plain JSON each. A result is taken from ``folder`` if it was made by the same work from the same job.
         executor: "local" or "slurm".
         folder: for results and logs, of this work alone; on a cluster one that all machines see.
-        options: ``retries`` (2) of a job that died; ``parallel`` jobs at a time (local: one a core); Slurm's
-            ``partition``, ``account``, ``time`` (minutes), ``mem_gb``, ``cpus`` and ``sbatch`` (a dict of further
-            options), see :func:`executors.slurm_options`.
+        options: ``retries`` (2) of a job that died; ``parallel`` jobs at a time (local: one a core); what
+            :func:`executors.slurm_options` gives.
         what: the word for all this in front of the progress line.
 
     Returns:
@@ -201,11 +200,9 @@ class _Run:
         self.calls, self.executor, self.folder, self.retries, self.what = calls, executor, folder, retries, what
         self.done: dict[int, object] = {}
         self.failed: dict[int, str] = {}
-        self.deaths: Counter[int] = Counter()
-        self._said = ""
+        self.deaths, self._said = Counter[int](), ""
         for n, call in enumerate(calls):
-            outcome = call.outcome()
-            if outcome is not None and "result" in outcome:
+            if "result" in (outcome := call.outcome() or {}):
                 self.done[n] = outcome["result"]
             else:
                 Path(call.path).unlink(missing_ok=True)

@@ -7,9 +7,10 @@
 # export; starting twice is starting once. Whatever cannot be is said in one line, with exit code 1.
 #
 # Partition "debug", one node of 8 CPUs (claimed: jobs of tests wait more than they work). A cancelled job or one past
-# its limit gets SIGTERM and 2 seconds later SIGKILL; --signal and requeueing are as on a cluster,
-# but a job that is requeued waits 5 seconds and not 120 (cred_expire).
+# its limit gets SIGTERM and 2 seconds later SIGKILL; --signal and requeueing are as on a cluster, but a job
+# that is requeued waits 5 seconds and not 120 (cred_expire).
 set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin
 
 die() { echo "slurm.sh: $*" >&2; exit 1; }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from audiocraft_ext.errors import UserError
 from data_prep import executors, shards
+from data_prep.slurm import Slurm
 
 HERE = "tests.test_shards"
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent
 def square(notes, x):
     Path(notes, f"{x}.{os.getpid()}").touch()
     return {"x": x, "square": x * x, "where": os.getcwd()}
+
+
+def slow_square(notes, x):
+    time.sleep(0.5)
+    return square(notes, x)
 
 
 def dies_once(notes, x, of):
@@ -55,6 +62,11 @@ def crashes(notes, x, of):
 def refuses(notes, x):
     square(notes, x)
     raise UserError("expected a tape, got a record")
+
+
+def sleeps(seconds):
+    time.sleep(seconds)
+    return seconds
 
 
 def sees(variable):
@@ -187,12 +199,23 @@ def test_kill_9_takes_the_jobs_along_and_the_next_run_goes_on(tmp_path, notes):
     assert all(gone(int(path.suffix[1:])) for path in notes.iterdir() if path.name.startswith("1."))
 
 
+def test_two_processes_never_do_the_same_job(tmp_path, notes):
+    call = shards.Call(f"{HERE}:slow_square", {"notes": str(notes), "x": 1}, str(tmp_path / "job-0.json"))
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=call) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert calls(notes, 1) == 1 and call.outcome()["result"]["square"] == 1
+
+
 def test_no_more_jobs_at_a_time_than_wanted(tmp_path, notes, monkeypatch):
-    most = []
-    original = executors.Local.start
-    monkeypatch.setattr(executors.Local, "ended", lambda self, running: most.append(len(running)) or {})
-    monkeypatch.setattr(executors.Local, "start", lambda self, calls: original(self, calls))
-    run(tmp_path, square, jobs_of(notes, 4), parallel=2)
+    original, most = executors.Local.ended, []
+    monkeypatch.setattr(executors.Local, "ended",
+                        lambda self, running: most.append(len(running)) or original(self, running))
+    run(tmp_path, square, jobs_of(notes, 3), parallel=2)
     assert max(most) == 2
 
 
@@ -273,7 +296,7 @@ def test_slurm_options_reach_the_job(tmp_path, slurm):
 
 
 def name(tmp_path):
-    return executors.Slurm(tmp_path / "run", {}).name
+    return Slurm(tmp_path / "run", {}).name
 
 
 def test_a_cancelled_job_is_submitted_again_and_one_that_slurm_starts_again_is_not(tmp_path, notes, slurm):
@@ -300,11 +323,6 @@ def test_jobs_left_on_the_cluster_by_kill_9_are_taken_up(tmp_path, notes, slurm)
     assert run(tmp_path, sleeps, jobs, "slurm") == [3.0, 4.0]
     assert (tmp_path / "run" / "slurm.json").read_text() == before  # nothing was submitted again
     assert len(squeue("--array", "--states=all", f"--name={name(tmp_path)}").splitlines()) == 2
-
-
-def sleeps(seconds):
-    time.sleep(seconds)
-    return seconds
 
 
 def test_jobs_on_the_cluster_that_nobody_knows_are_cancelled(tmp_path, notes, slurm):
