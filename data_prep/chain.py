@@ -17,8 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.spec import Spec
+from audiocraft_ext.split import TRAIN, VALID
 from audiocraft_ext.store import StoreWriter
 from data_prep import remote, sources, stages
 from data_prep.analyse import Task
@@ -174,8 +177,8 @@ def _decided(work: Work, writer: StoreWriter, known: FactsFile) -> Plan:
     sides = {name: where for name, where in writer.sides.items() if "variant" not in writer.sources[name]}
     finished = {name: where for name, where in sides.items() if name in writer.finished}
     files = [work.found[name] for name in sorted(work.found)]
-    plan = decide(files, known, work.settings, work.rows, finished)
-    wanted = {name: {side} if name != plan.held_out else {"train", "valid"} for name, side in plan.sides.items()}
+    plan = decide(tqdm(files, "deciding", unit="file", disable=None, leave=False), known, work.settings, work.rows, finished)
+    wanted = {name: {side} if name != plan.held_out else {TRAIN, VALID} for name, side in plan.sides.items()}
     if any(wanted.get(name, finished.get(name)) != where for name, where in sides.items()):
         plan = decide(files, known, work.settings, work.rows, sides)
     return plan
@@ -192,7 +195,8 @@ def encode_planned(work: Work, plan: Plan, writer: StoreWriter, known: FactsFile
     if work.where:
         return remote.encode(planned(), writer, work.limits, work.rate, work.recipe, work.shards, work.where,
                              work.store / PREP / JOBS)
-    left = sum(entry.samples for entry in planned() if not writer.done(entry.name)) / work.rate
+    variants = {name: work.settings.variants if side == TRAIN else 0 for name, side in plan.sides.items()}
+    left = sum(plan.seconds[name] * (1 + more) for name, more in variants.items() if not writer.done(name))
     failed = stages.encode(planned(), left, writer, work.limits, work.rate, encode_entry, open_codec,
                            (work.recipe, work.rate, work.spec.frame_rate))
     return {entry.of: (failure.reason, failure.passing) for entry, failure in failed}

@@ -35,6 +35,7 @@ class Plan:
         refused: files that cannot be used, by name, with the reason.
         review: what a person should look at, by name: flags, odd ones.
         group_of: the number of the group that a file is in, from 1.
+        seconds: what is kept of each file that could be, by name.
     """
 
     sides: dict[str, str] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class Plan:
     refused: dict[str, str] = field(default_factory=dict)
     review: dict[str, list[str]] = field(default_factory=dict)
     group_of: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _seen(found: Iterable[Found], known: FactsFile, settings: Settings, rows: di
         if row is not None and row.keep is False:
             plan.left_out[file.name] = "left out by the table"
         elif kept := pieces(facts, settings):
-            seconds = sum(piece.end - piece.start for piece in kept) / facts.heard_at
+            plan.seconds[file.name] = seconds = sum(piece.end - piece.start for piece in kept) / facts.heard_at
             seen[file.name] = Seen(seconds, (facts.lossy, -min(facts.rate, 48_000), -facts.seconds, file.name))
         elif file.name not in finished:
             plan.left_out[file.name] = _why_nothing(facts, settings)

@@ -19,7 +19,7 @@ from data_prep.plan import Plan, pieces, regions
 
 
 class Sources:
-    """A dict for each file that can be read, in order; can be gone through again and again.
+    """A dict for each file that can be read, in order; to be gone through once.
 
     Args:
         rows: of the store's manifest, or of none.
@@ -30,6 +30,7 @@ class Sources:
         self.sides = {name: {side} if name != plan.held_out else {TRAIN, VALID} for name, side in plan.sides.items()}
         self.valid: Counter[str] = Counter()  # seconds and rows on the valid side, of sources that are on both
         self.valid_rows: Counter[str] = Counter()
+        self.lengths: Counter[float] = Counter()
         for row in rows:
             if "variant" not in row:
                 self.sides.setdefault(row["source"], set()).add(row["split"])
@@ -66,7 +67,7 @@ class Sources:
         split = "both" if both else min(sides)
         about |= {
             "gain_db": levels.gain_db(level, settings.level, settings.dc)[0], "split": split, "kept": seconds,
-            "silence": max(0.0, facts.seconds - self._heard(facts)), "slices": sum(n for _, n in self._rows(cut)),
+            "silence": max(0.0, facts.seconds - self._heard(facts)), "slices": self._count(cut),
             "variants": settings.variants if split == TRAIN else 0, "cut": cut[0].cut if cut else None,
             "bars": cut[0].bars if cut else None,
             "spans": [[piece.start / facts.heard_at, piece.end / facts.heard_at, TRAIN if both else split]
@@ -80,6 +81,13 @@ class Sources:
         """Seconds of a file that are not silence."""
         return sum(end - start for start, end in regions(facts, self.work.settings)) / facts.heard_at
 
+    def _count(self, cut: list[cuts.Piece]) -> int:
+        """How many rows some pieces become; remembers how long they are."""
+        rows = list(self._rows(cut))
+        for seconds, count in rows:
+            self.lengths[seconds] += count
+        return sum(count for _, count in rows)
+
     def _rows(self, cut: list[cuts.Piece]) -> Iterator[tuple[float, int]]:
         """Seconds of the rows of some pieces, and how many are so long."""
         row = cuts.Cut.parse(self.work.settings.cut).row_seconds
@@ -91,13 +99,9 @@ class Sources:
             if frames % size:
                 yield (frames % size) / self.work.spec.frame_rate, 1
 
-    def slice_seconds(self) -> list[tuple[float, int]]:
-        lengths: Counter[float] = Counter()
-        for name in self.sides:
-            if isinstance(facts := self.known.named(name), Facts):
-                for seconds, count in self._rows(pieces(facts, self.work.settings)):
-                    lengths[seconds] += count
-        return sorted(lengths.items())
+    def slice_seconds(self) -> Iterator[tuple[float, int]]:
+        """How many slices are how long, of the sources that were gone through."""
+        yield from sorted(self.lengths.items())
 
 
 def report(work: Work, plan: Plan, known: FactsFile, store: TokenStore | None) -> dict:
