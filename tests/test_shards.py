@@ -103,14 +103,14 @@ def until(true, seconds=20.0):
 
 
 def start(tmp_path, executor, work, jobs):
-    """A run in a process of its own."""
+    """A run in a process (and a process group) of its own."""
     code = ("import json, sys; from pathlib import Path; from audiocraft_ext.errors import run_cli;"
             "from data_prep import shards; work, jobs, executor, folder = sys.argv[1:];"
             "run_cli(lambda: print(json.dumps(shards.run(work, json.loads(jobs), executor=executor,"
             " folder=Path(folder), options={'parallel': 4}))))")
     return subprocess.Popen([sys.executable, "-c", code, f"{HERE}:{work}", json.dumps(jobs), executor,
                              str(tmp_path / "run")], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+                            text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True)
 
 
 def run(tmp_path, work, jobs, executor="local", **options):
@@ -166,7 +166,7 @@ def test_ctrl_c_stops_the_jobs_and_the_next_run_goes_on(tmp_path, notes, executo
     jobs = jobs_of(notes, 3, of=[1, 2])
     process = start(tmp_path, executor, "hangs_once", jobs)
     until(lambda: (tmp_path / "run" / "job-0.json").exists() and calls(notes, 1) and calls(notes, 2))
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all that run in it
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "1 of 3 jobs are done and stay" in said and "Traceback" not in said
