@@ -12,6 +12,7 @@ import soundfile as sf
 import soxr
 from scipy import signal
 
+from audiocraft_ext.mel import _bands
 from data_prep import junk
 from data_prep.facts import Facts, Labels
 from data_prep.levels import ChannelListener, LevelListener
@@ -149,6 +150,35 @@ def test_spectrum_of_white_noise():
     assert len(bands) == 32 and np.abs(np.array(bands[3:]) - 10 * np.log10(0.01 / 512)).max() < 0.7
     assert texture["flatness"] == pytest.approx(-10 * np.log10(math.exp(0.5772)), abs=0.1)  # of an exponential variable
     assert texture["top_hz"] == RATE / 2
+
+
+def twin(wav: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Spectrum, hits and movement, frame by frame."""
+    window = np.hanning(1025)[:-1]
+    frames = [wav[at: at + 1024] for at in range(0, len(wav) - 1023, 512)] or [np.pad(wav, (0, 1024 - len(wav)))]
+    frames = [frame - np.sum(frame * window) / window.sum() for frame in frames]
+    power = [2 * np.abs(np.fft.rfft(frame * window)) ** 2 / (1024 * np.sum(window**2)) for frame in frames]
+    mel = np.stack(power) @ _bands(RATE, 1024, 32).T.astype(float)
+    db = 10 * np.log10(np.maximum(mel, 1e-12))
+    hits = sum(np.maximum(db[i] - db[i - 2], 0).mean() > 3 for i in range(2, len(db)))
+    spectrum = 10 * np.log10(np.maximum(mel.mean(0), 1e-12))
+    spans = [10 * np.log10(np.maximum(mel[i: i + 8].mean(0), 1e-12)) for i in range(0, len(mel) - 7, 8)]
+    moves = np.std(spans, axis=0)[spectrum > spectrum.max() - 40].mean() if len(spans) > 1 else 0
+    return spectrum, hits / len(frames), moves
+
+
+@pytest.mark.parametrize("samples", [500, 1024, 20_000, 100_000])
+@pytest.mark.parametrize("offset", [0.0, 0.3])
+def test_spectrum_is_that_of_a_plain_twin(samples, offset):
+    muffled = signal.sosfilt(signal.butter(4, 1500, fs=RATE, output="sos"), beat(3))
+    wav = (muffled[2000: 2000 + samples] + offset).astype(np.float32)
+    listener = SpectrumListener(RATE)
+    listener.push(wav)
+    found, texture = listener.result()
+    assert texture["tone"] == pytest.approx(facts(wav - offset).texture["tone"], abs=1e-3)
+    spectrum, hits, moves = twin(wav.astype(float))
+    assert np.abs(found - spectrum)[spectrum > -100].max() < 0.05
+    assert texture["hits"] == pytest.approx(hits, abs=2e-3) and texture["movement"] == pytest.approx(moves, abs=0.02)
 
 
 def test_texture_of_a_tone_and_of_hits():
