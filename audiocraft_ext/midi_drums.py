@@ -1,0 +1,104 @@
+"""The drums of a MIDI file: on which channel they are, and where a new time signature begins."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from audiocraft_ext.codecs.drum_clip import DrumClip
+from audiocraft_ext.codecs.drum_grid import DrumGrid
+from audiocraft_ext.errors import UserError
+from audiocraft_ext.midifile import DRUMS, BrokenMidi, Midi
+
+NAMES = re.compile(r"drum|\bkit\b|perc|\bbeats?\b|\b[tc]r-?\d{2,3}\b", re.IGNORECASE)  # of a track that is drums
+ALL = 0
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a file in one time signature: a ``clip`` that begins at tick ``start`` of the file."""
+
+    start: int
+    clip: DrumClip
+
+
+def drums_of(midi: Midi, channel: int | None = None) -> tuple[np.ndarray, str]:
+    """The notes ``int64 [n, 3]`` (tick, pitch, velocity) of a file's drums, and how they were told, "" where there was
+    nothing to guess.
+
+    Args:
+        channel: 1 to 16, 0 for all; None: channel 10, else the only one that is used, else those of the tracks with a
+            name such as "Drums".
+
+    Raises:
+        BrokenMidi: no notes, none on that channel, or no telling which are drums.
+    """
+    notes, said = midi.notes, ""
+    used = sorted(set(notes[:, 2].tolist()))
+    among = f"channel {used[0]}" if len(used) == 1 else f"channels {', '.join(map(str, used))}"
+    if not used:
+        raise BrokenMidi("has no notes")
+    if channel is not None and channel != ALL and channel not in used:
+        raise BrokenMidi(f"has no notes on channel {channel}, but on {among}")
+    if channel is None and DRUMS in used:
+        channel = DRUMS
+    elif channel is None and len(used) == 1:
+        channel, said = used[0], f"drums on {among}, the only one used"
+    elif channel is None:
+        tracks = [track for track, name in midi.names.items() if NAMES.search(name)]
+        notes, channel = notes[np.isin(notes[:, 1], tracks)], ALL
+        if not len(notes):
+            raise BrokenMidi(f"has notes on {among}, none of which is known to be drums; say --channel or "
+                             "--all-channels")
+        said = "drums in the track called " + ", ".join(midi.names[track] for track in tracks)
+    if channel != ALL:
+        notes = notes[notes[:, 2] == channel]
+    return notes[:, [0, 3, 4]], said
+
+
+def stretches(midi: Midi, notes: np.ndarray, grid: DrumGrid) -> tuple[list[Stretch], list[str]]:
+    """A file's drums as clips, one for each time signature after another, and what cannot be said of them on the grid.
+
+    A time signature begins a bar, wherever it stands; a hit less than half a step before it belongs to it. The tempo of
+    a clip is the mean over it.
+
+    Args:
+        notes: see :func:`drums_of`.
+    """
+    found, lost = [], []
+    begins = _meters(midi)
+    half = 2 * midi.ticks_per_beat / grid.steps  # of a step, in ticks
+    last = int(notes[-1, 0]) if len(notes) else 0
+    for (start, meter), (end, _) in zip(begins, [*begins[1:], (None, None)]):
+        inside = notes[(notes[:, 0] >= start - half) & ((notes[:, 0] < end - half) if end is not None else True)]
+        bar = midi.ticks_per_beat * 4 * meter[0] / meter[1]
+        try:
+            grid.steps_per_bar(meter)
+        except UserError as error:
+            if len(inside):
+                lost.append(str(error))
+            continue
+        if end is None:  # the end of the file may say that its last bars are empty
+            bars = max(int((max(midi.end, start) - start) / bar), int((max(last, start) + half - start) / bar) + 1)
+            end = start + bars * bar
+        else:
+            bars = max(1, -int(-(end - start) // bar))
+            if (end - start) % bar:
+                lost.append(f"a bar of {meter[0]}/{meter[1]} ends early at another time signature, it is filled up")
+        seconds = float(midi.seconds(end) - midi.seconds(start))
+        bpm = 60 * (end - start) / midi.ticks_per_beat / seconds
+        inside = inside - [start, 0, 0]
+        found.append(Stretch(start, DrumClip(inside, midi.ticks_per_beat, bpm, meter, bars)))
+    return found, lost
+
+
+def _meters(midi: Midi) -> list[tuple[int, tuple[int, int]]]:
+    """Where which time signature begins; of several at a tick the last, and none that changes nothing."""
+    at = {0: (4, 4)} | {tick: (over, under) for tick, over, under in midi.meters}
+    found: list[tuple[int, tuple[int, int]]] = []
+    for tick, meter in at.items():
+        if not found or found[-1][1] != meter:
+            found.append((tick, meter))
+    return found
