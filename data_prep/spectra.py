@@ -56,7 +56,8 @@ class SpectrumListener:
         """
         rest = self._blocks.rest()
         if len(rest) >= N_FFT or not self._frames:
-            self._hear(np.pad(rest, (0, max(0, N_FFT - len(rest)))))
+            mean = rest.mean() if len(rest) else 0.0  # no step where a very short sound ends
+            self._hear(np.pad(rest, (0, max(0, N_FFT - len(rest))), constant_values=mean))
         frames = max(self._frames, 1)
         bins = self._bins / frames
         spectrum = _db(bins.astype(np.float32) @ self._mel)
