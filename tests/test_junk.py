@@ -155,7 +155,8 @@ def test_spectrum_of_white_noise():
 def twin(wav: np.ndarray) -> tuple[np.ndarray, float, float]:
     """Spectrum, hits and movement, frame by frame."""
     window = np.hanning(1025)[:-1]
-    frames = [wav[at: at + 1024] for at in range(0, len(wav) - 1023, 512)] or [np.pad(wav, (0, 1024 - len(wav)), mode="mean")]
+    wav = np.pad(wav, (0, max(0, 1024 - len(wav))), mode="mean")
+    frames = [wav[at: at + 1024] for at in range(0, len(wav) - 1023, 512)]
     frames = [frame - np.sum(frame * window) / window.sum() for frame in frames]
     power = [2 * np.abs(np.fft.rfft(frame * window)) ** 2 / (1024 * np.sum(window**2)) for frame in frames]
     mel = np.stack(power) @ _bands(RATE, 1024, 32).T.astype(float)
