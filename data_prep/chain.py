@@ -177,7 +177,8 @@ def _decided(work: Work, writer: StoreWriter, known: FactsFile) -> Plan:
     sides = {name: where for name, where in writer.sides.items() if "variant" not in writer.sources[name]}
     finished = {name: where for name, where in sides.items() if name in writer.finished}
     files = [work.found[name] for name in sorted(work.found)]
-    plan = decide(tqdm(files, "deciding", unit="file", disable=None, leave=False), known, work.settings, work.rows, finished)
+    shown = tqdm(files, "deciding", unit="file", disable=None, leave=False)
+    plan = decide(shown, known, work.settings, work.rows, finished)
     wanted = {name: {side} if name != plan.held_out else {TRAIN, VALID} for name, side in plan.sides.items()}
     if any(wanted.get(name, finished.get(name)) != where for name, where in sides.items()):
         plan = decide(files, known, work.settings, work.rows, sides)
