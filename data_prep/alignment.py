@@ -19,6 +19,9 @@ AROUND = 9  # anchors over which it is judged whether two sounds go on being the
 SAME = 0.5  # of them must agree
 EVENTS, DISTINCT = 8, 5  # anchors in a shared part, at least, and how many of them unlike each other
 SHORTEST = 1.5  # seconds of a shared part
+# Two takes of one groove on one kit come near for a few seconds. But their signs are further off, on average, or one
+# hit is earlier and the next later: frames from anchor to anchor, standard deviation.
+BITS_OFF, UNEVEN = 2.2, 0.95
 WHOLE, WHOLE_HEARD = 0.65, 0.5  # of the anchors of two copies agree; of those whose heads do
 STRETCH = 4  # anchors in a row without a partner, above which something else is heard there
 SPARE, SPARE_SHARE = 0.35, 0.04  # seconds, and share of it, that a copy may lack
@@ -58,7 +61,7 @@ def align(a: Print, b: Print, at: int, offset: int, short: bool = False) -> Matc
     ours = np.flatnonzero(partner >= 0)
     if len(ours) < (STRETCH if short else EVENTS):
         return None
-    parts = [part for part in _parts(a, b, partner) if _tells(a, ours[(ours >= part[0]) & (ours <= part[1])], short)]
+    parts = [part for part in _parts(a, b, partner) if _tells(a, b, part, partner, short)]
     whole = _whole(a, b, partner, WHOLE_HEARD if short else WHOLE)
     if not parts and not (short and whole):
         return None
@@ -195,11 +198,17 @@ def _whole(a: Print, b: Print, partner: np.ndarray, share: float) -> bool:
     return True
 
 
-def _tells(a: Print, found: np.ndarray, short: bool) -> bool:
-    """Whether the anchors ``found`` of a run are enough, and not the same few hits over and over."""
+def _tells(a: Print, b: Print, part: tuple[int, int], partner: np.ndarray, short: bool) -> bool:
+    """Whether a run has enough that agrees, as closely as one sound does, and not the same few hits over and over."""
     if short:
         return True
+    found = np.flatnonzero(partner[part[0]: part[1] + 1] >= 0) + part[0]
     if len(found) < EVENTS or a.frames[found[-1]] - a.frames[found[0]] < SHORTEST * FRAMES:
+        return False
+    theirs = partner[found]
+    if distance(a.signs[found], b.signs[theirs]).mean() > BITS_OFF:
+        return False
+    if np.diff(b.frames[theirs] - a.frames[found]).std() > UNEVEN:
         return False
     left = a.signs[found[:500]]
     for _ in range(DISTINCT - 1):

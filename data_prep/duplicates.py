@@ -6,9 +6,9 @@ loop and a track that plays it. Of sounds that are exact or copies one is enough
 those that overlap are all worth keeping, but must not lie on both sides of a split. A group is what hangs together by
 any of these.
 
-What says too little is no evidence (data_prep/alignment.py): silence, hum, a metronome or one kick in two songs link
-nothing. Candidates come from an index (data_prep/candidates.py), so that the cost grows with the collection, not with
-its square.
+What says too little is no evidence (data_prep/alignment.py): silence, hum, a metronome, one kick in two songs or two
+takes of one groove link nothing. Candidates come from an index (data_prep/candidates.py), so that the cost grows with
+the collection, not with its square.
 """
 
 from __future__ import annotations

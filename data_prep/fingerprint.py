@@ -169,7 +169,9 @@ class Fingerprinter:
         part = wav[attack:][:round(TONE_SECONDS * self.rate)]
         fade = np.cos(np.arange(len(part)) / (TONE_SECONDS * self.rate) * np.pi / 2) ** 2
         size = 2 ** int(np.ceil(np.log2(TONE_SECONDS * self.rate)))
-        tones = _below_loudest(np.abs(np.fft.rfft(part * fade, size)) ** 2 @ _tones(self.rate, size))
+        spectrum = np.fft.rfft(part * fade, size)
+        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+        tones = _below_loudest(power @ _tones(self.rate, size))
         levels = np.round(-4 * np.concatenate([slices.ravel(), tones])).astype(np.uint8).view("<u4")
         return np.concatenate([[attack // self.hop, (end - attack) // self.hop], levels]).astype(np.uint32)
 
