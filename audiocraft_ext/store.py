@@ -337,30 +337,42 @@ class StoreWriter:
         Raises:
             OSError: the disk is full, say; the store is as it was before.
         """
-        if self.done(source):
-            raise ValueError(f"{source}: is in the store already")
-        for _, codes, _ in rows:
-            self._check_codes(source, np.asarray(codes))
-        tables = [np.ascontiguousarray(np.asarray(codes).T.astype(DTYPE)) for _, codes, _ in rows]  # [T, K]
-        if not tables:
-            raise ValueError(f"{source}: expected one row or more, got none")
-        at, lines = self.frames, []
-        for n, ((side, _, about), table) in enumerate(zip(rows, tables)):
-            lines.append(dict(about, source=source, split=side, start=at, frames=len(table), segment=n,
-                              segments=len(rows), sha256=hashlib.sha256(table.tobytes()).hexdigest()))
-            at += len(table)
-        data = "".join(_dump(line) + "\n" for line in lines).encode()
+        self.add_sources([(source, rows)])
+
+    def add_sources(self, sources: Sequence[tuple[str, Sequence[tuple[str, np.ndarray, dict]]]]) -> None:
+        """Append several sources and their rows; when this returns they are on the disk. To flush is to wait, some
+        milliseconds each time: with many small sources that is most of the work.
+
+        Raises:
+            OSError: the disk is full, say; the store is as it was before.
+        """
+        at, lines, data, new = self.frames, [], [], set()
+        for source, rows in sources:
+            if self.done(source) or source in new:
+                raise ValueError(f"{source}: is in the store already")
+            new.add(source)
+            if not rows:
+                raise ValueError(f"{source}: expected one row or more, got none")
+            for n, (side, codes, about) in enumerate(rows):
+                self._check_codes(source, np.asarray(codes))
+                table = np.ascontiguousarray(np.asarray(codes).T.astype(DTYPE))  # [T, K]
+                lines.append(dict(about, source=source, split=side, start=at, frames=len(table), segment=n,
+                                  segments=len(rows), sha256=hashlib.sha256(table.tobytes()).hexdigest()))
+                data.append(table.tobytes())
+                at += len(table)
+        text = "".join(_dump(line) + "\n" for line in lines).encode()
         try:
-            _append(self._codes, b"".join(table.tobytes() for table in tables))
-            _append(self._manifest, data)
+            _append(self._codes, b"".join(data))
+            _append(self._manifest, text)
         except BaseException:
             self._cut()
             raise
         self.frames = at
         self.rows += len(lines)
-        self._manifest_bytes += len(data)
-        self.sources[source] = lines[-1]
-        self.sides[source] = {line["split"] for line in lines}
+        self._manifest_bytes += len(text)
+        for line in lines:
+            self.sources[line["source"]] = line
+            self.sides.setdefault(line["source"], set()).add(line["split"])
 
     def _check_codes(self, source: str, codes: np.ndarray) -> None:
         if codes.ndim != 2 or codes.shape[0] != self.spec.n_q or codes.shape[1] == 0:

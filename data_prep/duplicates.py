@@ -67,7 +67,7 @@ def find(items: Iterable[Item]) -> list[Group]:
             links.append(Link(items[one].name, item.name, EXACT, 1.0, item.seconds))
     heard = [items[i] for i in first.values()]
     links += _heard_alike(heard)
-    return _groups(links)
+    return grouped(links)
 
 
 def superseded(group: Group, best_first: Sequence[str]) -> dict[str, str]:
@@ -119,8 +119,8 @@ def _heard_alike(items: list[Item]) -> list[Link]:
             for (i, j), m in found.items()]
 
 
-def _groups(links: list[Link]) -> list[Group]:
-    """Connected by links."""
+def grouped(links: list[Link]) -> list[Group]:
+    """Names that hang together by links, sorted by their first names."""
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:

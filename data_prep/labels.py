@@ -64,11 +64,11 @@ def read(path: Path, root: Path | None = None) -> Labels:
     Raises:
         OSError: the file itself cannot be read.
     """
-    sidecar, inside = _sidecar(path.with_suffix(".json")), tags.read(path)
+    sidecar, inside = _said_beside(path), tags.read(path)
     bpm, key = in_name(path.stem)
     return Labels(title=sidecar.title or inside.title, bpm=sidecar.bpm or inside.bpm or bpm,
                   key=sidecar.key or inside.key or key,
-                  licence=sidecar.licence or inside.licence or _licence_near(path, root))
+                  licence=sidecar.licence or inside.licence or licence_near(path, root))
 
 
 def _head(path: Path) -> str | None:
@@ -82,21 +82,26 @@ def _head(path: Path) -> str | None:
         return None
 
 
-def _sidecar(path: Path) -> Labels:
-    """A sidecar's labels; one that cannot be read says nothing, other programs have files of that name too."""
+def sidecar(path: Path) -> dict:
+    """What lies in ``X.json`` beside ``X.wav``; a file that cannot be read says nothing, other programs have files of
+    that name too."""
     try:
-        about = json.loads(_head(path) or "null")
+        about = json.loads(_head(path.with_suffix(".json")) or "null")
     except (ValueError, RecursionError):
-        return Labels()
-    if not isinstance(about, dict):
-        return Labels()
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _said_beside(path: Path) -> Labels:
+    about = sidecar(path)
     licence = text_of(about.get("licence")) or text_of(about.get("license"))
     return Labels(title=text_of(about.get("title")), bpm=bpm_of(about.get("bpm")),
                   key=key_of(about.get("key")) or text_of(about.get("key")),
                   licence=licence and (licence_of(licence) or licence))
 
 
-def _licence_near(path: Path, root: Path | None) -> str | None:
+def licence_near(path: Path, root: Path | None) -> str | None:
+    """The licence that a text beside a file names, or one further up, but not above ``root``."""
     folders = [path.parent]
     if root is not None and path.is_relative_to(root):
         folders = list(path.parents)[: len(path.relative_to(root).parts)]

@@ -87,8 +87,8 @@ def decide(found: Iterable[Found], known: FactsFile, settings: Settings, rows: d
     if settings.duplicates != "off":
         plan.groups = duplicates.find(_items([*seen, *(name for name in finished if name not in seen)], known))
     if settings.duplicates == "drop":
-        _drop_copies(seen, finished, plan)
-    _choose_sides(seen, rows, finished, settings, plan)
+        drop_copies(seen, finished, plan)
+    choose_sides(seen, rows, finished, settings.valid_share, plan)
     for name, reason in junk.outliers(_facts(sorted({*plan.sides, *finished}), known)).items():
         plan.review.setdefault(name, []).append(reason)
     return plan
@@ -136,7 +136,7 @@ def _why_nothing(facts: Facts, settings: Settings) -> str:
     return f"no stretch of sound in it is {settings.min_seconds:g} seconds long"
 
 
-def _drop_copies(seen: dict[str, Seen], finished: dict[str, set[str]], plan: Plan) -> None:
+def drop_copies(seen: dict[str, Seen], finished: dict[str, set[str]], plan: Plan) -> None:
     """Of copies keep what is in the store, or else the best: not lossy, the higher rate, the longer."""
     for group in plan.groups:
         new = sorted((name for name in group.names if name in seen and name not in finished),
@@ -149,8 +149,8 @@ def _drop_copies(seen: dict[str, Seen], finished: dict[str, set[str]], plan: Pla
                 plan.dropped[name] = (kept, duplicates.EXACT if {name, kept} in exact else duplicates.COPY)
 
 
-def _choose_sides(seen: dict[str, Seen], rows: dict[str, Row], finished: dict[str, set[str]], settings: Settings,
-                  plan: Plan) -> None:
+def choose_sides(seen: dict[str, Seen], rows: dict[str, Row], finished: dict[str, set[str]], valid_share: float,
+                 plan: Plan) -> None:
     """Put every group on one side.
 
     A group's number is that of its first name (audiocraft_ext/split.py). Where a side would be empty, the group with
@@ -176,14 +176,14 @@ def _choose_sides(seen: dict[str, Seen], rows: dict[str, Row], finished: dict[st
             plan.sides |= dict.fromkeys(new, min(sides or asked))
         elif new:
             free.append(new)
-    _by_number(free, seen, finished, settings, plan)
+    _by_number(free, seen, finished, valid_share, plan)
     plan.sides = dict(sorted(plan.sides.items()))
 
 
-def _by_number(free: list[list[str]], seen: dict[str, Seen], finished: dict[str, set[str]], settings: Settings,
+def _by_number(free: list[list[str]], seen: dict[str, Seen], finished: dict[str, set[str]], share: float,
                plan: Plan) -> None:
     """Sides of the groups that nobody asked a side for."""
-    share, total = settings.valid_share, sum(s.seconds for s in seen.values())
+    total = sum(s.seconds for s in seen.values())
     taken = set().union(*finished.values()) | set(plan.sides.values())
     free = sorted(free, key=lambda names: number_of(names[0]))
     large = [sum(seen[name].seconds for name in names) > MOST * total for names in free]

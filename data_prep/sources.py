@@ -15,8 +15,8 @@ from audiocraft_ext.errors import UserError
 
 @dataclass(frozen=True)
 class Found:
-    """A file that is sound by its ending, its path below the folder with forward slashes, and what tells whether it is
-    still the same: bytes and time of its last change."""
+    """A file that is what is looked for, by its ending; its path below the folder with forward slashes, and what tells
+    whether it is still the same: bytes and time of its last change."""
 
     path: Path
     name: str
@@ -24,8 +24,18 @@ class Found:
     mtime_ns: int
 
 
-def walk(root: Path, skipped: dict[str, str]) -> Iterator[Found]:
-    """All sound files below ``root``, in the same order each time, none of them opened.
+@dataclass(frozen=True)
+class Kind:
+    """What is looked for: its name, what its files are ``of``, their endings, and those that lie beside it everywhere."""
+
+    name: str = "audio"
+    of: str = "sound"
+    endings: frozenset[str] = audio.EXTENSIONS
+    companions: frozenset[str] = audio.COMPANIONS
+
+
+def walk(root: Path, skipped: dict[str, str], kind: Kind = Kind()) -> Iterator[Found]:  # noqa: B008 (frozen)
+    """All files of a kind below ``root``, in the same order each time, none of them opened.
 
     Args:
         skipped: takes up what cannot be looked at, by name, with the reason: folders too.
@@ -34,20 +44,20 @@ def walk(root: Path, skipped: dict[str, str]) -> Iterator[Found]:
         UserError: no such folder, or (at the end) no file in it has the ending of a sound file.
     """
     if not root.is_dir():
-        raise UserError(f"{root}: is a file; expected a folder with audio files" if root.exists() else
-                        f"{root}: no such folder; expected one with audio files")
-    return _walk(root, skipped)
+        raise UserError(f"{root}: is a file; expected a folder with {kind.name} files" if root.exists() else
+                        f"{root}: no such folder; expected one with {kind.name} files")
+    return _walk(root, skipped, kind)
 
 
-def _walk(root: Path, skipped: dict[str, str]) -> Iterator[Found]:
+def _walk(root: Path, skipped: dict[str, str], kind: Kind) -> Iterator[Found]:
     endings: Counter[str] = Counter()
     locked: dict[Path, str] = {}
     some = False
     for path in audio.files(root, locked):
         name = path.relative_to(root).as_posix()
         ending = path.suffix.lower()
-        if ending not in audio.EXTENSIONS:
-            if ending and ending not in audio.COMPANIONS:
+        if ending not in kind.endings:
+            if ending and ending not in kind.companions:
                 endings[ending] += 1
             continue
         some = True
@@ -61,15 +71,15 @@ def _walk(root: Path, skipped: dict[str, str]) -> Iterator[Found]:
         else:  # a pipe would be waited on for ever
             skipped[name] = "not a file but a pipe, a socket or a device"
     skipped.update((path.relative_to(root).as_posix() + "/", reason) for path, reason in locked.items())
-    _report_endings(root, endings, some, locked)
+    _report_endings(root, endings, some, locked, kind)
 
 
-def _report_endings(root: Path, endings: Counter[str], some: bool, locked: dict[Path, str]) -> None:
+def _report_endings(root: Path, endings: Counter[str], some: bool, locked: dict[Path, str], kind: Kind) -> None:
     others = ", ".join(f"{ending} ({n})" for ending, n in sorted(endings.items()))
     if root in locked:
         raise UserError(f"{root}: {locked[root]}")
     if not some:
-        raise UserError(f"{root}: no audio in it; looked for files that end in {' '.join(sorted(audio.EXTENSIONS))}"
+        raise UserError(f"{root}: no {kind.name} in it; looked for files that end in {' '.join(sorted(kind.endings))}"
                         + (f", found {others}" if others else ""))
     if others:
-        print(f"passed over {endings.total()} files whose ending is not that of sound: {others}", file=sys.stderr)
+        print(f"passed over {endings.total()} files whose ending is not that of {kind.of}: {others}", file=sys.stderr)
