@@ -4,14 +4,14 @@ Three steps: a tempo curve (the strongest line through a Fourier tempogram of th
 "Extracting predominant local pulse information from music recordings", IEEE TASLP 2011); the likeliest bars at that
 curve and at its multiples, in three or four, by dynamic programming over steps and places in the bar, which is the
 bar-pointer model of F. Krebs, S. Böck, G. Widmer, ISMIR 2013, with the tempo held near the curve; and a grid through
-those beats, straight where they allow it.
+those beats (data_prep/beat_grid.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
+
+from data_prep.beat_grid import Grid, grid
 
 SLOWEST, FASTEST = 55.0, 215.0  # BPM
 TEMPI = 60 / np.geomspace(60 / FASTEST, 60 / SLOWEST, 300)[::-1]  # BPM, ascending, half a per cent apart
@@ -21,45 +21,17 @@ METRES = (4, 3)
 USUAL, SPREAD = 125.0, 0.6  # BPM, octaves: of the tempi that music has
 TEMPO_WEIGHT, WALTZ = 6.0, 12.0  # nats: of that; against three in a bar
 SLIP = 12.0  # nats, against a bar that does not end after its last beat
-RARE = 0.6 * np.log(np.array([0.055, 0.018], np.float32) / 0.927)  # odds of a beat, a downbeat at any step
+# Log odds of a beat and of a downbeat at any step, as far as they are taken off: all of them and a beat is followed
+# wherever one might be, at twice the tempo too; none and it is lost where the net is in doubt.
+RARE = 0.6 * np.log(np.array([0.055, 0.018], np.float32) / 0.927)
 LEAST, MOST = -3.0, 5.0  # nats, that one step can say
 HINTED, HINT_SHARE = 0.035, 0.3  # how near a tempo is to a hint; how much has to speak for it, of what does for another
 PROBE = 180.0  # seconds that decide between multiples and metres
-STRAIGHT = 0.03  # seconds that beats may lean away from a straight grid
-# Measured on what the net was not trained on: beats of a machine are heard late by this, and drummers, whose hits lie
-# 15 ms before their click, early; seconds. They are told apart by how far single beats lie from the grid.
-MACHINE, PLAYER, TIGHT = -0.0035, 0.006, 0.006
-LONGEST, EVENLY = 600.0, 0.75  # seconds in which one is looked for; how much of the beats it has to have
-
-
-@dataclass
-class Grid:
-    """Beats as tracked.
-
-    Attributes:
-        times: of the beats, seconds.
-        first: the place in the bar of the first of them; 0 is a downbeat.
-        metre: beats in a bar.
-        bpm: the most common tempo.
-        straight: whether the beats are evenly spaced.
-        facts: numbers that tell how sure this is, by name.
-    """
-
-    times: np.ndarray
-    first: int
-    metre: int
-    bpm: float
-    straight: bool
-    facts: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def downbeats(self) -> np.ndarray:
-        return self.times[(np.arange(len(self.times)) + self.first) % self.metre == 0]
 
 
 def odds(says: np.ndarray) -> np.ndarray:
     """Log probabilities ``[T, 3]`` to ``[T, 2]``: what the sound at a step speaks for a beat that is no downbeat, and
-    for a downbeat, against none; the odds over those of any step."""
+    for a downbeat, against none: log odds less those of any step."""
     return np.clip(says[:, 1:] - says[:, :1] - RARE, LEAST, MOST)
 
 
@@ -208,86 +180,3 @@ def _liveliest(said: np.ndarray, steps: int) -> slice:
     heard = np.concatenate([[0.0], np.cumsum(np.maximum(said.max(1), 0), dtype=np.float64)])
     start = int((heard[steps:] - heard[:-steps]).argmax())
     return slice(start, start + steps)
-
-
-def grid(says: np.ndarray, said: np.ndarray, rate: float, steps: np.ndarray, places: np.ndarray, metre: int,
-         facts: dict[str, float]) -> Grid:
-    """A grid through tracked beats, and what tells how sure it is."""
-    exact, heard = _centres(says, steps)
-    times, curve = _line(exact, heard), _smooth(exact, heard + 1e-3)
-    straight = bool(np.abs(curve - times).max() < STRAIGHT * rate)
-    if not straight and len(says) < LONGEST * rate:
-        even = _even(said, float(np.median(np.diff(exact))))
-        if _speaks(said, even).sum() > EVENLY * _speaks(said, steps).sum():
-            steps, straight = even, True
-            exact, heard = _centres(says, steps)
-            times = _line(exact, heard)
-    times = times if straight else curve
-    votes = _speaks(said, np.round(times).astype(int))  # [n, 2]
-    number = np.arange(len(times))
-    sums = np.array([np.where((number + s) % metre == 0, votes[:, 1], votes[:, 0]).sum() for s in range(metre)])
-    first = int(sums.argmax()) if straight else int(places[0])
-    rival = np.delete(sums, first).max()
-    middle = np.round((times[:-1] + times[1:]) / 2).astype(int)
-    tempi = 60 * rate / np.diff(times)
-    facts = {**facts, "bar_margin": float((sums[first] - rival) * metre / len(times)), "bars": len(times) / metre,
-             "beat": float(votes.max(1).mean()), "off_beat": float(_speaks(said, middle).max(1).mean()),
-             "spread": float(np.sqrt(np.average((exact - times) ** 2, weights=heard + 1e-6)) / rate),
-             "straight": float(straight)}
-    exact_times = (times + 0.25) / rate + (MACHINE if facts["spread"] < TIGHT else PLAYER)
-    bpm = float(tempi.mean() if straight else np.median(tempi))
-    return Grid(exact_times, first, metre, bpm, straight, facts)
-
-
-def _speaks(said: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """What speaks most for a beat and a downbeat within a step, ``[n, 2]``."""
-    return said[np.clip(steps[:, None] + np.arange(-1, 2), 0, len(said) - 1)].max(1)
-
-
-def _centres(says: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where beats are heard around ``steps``, to a fraction of a step, and how clearly."""
-    near = np.clip(steps[:, None] + np.arange(-2, 3), 0, len(says) - 1)
-    weight = 1 - np.exp(says[near, 0])
-    heard = weight.sum(1)
-    return steps + ((near - steps[:, None]) * weight).sum(1) / np.maximum(heard, 1e-6), heard
-
-
-def _even(said: np.ndarray, period: float) -> np.ndarray:
-    """The evenly spaced beats, within 2% of ``period`` steps, that most speaks for."""
-    T, bins = len(said), 32
-    speaks = said.max(1)
-    speaks = np.maximum(speaks, np.maximum(np.append(speaks[1:], 0), np.append(0, speaks[:-1])))
-    t = np.arange(T)
-    best, at = -np.inf, (period, 0.0)
-    for p in np.arange(period * 0.98, period * 1.02, 0.5 * period**2 / T):
-        place = (t % p * (bins / p)).astype(np.int64)
-        sums = np.bincount(place, speaks, bins) / np.bincount(place, minlength=bins)
-        if sums.max() > best:
-            best, at = sums.max(), (p, (sums.argmax() + 0.5) * p / bins)
-    return np.round(np.arange(at[1], T, at[0])).astype(int)
-
-
-def _line(y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """A straight line through ``y``, what lies far off counting less."""
-    x, w = np.arange(len(y)), weight + 1e-6
-    for _ in range(8):
-        mx, my = np.average(x, weights=w), np.average(y, weights=w)
-        slope = (w * (x - mx) * (y - my)).sum() / (w * (x - mx) ** 2).sum()
-        fit = my + slope * (x - mx)
-        w = (weight + 1e-6) / np.maximum(1, np.abs(y - fit) / 0.6)
-    return fit
-
-
-def _smooth(y: np.ndarray, weight: np.ndarray, stiffness: float = 300.0) -> np.ndarray:
-    """``y`` with small second differences (E. T. Whittaker, "On a new method of graduation", 1923)."""
-    from scipy.linalg import solveh_banded
-
-    n = len(y)
-    if n < 3:
-        return y
-    banded = np.zeros((3, n))
-    for offset, value in ((0, (1, 4, 1)), (1, (-2, -2)), (2, (1,))):
-        for i, v in enumerate(value):  # the products of rows (1, -2, 1) with themselves
-            banded[2 - offset, offset + i: n - 2 + i + offset] += stiffness * v
-    banded[2] += weight
-    return solveh_banded(banded, weight * y)

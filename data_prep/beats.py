@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from data_prep import beats_this
+from data_prep.beat_grid import Grid
 from data_prep.beat_net import LOOP, NetEar
-from data_prep.beat_track import FASTEST, SLOWEST, SPREAD, TEMPO_WEIGHT, USUAL, Grid, odds, track
+from data_prep.beat_track import FASTEST, SLOWEST, SPREAD, TEMPO_WEIGHT, USUAL, odds, track
 from data_prep.facts import Beats
 
 SURE = 0.5  # the confidence from which a cut is trusted

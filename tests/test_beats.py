@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from audiocraft_ext.kit import Kit
-from data_prep import beat_net, beat_track, beats_this
+from data_prep import beat_grid, beat_net, beat_track, beats_this
 from data_prep.beat_net import BANDS, Bands, Net, NetEar
 from data_prep.beat_renders import PATTERNS, Take, read_take
 from data_prep.beat_track import odds, track
@@ -211,11 +211,11 @@ def test_smoothing_solves_its_equations():
     y, w = np.cumsum(rng.uniform(20, 30, 40)), rng.uniform(0.1, 1, 40)
     D = np.diff(np.eye(40), 2, axis=0)
     expected = np.linalg.solve(np.diag(w) + 7 * D.T @ D, w * y)
-    assert np.allclose(beat_track._smooth(y, w, 7), expected)
+    assert np.allclose(beat_grid._smooth(y, w, 7), expected)
     line = np.arange(40) * 25.0 + 3
-    assert np.allclose(beat_track._smooth(line, w, 300), line)
+    assert np.allclose(beat_grid._smooth(line, w, 300), line)
     bent = line + (rng.random(40) < 0.1) * 40
-    assert np.abs(beat_track._line(bent, np.ones(40)) - line).max() < 0.5
+    assert np.abs(beat_grid._line(bent, np.ones(40)) - line).max() < 0.5
 
 
 def test_no_beats_said_no_beats_found():
