@@ -21,7 +21,7 @@ EVENTS, DISTINCT = 8, 5  # anchors in a shared part, at least, and how many of t
 SHORTEST = 1.5  # seconds of a shared part
 # Two takes of one groove on one kit come near for a few seconds. But their signs are further off, on average, or one
 # hit is earlier and the next later: frames from anchor to anchor, standard deviation.
-BITS_OFF, UNEVEN = 2.2, 0.95
+BITS_OFF, UNEVEN, UNEVEN_HEARD = 2.2, 0.95, 1.17  # the last where heads agree: a copy of ours does by 1.15
 WHOLE, WHOLE_HEARD = 0.65, 0.5  # of the anchors of two copies agree; of those whose heads do
 STRETCH = 4  # anchors in a row without a partner, above which something else is heard there
 SPARE, SPARE_SHARE = 0.35, 0.04  # seconds, and share of it, that a copy may lack
@@ -62,7 +62,8 @@ def align(a: Print, b: Print, at: int, offset: int, short: bool = False) -> Matc
     if len(ours) < (STRETCH if short else EVENTS):
         return None
     parts = [part for part in _parts(a, b, partner) if _tells(a, b, part, partner, short)]
-    whole = _whole(a, b, partner, WHOLE_HEARD if short else WHOLE)
+    whole = _whole(a, b, partner, WHOLE_HEARD if short else WHOLE) and not (
+        short and _uneven(a, b, ours, partner) > UNEVEN_HEARD)
     if not parts and not (short and whole):
         return None
     parts = parts or [(int(ours[0]), int(ours[-1]))]
@@ -208,7 +209,7 @@ def _tells(a: Print, b: Print, part: tuple[int, int], partner: np.ndarray, short
     theirs = partner[found]
     if distance(a.signs[found], b.signs[theirs]).mean() > BITS_OFF:
         return False
-    if np.diff(b.frames[theirs] - a.frames[found]).std() > UNEVEN:
+    if _uneven(a, b, found, partner) > UNEVEN:
         return False
     left = a.signs[found[:500]]
     for _ in range(DISTINCT - 1):
@@ -216,6 +217,10 @@ def _tells(a: Print, b: Print, part: tuple[int, int], partner: np.ndarray, short
         if not len(left):
             return False
     return True
+
+
+def _uneven(a: Print, b: Print, found: np.ndarray, partner: np.ndarray) -> float:
+    return float(np.diff(b.frames[partner[found]] - a.frames[found]).std())
 
 
 def _rest_agrees(a: Print, b: Print, mine: Head, other: Head) -> bool:
