@@ -3,7 +3,7 @@
 :func:`write` takes a dict of
 
     folder      what was prepared, as typed
-    codec, rate, cut, level     of the settings, rate in Hz
+    codec, rate, cut, level     of the settings, rate in Hz, 0 where there is none
     settings    all of them, a dict
     command     what makes the store again
     store_hash  or None
@@ -159,7 +159,7 @@ def _page(sums: dict, rows: list[dict]) -> Iterator[str]:
     charts = {kind: report_charts.chart(histogram, kind) for kind, histogram in sums["histograms"].items()}
     return env.get_template("report.html.j2").generate(
         **sums, rows=[EMPTY | row for row in rows], charts=charts, flagged=_flagged(rows),
-        khz=f"{sums['rate'] / 1000:g} kHz", where=_where(sums["totals"]))
+        khz=f"{sums['rate'] / 1000:g} kHz" if sums["rate"] else "", where=_where(sums["totals"]))
 
 
 def _csp(script: str) -> str:

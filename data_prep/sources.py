@@ -26,7 +26,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Kind:
-    """What is looked for: its name, what its files are ``of``, their endings, and those that lie beside it everywhere."""
+    """What is looked for: its name, what it is a file ``of``, its endings, and what lies beside it everywhere."""
 
     name: str = "audio"
     of: str = "sound"

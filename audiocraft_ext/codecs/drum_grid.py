@@ -118,14 +118,18 @@ class DrumGrid:
                             "to 4/4; " + (f"one with {', '.join(fit)} has it" if fit else "no grid has it"))
         return steps
 
+    def place(self, clip: DrumClip) -> tuple[np.ndarray, np.ndarray]:
+        """The step that each note is nearest to, of two the later, and in which bin of it it lies: ``int64 [n]``."""
+        at, whole = clip.notes[:, 0] * self.steps, 4 * clip.ticks_per_beat  # a step is whole / steps: all in integers
+        step = (2 * at + whole) // (2 * whole)
+        return step, (2 * (at - step * whole) + whole) * self.offsets // (2 * whole)
+
     def quantise(self, clip: DrumClip) -> Hits:
         """The hits of a clip on the grid, also those before and behind it. Of two of a class in one step the louder
         stays, of two as loud the first."""
         tick, pitch, velocity = clip.notes.T
         drum = self.drums.table()[pitch]
-        step_of, whole = tick * self.steps, 4 * clip.ticks_per_beat  # a step is whole / steps ticks: all in integers
-        step = (2 * step_of + whole) // (2 * whole)
-        offset = (2 * (step_of - step * whole) + whole) * self.offsets // (2 * whole)
+        step, offset = self.place(clip)
         order = np.lexsort((tick, -velocity, drum, step))
         order = order[drum[order] >= 0]
         first = np.ones(len(order), bool)
@@ -186,7 +190,7 @@ class DrumGrid:
         """
         hits, _ = self._inside(clip)
         velocity, timing = self.errors(clip, hits)
-        unmapped, outside = self._lost(clip, hits)
+        unmapped, outside = self._lost(clip)
         return Cost(len(clip.notes), len(hits), unmapped, len(clip.notes) - len(hits) - unmapped - outside, outside,
                     float(velocity.mean()) if len(hits) else 0.0, float(timing.mean()) if len(hits) else 0.0,
                     float(np.percentile(timing, 95)) if len(hits) else 0.0)
@@ -197,11 +201,10 @@ class DrumGrid:
         beats = self._ticks(hits) / TICKS - clip.notes[hits.note, 0] / clip.ticks_per_beat
         return velocity, np.abs(beats) * 60_000 / clip.bpm
 
-    def _lost(self, clip: DrumClip, kept: Hits) -> tuple[int, int]:
+    def _lost(self, clip: DrumClip) -> tuple[int, int]:
         """How many notes the map drops, and how many of the others lie outside."""
         mapped = self.drums.table()[clip.notes[:, 1]] >= 0
-        whole = 4 * clip.ticks_per_beat
-        step = (2 * clip.notes[:, 0] * self.steps + whole) // (2 * whole)
+        step, _ = self.place(clip)
         steps = self._bars(clip, step[mapped]) * self.steps_per_bar(clip.meter)
         return int((~mapped).sum()), int((mapped & ((step < 0) | (step >= steps))).sum())
 

@@ -1,0 +1,131 @@
+"""A folder of MIDI drums to a token store: ``python -m data_prep.midi beats stores/beats --map drums12``.
+
+Every file is read in a worker process, then all is decided, then what is kept is put on the grid of the codec
+``drum_grid`` and cut into rows of bars. Interrupted, the same command goes on; run again, it takes in what is new. At
+the end STORE/report.html shows what a model will learn from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+import sys
+from pathlib import Path
+
+from audiocraft_ext.audio import COMPANIONS, EXTENSIONS
+from audiocraft_ext.codecs import drum_map
+from audiocraft_ext.codecs.drum_grid import STEPS, DrumGrid
+from audiocraft_ext.errors import Parser, UserError, run_cli
+from audiocraft_ext.machine import physical_cores
+from audiocraft_ext.midi_drums import ALL
+from audiocraft_ext.store import TokenStore
+from data_prep import labels, midi_report, report, sources
+from data_prep.cuts import Cut
+from data_prep.midi_chain import Known, MidiWork, prepare
+from data_prep.midi_settings import MidiSettings
+from data_prep.plan import Plan
+from data_prep.report_words import shown
+from data_prep.settings import DUPLICATES
+
+MIDI = sources.Kind("MIDI", "MIDI", frozenset({".mid", ".midi", ".smf", ".kar"}), COMPANIONS | EXTENSIONS)
+
+
+def build_parser() -> Parser:
+    parser = Parser(prog="python -m data_prep.midi", description="Turn a folder of MIDI drums into a token store.")
+    add = parser.add_argument
+    add("src", type=Path, help="folder of MIDI files, searched recursively")
+    add("store", type=Path, help="folder of the token store; made, continued or added to")
+    add("--dry-run", action="store_true", help="read, decide and report; encode nothing")
+    add = parser.add_argument_group("what is heard").add_argument
+    add("--map", default="drums12", metavar="MAP", help="which pitches are which drum: "
+        f"{', '.join(drum_map.shipped())} (default: drums12), or a JSON file")
+    add("--channel", type=int, metavar="N", help="of the drums, 1 to 16 (default: 10, else it is guessed and said)")
+    add("--all-channels", action="store_true", help="take notes of all channels for drums")
+    add("--steps", type=int, choices=STEPS, default=16, help="of the grid in a bar of 4/4 (default: 16)")
+    add("--velocities", type=int, default=32, metavar="N", help="bins of velocity, 1 to 127 (default: 32)")
+    add("--offsets", type=int, default=25, metavar="N", help="bins of the time in a step, odd (default: 25)")
+    add = parser.add_argument_group("what is kept").add_argument
+    add("--cut", default="bars:4", metavar="bars:N", help="rows of so many bars (default: bars:4)")
+    add("--valid-share", type=float, default=0.1, help="share of the files held out (default: 0.1)")
+    add("--min-bars", type=int, default=1, metavar="N", help="rows of fewer are left out (default: 1)")
+    add("--empty-bars", type=int, default=2, metavar="N",
+        help="more empty bars in a row are cut out, as at both ends (default: 2)")
+    add("--duplicates", choices=DUPLICATES, default="drop",
+        help="drop copies, keep them on one side, or do not look for them (default: drop)")
+    add("--csv", type=Path, metavar="FILE", help="a table of labels: file, title, bpm, licence, keep, split; "
+        "STORE/labels.csv is one")
+    add = parser.add_argument_group("machine").add_argument
+    add("--workers", type=int, help="processes (default: one per core); 0: in this one, without limits")
+    add("--timeout", type=float, default=30.0, metavar="SECONDS", help="for one file (default: 30)")
+    add("--memory", type=float, default=1.0, metavar="GB", help="for one file (default: 1)")
+    return parser
+
+
+def settings_of(args: argparse.Namespace) -> MidiSettings:
+    """What the options ask for.
+
+    Raises:
+        UserError: what makes no sense.
+    """
+    if args.all_channels and args.channel is not None:
+        raise UserError("--channel and --all-channels exclude each other")
+    if args.channel is not None and not 1 <= args.channel <= 16:
+        raise UserError(f"--channel: expected 1 to 16, got {args.channel}")
+    for name, value, least in (("--workers", args.workers, 0), ("--timeout", args.timeout, 1),
+                               ("--memory", args.memory, 0.1)):
+        if value is not None and not least <= value < 1e6:
+            raise UserError(f"{name}: expected {least:g} or more, got {value:g}")
+    grid = DrumGrid(drum_map.load(args.map), args.steps, args.velocities, args.offsets)
+    settings = MidiSettings(grid, str(Cut.parse(args.cut)), args.valid_share, args.min_bars, args.empty_bars,
+                            args.duplicates, ALL if args.all_channels else args.channel)
+    settings.check()
+    return settings
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = build_parser().parse_args(argv)
+    settings = settings_of(args)
+    refused: dict[str, str] = {}
+    found = {file.name: file for file in sources.walk(args.src, refused, MIDI)}
+    rows = labels.read_csv(args.csv) if args.csv else {}
+    for line in labels.unknown(rows, found):
+        print(f"note: {line}", file=sys.stderr)
+    command = "python -m data_prep.midi " + shlex.join(sys.argv[1:] if argv is None else argv)
+    workers = physical_cores() if args.workers is None else args.workers
+    work = MidiWork(args.src, args.store, found, settings, rows, command, args.map, workers, args.timeout,
+                    round(args.memory * 2**30))
+    plan, known, added = prepare(work, args.dry_run)
+    plan = dataclasses.replace(plan, refused=plan.refused | refused)
+    write(work, plan, known, added, args.dry_run)
+
+
+def write(work: MidiWork, plan: Plan, known: Known, added: int, dry: bool) -> None:
+    """Leave everything beside the store, and say what there is now.
+
+    Raises:
+        OSError: the disk is full, say; what was there stays.
+    """
+    store = None if dry else TokenStore(work.store)
+    sides: dict[str, set[str]] = {}
+    for row in store.rows if store else ():
+        sides.setdefault(row["source"], set()).add(row["split"])
+    sums = report.write(work.store, midi_report.report(work, plan, known, sides, store.hash if store else None))
+    if store:
+        labels.write_csv(work.store / "labels.csv", midi_report.labelled(store.rows, plan))
+    for name, reason in sorted((plan.refused | plan.left_out).items()):
+        print(f"skipped {shown(name)}: {reason}", file=sys.stderr)
+    for name, (kept, relation) in sorted(plan.dropped.items()):
+        print(f"skipped {shown(name)}: {'exact copy' if relation == 'exact' else relation} of {shown(kept)}",
+              file=sys.stderr)
+    for line in report.lines(sums):
+        print(line)
+    if store:
+        print(f"{added} sources added" if added else "nothing new, nothing changed")
+        print(f"{store.path}: {len(store.codes):,} steps in {len(store.rows):,} rows, {store.spec.codec}, "
+              f"hash {store.hash[:16]}")
+    print(f"look at {work.store / report.HTML}")
+
+
+if __name__ == "__main__":
+    run_cli(main)

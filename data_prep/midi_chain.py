@@ -1,0 +1,223 @@
+"""The way from a folder of MIDI files to a store: read, decided, encoded. The shape is that of data_prep/chain.py.
+
+Reading a file takes a millisecond or two, so nothing is kept of it for the next run: the same command reads all files
+again, comes to the same decisions, and adds what is not in the store yet.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from audiocraft_ext.codecs.drum_clip import Hits
+from audiocraft_ext.errors import UserError
+from audiocraft_ext.split import TRAIN, VALID
+from audiocraft_ext.store import StoreWriter
+from data_prep import midi_alike, sandbox
+from data_prep.labels import Row
+from data_prep.midi_hear import Heard, Slice, Task, hear
+from data_prep.midi_settings import MidiSettings
+from data_prep.plan import Plan, Seen, choose_sides, drop_copies
+from data_prep.sandbox import Failure
+from data_prep.sources import Found
+
+BESIDE = ("report.html", "report.json", "labels.csv")  # in a store's folder, no part of it
+AT_ONCE = 64  # sources that are flushed to the disk together
+
+
+@dataclass
+class MidiWork:
+    """What one preparation goes by.
+
+    Attributes:
+        found: the files, by name.
+        rows: a person's table, by name.
+        command: what goes on with an interrupted run.
+        map_name: how the map was asked for.
+        workers, seconds, memory: processes (0: none), and what each file may take.
+    """
+
+    src: Path
+    store: Path
+    found: dict[str, Found]
+    settings: MidiSettings
+    rows: dict[str, Row] = field(default_factory=dict)
+    command: str = ""
+    map_name: str = "drums12"
+    workers: int = 1
+    seconds: float = 30.0
+    memory: int = 1 << 30
+
+
+@dataclass
+class Known:
+    """What was read: files by name, and why the others were not."""
+
+    heard: dict[str, Heard]
+    refused: dict[str, str]
+
+
+def prepare(work: MidiWork, dry: bool = False) -> tuple[Plan, Known, int]:
+    """Bring the store up to date with the files that were found.
+
+    Args:
+        dry: read and decide, encode nothing.
+
+    Returns:
+        What was decided, what is known of the files, and how many sources were added.
+
+    Raises:
+        UserError: nothing usable; a store of another codec or other settings; no room on the disk.
+    """
+    new = not work.store.exists()
+    try:
+        with StoreWriter(work.store, work.settings.grid.spec, work.settings.to_dict(), work.command, BESIDE) as writer:
+            known = read_all(work)
+            _check_unchanged(work, writer, known)
+            plan = _decided(work, writer, known)
+            added = 0 if dry else _encode(work, plan, known, writer)
+            if writer.sources and not dry:
+                writer.finish()
+        if not writer.sources and not plan.sides:
+            if new:
+                shutil.rmtree(work.store)
+            raise UserError(f"{work.src}: none of its {len(work.found)} MIDI files can be used; {_why(plan)}")
+    except OSError as error:
+        raise UserError(f"{work.store}: cannot be written ({error.strerror or error}); what is in it is whole, go on "
+                        f"with: {work.command}") from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"what is in {work.store} is whole, go on with: {work.command}") from None
+    return plan, known, added
+
+
+def _why(plan: Plan) -> str:
+    reasons = sorted((plan.refused | plan.left_out).items())
+    return "; ".join(f"{name}: {reason}" for name, reason in reasons[:3]) + (
+        f", and {len(reasons) - 3} more" if len(reasons) > 3 else "")
+
+
+def read_all(work: MidiWork) -> Known:
+    """Read every file, each in a worker that may fail."""
+    tasks = [Task(str(file.path), name, str(work.src), work.settings) for name, file in work.found.items()]
+    known = Known({}, {})
+    with tqdm(total=len(tasks), desc="reading", unit="file", disable=None, dynamic_ncols=True) as bar:
+        for task, result in sandbox.run(hear, tasks, workers=work.workers, seconds=lambda _: work.seconds,
+                                        memory=work.memory, ahead=AT_ONCE):
+            if isinstance(result, Failure):
+                known.refused[task.name] = result.reason.replace(f"{task.path}: ", "")
+            else:
+                known.heard[task.name] = result
+            bar.update()
+    return known
+
+
+def _check_unchanged(work: MidiWork, writer: StoreWriter, known: Known) -> None:
+    for name, row in writer.sources.items():
+        if name in known.heard and known.heard[name].sha256 != row["file_sha256"]:
+            raise UserError(f"{work.found[name].path}: is not the file that was encoded as {name!r}; a store is only "
+                            "added to, so prepare a new one or give the file another name")
+
+
+def _decided(work: MidiWork, writer: StoreWriter, known: Known) -> Plan:
+    """The plan as an uninterrupted run would have it. Only where the folder has changed since an interruption do the
+    sources bind that were added before it."""
+    finished = {name: sides for name, sides in writer.sides.items() if name in writer.finished}
+    plan = decide(work, known, finished)
+    wanted = finished | {name: {side for side, _ in sided(known.heard[name], plan, work.settings)}
+                         for name in plan.sides}
+    if any(wanted.get(name) != sides for name, sides in writer.sides.items()):
+        plan = decide(work, known, writer.sides)
+    return plan
+
+
+def decide(work: MidiWork, known: Known, finished: dict[str, set[str]]) -> Plan:
+    """Decide on every file.
+
+    Args:
+        finished: the sides of each file that is in the store since an earlier run.
+
+    Raises:
+        UserError: a table that puts files of one group on both sides.
+    """
+    plan, seen, settings = Plan(refused=dict(known.refused)), {}, work.settings
+    for name, heard in sorted(known.heard.items()):
+        row = work.rows.get(name)
+        if heard.remarks:
+            plan.review[name] = list(heard.remarks)
+        if row is not None and row.keep is False:
+            plan.left_out[name] = "left out by the table"
+        elif heard.slices:
+            played = heard.prints.drums.offsets.any()  # before what was quantised
+            seen[name] = Seen(heard.kept, (not played, -heard.cost.kept, name))
+        elif name not in finished:
+            plan.left_out[name] = _why_nothing(heard, settings)
+    if settings.duplicates != "off":
+        plan.groups = midi_alike.find((name, known.heard[name].prints) for name in {*seen, *finished}
+                                      if name in known.heard and known.heard[name].prints)
+    if settings.duplicates == "drop":
+        drop_copies(seen, finished, plan)
+    choose_sides(seen, work.rows, finished, settings.valid_share, plan)
+    return plan
+
+
+def _why_nothing(heard: Heard, settings: MidiSettings) -> str:
+    cost = heard.cost
+    if cost.dropped == cost.hits:
+        pitches = ", ".join(map(str, sorted(cost.unmapped)[:8])) + (", ..." if len(cost.unmapped) > 8 else "")
+        return f"none of its notes is in the map {settings.grid.drums.name} (pitches {pitches})"
+    if cost.metre:
+        return next((said for said in heard.remarks if "does not end on a step" in said), "no time signature fits")
+    return f"no {settings.min_bars} bars with hits in a row"
+
+
+def sided(heard: Heard, plan: Plan, settings: MidiSettings) -> list[tuple[str, Slice]]:
+    """The rows of a file that is kept, each with its side: the last of the only file are valid."""
+    side, slices = plan.sides[heard.name], heard.slices
+    held = 0
+    if plan.held_out == heard.name and len(slices) > 1:
+        held = min(len(slices) - 1, max(1, round(len(slices) * settings.valid_share)))
+    first = len(slices) - held
+    return [(side, one) for one in slices[:first]] + [(VALID, one) for one in slices[first:]]
+
+
+def _encode(work: MidiWork, plan: Plan, known: Known, writer: StoreWriter) -> int:
+    """Add what is planned and not there yet; returns how many sources that were."""
+    todo = iter([name for name in plan.sides if not writer.done(name)])
+    count = 0
+    while names := list(itertools.islice(todo, AT_ONCE)):
+        writer.add_sources([(name, list(_rows(known.heard[name], plan, work))) for name in names])
+        count += len(names)
+    return count
+
+
+def _rows(heard: Heard, plan: Plan, work: MidiWork) -> Iterator[tuple[str, np.ndarray, dict]]:
+    """Side, codes and what is to be said, for each row of a file."""
+    about = _about(heard, work.rows.get(heard.name))
+    grid = work.settings.grid
+    for side, one in sided(heard, plan, work.settings):
+        yield side, grid.table(Hits(*one.hits.T.astype(np.int64), np.arange(len(one.hits))), one.steps), {
+            "bpm": round(one.bpm, 3), **about, "at": [round(one.begin, 6), round(one.end, 6)], "bar": one.bar,
+            "bars": one.bars, "bar_seconds": round((one.end - one.begin) / one.bars, 6), "cut": "bars",
+            "time_signature": f"{one.meter[0]}/{one.meter[1]}", "follows": one.follows}
+
+
+def _about(heard: Heard, row: Row | None) -> dict:
+    """What is known of a file; what nobody knows is left out. ``bpm`` only where somebody says it against the file."""
+    said = row.over(heard.said.labels) if row else heard.said.labels
+    told = row.bpm if row and row.bpm else None if heard.tempo else said.bpm
+    about = {"file_sha256": heard.sha256, "seconds": round(heard.seconds, 6), "title": said.title,
+             "licence": said.licence, "style": heard.said.style, "kind": heard.said.kind, "said_bpm": said.bpm,
+             "bpm": told}
+    return {key: value for key, value in about.items() if value is not None}
+
+
+def side_of(heard: Heard, plan: Plan, settings: MidiSettings) -> str:
+    """"train", "valid", or "both"."""
+    sides = {side for side, _ in sided(heard, plan, settings)}
+    return "both" if sides == {TRAIN, VALID} else min(sides)

@@ -1,0 +1,139 @@
+"""What the report is told of drums (data_prep/report.py); it follows from the files, the plan and the settings."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from audiocraft_ext.split import TRAIN, VALID
+from data_prep.midi_chain import Known, MidiWork, side_of, sided
+from data_prep.midi_hear import ERROR_MS, Cost, Heard
+from data_prep.midi_settings import MidiSettings
+from data_prep.plan import Plan
+from data_prep.report_words import count, share
+
+MOST_PITCHES = 8
+
+
+def report(work: MidiWork, plan: Plan, known: Known, sides: dict[str, set[str]], store_hash: str | None) -> dict:
+    """Everything that :func:`data_prep.report.write` asks for.
+
+    Args:
+        sides: of each source of the store.
+    """
+    settings, grid = work.settings, work.settings.grid
+    told = {"map": f"{grid.drums.name}, {grid.classes} classes", "steps": grid.steps, "velocities": grid.velocities,
+            "offsets": grid.offsets} | {key: value for key, value in settings.to_dict().items() if key != "codec"}
+    sources = [_source(known.heard[name], work, plan, sides) for name in sorted(known.heard)]
+    lengths: Counter[float] = Counter()
+    for source in sources:
+        if source["status"] == "kept":
+            lengths.update(one.end - one.begin for one in known.heard[source["name"]].slices)
+    return {"folder": str(work.src), "codec": grid.spec.codec, "rate": 0, "cut": settings.cut, "level": "off",
+            "settings": told, "command": command(work), "store_hash": store_hash, "sure": 0.0,
+            "notes": _notes(known, plan, settings, sources), "refused": sorted(plan.refused.items()),
+            "duplicates": _groups(plan, sides), "slice_seconds": sorted(lengths.items()), "sources": sources}
+
+
+def _source(heard: Heard, work: MidiWork, plan: Plan, stored: dict[str, set[str]]) -> dict:
+    name, cost, row = heard.name, heard.cost, work.rows.get(heard.name)
+    said = row.over(heard.said.labels) if row else heard.said.labels
+    about = {
+        "name": name, "seconds": heard.seconds, "format": "MIDI", "rate": 0, "channels": 1, "title": said.title,
+        "licence": said.licence, "bpm": (row.bpm if row else None) or heard.tempo or said.bpm, "bpm_said": True,
+        "style": heard.said.style, "kind": heard.said.kind, "flags": plan.review.get(name, []),
+        "group": plan.group_of.get(name), "overview": heard.overview, "hits": cost.hits, "hits_kept": cost.kept,
+        "velocity_error": cost.velocity / cost.kept if cost.kept else None,
+        "timing_ms": cost.timing_ms / cost.kept if cost.kept else None,
+        "status": "kept", "why": None, "split": None, "kept": 0.0, "slices": 0, "spans": []}
+    if name not in plan.sides and name not in stored:
+        kept, relation = plan.dropped.get(name, (None, None))
+        if kept:
+            same = "the same hits as" if relation == "exact" else "a copy of"
+            return about | {"status": "duplicate", "why": f"{same} {kept}"}
+        return about | {"status": "left out", "why": plan.left_out.get(name, "")}
+    if name in plan.sides:
+        split, rows = side_of(heard, plan, work.settings), sided(heard, plan, work.settings)
+    else:  # of an earlier run
+        split = "both" if len(stored[name]) == 2 else min(stored[name])
+        rows = [(split, one) for one in heard.slices]
+    valid = [one for side, one in rows if side == VALID]
+    about |= {"split": split, "kept": heard.kept, "silence": max(0.0, heard.seconds - heard.kept - heard.short),
+              "slices": len(rows), "cut": "bars", "bars": work.settings.bars,
+              "spans": [[one.begin, one.end, side if side != "both" else TRAIN] for side, one in rows]}
+    if split == "both":
+        about |= {"valid_seconds": sum(one.end - one.begin for one in valid), "valid_slices": len(valid)}
+    return about
+
+
+def total_cost(known: Known, names: list[str]) -> Cost:
+    """Of some files together."""
+    return sum((known.heard[name].cost for name in names), Cost())
+
+
+def words(cost: Cost) -> str:
+    """What it cost to put the hits on the grid, in a sentence."""
+    if not cost.kept:
+        return "No hits are kept."
+    late = int(np.searchsorted(np.cumsum(cost.timing), 0.95 * cost.timing.sum())) + 1
+    lost = [(cost.merged, "on a step with a louder one"), (cost.dropped, "not in the map"),
+            (cost.metre, "in a time signature that the grid has not"), (cost.cut, "in pieces that are left out")]
+    gone = ", ".join(f"{n:,} {why}" for n, why in lost if n)
+    return (f"{share(cost.kept, cost.hits)} of {count(cost.hits, 'hit')} are kept"
+            f"{f' ({gone} are not)' if gone else ''}; velocities are off by {cost.velocity / cost.kept:.1f} of 127 on average, times by "
+            f"{cost.timing_ms / cost.kept:.1f} ms, 95% of them by less than {late * ERROR_MS:.1f} ms")
+
+
+def _notes(known: Known, plan: Plan, settings: MidiSettings, sources: list[dict]) -> list[str]:
+    kept = [source["name"] for source in sources if source["status"] == "kept"]
+    cost = total_cost(known, kept)
+    notes = [words(cost)]
+    if cost.unmapped:
+        drums = settings.grid.drums
+        most = ", ".join(f"{pitch} ({n:,})" for pitch, n in cost.unmapped.most_common(MOST_PITCHES))
+        more = ", ..." if len(cost.unmapped) > MOST_PITCHES else ""
+        goes = "dropped" if drums.unmapped == "drop" else f"taken as {drums.unmapped}"
+        notes.append(f"the map {drums.name} has no class for these pitches, which are {goes}: {most}{more}")
+    notes += [f"{name} is the only file, so the last rows of it are held out as valid" for name in kept
+              if plan.held_out == name]
+    if settings.valid_share and kept and not any(source["split"] in (VALID, "both") for source in sources):
+        notes.append("nothing could be held out: all files share material, or there is but one row. Add others, or "
+                     "give sides in a table (--csv)")
+    return notes
+
+
+def _groups(plan: Plan, stored: dict[str, set[str]]) -> list[dict]:
+    def relation(name: str, group) -> str:
+        if name in plan.dropped:
+            return plan.dropped[name][1]
+        return "overlap" if any(name in (link.a, link.b) and link.relation == "overlap" for link in group.links) else ""
+
+    return [{"group": n, "files": [{"name": name, "kept": name in plan.sides or name in stored,
+                                    "relation": relation(name, group)} for name in group.names]}
+            for n, group in enumerate(plan.groups, 1)]
+
+
+def labelled(rows: list[dict], plan: Plan) -> Iterator[dict]:
+    """The store's rows with what a person should know of their file."""
+    for row in rows:
+        yield row | {"flags": plan.review.get(row["source"]), "group": plan.group_of.get(row["source"])}
+
+
+def command(work: MidiWork) -> str:
+    """What makes the same store, wherever that is to be."""
+    settings, grid, usual = work.settings, work.settings.grid, MidiSettings()
+    options = []
+    if grid.drums != usual.grid.drums:
+        options += ["--map", work.map_name]
+    for name in ("steps", "velocities", "offsets"):
+        if getattr(grid, name) != getattr(usual.grid, name):
+            options += [f"--{name}", str(getattr(grid, name))]
+    for name in ("cut", "valid_share", "min_bars", "empty_bars", "duplicates"):
+        if getattr(settings, name) != getattr(usual, name):
+            options += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
+    if settings.channel is not None:
+        options += ["--channel", str(settings.channel)] if settings.channel else ["--all-channels"]
+    return shlex.join(["python", "-m", "data_prep.midi", str(work.src), "STORE", *options])
