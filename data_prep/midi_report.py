@@ -62,7 +62,7 @@ def _source(heard: Heard, work: MidiWork, plan: Plan, stored: dict[str, set[str]
         rows = [(split, one) for one in heard.slices]
     valid = [one for side, one in rows if side == VALID]
     about |= {"split": split, "kept": heard.kept, "silence": max(0.0, heard.seconds - heard.kept - heard.short),
-              "slices": len(rows), "cut": "bars", "bars": work.settings.bars,
+              "slices": len(rows), "cut": "bars", "bars": work.settings.bars, "one_shot": False,
               "spans": [[one.begin, one.end, side if side != "both" else TRAIN] for side, one in rows]}
     if split == "both":
         about |= {"valid_seconds": sum(one.end - one.begin for one in valid), "valid_slices": len(valid)}
@@ -82,8 +82,8 @@ def words(cost: Cost) -> str:
     lost = [(cost.merged, "on a step with a louder one"), (cost.dropped, "not in the map"),
             (cost.metre, "in a time signature that the grid has not"), (cost.cut, "in pieces that are left out")]
     gone = ", ".join(f"{n:,} {why}" for n, why in lost if n)
-    return (f"{share(cost.kept, cost.hits)} of {count(cost.hits, 'hit')} are kept"
-            f"{f' ({gone} are not)' if gone else ''}; velocities are off by {cost.velocity / cost.kept:.1f} of 127 on average, times by "
+    kept = f"{share(cost.kept, cost.hits)} of {count(cost.hits, 'hit')} are kept{f' ({gone} are not)' if gone else ''}"
+    return (f"{kept}; velocities are off by {cost.velocity / cost.kept:.1f} of 127 on average, times by "
             f"{cost.timing_ms / cost.kept:.1f} ms, 95% of them by less than {late * ERROR_MS:.1f} ms")
 
 

@@ -21,13 +21,14 @@
         bpm, bpm_said, confidence, key, title, licence      None where nobody knows
         format, rate, channels, mix, dc, lufs, gain_db      as in data_prep.facts; dc what was taken away
         cut, bars   how its pieces were cut (data_prep.cuts.Piece)
+        one_shot    whether it is one; else what is short or cut on onsets
         flags       list of short texts
         group       of duplicates, or None
         overview    int8 [240, 2] or None
         spans       optional: [[start, end, side], ...] in seconds, what is kept where
 
 What a source can do without: silence, variants, bpm, bpm_said, confidence, key, title, licence, mix, dc, lufs,
-gain_db, cut, bars, group, overview, spans.
+gain_db, cut, bars, one_shot, group, overview, spans.
 
 The same dict is the same bytes: there is no date in them and no time that anything took.
 """

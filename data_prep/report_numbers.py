@@ -60,7 +60,7 @@ class Sums:
         t["remainder_seconds"] += max(0.0, seconds - kept - silence)
         t["slices"] += source["slices"]
         t["variants"] += source.get("variants") or 0
-        if source.get("cut") == "onsets" or (seconds < ONE_SHOT and source.get("cut") != "bars"):
+        if source.get("one_shot", seconds < ONE_SHOT or source.get("cut") == "onsets"):
             t["one_shots"] += 1
             t["one_shot_slices"] += source["slices"]
             t["one_shot_seconds"] += kept
