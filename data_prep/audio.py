@@ -35,8 +35,8 @@ def build_parser() -> Parser:
     add("--min-seconds", type=float, help="shorter pieces are left out (default: 1; with --cut onsets 0.05)")
     add("--silence", type=float, default=2.0, metavar="SECONDS",
         help="silence longer than this is cut out, as at both ends; 0 leaves all in (default: 2)")
-    add("--silence-db", type=float, default=-48.0, metavar="DB",
-        help="what counts as silence, beside the sound's own level (default: -48)")
+    add("--silence-db", type=float, default=-60.0, metavar="DB",
+        help="what counts as silence, beside the sound's own level (default: -60)")
     add("--duplicates", choices=DUPLICATES, default="drop",
         help="drop copies, keep them on one side, or do not look for them (default: drop)")
     add("--csv", type=Path, metavar="FILE", help="a table of labels: file, title, bpm, key, licence, keep, split; "

@@ -82,15 +82,20 @@ class Piece:
         return self.cut in ("fixed", "whole")
 
 
-def cut(kind: Cut, regions: Sequence[tuple[int, int]], rate: int, shortest: float, beats: Beats | None,
+def cut(kind: Cut, regions: Sequence[tuple[int, int]], samples: int, rate: int, shortest: float, beats: Beats | None,
         onsets: np.ndarray | None) -> list[Piece]:
-    """The pieces of a sound whose ``regions`` (samples) are heard, in order, none shorter than ``shortest`` seconds.
+    """The pieces of a sound, in order, none shorter than ``shortest`` seconds.
 
     What lies before the first downbeat, and what is left behind the last whole bar, is in none; fewer bars than asked
     for at a region's end are a piece of their own.
+
+    Args:
+        regions: what of its ``samples`` is heard.
     """
     if kind.kind == "bars" and beats is not None and len(beats.downbeats) > 1:
-        pieces = [p for region in regions for p in _bars(region, kind.size, rate, beats)]
+        pieces = []
+        for region, following in zip(regions, [*(start for start, _ in regions[1:]), samples]):
+            pieces += _bars(region, (pieces[-1].end if pieces else 0, following), kind.size, rate, beats)
     elif kind.kind == "onsets" and onsets is not None:
         pieces = [p for region in regions for p in _onsets(region, onsets, rate)]
     else:
@@ -105,16 +110,19 @@ def _joined(pieces: list[Piece]) -> list[Piece]:
             else Piece(**vars(p) | {"follows": True}) for before, p in zip([None, *pieces], pieces)]
 
 
-def _bars(region: tuple[int, int], size: float, rate: int, beats: Beats) -> list[Piece]:
+def _bars(region: tuple[int, int], around: tuple[int, int], size: float, rate: int, beats: Beats) -> list[Piece]:
+    """Slices of a region; the silence ``around`` it (samples from and to) is a rest where it is part of a bar that is
+    mostly sound."""
     start, end = region
     near = round(NEAR * rate)
-    lines = [int(d) for d in beats.downbeats if start - near <= d <= end]
+    bar = round(float(np.median(np.diff(beats.downbeats))))
+    first, last = max(around[0] - near, start - bar // 2), min(around[1] + near, end + bar // 2)
+    lines = [int(d) for d in beats.downbeats if first <= d <= end]
     if not lines:
         return []
-    bar = round(float(np.median(np.diff(beats.downbeats))))
-    while lines[-1] + bar <= end + near:  # the last bars of a sound that ends on one
+    while lines[-1] + bar <= last:
         lines.append(lines[-1] + bar)
-    lines = [min(max(line, start), end) for line in lines]
+    lines = [min(max(line, around[0]), around[1]) for line in lines if line <= last]
     pieces = []
     for i in range(0, len(lines) - 1, int(size)):
         group = lines[i : i + int(size) + 1]

@@ -66,8 +66,8 @@ def regions(facts: Facts, settings: Settings) -> list[tuple[int, int]]:
 
 def pieces(facts: Facts, settings: Settings) -> list[Piece]:
     """Where a file is cut."""
-    return cuts.cut(Cut.parse(settings.cut), regions(facts, settings), facts.heard_at, settings.min_seconds,
-                    facts.beats, facts.onsets)
+    return cuts.cut(Cut.parse(settings.cut), regions(facts, settings), facts.samples, facts.heard_at,
+                    settings.min_seconds, facts.beats, facts.onsets)
 
 
 def decide(found: Iterable[Found], known: FactsFile, settings: Settings, rows: dict[str, Row],

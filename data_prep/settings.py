@@ -38,7 +38,7 @@ class Settings:
     level: str = "lufs:-14"
     dc: bool = True
     silence: float = 2.0
-    silence_db: float = -48.0
+    silence_db: float = -60.0
     duplicates: str = "drop"
     tempo: str = "auto"
     variants: int = 0

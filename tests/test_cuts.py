@@ -19,8 +19,8 @@ def beats(first: int = 10_000, bars: int = 9, confidence: float = 0.8) -> Beats:
 
 
 def pieces(kind: str, regions, **more) -> list[Piece]:
-    return cut(Cut.parse(kind), regions, RATE, more.pop("shortest", 0.0), more.pop("beats", None),
-               more.pop("onsets", None))
+    return cut(Cut.parse(kind), regions, more.pop("samples", regions[-1][1]), RATE, more.pop("shortest", 0.0),
+               more.pop("beats", None), more.pop("onsets", None))
 
 
 @pytest.mark.parametrize("text", ["fixed:30", "fixed:0.5", "bars:4", "bars:1", "onsets"])
@@ -59,6 +59,19 @@ def test_a_loop_ends_where_its_sound_does():
     assert [(p.start, p.end, p.bars) for p in found] == [(0, end, 2)]
 
 
+@pytest.mark.parametrize("rest, bars", [(0.3, 4), (0.7, 3)])
+def test_a_rest_at_the_end_of_a_loop_is_part_of_it(rest, bars):
+    """Silence is trimmed; what of it lies in a bar that is mostly sound belongs to the music."""
+    end = round((4 - rest) * BAR)
+    found = pieces("bars:4", [(0, end)], samples=4 * BAR, beats=beats(first=0, bars=4))
+    assert [(p.start, p.end) for p in found] == [(0, bars * BAR)]
+
+
+def test_a_rest_at_the_start_is_part_of_the_first_bar():
+    found = pieces("bars:2", [(BAR // 4, 2 * BAR)], beats=beats(first=0, bars=2))
+    assert [(p.start, p.end, p.bars) for p in found] == [(0, 2 * BAR, 2)]
+
+
 def test_silence_parts_bars():
     regions = [(0, 10_000 + 3 * BAR), (10_000 + 5 * BAR, 10_000 + 8 * BAR)]
     found = pieces("bars:2", regions, beats=beats())
@@ -84,7 +97,8 @@ def test_pieces_lie_in_regions_in_order_and_are_long_enough(kind, seed):
     regions = [(int(a), int(b)) for a, b in ends]
     found = pieces(kind, regions, shortest=0.5, beats=beats(int(rng.integers(0, 9000)), 13),
                    onsets=np.sort(rng.choice(600_000, 40, replace=False)))
-    assert all(any(a <= p.start < p.end <= b for a, b in regions) for p in found)
+    room = BAR // 2 if "bars" in kind else 0
+    assert all(any(a - room <= p.start < p.end <= b + room for a, b in regions) for p in found)
     assert all(p.end <= q.start and q.follows == (p.end == q.start and q.cut == "bars")
                for p, q in itertools.pairwise(found))
     assert all(p.end - p.start >= 0.5 * RATE for p in found)
