@@ -42,7 +42,7 @@ def build_parser() -> Parser:
     add("--csv", type=Path, metavar="FILE", help="a table of labels: file, title, bpm, key, licence, keep, split; "
         "STORE/labels.csv is one")
     add = parser.add_argument_group("sound").add_argument
-    add("--level", default="lufs:-14", metavar="HOW", help="lufs:-14 (default), peak:-1, off; never above -1 dBTP")
+    add("--level", default="lufs:-18", metavar="HOW", help="lufs:-18 (default), peak:-1, off; never above -1 dBTP")
     add("--keep-dc", action="store_true", help="leave a constant offset in")
     add("--tempo", choices=TEMPOS, default="auto", help="how beats are found (default: auto)")
     add("--variants", type=int, default=0, metavar="N", help="N more of each train source, altered")

@@ -20,7 +20,7 @@ class Settings:
         cut: see :mod:`data_prep.cuts`.
         valid_share: of the sources, held out.
         min_seconds: shorter pieces are left out.
-        level: "lufs:-14", "peak:-1" or "off".
+        level: "lufs:-18", "peak:-1" or "off".
         dc: take the mean away.
         silence: inner silence longer than this many seconds is cut out, as are both ends; 0 leaves all silence in.
         silence_db: what counts as silence, dB beside the sound's own level.
@@ -35,7 +35,7 @@ class Settings:
     cut: str = "fixed:30"
     valid_share: float = 0.1
     min_seconds: float = 1.0
-    level: str = "lufs:-14"
+    level: str = "lufs:-18"
     dc: bool = True
     silence: float = 2.0
     silence_db: float = -60.0
