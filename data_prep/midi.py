@@ -12,23 +12,22 @@ import dataclasses
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from audiocraft_ext.audio import COMPANIONS, EXTENSIONS
 from audiocraft_ext.codecs import drum_map
 from audiocraft_ext.codecs.drum_grid import STEPS, DrumGrid
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.midi_drums import ALL
-from audiocraft_ext.store import TokenStore
-from data_prep import labels, midi_report, report, sources
 from data_prep.cuts import Cut
-from data_prep.midi_chain import Known, MidiWork, prepare
 from data_prep.midi_settings import MidiSettings
-from data_prep.plan import Plan
-from data_prep.report_words import shown
 from data_prep.settings import DUPLICATES
 
-MIDI = sources.Kind("MIDI", "MIDI", frozenset({".mid", ".midi", ".smf", ".kar"}), COMPANIONS | EXTENSIONS)
+if TYPE_CHECKING:  # workers import this module again, and need nothing of what it does at the end
+    from data_prep.midi_chain import Known, MidiWork
+    from data_prep.plan import Plan
+
+ENDINGS = frozenset({".mid", ".midi", ".smf", ".kar"})
 
 
 def build_parser() -> Parser:
@@ -86,8 +85,13 @@ def settings_of(args: argparse.Namespace) -> MidiSettings:
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     settings = settings_of(args)
+    from audiocraft_ext.audio import COMPANIONS, EXTENSIONS
+    from data_prep import labels, sources
+    from data_prep.midi_chain import MidiWork, prepare
+
+    kind = sources.Kind("MIDI", "MIDI", ENDINGS, COMPANIONS | EXTENSIONS)
     refused: dict[str, str] = {}
-    found = {file.name: file for file in sources.walk(args.src, refused, MIDI)}
+    found = {file.name: file for file in sources.walk(args.src, refused, kind)}
     rows = labels.read_csv(args.csv) if args.csv else {}
     for line in labels.unknown(rows, found):
         print(f"note: {line}", file=sys.stderr)
@@ -106,11 +110,12 @@ def write(work: MidiWork, plan: Plan, known: Known, added: int, dry: bool) -> No
     Raises:
         OSError: the disk is full, say; what was there stays.
     """
+    from audiocraft_ext.store import TokenStore
+    from data_prep import labels, midi_report, report
+    from data_prep.report_words import shown
+
     store = None if dry else TokenStore(work.store)
-    sides: dict[str, set[str]] = {}
-    for row in store.rows if store else ():
-        sides.setdefault(row["source"], set()).add(row["split"])
-    sums = report.write(work.store, midi_report.report(work, plan, known, sides, store.hash if store else None))
+    sums = report.write(work.store, midi_report.report(work, plan, known, store))
     if store:
         labels.write_csv(work.store / "labels.csv", midi_report.labelled(store.rows, plan))
     for name, reason in sorted((plan.refused | plan.left_out).items()):

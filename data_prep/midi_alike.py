@@ -22,7 +22,7 @@ import numpy as np
 
 from data_prep.duplicates import COPY, EXACT, OVERLAP, Group, Link, grouped
 
-BANDS, ROWS = 12, 3  # of a MinHash: of two with 0.8 in common 1 in 5,000 is missed, of two with 0.3 1 in 4 is compared
+BANDS, ROWS = 10, 4  # of a MinHash: of pairs with 0.85 in common 1 in 1,600 is missed, with 0.3 1 in 13 is compared
 ALIKE = 0.85  # of all hits of two patterns (Jaccard), that are the same then
 LEAST_HITS = 8  # of a pattern of which it can be said that another is the same
 TIMING = 0.03  # of a step: mean difference of hits that were played once; on Groove, twice is 0.05 and more

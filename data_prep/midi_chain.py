@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from audiocraft_ext.codecs.drum_clip import Hits
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.split import TRAIN, VALID
+from audiocraft_ext.split import VALID
 from audiocraft_ext.store import StoreWriter
 from data_prep import midi_alike, sandbox
 from data_prep.labels import Row
@@ -201,8 +201,9 @@ def _rows(heard: Heard, plan: Plan, work: MidiWork) -> Iterator[tuple[str, np.nd
     about = _about(heard, work.rows.get(heard.name))
     grid = work.settings.grid
     for side, one in sided(heard, plan, work.settings):
+        tempo = {} if heard.tempo is None else {"bpm": round(one.bpm, 3)}
         yield side, grid.table(Hits(*one.hits.T.astype(np.int64), np.arange(len(one.hits))), one.steps), {
-            "bpm": round(one.bpm, 3), **about, "at": [round(one.begin, 6), round(one.end, 6)], "bar": one.bar,
+            **tempo, **about, "at": [round(one.begin, 6), round(one.end, 6)], "bar": one.bar,
             "bars": one.bars, "bar_seconds": round((one.end - one.begin) / one.bars, 6), "cut": "bars",
             "time_signature": f"{one.meter[0]}/{one.meter[1]}", "follows": one.follows}
 
@@ -216,8 +217,3 @@ def _about(heard: Heard, row: Row | None) -> dict:
              "bpm": told}
     return {key: value for key, value in about.items() if value is not None}
 
-
-def side_of(heard: Heard, plan: Plan, settings: MidiSettings) -> str:
-    """"train", "valid", or "both"."""
-    sides = {side for side, _ in sided(heard, plan, settings)}
-    return "both" if sides == {TRAIN, VALID} else min(sides)

@@ -140,6 +140,8 @@ def hear(task: Task) -> Heard:
     remarks = [*([guess] if guess else []), *midi.remarks, *lost]
     if len({bpm for _, bpm in midi.tempos}) > 1:
         remarks.append("tempo changes, each row has its mean")
+    elif said.labels.bpm and abs(said.labels.bpm / midi.tempos[0][1] - 1) > 0.02:
+        remarks.append(f"its tempo is {midi.tempos[0][1]:.4g} BPM, but {said.labels.bpm:g} is said of it")
     slices, played, short = [], [], 0.0
     cost = Cost(hits=len(notes), metre=len(notes) - sum(len(part.clip.notes) for part in parts))
     for part, bar in zip(parts, _first_bars(parts)):

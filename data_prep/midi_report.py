@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import numpy as np
 
-from audiocraft_ext.split import TRAIN, VALID
-from data_prep.midi_chain import Known, MidiWork, side_of, sided
+from audiocraft_ext.split import VALID
+from audiocraft_ext.store import TokenStore
+from data_prep.duplicates import Group
+from data_prep.midi_chain import Known, MidiWork, sided
 from data_prep.midi_hear import ERROR_MS, Cost, Heard
 from data_prep.midi_settings import MidiSettings
 from data_prep.plan import Plan
@@ -18,27 +20,26 @@ from data_prep.report_words import count, share
 MOST_PITCHES = 8
 
 
-def report(work: MidiWork, plan: Plan, known: Known, sides: dict[str, set[str]], store_hash: str | None) -> dict:
-    """Everything that :func:`data_prep.report.write` asks for.
-
-    Args:
-        sides: of each source of the store.
-    """
+def report(work: MidiWork, plan: Plan, known: Known, store: TokenStore | None) -> dict:
+    """Everything that :func:`data_prep.report.write` asks for; without a store, as it would be."""
+    stored: dict[str, list[str]] = {}
+    for row in store.rows if store else ():
+        stored.setdefault(row["source"], []).append(row["split"])
     settings, grid = work.settings, work.settings.grid
     told = {"map": f"{grid.drums.name}, {grid.classes} classes", "steps": grid.steps, "velocities": grid.velocities,
             "offsets": grid.offsets} | {key: value for key, value in settings.to_dict().items() if key != "codec"}
-    sources = [_source(known.heard[name], work, plan, sides) for name in sorted(known.heard)]
+    sources = [_source(known.heard[name], work, plan, stored) for name in sorted(known.heard)]
     lengths: Counter[float] = Counter()
     for source in sources:
         if source["status"] == "kept":
             lengths.update(one.end - one.begin for one in known.heard[source["name"]].slices)
     return {"folder": str(work.src), "codec": grid.spec.codec, "rate": 0, "cut": settings.cut, "level": "off",
-            "settings": told, "command": command(work), "store_hash": store_hash, "sure": 0.0,
-            "notes": _notes(known, plan, settings, sources), "refused": sorted(plan.refused.items()),
-            "duplicates": _groups(plan, sides), "slice_seconds": sorted(lengths.items()), "sources": sources}
+            "settings": told, "command": command(work), "store_hash": store.hash if store else None, "sure": 0.0,
+            "notes": _notes(known, settings, sources), "refused": sorted(plan.refused.items()),
+            "duplicates": _groups(plan, stored), "slice_seconds": sorted(lengths.items()), "sources": sources}
 
 
-def _source(heard: Heard, work: MidiWork, plan: Plan, stored: dict[str, set[str]]) -> dict:
+def _source(heard: Heard, work: MidiWork, plan: Plan, stored: dict[str, list[str]]) -> dict:
     name, cost, row = heard.name, heard.cost, work.rows.get(heard.name)
     said = row.over(heard.said.labels) if row else heard.said.labels
     about = {
@@ -55,15 +56,12 @@ def _source(heard: Heard, work: MidiWork, plan: Plan, stored: dict[str, set[str]
             same = "the same hits as" if relation == "exact" else "a copy of"
             return about | {"status": "duplicate", "why": f"{same} {kept}"}
         return about | {"status": "left out", "why": plan.left_out.get(name, "")}
-    if name in plan.sides:
-        split, rows = side_of(heard, plan, work.settings), sided(heard, plan, work.settings)
-    else:  # of an earlier run
-        split = "both" if len(stored[name]) == 2 else min(stored[name])
-        rows = [(split, one) for one in heard.slices]
-    valid = [one for side, one in rows if side == VALID]
+    sides = stored.get(name) or [side for side, _ in sided(heard, plan, work.settings)]
+    split = "both" if len(set(sides)) == 2 else sides[0]
+    valid = [one for side, one in zip(sides, heard.slices) if side == VALID]
     about |= {"split": split, "kept": heard.kept, "silence": max(0.0, heard.seconds - heard.kept - heard.short),
-              "slices": len(rows), "cut": "bars", "bars": work.settings.bars, "one_shot": False,
-              "spans": [[one.begin, one.end, side if side != "both" else TRAIN] for side, one in rows]}
+              "slices": len(sides), "cut": "bars", "bars": work.settings.bars, "one_shot": False,
+              "spans": [[one.begin, one.end, side] for side, one in zip(sides, heard.slices)]}
     if split == "both":
         about |= {"valid_seconds": sum(one.end - one.begin for one in valid), "valid_slices": len(valid)}
     return about
@@ -87,7 +85,7 @@ def words(cost: Cost) -> str:
             f"{cost.timing_ms / cost.kept:.1f} ms, 95% of them by less than {late * ERROR_MS:.1f} ms")
 
 
-def _notes(known: Known, plan: Plan, settings: MidiSettings, sources: list[dict]) -> list[str]:
+def _notes(known: Known, settings: MidiSettings, sources: list[dict]) -> list[str]:
     kept = [source["name"] for source in sources if source["status"] == "kept"]
     cost = total_cost(known, kept)
     notes = [words(cost)]
@@ -97,16 +95,16 @@ def _notes(known: Known, plan: Plan, settings: MidiSettings, sources: list[dict]
         more = ", ..." if len(cost.unmapped) > MOST_PITCHES else ""
         goes = "dropped" if drums.unmapped == "drop" else f"taken as {drums.unmapped}"
         notes.append(f"the map {drums.name} has no class for these pitches, which are {goes}: {most}{more}")
-    notes += [f"{name} is the only file, so the last rows of it are held out as valid" for name in kept
-              if plan.held_out == name]
+    notes += [f"{source['name']} is the only file, so the last rows of it are held out as valid" for source in sources
+              if source["split"] == "both"]
     if settings.valid_share and kept and not any(source["split"] in (VALID, "both") for source in sources):
         notes.append("nothing could be held out: all files share material, or there is but one row. Add others, or "
                      "give sides in a table (--csv)")
     return notes
 
 
-def _groups(plan: Plan, stored: dict[str, set[str]]) -> list[dict]:
-    def relation(name: str, group) -> str:
+def _groups(plan: Plan, stored: Container[str]) -> list[dict]:
+    def relation(name: str, group: Group) -> str:
         if name in plan.dropped:
             return plan.dropped[name][1]
         return "overlap" if any(name in (link.a, link.b) and link.relation == "overlap" for link in group.links) else ""

@@ -10,6 +10,8 @@ _BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\
 
 def shown(text: str) -> str:
     """Any text as one that can be shown: what is no Unicode, no character or turns text around is spelt out."""
+    if text.isascii() and text.isprintable():  # nearly all of a report's are, and it has many
+        return text
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c not in _BIDI and unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp", "Co", "Cn")
                    else c.encode("unicode_escape").decode() for c in text)
