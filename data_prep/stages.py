@@ -7,6 +7,7 @@ Nothing here knows what a file holds: the functions that hear and encode can be 
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from data_prep.sandbox import Failure
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}|{postfix} [{elapsed}<{remaining}]"
 AHEAD = 64  # results that may wait for a slow one before them
+FLUSH = 0.5  # seconds of encoding that a kill may cost
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,36 @@ def encode(entries: Iterable[Entry], seconds: float, writer: StoreWriter, limits
     first = next(entries, None)
     if first is None:
         return
-    with Progress("encoding", seconds) as progress:
+    with Progress("encoding", seconds) as progress, _Batch(writer) as batch:
         for entry, result in sandbox.run(work, itertools.chain([first], entries), workers=limits.workers,
                                          memory=limits.memory, ordered=True, setup=setup, setup_args=setup_args,
                                          seconds=lambda entry: limits.seconds + 4 * entry.samples / rate, ahead=AHEAD):
             if isinstance(result, Failure):
                 yield entry, result
             else:
-                writer.add_rows(entry.name, result)
+                batch.add(entry.name, result)
             progress.add(entry.samples / rate, entry.samples / rate)
+
+
+class _Batch:
+    """Sources on their way into a store, a few at a time: each time is a wait for the disk."""
+
+    def __init__(self, writer: StoreWriter):
+        self._writer, self._waiting, self._last = writer, [], -math.inf
+
+    def add(self, source: str, rows: list) -> None:
+        self._waiting.append((source, rows))
+        if time.monotonic() - self._last > FLUSH:
+            self._flush()
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._writer.add_sources(waiting)
+        self._last = time.monotonic()
+
+    def __enter__(self) -> _Batch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
