@@ -56,7 +56,7 @@ def doubtful(take: Take) -> bool:
     """Whether the bass drum says that the bars begin on another beat."""
     beat = np.round((take.notes[:, 0] - take.beats[0]) * take.bpm / 30) % (2 * take.beats_per_bar)
     kicks = np.bincount(beat[np.isin(take.notes[:, 1], KICKS)].astype(int), minlength=2 * take.beats_per_bar)[::2]
-    return take.beats_per_bar == 4 and kicks[1:].max() >= max(12, 4 * kicks[0])
+    return take.beats_per_bar == 4 and kicks[1:].max() >= max(12, 4 * int(kicks[0]))
 
 
 def librosa_tempo(wav: np.ndarray) -> float:
@@ -95,7 +95,7 @@ def judge(takes: list[tuple[Take, np.ndarray]], peer: bool) -> tuple[dict, list[
             "librosa": share(other, "right"), "librosa_octave": share(other, "octave"),
             "sure": len(surely) / len(files),
             "cuts_sure": sum(f[3] for f in surely) / max(1, sum(f[2] for f in surely)),
-            "doubtful": sum(f[4] for f in files),
+            "doubtful": sum(bool(f[4]) for f in files),
             "cuts_sure_undoubted": sum(f[3] for f in undoubted) / max(1, sum(f[2] for f in undoubted)),
             "files_sure_right": float(np.mean([f[1] >= 0.8 for f in surely] or [0])),
             "cuts_all": sum(f[3] for f in files) / max(1, sum(f[2] for f in files)),

@@ -28,6 +28,7 @@ class Grid:
         bpm: the most common tempo.
         straight: whether the beats are evenly spaced.
         facts: numbers that tell how sure this is, by name.
+        turns: what speaks for each place in the bar as that of the first of ``times``, a bar's mean, ``[metre]``.
     """
 
     times: np.ndarray
@@ -36,6 +37,7 @@ class Grid:
     bpm: float
     straight: bool
     facts: dict[str, float] = field(default_factory=dict)
+    turns: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def downbeats(self) -> np.ndarray:
@@ -60,16 +62,17 @@ def grid(says: np.ndarray, said: np.ndarray, rate: float, steps: np.ndarray, pla
     number = np.arange(len(times))
     sums = np.array([np.where((number + s) % metre == 0, votes[:, 1], votes[:, 0]).sum() for s in range(metre)])
     first = int(sums.argmax()) if straight else int(places[0])
+    sums *= metre / len(times)
     rival = np.delete(sums, first).max()
     middle = np.round((times[:-1] + times[1:]) / 2).astype(int)
     tempi = 60 * rate / np.diff(times)
-    facts = {**facts, "bar_margin": float((sums[first] - rival) * metre / len(times)), "bars": len(times) / metre,
+    facts = {**facts, "bar_margin": float(sums[first] - rival), "bars": len(times) / metre,
              "beat": float(votes.max(1).mean()), "off_beat": float(_speaks(said, middle).max(1).mean()),
              "spread": float(np.sqrt(np.average((exact - times) ** 2, weights=heard + 1e-6)) / rate),
              "straight": float(straight)}
     exact_times = (times + 0.25) / rate + (MACHINE if facts["spread"] < TIGHT else PLAYER)
     bpm = float(tempi.mean() if straight else np.median(tempi))
-    return Grid(exact_times, first, metre, bpm, straight, facts)
+    return Grid(exact_times, first, metre, bpm, straight, facts, sums)
 
 
 def _parts(said: np.ndarray, steps: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ TEMPO_WEIGHT, WALTZ = 6.0, 12.0  # nats: of that; against three in a bar
 SLIP = 12.0  # nats, against a bar that does not end after its last beat
 # Log odds of a beat and of a downbeat at any step, as far as they are taken off: all of them and a beat is followed
 # wherever one might be, at twice the tempo too; none and it is lost where the net is in doubt.
-RARE = 0.6 * np.log(np.array([0.055, 0.018], np.float32) / 0.927)
+RARE = 0.5 * np.log(np.array([0.055, 0.018], np.float32) / 0.927)
 LEAST, MOST = -3.0, 5.0  # nats, that one step can say
 HINTED, HINT_SHARE = 0.035, 0.3  # how near a tempo is to a hint; how much has to speak for it, of what does for another
 PROBE = 180.0  # seconds that decide between multiples and metres

@@ -7,6 +7,8 @@ same: data_prep/beat_track.py for all that has beats, :func:`loop` for a file th
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from data_prep import beats_this
@@ -21,6 +23,7 @@ LOOP_BARS = (1, 2, 4, 8, 16)
 HEARD = 24.0  # seconds of a loop played over and over, at least
 ATTACK, AT_ONCE = 0.03, 0.1  # seconds in which a loop's first hit comes, for how much of the peak
 LOOP_SHARE = 0.5  # with such a hit, of what speaks for another turn of the loop, has to speak for it as it is
+DISBELIEF = 1.5  # how much more may speak, a bar, for another beat as the first of a file that is bars long
 SILENT = 1e-4  # peak
 EDGE = 0.05  # seconds before the sound at which a first beat may lie: it is at 0
 
@@ -60,6 +63,8 @@ class BeatListener:
         if whole_loop and 0.5 < seconds <= LOOP and self._peak > SILENT:
             share = LOOP_SHARE if self._attack > AT_ONCE * self._peak else 1.0
             whole = loop(self._ear, seconds, share, found, hint_bpm)
+        if whole is None and found is not None and whole_loop:
+            found = bounced(found, seconds)
         return _beats(whole or found, self._ear.samples, self.rate)
 
 
@@ -91,6 +96,19 @@ def loop(ear: NetEar, seconds: float, share: float, found: Grid | None, hint_bpm
     return Grid(np.arange(4 * bars) * 60 / bpm, 0, 4, bpm, True, facts)
 
 
+def bounced(grid: Grid, seconds: float) -> Grid:
+    """The grid of a longer file, which lasts so many times four bars exactly and has a beat at its start: it was cut
+    there on the bar, so that is a downbeat, unless too much speaks for another."""
+    bars, period = seconds * grid.bpm / 240, 60 / grid.bpm
+    if not grid.straight or grid.metre != 4 or bars < 7 or abs(bars / 4 - round(bars / 4)) > 0.01:
+        return grid
+    before = round(grid.times[0] / period)  # beats from the start of the file to the first that was tracked
+    if abs(grid.times[0] - before * period) > EDGE or grid.turns[before % 4] < grid.turns.max() - DISBELIEF:
+        return grid
+    margin = float(grid.turns[before % 4] - np.delete(grid.turns, before % 4).max())
+    return replace(grid, first=before % 4, facts={**grid.facts, "bar_margin": margin, "bounced": 1.0})
+
+
 def _turns(said: np.ndarray, bpm: float, count: int, start: float, rate: float) -> np.ndarray:
     """What speaks for bars of four of which the first begins 0 to 7 eighths after ``start`` seconds, ``[8]``."""
     beats = start + np.arange(count) * 60 / bpm
@@ -111,6 +129,7 @@ def confidence(grid: Grid) -> float:
     else:
         turned = np.log1p(max(0.0, facts["bar_margin"]) * np.sqrt(facts["bars"]))
         z = -2.5 + turned + 0.7 * min(facts["tempo_margin"], 3.0) - 1.0 * (not grid.straight) - 1.5 * (grid.metre == 3)
+        z += 1.5 * ("bounced" in facts)
     return float(1 / (1 + np.exp(-z)))
 
 
