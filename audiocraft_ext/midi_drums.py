@@ -65,14 +65,15 @@ def stretches(midi: Midi, notes: np.ndarray, grid: DrumGrid) -> tuple[list[Stret
     a clip is the mean over it.
 
     Args:
-        notes: see :func:`drums_of`.
+        notes: see :func:`drums_of`; ascending.
     """
     found, lost = [], []
     begins = _meters(midi)
     half = 2 * midi.ticks_per_beat / grid.steps  # of a step, in ticks
     last = int(notes[-1, 0]) if len(notes) else 0
     for (start, meter), (end, _) in zip(begins, [*begins[1:], (None, None)]):
-        inside = notes[(notes[:, 0] >= start - half) & ((notes[:, 0] < end - half) if end is not None else True)]
+        first, behind = np.searchsorted(notes[:, 0], (start - half, np.inf if end is None else end - half))
+        inside = notes[first:behind]
         bar = midi.ticks_per_beat * 4 * meter[0] / meter[1]
         try:
             grid.steps_per_bar(meter)
@@ -91,7 +92,7 @@ def stretches(midi: Midi, notes: np.ndarray, grid: DrumGrid) -> tuple[list[Stret
         bpm = 60 * (end - start) / midi.ticks_per_beat / seconds
         inside = inside - [start, 0, 0]
         found.append(Stretch(start, DrumClip(inside, midi.ticks_per_beat, bpm, meter, bars)))
-    return found, lost
+    return found, list(dict.fromkeys(lost))
 
 
 def _meters(midi: Midi) -> list[tuple[int, tuple[int, int]]]:

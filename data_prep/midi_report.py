@@ -28,6 +28,7 @@ def report(work: MidiWork, plan: Plan, known: Known, store: TokenStore | None) -
     settings, grid = work.settings, work.settings.grid
     told = {"map": f"{grid.drums.name}, {grid.classes} classes", "steps": grid.steps, "velocities": grid.velocities,
             "offsets": grid.offsets} | {key: value for key, value in settings.to_dict().items() if key != "codec"}
+    told["channel"] = {None: "10, or guessed", 0: "all"}.get(settings.channel, settings.channel)
     sources = [_source(known.heard[name], work, plan, stored) for name in sorted(known.heard)]
     lengths: Counter[float] = Counter()
     for source in sources:

@@ -19,6 +19,7 @@ from audiocraft_ext.errors import UserError
 from audiocraft_ext.midi_drums import drums_of, stretches
 from audiocraft_ext.midifile import read, write
 from audiocraft_ext.store import TokenStore
+from benchmarks import midi_prep
 from data_prep import midi, midi_alike, midi_chain
 from data_prep.midi_hear import Task, hear
 from data_prep.midi_labels import of_name
@@ -98,6 +99,14 @@ def test_rows_are_the_bars_of_the_files(groove):
             assert row["at"] == pytest.approx([row["bar"] * seconds, (row["bar"] + row["bars"]) * seconds], abs=1e-5)
         hits = sum(np.count_nonzero(store.read(row["start"], row["frames"])[: grid.classes]) for row in rows)
         assert hits == grid.cost(clip).kept
+
+
+def test_the_benchmark_counts_what_a_grid_keeps():
+    clips = [clip_of(path) for path in GROOVE]
+    told = {steps: midi_prep.kept(clips, DrumGrid(steps=steps)) for steps in (16, 48)}
+    costs = [DrumGrid().cost(clip) for clip in clips]
+    assert told[16]["kept"] == sum(cost.kept for cost in costs) / sum(cost.hits for cost in costs)
+    assert told[48]["kept"] > told[16]["kept"] and told[48]["ms"] < told[16]["ms"] < told[16]["p95_ms"]
 
 
 def test_rows_say_what_the_names_say(groove):
@@ -242,7 +251,7 @@ def alike(tmp_path):
     kit = {pitch: 35 + i for i, pitch in enumerate(np.unique(clip.notes[:, 1]))}
     write(src / "kit.mid", changed(clip, notes=[(tick, kit[pitch], velocity) for tick, pitch, velocity in clip.notes]))
     quantised = DrumGrid(offsets=1).canonicalize(clip).notes
-    write(src / "quantised.mid", changed(clip, notes=quantised, ticks_per_beat=480))
+    write(src / "Quantised.mid", changed(clip, notes=quantised, ticks_per_beat=480))
     again = clip.notes.copy()
     again[:, 0] += np.random.default_rng(1).integers(-12, 13, len(again))
     write(src / "again.mid", changed(clip, notes=again[again[:, 0] >= 0]))
@@ -258,7 +267,7 @@ def test_copies_are_left_out(alike, tmp_path, capsys):
     store = run(alike, tmp_path / "store")
     err = capsys.readouterr().err
     for name, relation in {"faster.mid": "exact copy", "louder.mid": "copy", "kit.mid": "copy",
-                           "quantised.mid": "copy"}.items():
+                           "Quantised.mid": "copy"}.items():
         assert f"skipped {name}: {relation} of a.mid\n" in err
     kept = {row["source"]: row["split"] for row in store.rows}
     assert kept.keys() == {"a.mid", "again.mid", "part.mid", *(f"other{i}.mid" for i in range(6))}
@@ -270,7 +279,7 @@ def test_copies_are_left_out(alike, tmp_path, capsys):
 def test_copies_are_kept_on_one_side_or_not_looked_for(alike, tmp_path):
     store = run(alike, tmp_path / "keep", "--duplicates", "keep")
     sides = {row["source"]: row["split"] for row in store.rows}
-    family = {"a.mid", "faster.mid", "louder.mid", "kit.mid", "quantised.mid", "again.mid", "part.mid"}
+    family = {"a.mid", "faster.mid", "louder.mid", "kit.mid", "Quantised.mid", "again.mid", "part.mid"}
     assert len(sides) == 13 and len({sides[name] for name in family}) == 1
     store = run(alike, tmp_path / "off", "--duplicates", "off")
     assert len({row["source"] for row in store.rows}) == 13
