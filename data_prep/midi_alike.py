@@ -38,8 +38,8 @@ class Cells:
     """Hits on the grid as a set.
 
     Attributes:
-        at: ``int64 [n]``, ascending: DRUMS x step + drum.
-        offsets: ``float32 [n]``, their places in the step, -0.5 to 0.5.
+        at: ``int32 [n]``, ascending: DRUMS x step + drum.
+        offsets: ``float16 [n]``, their places in the step, -0.5 to 0.5.
         hashes: MinHashes of ``at``, ``uint64 [BANDS * ROWS]``.
     """
 
@@ -54,7 +54,7 @@ class Cells:
     def of(cls, step: np.ndarray, drum: np.ndarray, offset: np.ndarray) -> Cells:
         """Of hits in any order; of several in one cell the first counts."""
         at, first = np.unique(DRUMS * step + drum, return_index=True)
-        return cls(at, offset[first].astype(np.float32), _min_hash(at))
+        return cls(at.astype(np.int32), offset[first].astype(np.float16), _min_hash(at))
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def find(items: Iterable[tuple[str, Print]]) -> list[Group]:
     items = [items[i] for i in first.values()]
     found: dict[tuple[int, int], tuple[str, float]] = {}
     for i, j in _candidates([item for _, item in items]):
-        if (i, j) not in found and (relation := compare(items[i][1], items[j][1])):
+        if relation := compare(items[i][1], items[j][1]):
             found[i, j] = relation
     for i, j in _sharing([item for _, item in items]):
         found.setdefault((i, j), (OVERLAP, 1.0))
@@ -144,13 +144,15 @@ def find(items: Iterable[tuple[str, Print]]) -> list[Group]:
 
 def _candidates(items: list[Print]) -> Iterator[tuple[int, int]]:
     """Pairs that have a band of their hashes in common."""
-    for which in ("drums", "kit"):
-        buckets: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-        for j, item in enumerate(items):
-            for band, values in enumerate(getattr(item, which).hashes.reshape(BANDS, ROWS)):
-                bucket = buckets[band, values.tobytes()]
-                yield from ((i, j) for i in bucket[-EARLIER:])
+    buckets: dict[tuple[bool, int, bytes], list[int]] = defaultdict(list)
+    for j, item in enumerate(items):
+        earlier: set[int] = set()
+        for kit, cells in enumerate((item.drums, item.kit)):
+            for band, values in enumerate(cells.hashes.reshape(BANDS, ROWS)):
+                bucket = buckets[bool(kit), band, values.tobytes()]
+                earlier.update(bucket[-EARLIER:])
                 bucket.append(j)
+        yield from ((i, j) for i in sorted(earlier))
 
 
 def _sharing(items: list[Print]) -> Iterator[tuple[int, int]]:
@@ -180,5 +182,5 @@ def _compared(a: Cells, b: Cells) -> tuple[str, float] | None:
     if share < ALIKE:
         return None
     one_is_straight = not (a.offsets.any() and b.offsets.any())
-    apart = float(np.abs(a.offsets[in_a] - b.offsets[in_b]).mean())
+    apart = float(np.abs(a.offsets[in_a] - b.offsets[in_b]).mean(dtype=np.float32))
     return (COPY if one_is_straight or apart < TIMING else OVERLAP), share

@@ -63,7 +63,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Cost:
+class FileCost:
     """Hits of a file by what became of them, and how far those that are kept are off.
 
     Attributes:
@@ -86,8 +86,8 @@ class Cost:
     timing: np.ndarray = field(default_factory=lambda: np.zeros(ERROR_BINS, np.int64))
     timing_ms: float = 0.0
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+    def __add__(self, other: FileCost) -> FileCost:
+        return FileCost(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Heard:
     said: DrumLabels
     remarks: list[str]
     slices: list[Slice]
-    cost: Cost
+    cost: FileCost
     prints: Print | None
     overview: np.ndarray
 
@@ -143,7 +143,7 @@ def hear(task: Task) -> Heard:
     elif said.labels.bpm and abs(said.labels.bpm / midi.tempos[0][1] - 1) > 0.02:
         remarks.append(f"its tempo is {midi.tempos[0][1]:.4g} BPM, but {said.labels.bpm:g} is said of it")
     slices, played, short = [], [], 0.0
-    cost = Cost(hits=len(notes), metre=len(notes) - sum(len(part.clip.notes) for part in parts))
+    cost = FileCost(hits=len(notes), metre=len(notes) - sum(len(part.clip.notes) for part in parts))
     for part, bar in zip(parts, _first_bars(parts)):
         cut = _cut(midi, part, bar, settings)
         slices, played, short, cost = slices + cut.slices, played + cut.played, short + cut.short, cost + cut.cost
@@ -172,7 +172,7 @@ class _Cut:
     slices: list[Slice]
     played: list[np.ndarray]
     short: float
-    cost: Cost
+    cost: FileCost
 
 
 def _cut(midi: Midi, part: Stretch, first_bar: int, settings: MidiSettings) -> _Cut:
@@ -210,15 +210,16 @@ def _rows(used: np.ndarray, settings: MidiSettings) -> list[tuple[int, int]]:
             for begin in range(first, last + 1, settings.bars)]
 
 
-def _cost(grid: DrumGrid, part: Stretch, inside: Hits, kept: np.ndarray, outside: int) -> Cost:
+def _cost(grid: DrumGrid, part: Stretch, inside: Hits, kept: np.ndarray, outside: int) -> FileCost:
     pitch = part.clip.notes[:, 1]
     unmapped = pitch[~grid.drums.known()[pitch]]
     dropped = int((grid.drums.table()[pitch] < 0).sum())
     velocity, timing = (error[kept] for error in grid.errors(part.clip, inside))
-    return Cost(0, int(kept.sum()), Counter(unmapped.tolist()), dropped, len(pitch) - dropped - len(inside) - outside,
-                len(inside) - int(kept.sum()) + outside, 0, float(velocity.sum()),
-                np.bincount(np.minimum(timing / ERROR_MS, ERROR_BINS - 1).astype(np.int64), minlength=ERROR_BINS),
-                float(timing.sum()))
+    late = np.minimum(timing / ERROR_MS, ERROR_BINS - 1).astype(np.int64)
+    return FileCost(kept=int(kept.sum()), unmapped=Counter(unmapped.tolist()), dropped=dropped,
+                    merged=len(pitch) - dropped - len(inside) - outside, cut=len(inside) - int(kept.sum()) + outside,
+                    velocity=float(velocity.sum()), timing=np.bincount(late, minlength=ERROR_BINS),
+                    timing_ms=float(timing.sum()))
 
 
 def _mean_tempo(slices: list[Slice]) -> float | None:

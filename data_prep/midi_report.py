@@ -12,7 +12,7 @@ from audiocraft_ext.split import VALID
 from audiocraft_ext.store import TokenStore
 from data_prep.duplicates import Group
 from data_prep.midi_chain import Known, MidiWork, sided
-from data_prep.midi_hear import ERROR_MS, Cost, Heard
+from data_prep.midi_hear import ERROR_MS, FileCost, Heard
 from data_prep.midi_settings import MidiSettings
 from data_prep.plan import Plan
 from data_prep.report_words import count, share
@@ -68,12 +68,12 @@ def _source(heard: Heard, work: MidiWork, plan: Plan, stored: dict[str, list[str
     return about
 
 
-def total_cost(known: Known, names: list[str]) -> Cost:
+def total_cost(known: Known, names: list[str]) -> FileCost:
     """Of some files together."""
-    return sum((known.heard[name].cost for name in names), Cost())
+    return sum((known.heard[name].cost for name in names), FileCost())
 
 
-def words(cost: Cost) -> str:
+def words(cost: FileCost) -> str:
     """What it cost to put the hits on the grid, in a sentence."""
     if not cost.kept:
         return "No hits are kept."

@@ -34,7 +34,10 @@ class Kind:
     companions: frozenset[str] = audio.COMPANIONS
 
 
-def walk(root: Path, skipped: dict[str, str], kind: Kind = Kind()) -> Iterator[Found]:  # noqa: B008 (frozen)
+AUDIO = Kind()
+
+
+def walk(root: Path, skipped: dict[str, str], kind: Kind = AUDIO) -> Iterator[Found]:
     """All files of a kind below ``root``, in the same order each time, none of them opened.
 
     Args:
