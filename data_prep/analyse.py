@@ -16,6 +16,7 @@ import numpy as np
 from audiocraft_ext import audio
 from audiocraft_ext.files import sha256
 from data_prep import labels
+from data_prep.beats import BeatListener
 from data_prep.facts import Facts, Labels
 from data_prep.fingerprint import Fingerprinter
 from data_prep.hits import OnsetListener
@@ -30,7 +31,7 @@ class Task:
 
     Attributes:
         rate: Hz, at which it is heard as mono.
-        tempo: "auto", "beat_this" or "off".
+        tempo: "net", "beat_this" or "off".
         onsets: whether to look for them.
         root: the folder that is prepared; a licence beside the file is looked for up to there.
     """
@@ -40,7 +41,7 @@ class Task:
     size: int
     mtime_ns: int
     rate: int
-    tempo: str = "auto"
+    tempo: str = "net"
     onsets: bool = False
     root: str = ""
 
@@ -92,11 +93,7 @@ def _hear(task: Task, path: Path, told: Labels, mix: str) -> tuple[Facts | None,
         ears = {"level": LevelListener(task.rate), "envelope": EnvelopeListener(task.rate),
                 "spectrum": SpectrumListener(task.rate),
                 "fingerprint": Fingerprinter(task.rate)}
-        beats = None
-        if task.tempo != "off":
-            from data_prep.beats import BeatListener
-
-            beats = BeatListener(task.rate)
+        beats = BeatListener(task.rate, task.tempo) if task.tempo != "off" else None
         onsets = OnsetListener(task.rate) if task.onsets else None
         samples = 0
         for wav in audio.mono(passing(reader), reader.rate, task.rate, mix):

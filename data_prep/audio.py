@@ -44,7 +44,8 @@ def build_parser() -> Parser:
     add = parser.add_argument_group("sound").add_argument
     add("--level", default="lufs:-18", metavar="HOW", help="lufs:-18 (default), peak:-1, off; never above -1 dBTP")
     add("--keep-dc", action="store_true", help="leave a constant offset in")
-    add("--tempo", choices=TEMPOS, default="auto", help="how beats are found (default: auto)")
+    add("--tempo", choices=TEMPOS, default="net", help="what hears the beats: our net (default), the library "
+        "beat_this, nothing")
     add("--variants", type=int, default=0, metavar="N", help="N more of each train source, altered")
     add("--augment", default="", metavar="HOW", help="in what: varispeed=6,gain=3,eq=3,polarity,channel (%%, dB, dB)")
     add("--seed", type=int, default=0, help="of the variants")

@@ -1,8 +1,8 @@
 """Tempo, beats and downbeats of a sound, heard block by block.
 
-What hears the beats is `beat_this <https://github.com/CPJKU/beat_this>`_ where it is installed with its weights
-(data_prep/beats_this.py), else a net of our own that always works (data_prep/beat_net.py). What is made of that is the
-same: data_prep/beat_track.py for all that has beats, :func:`loop` for a file that is one loop.
+What hears the beats is a net of our own that always works (data_prep/beat_net.py), or `beat_this
+<https://github.com/CPJKU/beat_this>`_ where it is installed with its weights (data_prep/beats_this.py). What is made of
+that is the same: data_prep/beat_track.py for all that has beats, :func:`loop` for a file that is one loop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from data_prep.beat_net import LOOP, NetEar
 from data_prep.beat_track import FASTEST, SLOWEST, SPREAD, TEMPO_WEIGHT, USUAL, odds, track
 from data_prep.facts import Beats
 
-SURE = 0.6  # the confidence from which a cut is trusted
+SURE = 0.65  # the confidence from which a cut is trusted
 SHORTEST = 2.0  # seconds, below which there is no beat to be found, unless a file is a loop
 LOOP_BARS = (1, 2, 4, 8, 16)
 HEARD = 24.0  # seconds of a loop played over and over, at least
@@ -29,11 +29,11 @@ EDGE = 0.05  # seconds before the sound at which a first beat may lie: it is at 
 
 
 class BeatListener:
-    """Hears mono sound at ``rate`` Hz in blocks of any size."""
+    """Hears mono sound at ``rate`` Hz in blocks of any size; ``ear`` is "net" (ours) or "beat_this"."""
 
-    def __init__(self, rate: int):
+    def __init__(self, rate: int, ear: str = "net"):
         self.rate = rate
-        self._ear = beats_this.ear(rate) or NetEar(rate)
+        self._ear = beats_this.BeatThisEar(rate) if ear == "beat_this" else NetEar(rate)
         self._said: np.ndarray | None = None
         self._attack = self._peak = 0.0  # largest magnitude in the first ATTACK seconds, and in all
 

@@ -26,11 +26,9 @@ def weights() -> Path:
     return home / "hub" / "checkpoints" / f"beat_this-{MODEL}.ckpt"
 
 
-def ear(rate: int) -> BeatThisEar | None:
-    """None if it is not installed, or its weights are not here."""
-    if importlib.util.find_spec("beat_this") is None or not weights().is_file():
-        return None
-    return BeatThisEar(rate)
+def there() -> bool:
+    """Whether it is installed, with its weights."""
+    return importlib.util.find_spec("beat_this") is not None and weights().is_file()
 
 
 class BeatThisEar:

@@ -9,7 +9,7 @@ from audiocraft_ext.errors import UserError
 from data_prep.cuts import Cut
 
 DUPLICATES = ("drop", "keep", "off")
-TEMPOS = ("auto", "off", "beat_this")
+TEMPOS = ("net", "beat_this", "off")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Settings:
         silence: inner silence longer than this many seconds is cut out, as are both ends; 0 leaves all silence in.
         silence_db: what counts as silence, dB beside the sound's own level.
         duplicates: "drop" all but one of a group of copies, "keep" them all (on one side), "off": look for none.
-        tempo: "auto", "beat_this" where that is installed, "off".
+        tempo: what hears the beats, see :mod:`data_prep.beats`: "net", "beat_this" where that is installed, or "off".
         variants: how many are made of each train source.
         augment: what they may differ in, see :mod:`data_prep.augment`.
         seed: of the variants.
@@ -40,7 +40,7 @@ class Settings:
     silence: float = 2.0
     silence_db: float = -60.0
     duplicates: str = "drop"
-    tempo: str = "auto"
+    tempo: str = "net"
     variants: int = 0
     augment: str = ""
     seed: int = 0
@@ -53,7 +53,7 @@ class Settings:
             UserError: naming the option.
         """
         Cut.parse(self.cut)
-        from data_prep import augment, levels
+        from data_prep import augment, beats_this, levels
 
         levels.parse_target(self.level)
         if not 0 <= self.valid_share < 1:
@@ -67,6 +67,9 @@ class Settings:
             raise UserError(f"--variants: expected 0 to 100, got {self.variants}")
         if bool(self.variants) != bool(self.augment):
             raise UserError("--variants and --augment go together: how many, and what they differ in")
+        if self.tempo == "beat_this" and not beats_this.there():
+            raise UserError("--tempo beat_this: it is not installed, or its weights are not at "
+                            f"{beats_this.weights()}; see data_prep/beats_this.py, or use --tempo net")
         if self.augment:
             augment.Augment.parse(self.augment)
 
