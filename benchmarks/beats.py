@@ -137,8 +137,8 @@ def main() -> None:
         numbers, lines = judge(played, not args.no_peer)
         results[name] = numbers
         print(f"{name}: {numbers['files']} performances, {numbers['minutes']:.0f} minutes")
-        print(f"  tempo within 2%: {numbers['tempo']:.1%}; twice or half of it {numbers['tempo_octave']:.1%}; "
-              f"librosa {numbers['librosa']:.1%} and {numbers['librosa_octave']:.1%}")
+        peer = "" if args.no_peer else f"; librosa {numbers['librosa']:.1%} and {numbers['librosa_octave']:.1%}"
+        print(f"  tempo within 2%: {numbers['tempo']:.1%}; twice or half of it {numbers['tempo_octave']:.1%}{peer}")
         print(f"  sure (confidence from {SURE:g}): {numbers['sure']:.1%} of files; of their cuts "
               f"{numbers['cuts_sure']:.1%} right, median {numbers['median_ms']:.1f}, 95% {numbers['p95_ms']:.1f} ms; "
               f"{numbers['files_sure_right']:.1%} of those files have 80% right")

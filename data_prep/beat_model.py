@@ -3,6 +3,9 @@
 GROOVE is the Groove MIDI Dataset, of which the official train split is used, ONESHOTS a folder of single hits. The hits
 of the kit that ships are not among those that are heard, nor are a tenth of the performances, so that what
 benchmarks/beats.py says of either holds for others too. Needs torch; one core, a few hundred megabytes.
+
+The weights that ship (beat_net.npz) had about 6,200 steps on 5,300 examples, in four rounds (--start). Groove is by
+Google LLC, CC BY 4.0; the hits are CC0.
 """
 
 from __future__ import annotations

@@ -163,7 +163,8 @@ def track(says: np.ndarray, rate: float, hint_bpm: float | None = None) -> Grid 
         return None
     rivals = totals[np.abs(np.log2(factors / factors[best])) > 0.1]
     margin = (totals[best] - rivals.max(initial=0.0)) / seconds
-    return grid(says, said, rate, steps, places, int(metres[best]), {"tempo_margin": float(margin)})
+    found = grid(says, said, rate, steps, places, int(metres[best]), {"tempo_margin": float(margin)})
+    return found if SLOWEST - 10 < found.bpm < FASTEST + 10 else None
 
 
 def _hypotheses(bpm: float) -> tuple[np.ndarray, np.ndarray]:
