@@ -28,6 +28,7 @@ from data_prep.analyse import Task
 from data_prep.encoder import CodecRef, Encoder, ready
 from data_prep.entries import Entry, encode, entries
 from data_prep.facts import Facts, FactsFile, Refused
+from data_prep.going_on import going_on
 from data_prep.labels import Row
 from data_prep.plan import Plan, decide
 from data_prep.settings import Settings
@@ -117,7 +118,7 @@ def prepare(work: Work, dry: bool = False) -> tuple[Plan, int]:
         UserError: nothing usable; a store of another codec or other settings; no room on the disk.
     """
     new = not work.store.exists()
-    try:
+    with going_on(work.store, work.command):
         with StoreWriter(work.store, work.spec, work.settings.to_dict(), work.command, BESIDE) as writer:
             with FactsFile(work.store / PREP / FACTS, work.tasks[0].how if work.found else "") as known:
                 if work.retry:
@@ -133,24 +134,15 @@ def prepare(work: Work, dry: bool = False) -> tuple[Plan, int]:
         if not writer.sources and not plan.sides:
             if new:
                 shutil.rmtree(work.store)
-            raise UserError(f"{work.src}: none of its {len(work.found)} audio files can be used; {_why(plan)}")
-    except OSError as error:
-        raise UserError(f"{work.store}: cannot be written ({error.strerror or error}); what is in it is whole, go on "
-                        f"with: {work.command}") from None
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"what is in {work.store} is whole, go on with: {work.command}") from None
+            raise UserError(f"{work.src}: none of its {len(work.found)} audio files can be used; {plan.why_nothing()}")
     return plan, added
-
-
-def _why(plan: Plan) -> str:
-    """The first reason, as a taste of all."""
-    reasons = plan.refused | plan.left_out
-    return "; ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items())[:3]) + (
-        f", and {len(reasons) - 3} more" if len(reasons) > 3 else "")
 
 
 def _settle(work: Work, writer: StoreWriter, known: FactsFile, dry: bool) -> tuple[Plan, int]:
     """Decide and encode; what could be heard but not encoded is decided upon again, without it."""
+    known.keep(name for name, row in writer.sources.items()  # a store whose .prep was deleted
+               if known.encoded(name) is None and isinstance(facts := known.named(name), Facts)
+               and facts.file_sha256 == row["file_sha256"])
     before = len(writer.sources)
     while True:
         _check_unchanged(work, writer, known)
@@ -178,26 +170,31 @@ def _decided(work: Work, writer: StoreWriter, known: FactsFile) -> Plan:
     finished = {name: where for name, where in sides.items() if name in writer.finished}
     files = [work.found[name] for name in sorted(work.found)]
     shown = tqdm(files, "deciding", unit="file", disable=None, leave=False)
-    plan = decide(shown, known, work.settings, work.rows, finished)
+    hashes = {writer.sources[name]["file_sha256"]: name for name in finished}
+    plan = decide(shown, known, work.settings, work.rows, finished, hashes)
     wanted = {name: {side} if name != plan.held_out else {TRAIN, VALID} for name, side in plan.sides.items()}
     if any(wanted.get(name, finished.get(name)) != where for name, where in sides.items()):
-        plan = decide(files, known, work.settings, work.rows, sides)
+        plan = decide(files, known, work.settings, work.rows, sides, hashes)
+        for name in sides.keys() - finished.keys():  # its variants may be missing
+            plan.sides[name] = TRAIN if TRAIN in sides[name] else VALID
+            plan.held_out = name if len(sides[name]) > 1 else plan.held_out
     return plan
 
 
 def encode_planned(work: Work, plan: Plan, writer: StoreWriter, known: FactsFile) -> dict[str, tuple[str, bool]]:
     """Encode what is planned; returns why files failed, by name."""
     def planned() -> Iterator[Entry]:
-        for name in plan.sides:
-            facts = known.named(name)
-            assert isinstance(facts, Facts), name
-            yield from entries(facts, work.found[name].path, plan, work.settings, work.rows.get(name))
+        for name in sorted(plan.sides):
+            facts = known.encoded(name)
+            if facts is not None and name in work.found:  # else it is in the store, and gone from the folder
+                yield from entries(facts, work.found[name].path, plan, work.settings, work.rows.get(name))
 
+    known.keep(name for name in plan.sides if not writer.done(name))
     if work.where:
         return remote.encode(planned(), writer, work.limits, work.rate, work.recipe, work.shards, work.where,
                              work.store / PREP / JOBS)
     variants = {name: work.settings.variants if side == TRAIN else 0 for name, side in plan.sides.items()}
-    left = sum(plan.seconds[name] * (1 + more) for name, more in variants.items() if not writer.done(name))
+    left = sum(plan.seconds.get(name, 0.0) * (1 + more) for name, more in variants.items() if not writer.done(name))
     failed = stages.encode(planned(), left, writer, work.limits, work.rate, encode_entry, open_codec,
                            (work.recipe, work.rate, work.spec.frame_rate))
     return {entry.of: (failure.reason, failure.passing) for entry, failure in failed}

@@ -25,6 +25,8 @@ from data_prep.labels import Row
 from data_prep.plan import Plan, pieces
 from data_prep.settings import Settings
 
+BETWEEN = 1.0  # dB that the true peak of a channel may lie above its largest sample
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -81,8 +83,8 @@ def _variant(entry: Entry, number: int, facts: Facts, settings: Settings) -> Ent
     variant = augment.variant(augment.Augment.parse(settings.augment), settings.seed, number, entry.of,
                               facts.level.channels, entry.mix)
     mix, gain = variant.get("mix", entry.mix), entry.gain_db
-    if mix != entry.mix:  # one channel can be 6 dB louder than the mean of both
-        gain = min(gain, round(TRUE_PEAK - 20 * math.log10(max(facts.amplitude, 1e-9)), 3))
+    if mix != entry.mix:  # one channel can be 6 dB louder than the mean of both; and more between its samples
+        gain = min(gain, round(TRUE_PEAK - BETWEEN - 20 * math.log10(max(facts.amplitude, 1e-9)), 3))
     return dataclasses.replace(entry, name=f"{entry.name}#{number}", mix=mix, gain_db=gain, variant=variant,
                                about=entry.about | {"gain_db": gain, "variant": {"of": entry.of, **variant}})
 

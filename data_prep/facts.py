@@ -15,7 +15,7 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ import numpy as np
 
 from audiocraft_ext.errors import UserError
 
-VERSION = 2  # of what an analysis finds; another one is heard again
+VERSION = 3  # of what an analysis finds; another one is heard again
 ENVELOPE_RATE = 100  # values a second
 
 
@@ -141,8 +141,9 @@ class Refused:
 
 ARRAYS = {"envelope": np.uint8, "overview": np.int8, "fingerprint": np.uint32, "onsets": np.int64,
           "beats.beats": np.int64, "beats.downbeats": np.int64}
-SCHEMA = """CREATE TABLE IF NOT EXISTS facts (name BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, how TEXT,
+SCHEMA = """CREATE TABLE IF NOT EXISTS {} (name BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, how TEXT,
             refused TEXT, passing INTEGER, plain TEXT, arrays BLOB)"""
+TABLES = ("facts", "encoded")  # of the files as they are; of the sources as they were when they were encoded
 COMMIT_EVERY = 64  # files; a kill costs no more than these
 
 
@@ -165,7 +166,8 @@ class FactsFile:
         with self._told():
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=TRUNCATE")  # one file, on network disks too
-            self._db.execute(SCHEMA)
+            for table in TABLES:
+                self._db.execute(SCHEMA.format(table))
             self._db.execute("BEGIN")
 
     def get(self, name: str, size: int, mtime_ns: int) -> Facts | Refused | None:
@@ -184,9 +186,23 @@ class FactsFile:
 
     def named(self, name: str) -> Facts | Refused | None:
         """What was last found of a name, whatever the file is now."""
+        return self._last("facts", name)
+
+    def encoded(self, name: str) -> Facts | None:
+        """What was known of a source when it was encoded, whatever its file is now."""
+        return self._last("encoded", name)
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Remember what is known of these files as that of sources of the store."""
         with self._told():
-            row = self._db.execute("SELECT * FROM facts WHERE name = ?", (os.fsencode(name),)).fetchone()
-        return None if row is None else _from_row(row)
+            self._db.executemany("INSERT OR REPLACE INTO encoded SELECT * FROM facts WHERE name = ? AND refused IS "
+                                 "NULL", [(os.fsencode(name),) for name in names])
+            self.flush()
+
+    def _last(self, table: str, name: str) -> Facts | Refused | None:
+        with self._told():
+            row = self._db.execute(f"SELECT * FROM {table} WHERE name = ?", (os.fsencode(name),)).fetchone()
+        return None if row is None or row[3].split()[0] != str(VERSION) else _from_row(row)
 
     def put(self, item: Facts | Refused) -> None:
         """Keep what was found; it is on the disk after :meth:`flush` or 64 more."""

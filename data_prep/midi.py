@@ -112,24 +112,13 @@ def write(work: MidiWork, plan: Plan, known: Known, added: int, dry: bool) -> No
     """
     from audiocraft_ext.store import TokenStore
     from data_prep import labels, midi_report, report
-    from data_prep.report_words import shown
 
     store = None if dry else TokenStore(work.store)
     sums = report.write(work.store, midi_report.report(work, plan, known, store))
     if store:
         labels.write_csv(work.store / "labels.csv", midi_report.labelled(store.rows, plan))
-    for name, reason in sorted((plan.refused | plan.left_out).items()):
-        print(f"skipped {shown(name)}: {reason}", file=sys.stderr)
-    for name, (kept, relation) in sorted(plan.dropped.items()):
-        print(f"skipped {shown(name)}: {'exact copy' if relation == 'exact' else relation} of {shown(kept)}",
-              file=sys.stderr)
-    for line in report.lines(sums):
-        print(line)
-    if store:
-        print(f"{added} sources added" if added else "nothing new, nothing changed")
-        print(f"{store.path}: {len(store.codes):,} steps in {len(store.rows):,} rows, {store.spec.codec}, "
-              f"hash {store.hash[:16]}")
-    print(f"look at {work.store / report.HTML}")
+    report.say(work.store, plan, sums, added, store,
+                f"{len(store.codes):,} steps in {len(store.rows):,} rows" if store else "")
 
 
 if __name__ == "__main__":

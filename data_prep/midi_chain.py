@@ -20,6 +20,7 @@ from audiocraft_ext.errors import UserError
 from audiocraft_ext.split import VALID
 from audiocraft_ext.store import StoreWriter
 from data_prep import midi_alike, sandbox
+from data_prep.going_on import going_on
 from data_prep.labels import Row
 from data_prep.midi_hear import Heard, Slice, Task, hear
 from data_prep.midi_settings import MidiSettings
@@ -76,7 +77,7 @@ def prepare(work: MidiWork, dry: bool = False) -> tuple[Plan, Known, int]:
         UserError: nothing usable; a store of another codec or other settings; no room on the disk.
     """
     new = not work.store.exists()
-    try:
+    with going_on(work.store, work.command):
         with StoreWriter(work.store, work.settings.grid.spec, work.settings.to_dict(), work.command, BESIDE) as writer:
             known = read_all(work)
             _check_unchanged(work, writer, known)
@@ -87,19 +88,8 @@ def prepare(work: MidiWork, dry: bool = False) -> tuple[Plan, Known, int]:
         if not writer.sources and not plan.sides:
             if new:
                 shutil.rmtree(work.store)
-            raise UserError(f"{work.src}: none of its {len(work.found)} MIDI files can be used; {_why(plan)}")
-    except OSError as error:
-        raise UserError(f"{work.store}: cannot be written ({error.strerror or error}); what is in it is whole, go on "
-                        f"with: {work.command}") from None
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"what is in {work.store} is whole, go on with: {work.command}") from None
+            raise UserError(f"{work.src}: none of its {len(work.found)} MIDI files can be used; {plan.why_nothing()}")
     return plan, known, added
-
-
-def _why(plan: Plan) -> str:
-    reasons = sorted((plan.refused | plan.left_out).items())
-    return "; ".join(f"{name}: {reason}" for name, reason in reasons[:3]) + (
-        f", and {len(reasons) - 3} more" if len(reasons) > 3 else "")
 
 
 def read_all(work: MidiWork) -> Known:

@@ -11,7 +11,6 @@ from data_prep import labels, manifest, report, slices, summary
 from data_prep.chain import Work
 from data_prep.labels import Row
 from data_prep.plan import Plan
-from data_prep.report_words import shown
 from data_prep.sources import Found
 
 
@@ -44,18 +43,7 @@ def write(work: Work, plan: Plan, added: int, dry: bool, folder: Path | None = N
         manifest.write(work.store, store.rows, {name: file.path for name, file in work.found.items()},
                        store.spec.frame_rate, files, work.rate)
         labels.write_csv(work.store / "labels.csv", _labelled(store.rows, plan))
-    for name, reason in sorted((plan.refused | plan.left_out).items()):
-        print(f"skipped {shown(name)}: {reason}", file=sys.stderr)
-    for name, (kept, relation) in sorted(plan.dropped.items()):
-        print(f"skipped {shown(name)}: {'exact copy' if relation == 'exact' else relation} of {shown(kept)}",
-              file=sys.stderr)
-    for line in report.lines(sums):
-        print(line)
-    if store:
-        print(f"{added} sources added" if added else "nothing new, nothing changed")
-        print(f"{store.path}: {store.seconds / 3600:.2f} hours of codes, {store.spec.codec}, "
-              f"hash {store.hash[:16]}")
-    print(f"look at {work.store / report.HTML}")
+    report.say(work.store, plan, sums, added, store, f"{store.seconds / 3600:.2f} hours of codes" if store else "")
 
 
 def _labelled(rows: list[dict], plan: Plan) -> Iterator[dict]:

@@ -7,7 +7,7 @@ files are compared with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from audiocraft_ext.errors import UserError
@@ -48,6 +48,12 @@ class Plan:
     group_of: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def why_nothing(self) -> str:
+        """The first reasons for which files are not kept, as a taste of all."""
+        reasons = sorted((self.refused | self.left_out).items())
+        return "; ".join(f"{name}: {reason}" for name, reason in reasons[:3]) + (
+            f", and {len(reasons) - 3} more" if len(reasons) > 3 else "")
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -71,45 +77,52 @@ def pieces(facts: Facts, settings: Settings) -> list[Piece]:
 
 
 def decide(found: Iterable[Found], known: FactsFile, settings: Settings, rows: dict[str, Row],
-           finished: dict[str, set[str]]) -> Plan:
+           finished: dict[str, set[str]], hashes: dict[str, str] | None = None) -> Plan:
     """Decide on every file.
 
     Args:
         found: the files, each of which ``known`` has facts of.
         rows: a person's table, by name.
-        finished: the sides of each file that is in the store since an earlier run.
+        finished: the sides of each file that is in the store since an earlier run. What counts of it is what was known
+            when it was encoded.
+        hashes: of their files, with their names; all there is where that is forgotten.
 
     Raises:
         UserError: a table that puts files of one group on both sides.
     """
     plan = Plan()
-    seen = _seen(found, known, settings, rows, finished, plan)
+    seen = _seen(found, known, settings, rows, finished, hashes or {}, plan)
     if settings.duplicates != "off":
-        plan.groups = duplicates.find(_items([*seen, *(name for name in finished if name not in seen)], known))
+        plan.groups = duplicates.find(_items([*seen, *finished], finished, known))
     if settings.duplicates == "drop":
         drop_copies(seen, finished, plan)
     choose_sides(seen, rows, finished, settings.valid_share, plan)
-    for name, reason in junk.outliers(_facts(sorted({*plan.sides, *finished}), known)).items():
+    for name, reason in junk.outliers(_facts(sorted({*plan.sides, *finished}), finished, known)).items():
         plan.review.setdefault(name, []).append(reason)
     return plan
 
 
-def _facts(names: Iterable[str], known: FactsFile) -> Iterator[Facts]:
+def _facts(names: Iterable[str], finished: Container[str], known: FactsFile) -> Iterator[Facts]:
     for name in names:
-        if isinstance(facts := known.named(name), Facts):
+        if isinstance(facts := known.encoded(name) if name in finished else known.named(name), Facts):
             yield facts
 
 
-def _items(names: Iterable[str], known: FactsFile) -> Iterator[duplicates.Item]:
-    for facts in _facts(sorted(names), known):
+def _items(names: Iterable[str], finished: Container[str], known: FactsFile) -> Iterator[duplicates.Item]:
+    for facts in _facts(sorted(names), finished, known):
         yield duplicates.Item(facts.name, facts.sound_sha256, facts.fingerprint, facts.seconds)
 
 
 def _seen(found: Iterable[Found], known: FactsFile, settings: Settings, rows: dict[str, Row],
-          finished: dict[str, set[str]], plan: Plan) -> dict[str, Seen]:
-    """The files of which there is something to keep; the others go into the plan."""
+          finished: dict[str, set[str]], hashes: dict[str, str], plan: Plan) -> dict[str, Seen]:
+    """The new files of which there is something to keep; the others go into the plan."""
     seen = {}
+    for name in finished:
+        if (facts := known.encoded(name)) and (flags := junk.flags(facts)):
+            plan.review[name] = flags
     for file in found:
+        if file.name in finished:
+            continue
         facts = known.get(file.name, file.size, file.mtime_ns)
         if facts is None or isinstance(facts, Refused):
             plan.refused[file.name] = facts.reason if facts else "was changed meanwhile; run again"
@@ -120,10 +133,12 @@ def _seen(found: Iterable[Found], known: FactsFile, settings: Settings, rows: di
         row = rows.get(file.name)
         if row is not None and row.keep is False:
             plan.left_out[file.name] = "left out by the table"
+        elif settings.duplicates == "drop" and facts.file_sha256 in hashes:
+            plan.dropped[file.name] = (hashes[facts.file_sha256], duplicates.EXACT)
         elif kept := pieces(facts, settings):
             plan.seconds[file.name] = seconds = sum(piece.end - piece.start for piece in kept) / facts.heard_at
             seen[file.name] = Seen(seconds, (facts.lossy, -min(facts.rate, 48_000), -facts.seconds, file.name))
-        elif file.name not in finished:
+        else:
             plan.left_out[file.name] = _why_nothing(facts, settings)
     return seen
 

@@ -73,8 +73,10 @@ def encode(entries: Iterable[Entry], writer: StoreWriter, limits: Limits, rate: 
         results = shards.run("data_prep.remote:encode_shard", jobs, folder=place.path, what="encoding", **where)
         for job, result in zip(jobs, results):
             if result["sources"]:
-                writer.add_sources([(source, rows) for source, rows in _sources(TokenStore(job["store"]))
-                                    if not writer.done(source)])  # by a merge that was interrupted
+                with stages.Batch(writer) as batch:
+                    for source, rows in _sources(TokenStore(job["store"])):
+                        if not writer.done(source):  # by a merge that was interrupted
+                            batch.add(source, rows)
         return {name: why for result in results for name, why in result["failed"].items()}
 
 

@@ -40,9 +40,11 @@ import hashlib
 import json
 import math
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -50,6 +52,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from data_prep import aside, report_charts
 from data_prep.report_numbers import Sums, flag_kind
 from data_prep.report_words import clock, count, done, headline, share, shown, span
+
+if TYPE_CHECKING:
+    from audiocraft_ext.store import TokenStore
+    from data_prep.plan import Plan
 
 HTML, JSON = "report.html", "report.json"
 MOST_ROWS = 1000  # of the table; report.json has all
@@ -83,6 +89,26 @@ def write(folder: Path, report: dict) -> dict:
         for text in _page(told, _worth(shown_rows)):
             file.write(text.encode("utf-8"))
     return told
+
+
+def say(folder: Path, plan: Plan, sums: dict, added: int, store: TokenStore | None, size: str) -> None:
+    """What there is now, for a terminal.
+
+    Args:
+        sums: what :func:`write` returned.
+        size: of the store, in words.
+    """
+    for name, reason in sorted((plan.refused | plan.left_out).items()):
+        print(f"skipped {shown(name)}: {reason}", file=sys.stderr)
+    for name, (kept, relation) in sorted(plan.dropped.items()):
+        print(f"skipped {shown(name)}: {'exact copy' if relation == 'exact' else relation} of {shown(kept)}",
+              file=sys.stderr)
+    for line in lines(sums):
+        print(line)
+    if store:
+        print(f"{added} sources added" if added else "nothing new, nothing changed")
+        print(f"{store.path}: {size}, {store.spec.codec}, hash {store.hash[:16]}")
+    print(f"look at {folder / HTML}")
 
 
 def _line(source: dict) -> bytes:

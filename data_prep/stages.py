@@ -23,7 +23,7 @@ from data_prep.sandbox import Failure
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}|{postfix} [{elapsed}<{remaining}]"
 AHEAD = 64  # results that may wait for a slow one before them
-FLUSH = 0.5  # seconds of encoding that a kill may cost
+FLUSH, MUCH = 0.5, 3000  # seconds between two, and the frames that do not wait for that
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def encode(entries: Iterable[Entry], seconds: float, writer: StoreWriter, limits
     first = next(entries, None)
     if first is None:
         return
-    with Progress("encoding", seconds) as progress, _Batch(writer) as batch:
+    with Progress("encoding", seconds) as progress, Batch(writer) as batch:
         for entry, result in sandbox.run(work, itertools.chain([first], entries), workers=limits.workers,
                                          memory=limits.memory, ordered=True, setup=setup, setup_args=setup_args,
                                          seconds=lambda entry: limits.seconds + 4 * entry.samples / rate, ahead=AHEAD):
@@ -116,24 +116,25 @@ def encode(entries: Iterable[Entry], seconds: float, writer: StoreWriter, limits
             progress.add(entry.samples / rate, entry.samples / rate)
 
 
-class _Batch:
+class Batch:
     """Sources on their way into a store, a few at a time: each time is a wait for the disk."""
 
     def __init__(self, writer: StoreWriter):
-        self._writer, self._waiting, self._last = writer, [], -math.inf
+        self._writer, self._waiting, self._frames, self._last = writer, [], 0, -math.inf
 
     def add(self, source: str, rows: list) -> None:
         self._waiting.append((source, rows))
-        if time.monotonic() - self._last > FLUSH:
+        self._frames += sum(codes.shape[1] for _, codes, _ in rows)
+        if self._frames > MUCH or time.monotonic() - self._last > FLUSH:
             self._flush()
 
     def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._frames = self._waiting, [], 0
         if waiting:
             self._writer.add_sources(waiting)
         self._last = time.monotonic()
 
-    def __enter__(self) -> _Batch:
+    def __enter__(self) -> Batch:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -16,6 +16,7 @@ from data_prep import beats, cuts, levels
 from data_prep.chain import FACTS, PREP, Work
 from data_prep.facts import Facts, FactsFile
 from data_prep.plan import Plan, pieces, regions
+from data_prep.report_words import shown
 
 
 class Sources:
@@ -28,19 +29,17 @@ class Sources:
     def __init__(self, work: Work, plan: Plan, known: FactsFile, rows: list[dict]):
         self.work, self.plan, self.known = work, plan, known
         self.sides = {name: {side} if name != plan.held_out else {TRAIN, VALID} for name, side in plan.sides.items()}
-        self.valid: Counter[str] = Counter()  # seconds and rows on the valid side, of sources that are on both
-        self.valid_rows: Counter[str] = Counter()
-        self.lengths: Counter[float] = Counter()
+        self.stored: dict[str, list[dict]] = {}  # rows of each source
         for row in rows:
             if "variant" not in row:
-                self.sides.setdefault(row["source"], set()).add(row["split"])
-                if row["split"] == VALID:
-                    self.valid[row["source"]] += row["frames"] / work.spec.frame_rate
-                    self.valid_rows[row["source"]] += 1
+                self.stored.setdefault(row["source"], []).append(row)
+        self.sides |= {name: {row["split"] for row in rows} for name, rows in self.stored.items()}
+        self.lengths: Counter[float] = Counter()
 
     def __iter__(self) -> Iterator[dict]:
         for name in sorted({*self.work.found, *self.sides}):
-            if isinstance(facts := self.known.named(name), Facts):
+            facts = (name in self.sides and self.known.encoded(name)) or self.known.named(name)
+            if isinstance(facts, Facts):
                 yield self._source(facts)
 
     def _source(self, facts: Facts) -> dict:
@@ -62,42 +61,35 @@ class Sources:
                 same = "the same sound as" if relation == "exact" else "a copy of"
                 return about | {"status": "duplicate", "why": f"{same} {kept}"}
             return about | {"status": "left out", "why": self.plan.left_out.get(name, "")}
-        seconds = sum(piece.end - piece.start for piece in cut) / facts.heard_at
-        both = len(sides) == 2
-        split = "both" if both else min(sides)
-        about |= {
-            "gain_db": levels.gain_db(level, settings.level, settings.dc)[0], "split": split, "kept": seconds,
-            "silence": max(0.0, facts.seconds - self._heard(facts)), "slices": self._count(cut),
-            "variants": settings.variants if split == TRAIN else 0, "cut": cut[0].cut if cut else None,
-            "bars": cut[0].bars if cut else None,
-            "spans": [[piece.start / facts.heard_at, piece.end / facts.heard_at, TRAIN if both else split]
-                      for piece in cut]}
-        if both:
-            about |= {"valid_seconds": self.valid[name] or seconds * settings.valid_share,
-                      "valid_slices": self.valid_rows[name] or 1}
-        return about
+        spans = self._spans(facts, sides, cut)
+        kept = {side: [end - start for start, end, where in spans if where == side] for side in (TRAIN, VALID)}
+        split = "both" if len(sides) == 2 else min(sides)
+        return about | {
+            "gain_db": levels.gain_db(level, settings.level, settings.dc)[0], "split": split,
+            "kept": sum(map(sum, kept.values())), "silence": max(0.0, facts.seconds - self._heard(facts)),
+            "slices": len(spans), "variants": settings.variants if split == TRAIN else 0,
+            "cut": cut[0].cut if cut else None, "bars": cut[0].bars if cut else None, "spans": spans,
+            "valid_seconds": sum(kept[VALID]), "valid_slices": len(kept[VALID])}
+
+    def _spans(self, facts: Facts, sides: set[str], cut: list[cuts.Piece]) -> list[list]:
+        """Start, end (seconds) and side of each row: those of the store, or what they will be."""
+        if facts.name in self.stored:
+            spans = [[*row["at"], row["split"]] for row in self.stored[facts.name]]
+        else:
+            rate, row = facts.heard_at, round(cuts.Cut.parse(self.work.settings.cut).row_seconds * facts.heard_at)
+            spans = []
+            for piece in cut:
+                step = row if piece.divisible else piece.end - piece.start
+                spans += [[at / rate, min(at + step, piece.end) / rate, min(sides)]
+                          for at in range(piece.start, piece.end, step)]
+            if len(sides) == 2:
+                _hold_out(spans, self.work.settings.valid_share)
+        self.lengths.update(round(end - start, 2) for start, end, _ in spans)
+        return spans
 
     def _heard(self, facts: Facts) -> float:
         """Seconds of a file that are not silence."""
         return sum(end - start for start, end in regions(facts, self.work.settings)) / facts.heard_at
-
-    def _count(self, cut: list[cuts.Piece]) -> int:
-        """How many rows some pieces become; remembers how long they are."""
-        rows = list(self._rows(cut))
-        for seconds, count in rows:
-            self.lengths[seconds] += count
-        return sum(count for _, count in rows)
-
-    def _rows(self, cut: list[cuts.Piece]) -> Iterator[tuple[float, int]]:
-        """Seconds of the rows of some pieces, and how many are so long."""
-        row = cuts.Cut.parse(self.work.settings.cut).row_seconds
-        for piece in cut:
-            frames = -(-(piece.end - piece.start) * self.work.spec.frame_rate // self.work.rate)
-            size = max(1, round(row * self.work.spec.frame_rate)) if piece.divisible else frames
-            if whole := int(frames // size):
-                yield size / self.work.spec.frame_rate, whole
-            if frames % size:
-                yield (frames % size) / self.work.spec.frame_rate, 1
 
     def slice_seconds(self) -> Iterator[tuple[float, int]]:
         """How many slices are how long, of the sources that were gone through."""
@@ -136,13 +128,24 @@ def open_facts(work: Work) -> FactsFile:
     return FactsFile(Path(work.store) / PREP / FACTS, work.tasks[0].how)
 
 
+def _hold_out(spans: list[list], share: float) -> None:
+    """Put the last ``share`` of a single file on the valid side, nearly as :mod:`data_prep.entries` will."""
+    left = sum(end - start for start, end, _ in spans) * (1 - share)
+    for i, span in enumerate(spans):
+        span[2] = VALID if i and left < span[1] - span[0] else TRAIN
+        left -= span[1] - span[0]
+
+
 def _notes(sources: Sources, work: Work) -> list[str]:
     both = [name for name, sides in sources.sides.items() if len(sides) == 2]
-    notes = [f"{name} is the only file, so the last {work.settings.valid_share:.0%} of it is held out as valid"
-             for name in both]
+    notes = [f"the end of {shown(name)} is held out as valid: it was the only file" for name in both]
     if work.settings.valid_share and not any(VALID in sides for sides in sources.sides.values()):
-        notes.append("nothing could be held out: all files share material. Add other music, or give sides in a table "
-                     "(--csv)")
+        notes.append("nothing could be held out: there is one slice, or all files share material. Add other music, or "
+                     "give sides in a table (--csv)")
+    lost = sum(sources.known.encoded(name) is None for name in sources.stored)
+    if lost:
+        notes.append(f"of {lost} sources of the store nothing is known any more (neither their files nor {PREP} are "
+                     "there), so new files that are copies of them cannot be found")
     return notes
 
 
