@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -17,10 +18,12 @@ import pytest
 import soundfile as sf
 
 from audiocraft_ext import audio, reader
+from audiocraft_ext import store as store_module
 from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.split import TRAIN, VALID, number_of, split_of
 from audiocraft_ext.store import TokenStore
+from data_prep import stages
 from data_prep.audio import main
 
 ROOT = Path(__file__).parent.parent
@@ -227,7 +230,7 @@ def test_of_a_single_file_the_end_is_held_out(tmp_path, capsys):
     store = prep(src, tmp_path / "store", "--cut", "fixed:1", "--valid-share", 0.25)
     (train,), (valid,) = store.tracks(TRAIN), store.tracks(VALID)
     assert (train.start, train.frames, valid.start, valid.frames) == (0, 150, 150, 50)
-    assert "one.wav is the only file, so the last 25% of it is held out as valid" in capsys.readouterr().out
+    assert "the end of one.wav is held out as valid: it was the only file" in capsys.readouterr().out
     lines = read_manifest(tmp_path / "store", TRAIN)
     assert lines[0]["duration"] == 3.0 and read_manifest(tmp_path / "store", VALID) == []
 
@@ -334,6 +337,28 @@ def test_a_folder_with_nothing_usable(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize("writes", [1, 2, 7])
+def test_a_disk_that_is_full_while_codes_are_written(tmp_path, monkeypatch, writes):
+    src, whole = make(tmp_path / "src", NAMES), store_module._append
+    left = [writes]
+
+    def full(file, data):
+        left[0] -= 1
+        if left[0] < 0:
+            file.write(data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        whole(file, data)
+
+    monkeypatch.setattr(stages, "FLUSH", 0)
+    monkeypatch.setattr(store_module, "_append", full)
+    with pytest.raises(UserError, match="cannot be written .No space left on device.; .* go on with: python"):
+        prep(src, tmp_path / "store")
+    monkeypatch.setattr(store_module, "_append", whole)
+    prep(src, tmp_path / "store")
+    prep(src, tmp_path / "whole")
+    assert contents(tmp_path / "store") == contents(tmp_path / "whole")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs file size limits")
 def test_a_full_disk(tmp_path):
     """The store keeps what fits and goes on from there."""
@@ -341,7 +366,7 @@ def test_a_full_disk(tmp_path):
     limit = 3000  # bytes a file may have: a few sources of codes
     last = fails(src, tmp_path / "store", "--workers", 1,
                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
-    assert "cannot be written" in last and "go on with" in last
+    assert "No space left" in last and "what is in the store is whole, go on with" in last
     prep(src, tmp_path / "store")
     prep(src, tmp_path / "whole")
     assert contents(tmp_path / "store") == contents(tmp_path / "whole")
@@ -349,10 +374,14 @@ def test_a_full_disk(tmp_path):
 
 @pytest.mark.parametrize("options, message", [
     (["--valid-share", "1"], "--valid-share"), (["--cut", "fixed:0"], "--cut is one of"),
-    (["--min-seconds", "-1"], "--min-seconds"), (["--workers", "-1"], "--workers"), (["--level", "loud"], "a level is"),
+    (["--min-seconds", "-1"], "--min-seconds"), (["--workers", "-1"], "--workers"),
+    (["--level", "loud"], "^--level: a level is"), (["--level", "lufs:9"], "^--level: a loud"),
     (["--silence", "nan"], "--silence"), (["--timeout", "0"], "--timeout"), (["--min-seconds", "inf"], "--min-seconds"),
     (["--variants", "2"], "--variants and --augment go together"), (["--augment", "echo"], "--variants and --augment"),
-    (["--augment", "echo", "--variants", "1"], "--augment"), (["--slurm", "x y"], "--slurm"),
+    (["--augment", "echo", "--variants", "1"], "--augment"),
+    (["--slurm", "x y", "--executor", "slurm"], "--slurm: expected key=value"),
+    (["--slurm", "cpus=1"], "--slurm is for --executor slurm"), (["--shards", "8"], "--shards is for --executor local"),
+    (["--slurm", "cpus=1", "--executor", "local"], "--slurm is for --executor slurm"),
     (["--codec", "opus"], "no codec 'opus'"), (["--device", "abacus"], "--device abacus")])
 def test_options_that_cannot_be(tmp_path, options, message):
     src = make(tmp_path / "src", NAMES[:1])
