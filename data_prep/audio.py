@@ -18,6 +18,7 @@ from audiocraft_ext.machine import physical_cores
 from data_prep.cuts import KINDS, Cut
 from data_prep.settings import DUPLICATES, TEMPOS, Settings
 
+SHARDS = 8
 
 def build_parser() -> Parser:
     parser = Parser(prog="python -m data_prep.audio", description="Turn a folder of sound into a token store.")
@@ -56,7 +57,7 @@ def build_parser() -> Parser:
     add("--memory", type=float, default=2.0, metavar="GB", help="for one file (default: 2)")
     add("--executor", choices=("here", "local", "slurm"), default="here",
         help="in this process (default), or in jobs on this machine or on a Slurm cluster")
-    add("--shards", type=int, default=8, metavar="N", help="jobs that each stage is divided into (default: 8)")
+    add("--shards", type=int, metavar="N", help=f"jobs that each stage is divided into (default: {SHARDS})")
     add("--slurm", action="append", default=[], metavar="KEY=VALUE", help="partition=, account=, time= (minutes), "
         "mem_gb=, cpus=, or any option of sbatch; may be repeated")
     add("--retry", action="store_true", help="try files again that took too long or crashed the last time")
@@ -69,6 +70,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
                                ("--memory", args.memory, 0.1), ("--shards", args.shards, 1)):
         if value is not None and not least <= value < 1e6:
             raise UserError(f"{name}: expected {least:g} or more, got {value:g}")
+    if args.slurm and args.executor != "slurm":
+        raise UserError(f"--slurm is for --executor slurm, not for --executor {args.executor}")
+    if args.shards is not None and args.executor == "here":
+        raise UserError("--shards is for --executor local or slurm, not for --executor here")
     if args.slices and args.slices.resolve().is_relative_to(args.src.resolve()):
         raise UserError(f"--slices {args.slices}: lies in the folder that is prepared, and would be taken for music "
                         "the next time")
@@ -106,7 +111,7 @@ def main(argv: list[str] | None = None) -> None:
     if where:
         limits = dataclasses.replace(limits, workers=args.workers or options.get("cpus", 1))
     work = chain.Work(args.src, args.store, found, codec, settings, limits, (args.device, args.codec, args.codec_path),
-                      rows, command, args.retry, args.shards, where)
+                      rows, command, args.retry, args.shards or SHARDS, where)
     plan, added = chain.prepare(work, args.dry_run)
     plan.refused |= refused
     outputs.write(work, plan, added, args.dry_run, args.slices)

@@ -11,11 +11,7 @@ two runtimes round differently, so in rare places one code is another; a store's
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +20,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from audiocraft_ext.errors import UserError
+from data_prep import graphs
+from data_prep.graphs import CODE, HEAR, WEIGHTS
 
 if TYPE_CHECKING:
     from audiocraft_ext.codecs.codec import Codec
 
-VERSION = 3  # of the graphs; a folder of another one is left alone
-HEAR, CODE, WEIGHTS = "hear.onnx", "code.onnx", "codec.safetensors"
 PIECE = {"onnxruntime": 100, "torch": 250, "cuda": 1500}  # frames at a time
 BATCH = 16  # slices side by side on a GPU
 
@@ -73,44 +69,8 @@ def ready(codec: Codec, cache: Path, device: str = "cpu", name: str = "", path: 
         OSError: the folder cannot be written.
     """
     runtime, cfg = runtime or runtime_for(device), codec.model.cfg
-    folder = _written(codec, cache) if runtime == "onnxruntime" else None
+    folder = graphs.written(codec, cache) if runtime == "onnxruntime" else None
     return CodecRef(runtime, device, cfg.hop_length, cfg.n_q, folder, name or codec.name, path)
-
-
-def _written(codec: Codec, cache: Path) -> Path:
-    """The folder of the codec's graphs, written aside and renamed. It is named by what is in it: a bundle's copy of a
-    codec in fewer bits has the hash of the one that it is a copy of."""
-    from safetensors.torch import save_file
-
-    from audiocraft_ext.codecs.layout import to_onnx
-    from audiocraft_ext.onnx_codec import write_hearing
-
-    cfg = codec.model.cfg
-    weights = {name: tensor.detach().cpu().float().contiguous() for name, tensor in
-               to_onnx(codec.model.state_dict()).items() if not name.startswith("decoder.")}
-    digest = hashlib.sha256(json.dumps([VERSION, cfg.to_dict()], sort_keys=True).encode())
-    for name in sorted(weights):
-        digest.update(name.encode())
-        digest.update(weights[name].numpy())
-    folder = cache / f"{codec.name}-{digest.hexdigest()[:16]}"
-    if (folder / CODE).is_file():
-        return folder
-    aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
-        save_file(weights, aside / WEIGHTS)
-        write_hearing(cfg, aside / WEIGHTS, aside / HEAR, aside / CODE)
-        for path in aside.iterdir():
-            with path.open("rb") as f:
-                os.fsync(f.fileno())
-        os.rename(aside, folder)
-    except OSError:
-        if not (folder / CODE).is_file():  # else another process was quicker
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return folder
 
 
 class Encoder:

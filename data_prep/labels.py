@@ -117,14 +117,16 @@ def read_csv(path: Path, say: Callable[[str], object] | None = None) -> dict[str
 
     ``file`` is a path below the folder that is prepared, with forward slashes. Besides there may be title, bpm, key,
     licence, ``keep`` (yes or no) and ``split`` (train or valid); an empty cell says nothing. What :func:`write_csv`
-    wrote can be given back: a file may have many lines, which must not contradict each other.
+    wrote can be given back: a file may have many lines, which must not contradict each other. Of one file
+    of such a table the first lines may be train and the last valid: its end was held out, and that says nothing.
 
     Args:
-        say: takes a line about columns that are not known; default: prints it to stderr.
+        say: takes a line about what is passed over; default: prints it to stderr.
 
     Raises:
         UserError: not such a table; the line is named.
     """
+    say = say or (lambda line: print(line, file=sys.stderr))
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
@@ -133,23 +135,45 @@ def read_csv(path: Path, say: Callable[[str], object] | None = None) -> dict[str
     lines = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=";" if head.count(";") > head.count(",")
                        else ",")
     rows: dict[str, Row] = {}
-    sides: dict[str, set[str]] = {}
+    sides: dict[str, list[tuple[int, str]]] = {}  # each line that names one
     try:
-        columns = _columns(path, next(lines, []), say or (lambda line: print(line, file=sys.stderr)))
+        columns = _columns(path, next(lines, []), say)
         line = lines.line_num + 1
         for cells in lines:
             if any(cell.strip() for cell in cells):
                 where = f"{path}, line {line}"
                 name, row = _row(where, columns, cells, line)
-                if "start" in columns and row.split:  # of a single file, a part may be held out
-                    sides.setdefault(name, set()).add(row.split)
+                if "start" in columns and row.split:
+                    sides.setdefault(name, []).append((line, row.split))
                     row = replace(row, split=None)
                 rows[name] = _joined(where, name, rows[name], row) if name in rows else row
             line = lines.line_num + 1  # a cell may hold line breaks
     except csv.Error as error:
         raise UserError(f"{path}, line {lines.line_num}: not a line of a CSV table ({error})") from None
-    return {name: replace(row, split=min(sides[name])) if len(sides.get(name, ())) == 1 else row
-            for name, row in rows.items()}
+    ends = [name for name, said in sides.items() if _is_held_out(said)]
+    for name, said in sides.items():
+        if name not in ends or len(ends) > 1:
+            rows[name] = replace(rows[name], split=_side(path, name, said))
+        elif len(rows) > 1:  # in a store that has grown, or a mistake
+            say(f"{path}: {name!r} is train and then valid, as where the end of a single file is held out, so no side "
+                "is taken from it; to give it one, change all its lines")
+    return rows
+
+
+def _is_held_out(said: list[tuple[int, str]]) -> bool:
+    """Train, then valid: of a store's only file the end is held out, and its table says so."""
+    sides = [side for _, side in said]
+    return len(set(sides)) > 1 and sides == sorted(sides)
+
+
+def _side(path: Path, name: str, said: list[tuple[int, str]]) -> str:
+    """The side that all lines of a file say."""
+    first, side = said[0]
+    for line, other in said:
+        if other != side:
+            raise UserError(f"{path}: line {line} says {other}, line {first} {side}: {name!r} lies on one side; change "
+                            "all its lines")
+    return side
 
 
 def _columns(path: Path, head: list[str], say: Callable[[str], object]) -> list[str]:

@@ -55,7 +55,10 @@ class Settings:
         Cut.parse(self.cut)
         from data_prep import augment, beats_this, levels
 
-        levels.parse_target(self.level)
+        try:
+            levels.parse_target(self.level)
+        except UserError as error:
+            raise UserError(f"--level: {error}") from None
         if not 0 <= self.valid_share < 1:
             raise UserError(f"--valid-share: expected a share from 0 to below 1, got {self.valid_share:g}")
         if not 0 <= self.min_seconds < math.inf:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from audiocraft_ext.codecs import get_codec
@@ -128,6 +131,34 @@ def test_the_graphs_are_written_once_and_named_by_what_is_in_them(codecs, tmp_pa
     (folder / encoder.WEIGHTS).unlink()
     with pytest.raises(UserError, match="is gone"):
         Encoder(ready(codec, tmp_path))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs file size limits")
+def test_a_full_disk_is_an_error_of_the_system(codecs, tmp_path):
+    """Neither safetensors' own exception nor a folder that is half there."""
+    import resource
+
+    _, codec = codecs["no lstm"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError) as caught:
+            ready(codec, tmp_path / "full")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG and "full" in str(caught.value.filename)
+    assert list((tmp_path / "full").iterdir()) == []
+    assert Encoder(ready(codec, tmp_path / "full")).encode([noise(3000)]).size
+
+
+def test_an_error_of_safetensors_without_a_number(codecs, tmp_path, monkeypatch):
+    def fail(weights, path):
+        raise SafetensorError("something")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", fail)
+    with pytest.raises(OSError) as caught:
+        ready(codecs["no lstm"][1], tmp_path)
+    assert caught.value.errno == errno.EIO
 
 
 def test_what_encodes_where():

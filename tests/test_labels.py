@@ -256,7 +256,9 @@ def test_what_was_written_can_be_given_back(tmp_path):
     assert first == ["file,title,bpm,key,licence,keep,split,start,end,slice_bpm,bar_seconds,confidence,gain_db,flags,"
                      "group,variant,file_sha256",
                      "a.wav,'=1+1,174,Am,CC0-1.0,,train,0,1.5,173.9,1.379,,,clipped; odd,3,," + "0" * 64]
-    rows = labels.read_csv(path, say=lambda line: pytest.fail(line))
+    said = []
+    rows = labels.read_csv(path, said.append)
+    assert len(said) == 1 and "is train and then valid" in said[0]  # beside another file that may be a mistake
     assert rows == {"a.wav": Row("=1+1", 174, "Am", "CC0-1.0", None, "train", 2), SLICES[3]["source"]: Row(line=5)}
     stamp = path.stat().st_mtime_ns
     labels.write_csv(path, iter(SLICES))
@@ -275,3 +277,23 @@ def test_a_table_that_fails_half_way_leaves_the_old_one(tmp_path):
     with pytest.raises(ZeroDivisionError):
         labels.write_csv(tmp_path / "t.csv", (SLICES[0] if n else 1 / 0 for n in (1, 0)))
     assert (tmp_path / "t.csv").read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["t.csv"]
+
+
+def sides_of(path: Path, lines: str):
+    """A table of ours with a slice a word: file and side."""
+    return table(path, "file,split,start\n" + "".join(f"{word[0]},{word[2:]},{n}\n"
+                                                       for n, word in enumerate(lines.split())))
+
+
+def test_the_side_of_a_file_with_many_slices(tmp_path):
+    for lines in ("a:train a:train", "a:valid a:valid", "a: a:valid a:", "a:train b:valid a: b:valid"):
+        rows = sides_of(tmp_path, lines)
+        assert {name: row.split for name, row in rows.items()} == {
+            word[0]: word[2:] for word in lines.split() if word[2:]}
+    assert sides_of(tmp_path, "a:train a:train a:valid") == {"a": Row(line=2)}  # as of the only file
+    for lines, message in (("a:valid a:train", "line 3 says train, line 2 valid: 'a' lies on one side; change all"),
+                           ("a:train a:valid a:train", "line 3 says valid, line 2 train: 'a' lies on one side"),
+                           ("b:train a:valid a:valid a:train", "line 5 says train, line 3 valid: 'a' lies"),
+                           ("a:train a:valid b:train b:valid", "line 3 says valid, line 2 train: 'a' lies")):
+        with pytest.raises(UserError, match=message):
+            sides_of(tmp_path, lines)
