@@ -20,6 +20,7 @@ from data_prep.settings import DUPLICATES, TEMPOS, Settings
 
 SHARDS = 8
 
+
 def build_parser() -> Parser:
     parser = Parser(prog="python -m data_prep.audio", description="Turn a folder of sound into a token store.")
     add = parser.add_argument
