@@ -1,20 +1,20 @@
-"""Pairs of fingerprints worth comparing: those with anchors in common at one offset, and those with like heads.
+"""Pairs of fingerprints worth comparing: those with anchors in common at one offset.
 
 Anchors are found again by their 24 signs as one number, in a sorted list. Of a copy's anchors one in three to one in
 ten has none of its signs changed, which is plenty in a minute; a short sound's are also looked for with each sign
 turned over. Two anchors that have nothing to do with each other have the same number once in 2^24, so a collection of
-N anchors has N^2 / 2^25 hits by chance: the only thing here that grows with the square.
+N anchors has N^2 / 2^25 hits by chance: the only thing here that grows with the square. (Short sounds with like heads
+are data_prep/heads.py's.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import numpy as np
 
-from data_prep.alignment import SLICES_OFF
-from data_prep.fingerprint import BITS, DEPTH, Print, take_apart
+from data_prep.fingerprint import BITS, Print, take_apart
 
 SHORT = 256  # anchors of a sound that is looked for with turned signs too: half a minute
 REPEATS = 4  # times that a sound's own repetitions of an anchor count
@@ -24,8 +24,6 @@ TOGETHER = 15  # frames by which offsets of hits differ that speak for each othe
 HITS = 2  # that do, for a candidate
 PLACES = 3  # offsets that are tried
 CHUNK = 2**20  # hits at a time
-ROWS = 512  # heads at a time
-ROUGHLY = 4.0  # dB, root mean square, that like heads differ by at most
 _OFFSET_BITS, _MIDDLE = 26, 2**25
 
 
@@ -40,6 +38,10 @@ class Prints:
 
     def __getitem__(self, i: int) -> Print:
         return take_apart(self._words[i])
+
+    def only(self, which: Iterable[int]) -> Prints:
+        """Some of them."""
+        return Prints([self._words[i] for i in which])
 
     def anchors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of all anchors the print, ``int32``, the frame, ``int32``, and the signs, ``uint32``; in order."""
@@ -155,29 +157,3 @@ class _Index:
                 y = np.repeat(low - np.cumsum(many) + many, many) + np.arange(many.sum())
                 once = ~self.short[y] | (x < y)  # two short ones find each other
                 yield x[once], y[once]
-
-
-def with_like_heads(prints: Prints) -> Iterator[tuple[int, int]]:
-    """Pairs (i, j), i < j, of short sounds with heads whose levels are alike."""
-    with_heads = [i for i in range(len(prints)) if prints[i].heads]
-    if len(with_heads) < 2:
-        return
-    heads = [prints[i].heads for i in with_heads]
-    found: set[tuple[int, int]] = set()
-    for which in range(len(heads[0])):
-        levels = np.stack([h[which].slices.ravel() for h in heads]) + np.float32(DEPTH)  # [M, slices * bands], from 0
-        lasts = np.array([h[which].lasts for h in heads])
-        loud = (levels > 1).sum(axis=1)
-        power = (levels**2).sum(axis=1)
-        for begin in range(0, len(heads), ROWS):
-            rows = slice(begin, begin + ROWS)
-            off = power[rows, None] + power - 2 * levels[rows] @ levels.T
-            like = off <= ROUGHLY**2 * (loud[rows, None] + loud)
-            like &= np.abs(lasts[rows, None] - lasts) <= 4 + 0.1 * np.maximum(lasts[rows, None], lasts)
-            x, y = np.nonzero(like & (np.arange(len(heads)) > np.arange(begin, begin + len(off))[:, None]))
-            x += begin
-            sounds = np.maximum(levels[x], levels[y]) > 1
-            mean = (np.abs(levels[x] - levels[y]) * sounds).sum(axis=1) / np.maximum(sounds.sum(axis=1), 1)
-            found.update(zip(x[mean <= SLICES_OFF].tolist(), y[mean <= SLICES_OFF].tolist()))
-    for x, y in sorted(found):
-        yield with_heads[x], with_heads[y]

@@ -7,20 +7,22 @@ those that overlap are all worth keeping, but must not lie on both sides of a sp
 any of these.
 
 What says too little is no evidence (data_prep/alignment.py): silence, hum, a metronome, one kick in two songs or two
-takes of one groove link nothing. Candidates come from an index (data_prep/candidates.py), so that the cost grows with
-the collection, not with its square.
+takes of one groove link nothing. Candidates come from an index (data_prep/candidates.py), whose hits by chance alone
+grow with the square of the collection; of short sounds that are all alike each is compared with few
+(data_prep/heads.py), so that a group has the links that hold it together, not all there could be.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from data_prep import candidates
 from data_prep.alignment import Match, align, heads_agree
+from data_prep.heads import Heads
 
 EXACT, COPY, OVERLAP = "exact", "copy", "overlap"
 
@@ -50,10 +52,27 @@ class Link:
 @dataclass(frozen=True)
 class Group:
     """Names that hang together, sorted, and why: ``links``, sorted by names. Of several with the same samples, the
-    first by name is linked with all the others and alone with anything else."""
+    first by name is linked with all the others and alone with anything else. Of many short sounds that are alike each
+    is linked with few; ``others`` tells of the rest."""
 
     names: tuple[str, ...]
     links: tuple[Link, ...]
+    others: Others | None = field(default=None, compare=False, repr=False)
+
+
+class Others:
+    """Short sounds that are copies of each other though no link says so: compared when that is asked."""
+
+    def __init__(self, names: Sequence[str], heads: Heads):
+        self._names, self.heads = names, heads
+        self._at = {name: i for i, name in enumerate(names) if heads.has(i)}
+
+    def first_copy(self, name: str, of: Iterable[str]) -> str | None:
+        """The first in ``of`` that is a copy of ``name``, or none."""
+        if name not in self._at:
+            return None
+        found = self.heads.first_same(self._at[name], [self._at[other] for other in of if other in self._at])
+        return None if found is None else self._names[found]
 
 
 def find(items: Iterable[Item]) -> list[Group]:
@@ -66,8 +85,11 @@ def find(items: Iterable[Item]) -> list[Group]:
         if one != i:
             links.append(Link(items[one].name, item.name, EXACT, 1.0, item.seconds))
     heard = [items[i] for i in first.values()]
-    links += _heard_alike(heard)
-    return grouped(links)
+    prints = candidates.Prints([item.fingerprint for item in heard])
+    heads = Heads(prints)
+    links += _heard_alike(heard, prints, heads)
+    others = Others([item.name for item in heard], heads)
+    return [replace(group, others=others) for group in grouped(links)]
 
 
 def superseded(group: Group, best_first: Sequence[str]) -> dict[str, str]:
@@ -89,7 +111,8 @@ def superseded(group: Group, best_first: Sequence[str]) -> dict[str, str]:
     kept: dict[str, str] = {}  # by the first of those that are exactly it
     for name in best_first:
         one = first.get(name, name)
-        stead = next((kept[other] for other in kept if other == one or other in same[one]), None)
+        also = group.others.first_copy(one, kept) if group.others else None
+        stead = next((kept[other] for other in kept if other in (one, also) or other in same[one]), None)
         if stead is None:
             kept[one] = name
         else:
@@ -97,11 +120,12 @@ def superseded(group: Group, best_first: Sequence[str]) -> dict[str, str]:
     return gone
 
 
-def _heard_alike(items: list[Item]) -> list[Link]:
-    prints = candidates.Prints([item.fingerprint for item in items])
-    found: dict[tuple[int, int], Match] = {}
+def _heard_alike(items: list[Item], prints: candidates.Prints, heads: Heads) -> list[Link]:
+    found: dict[tuple[int, int], Match] = {(i, j): match for i, j, match in heads.pairs()}
 
-    def compare(i: int, j: int, places: Iterable[tuple[int, int]] = ()) -> None:
+    for (i, j), places in candidates.with_common_anchors(prints):
+        if heads.settled(i, j):
+            continue
         a, b = prints[i], prints[j]
         best = found.get((i, j)) or heads_agree(a, b)
         for at, offset in places:
@@ -110,11 +134,6 @@ def _heard_alike(items: list[Item]) -> list[Link]:
             best = max(filter(None, (best, align(a, b, at, offset))), key=lambda m: (m.whole, m.seconds), default=None)
         if best is not None:
             found[i, j] = best
-
-    for i, j in candidates.with_like_heads(prints):
-        compare(i, j)
-    for (i, j), places in candidates.with_common_anchors(prints):
-        compare(i, j, places)
     return [Link(items[i].name, items[j].name, COPY if m.whole else OVERLAP, round(m.score, 4), round(m.seconds, 2))
             for (i, j), m in found.items()]
 

@@ -151,8 +151,8 @@ def _notes(sources: Sources, work: Work) -> list[str]:
 
 def _group(n: int, plan: Plan, sources: Sources) -> dict:
     group = plan.groups[n]
+    overlap = {name for link in group.links if link.relation == "overlap" for name in (link.a, link.b)}
     return {"group": n + 1, "files": [
         {"name": name, "kept": name in sources.sides,
-         "relation": plan.dropped[name][1] if name in plan.dropped else "overlap" if any(
-             name in (link.a, link.b) and link.relation == "overlap" for link in group.links) else ""}
+         "relation": plan.dropped[name][1] if name in plan.dropped else "overlap" if name in overlap else ""}
         for name in group.names]}

@@ -11,8 +11,8 @@ import pytest
 from audiocraft_ext import audio
 from benchmarks import duplicates as damage
 from benchmarks.duplicates import RATE, item
-from data_prep.alignment import TONES_OFF, tones_off
-from data_prep.duplicates import COPY, EXACT, OVERLAP, Group, Item, Link, find, superseded
+from data_prep.alignment import TONES_OFF, heads_agree, tones_off
+from data_prep.duplicates import COPY, EXACT, OVERLAP, Group, Item, Link, find, grouped, superseded
 from data_prep.fingerprint import VERSION, Fingerprinter, take_apart
 
 BREAKS = Path(__file__).parent.parent / "data_prep" / "breaks"
@@ -153,6 +153,39 @@ def test_a_break_in_many_tracks_drops_none_of_them():
     (group,) = find(tracks)
     assert len(group.names) == len(names) and {link.relation for link in group.links} == {OVERLAP}
     assert superseded(group, group.names) == {}
+
+
+def takes(count: int, rng: np.random.Generator, decay: float = 0.0, noise: float = 0.01) -> list[Item]:
+    t = np.arange(RATE // 4) / RATE
+    return [item(f"take {n:03}", np.float32(
+        0.6 * hit("kick", rng) * np.exp(-decay * rng.random() * t) + noise * hit("snare", rng))) for n in range(count)]
+
+
+def test_many_takes_of_one_hit_are_each_compared_with_few():
+    items = takes(300, np.random.default_rng(2))
+    (group,) = find(items)
+    assert len(group.names) == 300 and len(group.links) < 2 * 300
+    assert group.others.heads.compared < 3 * 300
+    best_first = group.names[::-1]  # the best is not the one that all were compared with
+    assert superseded(group, best_first) == dict.fromkeys(best_first[1:], best_first[0])
+    assert group.others.heads.compared < 5 * 300
+
+
+def test_what_is_kept_of_takes_is_as_if_all_were_compared():
+    items = takes(40, np.random.default_rng(3), decay=30)  # neighbours are copies, the ends are none
+    groups, prints = find(items), [take_apart(item.fingerprint) for item in items]
+    assert groups == find(items[::-1])
+    links = [Link(a.name, b.name, COPY, 1, 1) for i, a in enumerate(items) for j, b in enumerate(items)
+             if i < j and heads_agree(prints[i], prints[j])]
+    full = grouped(links)
+    assert [group.names for group in groups] == [group.names for group in full]
+    assert sum(len(group.links) for group in groups) < len(links) < 40 * 39 / 2
+    for seed in range(5):
+        for group, other in zip(groups, full):
+            best_first = np.random.default_rng(seed).permutation(group.names).tolist()
+            gone = superseded(group, best_first)
+            assert gone == superseded(other, best_first)
+            assert len(gone) < len(group.names) - 1
 
 
 @pytest.mark.parametrize("rate", [16_000, 32_000, 48_000])
