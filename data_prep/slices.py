@@ -23,7 +23,7 @@ from data_prep import sandbox, stages, summary
 from data_prep.chain import Work
 from data_prep.cuts import Piece
 from data_prep.entries import Entry, entries, heard
-from data_prep.facts import Facts, FactsFile
+from data_prep.facts import FactsFile
 from data_prep.plan import Plan
 from data_prep.sandbox import Failure
 
@@ -72,8 +72,8 @@ def _tasks(work: Work, plan: Plan, store: TokenStore) -> Iterator[tuple[Entry, l
 
 def _entry(work: Work, plan: Plan, known: FactsFile, source: str, row: dict) -> Entry | None:
     name = row.get("variant", {}).get("of", source)
-    facts = known.named(name)
-    if name not in work.found or not isinstance(facts, Facts):
+    facts = known.encoded(name)
+    if name not in work.found or facts is None:
         return None
     # The plan says nothing of what is in the store since an earlier run.
     sided = dataclasses.replace(plan, sides={name: plan.sides.get(name, row["split"])})
