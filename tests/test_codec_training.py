@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def command(monkeypatch, folder, *options):
-    monkeypatch.setattr(sys, "argv", ["train", str(folder / "src"), str(folder / "out"), "--minutes", "0.03",
+    monkeypatch.setattr(sys, "argv", ["train", str(folder / "src"), str(folder / "out"), "--minutes", "0.1",
                                       "--batch-size", "1", "--segment", "0.25", *options])
     train.main()
 
