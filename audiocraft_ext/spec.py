@@ -23,6 +23,11 @@ class Spec:
             https://arxiv.org/abs/2306.05284 section 2.2).
         codec: name of the codec that made the codes.
         codec_hash: hash of that codec's weights or tables; two codecs of one name are two codecs.
+        sizes: how many values each stream takes; () is ``card`` of all. What lies from there up to ``card`` is shown
+            to a model and never predicted: the words of prompts.
+        gates: ``(stream, gate, rest)``: the stream says something only where the stream ``gate`` of the same frame is
+            not 0; elsewhere it holds ``rest``, which is known and therefore neither learned nor sampled.
+        prompt: P, frames before each clip that say what it is to be; their codes are no part of the clip.
     """
 
     kind: str
@@ -32,6 +37,9 @@ class Spec:
     delays: tuple[int, ...]
     codec: str
     codec_hash: str
+    sizes: tuple[int, ...] = ()
+    gates: tuple[tuple[int, int, int], ...] = ()
+    prompt: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "delays", tuple(int(d) for d in self.delays))
@@ -42,24 +50,44 @@ class Spec:
             raise UserError(f"card must fit uint16 with one id to spare, got {self.card}")
         if len(self.delays) != self.n_q or min(self.delays) != 0:
             raise UserError(f"expected {self.n_q} delays (n_q) that start at 0, got {list(self.delays)}")
+        sizes = tuple(int(size) for size in self.sizes)
+        object.__setattr__(self, "sizes", () if set(sizes) == {self.card} else sizes)
+        object.__setattr__(self, "gates", tuple(sorted(tuple(map(int, gate)) for gate in self.gates)))
+        if self.sizes and (len(self.sizes) != self.n_q or not 1 <= min(self.sizes) <= max(self.sizes) <= self.card):
+            raise UserError(f"expected {self.n_q} sizes (n_q) from 1 to card={self.card}, got {list(self.sizes)}")
+        if self.prompt < 0:
+            raise UserError(f"expected prompt frames, 0 or more, got {self.prompt}")
+        gated = [stream for stream, _, _ in self.gates]
+        for stream, gate, rest in self.gates:
+            if not (0 <= stream < self.n_q and 0 <= gate < self.n_q and 0 <= rest < self.card) \
+                    or gate in gated or gated.count(stream) > 1 or self.delays[gate] > self.delays[stream]:
+                raise UserError(f"expected gates of streams that have one each, with a delay no larger, got "
+                                f"({stream}, {gate}, {rest}) with delays {list(self.delays)}")
 
     @property
     def special_id(self) -> int:
         """The id of "no code here": before a stream starts and where audio has ended. Equal to ``card``."""
         return self.card
 
+    def size(self, stream: int) -> int:
+        """How many values a stream takes."""
+        return self.sizes[stream] if self.sizes else self.card
+
     def with_delays(self, delays) -> Spec:
         return replace(self, delays=tuple(delays))
 
     def to_dict(self) -> dict:
-        return {"kind": self.kind, "n_q": self.n_q, "card": self.card, "frame_rate": self.frame_rate,
-                "delays": list(self.delays), "codec": {"name": self.codec, "hash": self.codec_hash}}
+        d = {"kind": self.kind, "n_q": self.n_q, "card": self.card, "frame_rate": self.frame_rate,
+             "delays": list(self.delays), "codec": {"name": self.codec, "hash": self.codec_hash}}
+        more = {"sizes": list(self.sizes), "gates": [list(gate) for gate in self.gates], "prompt": self.prompt}
+        return d | {key: value for key, value in more.items() if value}
 
     @classmethod
     def from_dict(cls, d: dict) -> Spec:
         try:
             return cls(d["kind"], d["n_q"], d["card"], d["frame_rate"], tuple(d["delays"]),
-                       d["codec"]["name"], d["codec"]["hash"])
+                       d["codec"]["name"], d["codec"]["hash"], tuple(d.get("sizes", ())),
+                       tuple(map(tuple, d.get("gates", ()))), d.get("prompt", 0))
         except (KeyError, TypeError) as error:
             raise UserError(f"not a spec: {error!r} in {d}") from None
 
@@ -70,7 +98,7 @@ class Spec:
             mine: what this spec belongs to, for the message ("the store stores/jungle").
             others: what the other belongs to ("the bundle out/jungle").
         """
-        for key in ("kind", "n_q", "card", "frame_rate", "codec", "codec_hash"):
+        for key in ("kind", "n_q", "card", "frame_rate", "codec", "codec_hash", "sizes", "gates", "prompt"):
             a, b = getattr(self, key), getattr(other, key)
             if a != b:
                 raise UserError(f"{mine} has {key}={a}, but {others} has {key}={b}: their codes do not mean the same")

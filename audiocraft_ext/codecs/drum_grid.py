@@ -22,6 +22,7 @@ import numpy as np
 from audiocraft_ext.codecs import drum_map
 from audiocraft_ext.codecs.drum_clip import TICKS, Cost, DrumClip, Hits
 from audiocraft_ext.codecs.drum_map import DrumMap
+from audiocraft_ext.drums.pattern import Pattern
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.spec import Spec
 
@@ -78,13 +79,14 @@ class DrumGrid:
 
     @property
     def spec(self) -> Spec:
-        """K = two streams a class, ``card`` that of the largest stream.
+        """K = two streams a class, ``card`` that of the largest stream. An offset says something where there is a hit.
 
         A frame is a step, which is no fixed time: ``frame_rate`` is the steps a second at 120 BPM (8 for 16 a bar), so
         what counts in it (hours of a store, a training segment) is time at that tempo.
         """
+        gates = tuple((self.classes + drum, drum, self.on_step) for drum in range(self.classes))
         return Spec(KIND, 2 * self.classes, max(self.sizes), self.steps / 4 * SPEC_BPM / 60, (0,) * 2 * self.classes,
-                    NAME, self.hash)
+                    NAME, self.hash, self.sizes, gates)
 
     @property
     def hash(self) -> str:
@@ -181,6 +183,24 @@ class DrumGrid:
         hits = Hits(step, drum, codes[drum, step], codes[self.classes + drum, step], np.arange(len(step)))
         bars = max(1, -(-codes.shape[1] // self.steps_per_bar(meter)))
         return self._clip(hits, bars, DrumClip(np.zeros((0, 3)), bpm=bpm, meter=meter))
+
+    def pattern(self, codes: np.ndarray, meter: tuple[int, int] = (4, 4)) -> Pattern:
+        """The hits of codes ``[K, T]``; velocities and offsets are the middle of their bins."""
+        steps = self.steps_per_bar(meter)
+        step, drum = np.nonzero(np.asarray(codes)[: self.classes].T)
+        velocity = codes[drum, step].astype(np.int64)
+        offset = (codes[self.classes + drum, step].astype(np.int64) - self.on_step) / self.offsets
+        hits = Hits(step, drum, velocity, velocity, step)
+        return Pattern(step, drum, self._velocity(hits).astype(np.float64), offset,
+                       max(1, -(-np.shape(codes)[1] // steps)), steps, self.steps // 4)
+
+    def codes(self, pattern: Pattern) -> np.ndarray:
+        """Codes ``uint16 [K, T]`` of a pattern on this grid, T the steps of all its bars: ``codes(pattern(x)) == x``
+        for any codes of whole bars that rest where there is no hit."""
+        velocity = np.clip(np.round(pattern.velocity), 1, 127).astype(np.int64)
+        offset = np.clip(np.round(pattern.offset * self.offsets).astype(np.int64) + self.on_step, 0, self.offsets - 1)
+        return self.table(Hits(pattern.step, pattern.drum, 1 + (velocity - 1) * self.velocities // 127, offset,
+                               pattern.step), pattern.steps)
 
     def cost(self, clip: DrumClip) -> Cost:
         """What :meth:`canonicalize` changes.

@@ -1,0 +1,32 @@
+"""The drum codec that a store or a bundle was made with, from what it says of it."""
+
+from __future__ import annotations
+
+from audiocraft_ext.codecs.drum_grid import NAME as GRID
+from audiocraft_ext.codecs.drum_grid import DrumGrid
+from audiocraft_ext.errors import UserError
+from audiocraft_ext.prompts import Prompts
+
+HITS = "drum_hits"
+NAMES = (GRID, HITS)
+
+
+def codec_of(meaning: dict):
+    """The codec of ``{"type": "drum_grid" or "drum_hits", ...}``: a :class:`DrumGrid` or a :class:`DrumHits`.
+
+    Raises:
+        UserError: it is neither.
+    """
+    kind = meaning.get("type", GRID)
+    if kind == HITS:
+        from audiocraft_ext.codecs.drum_hits import DrumHits
+
+        return DrumHits.from_dict(meaning)
+    if kind != GRID:
+        raise UserError(f"expected the drum codec {' or '.join(NAMES)}, got {kind!r}")
+    return DrumGrid.from_dict(meaning)
+
+
+def prompts_of(meaning: dict) -> Prompts | None:
+    """What can be asked for; None for a model that was trained without prompts."""
+    return Prompts.from_dict(meaning["prompts"]) if meaning.get("prompts") else None
