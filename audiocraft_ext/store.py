@@ -175,6 +175,17 @@ def _tracks(rows: list[dict]) -> dict[str, list[Track]]:
             for split, there in runs.items()}
 
 
+def bound(path: Path) -> dict | None:
+    """What binds a writer: the ``spec`` and ``settings`` of a store, finished or not, that has something in it.
+
+    Raises:
+        UserError: its record cannot be read.
+    """
+    there = next((_load_record(path / name) for name in (RECORD, PREPARING) if (path / name).is_file()), None)
+    manifest = path / MANIFEST
+    return there if there and ((path / RECORD).is_file() or manifest.is_file() and manifest.stat().st_size) else None
+
+
 def _why_no_store(path: Path) -> str:
     if not path.is_dir():
         return f"no such token store: {path}; make one with 'python -m data_prep.audio SRC {path}'"
@@ -226,13 +237,11 @@ class StoreWriter:
 
     def _begin(self, command: str, beside: Sequence[str]) -> None:
         """Leave the record of what is being prepared, or compare with the one that is there."""
-        there = next((_load_record(self.path / name) for name in (RECORD, PREPARING) if (self.path / name).is_file()),
-                     None)
-        manifest = self.path / MANIFEST
-        if there and ((self.path / RECORD).is_file() or manifest.is_file() and manifest.stat().st_size):
+        if there := bound(self.path):
             self._check_same("spec", there["spec"], self.spec.to_dict())
             self._check_same("settings", there["settings"], self.settings)
             return  # with nothing in it, a store binds nobody
+        there = any((self.path / name).is_file() for name in (RECORD, PREPARING))
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path}: expected a folder for the token store, this is a file")
         others = [p for p in self.path.iterdir() if p.name not in beside] if self.path.is_dir() else []
