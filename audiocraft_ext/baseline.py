@@ -9,27 +9,32 @@ from audiocraft_ext.store import TokenStore
 
 
 def code_counts(store: TokenStore, split: str) -> np.ndarray:
-    """``[K, card]``: how often each code of each stream occurs on one side."""
-    counts = np.zeros((store.spec.n_q, store.spec.card), dtype=np.int64)
+    """``[K, card]``: how often each code of each stream occurs on one side; not what a closed gate decides."""
+    spec = store.spec
+    counts, gate_of = np.zeros((spec.n_q, spec.card), dtype=np.int64), {k: gate for k, gate, _ in spec.gates}
     for track in store.tracks(split):
         codes = store.read(track.start, track.frames)
-        for k in range(store.spec.n_q):
-            counts[k] += np.bincount(codes[k], minlength=store.spec.card)
+        for k in range(spec.n_q):
+            said = codes[k][codes[gate_of[k]] != 0] if k in gate_of else codes[k]
+            counts[k] += np.bincount(said, minlength=spec.card)
     return counts
 
 
 def entropy(counts: np.ndarray) -> np.ndarray:
     """Entropy in nats of each row of counts ``[K, card]``."""
-    p = counts / counts.sum(axis=1, keepdims=True)
+    p = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return -np.sum(np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0), axis=1)
 
 
 def unigram_loss(store: TokenStore) -> np.ndarray:
-    """Cross entropy ``[K]`` in nats of the valid codes under the train side's counts, each plus one."""
-    known = code_counts(store, TRAIN) + 1
+    """Cross entropy ``[K]`` in nats of the valid codes under the train side's counts, each plus one; what a closed gate
+    decides costs nothing."""
+    spec = store.spec
+    possible = np.arange(spec.card) < np.array([[spec.size(k)] for k in range(spec.n_q)])
+    known = code_counts(store, TRAIN) + possible
     seen = code_counts(store, VALID)
-    log_p = np.log(known / known.sum(axis=1, keepdims=True))
-    return -(seen * log_p).sum(axis=1) / seen.sum(axis=1)
+    log_p = np.log(np.where(possible, known, 1) / known.sum(axis=1, keepdims=True))
+    return -(seen * log_p).sum(axis=1) / sum(track.frames for track in store.tracks(VALID))
 
 
 def summary(store: TokenStore) -> dict[str, float]:

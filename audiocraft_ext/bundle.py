@@ -27,6 +27,7 @@ BUNDLES = Path(__file__).parent / "bundles"
 DEFAULT = "embedded"
 LONGEST = 3600  # seconds of one clip; at 192 kHz in floats a WAV ends at 5592
 QUANTISED = ("int8", "int4")
+SOUND = "encodec"  # the ``type`` of a codec whose graphs are in the bundle
 LM_FILES = ("lm.onnx", "lm.safetensors")
 CODEC_FILES = ("encoder.onnx", "front.onnx", "back.onnx", "codec.safetensors")
 
@@ -40,6 +41,7 @@ class Bundle:
         lm: the LM's sizes (``dim``, ``num_heads``, ``num_layers``, ...).
         context: how many frames the LM hears at once.
         sampling: the bundle's own choice.
+        meaning: of the codec, what ``model.json`` says; ``has_codec``: it is one of sound, and its graphs are there.
         precisions: in which its LM can be computed; ``precision`` is its own choice.
 
     Args:
@@ -58,10 +60,11 @@ class Bundle:
             self.context = int(self.info["context"])
             self.sampling = Sampling.from_dict(self.info["sampling"])
             self.precision = str(self.info["precision"])
-            self.has_codec = self.info["codec"] is not None
+            self.meaning: dict[str, Any] | None = self.info["codec"]
+            self.has_codec = self.meaning is not None and self.meaning.get("type", SOUND) == SOUND
             self._files = {str(n): (str(f["sha256"]), int(f["bytes"])) for n, f in self.info["files"].items()}
             if self.has_codec:
-                self.sample_rate = int(self.info["codec"]["sample_rate"])
+                self.sample_rate = int(self.meaning["sample_rate"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{self.path}/model.json: not a bundle's model.json ({error!r}); export it again") from None
         self.precisions = ["fp32", *(p for p in QUANTISED if f"lm.{p}.onnx" in self._files)]

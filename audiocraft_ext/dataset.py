@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from audiocraft_ext.ends import View
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.split import TRAIN
 from audiocraft_ext.store import TokenStore, Track
@@ -23,15 +24,20 @@ class StreamDataset:
     window is filled up.
 
     Args:
+        view: what windows look like to the model, where the kind of the codes has such a thing
+            (:class:`audiocraft_ext.ends.View`): with a prompt before them, which is not counted in ``frames``, and
+            altered on the train side.
         sample_on_duration: choose a track by its length (every frame is as likely) rather than all alike.
         num_samples: windows an epoch; None is one pass through the store.
     """
 
     def __init__(self, store: TokenStore, split: str, frames: int, num_samples: int | None = None, seed: int = 0,
-                 sample_on_duration: bool = True):
+                 sample_on_duration: bool = True, view: View | None = None):
+        if store.spec.prompt and view is None:
+            raise UserError(f"{store.path}: its codes ({store.spec.kind}) have prompts, which nothing here can make")
         if frames < 1:
             raise UserError(f"dataset.segment_duration is shorter than one frame ({1 / store.spec.frame_rate:.3f} s)")
-        self.store, self.split, self.frames, self.seed = store, split, frames, seed
+        self.store, self.split, self.frames, self.seed, self.view = store, split, frames, seed, view
         self.tracks = store.tracks(split)
         if not self.tracks:
             raise UserError(f"the store has nothing on its {split} side; prepare more files, or a larger --valid-share")
@@ -45,14 +51,20 @@ class StreamDataset:
         return self.num_samples if self.split == TRAIN else min(self.num_samples, len(self._windows))
 
     def __getitem__(self, key: tuple[int, int]) -> torch.Tensor:
-        """``codes [K, T]`` (int64) for ``(epoch, index)``."""
+        """``codes [K, P + T]`` (int64) for ``(epoch, index)``."""
         return torch.from_numpy(self.batch(key[0], [key[1]])[0])
 
     def batch(self, epoch: int, indices: Sequence[int]) -> np.ndarray:
-        """The windows of ``indices``, ``codes int64 [B, K, T]``."""
-        out = np.empty((len(indices), self.store.spec.n_q, self.frames), np.int64)
+        """The windows of ``indices``, ``codes int64 [B, K, P + T]``, P the spec's prompt frames."""
+        spec = self.store.spec
+        out = np.empty((len(indices), spec.n_q, spec.prompt + self.frames), np.int64)
         for row, index in zip(out, indices):
             track, offset = self._window(epoch, index)
+            if self.view is not None:
+                rng = np.random.default_rng([self.seed, epoch, index, 1]) if self.split == TRAIN else None
+                codes = self.view.window(track, track.start + offset, self.frames, rng)
+                row[:, : codes.shape[1]], row[:, codes.shape[1] :] = codes, spec.special_id
+                continue
             start, n = track.start + offset, min(self.frames, track.frames - offset)
             row[:, :n] = self.store.codes[start : start + n].T  # copies, turns and widens in one go
             row[:, n:] = self.store.spec.special_id

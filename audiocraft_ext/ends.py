@@ -14,7 +14,7 @@ import numpy as np
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.store import TokenStore, Track
 
-TRAINING = {"drums": "audiocraft_ext.drums.training"}  # view, meaning, write_clips
+TRAINING = {"drums": "audiocraft_ext.drums.training"}  # see End
 PLAYING = {"drums": "audiocraft_ext.drums.cli"}  # main(argv): what infer.py is for bundles of this kind
 
 
@@ -39,6 +39,9 @@ class End(Protocol):
     def meaning(self, settings: dict) -> dict:
         """What a bundle has to know to make files of its codes, JSON values: from the settings of the store.
         ``type`` is the codec's name."""
+
+    def silent_prompt(self, spec: Spec, meaning: dict) -> np.ndarray | None:
+        """Codes ``[K, P]`` of a prompt that says nothing; None where there are no prompts."""
 
     def write_clips(self, codes: np.ndarray, spec: Spec, meaning: dict, folder) -> list[tuple[np.ndarray, int]]:
         """Files ``clip_{i}.*`` of clips ``codes [B, K, P + T]``; the sound of each ``float32 [N]`` and its rate."""

@@ -25,7 +25,7 @@ from audiocraft_ext.codecs.codec import read_safetensors
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.lm import LM, Cache, LMConfig
 from audiocraft_ext.lm_static import StaticLM, span_of
-from audiocraft_ext.sampler import UNKNOWN
+from audiocraft_ext.sampler import SOME, Gates
 from audiocraft_ext.sampling import Sampling
 from audiocraft_ext.sampling_torch import TorchSampler
 from audiocraft_ext.weights import differing
@@ -81,6 +81,7 @@ class TorchLoop:
         with torch.inference_mode(), self._on_device("the model does not fit; use a GPU with more memory, or the CPU"):
             self.lm = StaticLM(model, self.device, PRECISIONS[self.precision])
         self._room = (0, 0)  # rows, steps
+        self._gates, self._gates_said, self._some = None, np.zeros((4, 0), np.int64), False
         self._forget_graphs()
 
     def cache_bytes(self, capacity: int) -> int:
@@ -103,12 +104,13 @@ class TorchLoop:
         at, self._length = self._length, self._length + sequence.shape[-1]
         return self._read(sequence, at, heads=slice(None))
 
-    def run(self, sequence: np.ndarray, uniforms: np.ndarray, first: int, sampling: Sampling) -> Iterator[int]:
+    def run(self, sequence: np.ndarray, uniforms: np.ndarray, first: int, sampling: Sampling,
+            gates: Gates | None = None) -> Iterator[int]:
         """Fill in the unknown codes, a chunk of steps at a time.
 
         Args:
-            sequence: ``int64 [B, K, S]``, delayed; ``UNKNOWN`` where a code is to be drawn, none before ``first``.
-                Filled in place.
+            sequence: ``int64 [B, K, S]``, delayed; below 0 where a code is to be drawn (``UNKNOWN``, ``SOME``), none
+                before ``first``. Filled in place.
             uniforms: ``float64 [B, S, K]``.
             first: the first step with an unknown code, 1 or later.
 
@@ -120,10 +122,11 @@ class TorchLoop:
         """
         B, K, S = sequence.shape
         assert first >= 1 and uniforms.shape == (B, S, K), f"first {first}, uniforms {list(uniforms.shape)}"
-        assert (sequence[..., :first] != UNKNOWN).all(), "an unknown code before the first step with one"
+        assert (sequence[..., :first] >= 0).all(), "an unknown code before the first step with one"
         self._begin(B, S)
         for s in range(0, first - 1, PREFILL):
             self._read(sequence[..., s : min(s + PREFILL, first - 1)], s)
+        self._set_what_is_asked(gates, bool((sequence == SOME).any()))
         self._upload(sequence, uniforms, first, sampling)
         for s in range(first, S, CHUNK):
             end = min(s + CHUNK, S)
@@ -208,10 +211,37 @@ class TorchLoop:
         hidden = self.lm.hidden(self._sequence.index_select(2, self._at), self._at, span)
         logits = self.lm.logits(hidden[:, 0])
         self._broken.logical_or_(logits.amax(dim=-1).isfinite().all().logical_not())  # amax hands a NaN on
+        given = self._sequence.index_select(2, after)  # [B, K, 1]
+        if self._some:
+            zero = torch.zeros_like(logits[..., 1:], dtype=torch.bool)
+            logits = logits.masked_fill(torch.cat([given == SOME, zero], dim=-1), -torch.inf)
         drawn = self._sampler.sample(logits, self._uniforms.index_select(1, after)[:, 0])[..., None]  # [B, K, 1]
-        given = self._sequence.index_select(2, after)
-        self._sequence.index_copy_(2, after, torch.where(given == UNKNOWN, drawn, given))
+        self._sequence.index_copy_(2, after, torch.where(given < 0, drawn, given))
+        if self._gates is not None:
+            self._close_gates(given, after)
         self._at.copy_(after)
+
+    def _set_what_is_asked(self, gates: Gates | None, some: bool) -> None:
+        """The gates as tensors, and whether codes are asked for that are not 0. Either has graphs of its own."""
+        said = np.zeros((4, 0), np.int64)
+        if gates is not None:
+            said = np.stack([gates.stream, gates.gate, gates.rest, gates.lag])
+        if np.array_equal(said, self._gates_said) and some == self._some:
+            return
+        self._forget_graphs()
+        self._gates_said, self._some = said, some
+        self._gates = torch.from_numpy(said).to(self.device) if said.size else None
+
+    def _close_gates(self, given: torch.Tensor, after: torch.Tensor) -> None:
+        """As :meth:`audiocraft_ext.sampler.Gates.close`, at the step ``after``."""
+        stream, gate, rest, lag = self._gates
+        column = self._sequence.index_select(2, after)[..., 0]  # [B, K]
+        at = (after - lag).clamp(min=0)  # [gates]
+        before = self._sequence.index_select(1, gate)  # [B, gates, S]
+        shut = before.gather(2, at[None, :, None].expand(len(before), -1, -1))[..., 0] == 0  # [B, gates]
+        shut &= given[..., 0].index_select(1, stream) < 0
+        column.index_copy_(1, stream, torch.where(shut, rest, column.index_select(1, stream)))
+        self._sequence.index_copy_(2, after, column[..., None])
 
     def _forget_graphs(self) -> None:
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
@@ -249,11 +279,12 @@ def load(bundle: Bundle, device: str | torch.device | None = None, precision: st
     device = pick_device(device)  # before a large file is read
     precision = pick_precision(precision, device)
     state = read_safetensors(file)
-    wrong = differing(lambda: LM(cfg, bundle.spec.delays), state)
+    spec = bundle.spec
+    wrong = differing(lambda: LM(cfg, spec.delays, spec.sizes), state)
     if wrong:
         raise UserError(f"{file}: not the weights that model.json describes, {wrong[0]} tensors differ; {wrong[1]}")
     with torch.device("meta"):
-        model = LM(cfg, bundle.spec.delays)
+        model = LM(cfg, spec.delays, spec.sizes)
     model.load_state_dict(state, assign=True)
     return TorchLoop(model, device, precision)
 

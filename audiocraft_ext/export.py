@@ -63,13 +63,13 @@ def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str, p
     from audiocraft_ext.onnx_lm import write_lm
 
     save_file(_stored(model.state, half), folder / "lm.safetensors", {"format": "pt"})
-    write_lm(model.cfg, folder / "lm.safetensors", folder / "lm.onnx")
+    write_lm(model.cfg, folder / "lm.safetensors", folder / "lm.onnx", model.spec.sizes)
     for precision in precisions:
         if precision != "fp32":
             quantised = folder / f"lm.{precision}.safetensors"
             quantise.write(model.state, model.cfg.n_q, precision, quantised)
-            write_lm(model.cfg, quantised, folder / f"lm.{precision}.onnx")
-    codec = None
+            write_lm(model.cfg, quantised, folder / f"lm.{precision}.onnx", model.spec.sizes)
+    codec = model.meaning
     if model.codec is not None:
         cfg = model.codec.model.cfg
         weights = folder / "codec.safetensors"

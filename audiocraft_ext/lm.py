@@ -160,13 +160,19 @@ class Cache:
 
 
 class LM(nn.Module):
-    """The model: ``codes`` in, the next codes' logits out."""
+    """The model: ``codes`` in, the next codes' logits out.
 
-    def __init__(self, cfg: LMConfig, delays: tuple[int, ...]):
+    Args:
+        delays, sizes, gates: see :class:`~audiocraft_ext.spec.Spec`.
+    """
+
+    def __init__(self, cfg: LMConfig, delays: tuple[int, ...], sizes: tuple[int, ...] = (),
+                 gates: tuple[tuple[int, int, int], ...] = ()):
         super().__init__()
         if len(delays) != cfg.n_q:
             raise UserError(f"codebooks_pattern has {len(delays)} delays, transformer_lm.n_q is {cfg.n_q}")
         self.cfg, self.delays = cfg, tuple(delays)
+        self.sizes, self.gates = tuple(sizes) or (cfg.card,) * cfg.n_q, tuple(gates)
         self.emb = nn.ModuleList(nn.Embedding(cfg.card + 1, cfg.dim) for _ in range(cfg.n_q))
         self.transformer = Transformer(cfg)
         self.out_norm = nn.LayerNorm(cfg.dim)
@@ -214,24 +220,45 @@ class LM(nn.Module):
         return self.out_norm(x)
 
     def forward(self, sequence: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
-        """``sequence [B, K, S]`` to ``logits [B, K, S, card]``; step s predicts step s + 1."""
+        """``sequence [B, K, S]`` to ``logits [B, K, S, card]``; step s predicts step s + 1. What a stream cannot take
+        has -inf."""
         h = self.hidden(sequence, cache)
-        return torch.stack([linear(h) for linear in self.linears], dim=1)  # [B, K, S, card]
+        heads = [F.pad(self._head(k, h), (0, self.cfg.card - size), value=-torch.inf)
+                 for k, size in enumerate(self.sizes)]
+        return torch.stack(heads, dim=1)  # [B, K, S, card]
+
+    def _head(self, k: int, h: torch.Tensor) -> torch.Tensor:
+        """``h [..., dim]`` to the logits ``[..., sizes[k]]`` of what stream k can take."""
+        linear, size = self.linears[k], self.sizes[k]
+        if size == self.cfg.card:
+            return linear(h)
+        return F.linear(h, linear.weight[:size], None if linear.bias is None else linear.bias[:size])
 
     def step(self, frame: torch.Tensor, cache: Cache) -> torch.Tensor:
         """One frame of every stream, ``[B, K]``, to the logits of the next, ``[B, K, card]``."""
         return self(frame[:, :, None], cache)[:, :, 0]
 
     def targets(self, codes: torch.Tensor) -> torch.Tensor:
-        """How many codes of each stream are predicted, ``[K]``."""
-        return torch.stack([(codes[:, k, : max(0, codes.shape[-1] - d)] != self.special_id).sum()
-                            for k, d in enumerate(self.delays)])
+        """How many codes of each stream are predicted, ``[K]``. What rests behind a closed gate counts: it is
+        predicted for certain."""
+        return torch.stack([(codes[:, k, : max(0, codes.shape[-1] - d)] < size).sum()
+                            for k, (d, size) in enumerate(zip(self.delays, self.sizes))])
+
+    def _labels(self, codes: torch.Tensor) -> torch.Tensor:
+        """``codes [B, K, T]`` with IGNORE for what is no target."""
+        sizes = torch.tensor(self.sizes, device=codes.device)[:, None]
+        labels = codes.masked_fill(codes >= sizes, IGNORE)
+        if self.gates:
+            stream, gate, _ = zip(*self.gates)
+            labels[:, list(stream)] = labels[:, list(stream)].masked_fill(codes[:, list(gate)] == 0, IGNORE)
+        return labels
 
     def losses(self, codes: torch.Tensor, targets: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross entropy of ``codes [B, K, T]`` under the model.
 
-        A code equal to ``card`` is padding and not a target. As in audiocraft the delayed sequence ends with the
-        clip, so the last ``delays[k]`` codes of stream k are not predicted::
+        A code that its stream cannot take is not a target: padding (``card``), the words of a prompt. What a closed
+        gate puts to rest costs nothing. As in audiocraft the delayed sequence ends with the clip, so the last
+        ``delays[k]`` codes of stream k are not predicted::
 
             step       0 1 2 3 4          stream k = 2, delay 2, T = 4
             input      . . . a b          "." is the special id
@@ -249,14 +276,14 @@ class LM(nn.Module):
         """
         B, K, T = codes.shape
         h = self.hidden(delay(codes, self.delays, self.special_id)[..., :T])
-        labels = codes.masked_fill(codes == self.special_id, IGNORE)
+        labels = self._labels(codes)
         count = (self.targets(codes) if targets is None else targets).clamp(min=1)
         per_stream = []
         for k, d in enumerate(self.delays):
             if T <= d:
                 per_stream.append(h.new_zeros((), dtype=torch.float32))
                 continue
-            logits, wanted = self.linears[k](h[:, d:]), labels[:, k, : T - d]
+            logits, wanted = self._head(k, h[:, d:]), labels[:, k, : T - d]
             total = F.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=IGNORE,
                                     reduction="sum")
             per_stream.append(total / count[k])

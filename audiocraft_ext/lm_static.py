@@ -36,6 +36,8 @@ class StaticLM:
     def __init__(self, model: LM, device: torch.device, dtype: torch.dtype):
         cfg, self.device, self.dtype = model.cfg, device, dtype
         self.cfg = cfg
+        taken = torch.arange(cfg.card) < torch.tensor(model.sizes)[:, None]  # [K, card]
+        self.impossible = None if taken.all() else ~taken.to(device)
 
         def there(tensor: torch.Tensor | None) -> torch.Tensor | None:
             return None if tensor is None else tensor.detach().to(device, dtype).contiguous()
@@ -95,4 +97,5 @@ class StaticLM:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """``[..., dim]`` to ``float32 [..., K, card]``."""
-        return F.linear(hidden, self.heads, self.heads_bias).float().unflatten(-1, (self.cfg.n_q, self.cfg.card))
+        logits = F.linear(hidden, self.heads, self.heads_bias).float().unflatten(-1, (self.cfg.n_q, self.cfg.card))
+        return logits if self.impossible is None else logits.masked_fill(self.impossible, -torch.inf)

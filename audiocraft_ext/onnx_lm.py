@@ -21,6 +21,7 @@ Outputs:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,12 @@ ROW_MAX = 127  # of a quantised row
 FLOAT, INT64, INT32 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32
 
 
-def write_lm(cfg: LMConfig, weights: Path, out: Path) -> None:
+def write_lm(cfg: LMConfig, weights: Path, out: Path, sizes: Sequence[int] = ()) -> None:
     """Write the step graph of an LM.
 
     Args:
         weights: a safetensors file with audiocraft's names, or one of :func:`audiocraft_ext.quantise.write`.
+        sizes: how many values each stream takes; the logits of others are -inf. () is ``card`` of all.
 
     Raises:
         UserError: a size that the attention kernel does not take.
@@ -57,7 +59,11 @@ def write_lm(cfg: LMConfig, weights: Path, out: Path) -> None:
     for i in range(cfg.num_layers):
         x = _layer(g, cfg, x, i, lengths)
     x = _norm(g, x, "out_norm")
-    g.op("Reshape", _heads(g, cfg, x), g.constant(np.array([0, 0, cfg.n_q, cfg.card])), outputs=["logits"])
+    logits = _heads(g, cfg, x)
+    if sizes:
+        possible = np.arange(cfg.card) < np.array(sizes)[:, None]  # [K, card]
+        logits = g.op("Add", logits, g.constant(np.where(possible, 0, -np.inf).astype(np.float32).reshape(-1)))
+    g.op("Reshape", logits, g.constant(np.array([0, 0, cfg.n_q, cfg.card])), outputs=["logits"])
     g.output("logits", "logits", FLOAT, ["B", "S", cfg.n_q, cfg.card])
     g.save(out)
 

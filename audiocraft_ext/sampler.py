@@ -3,14 +3,15 @@
 A clip is a function of (model, seed, index, settings): each has its own random numbers (:func:`clip_rng`), and no row
 of a batch touches another, so how many are made together changes nothing, bit for bit.
 
-**Given codes.** What is known beforehand is given, :data:`UNKNOWN` marks what is to be sampled. A prompt is a prefix of
-known codes, a frozen codebook is a known row, an infill is a hole.
+**Given codes.** What is known beforehand is given, :data:`UNKNOWN` marks what is to be sampled, :data:`SOME` the same
+but not 0. A prompt is a prefix of known codes, a frozen codebook is a known row, an infill is a hole. What a gate of
+the spec closes is not sampled but rests.
 
 **Windows.** A model hears ``window`` frames at once, and knows no positions after them. A longer clip goes on in a new
 window whose first half is the second half of the one before, read again from position 0 (MusicGen's way to long clips,
 https://arxiv.org/abs/2306.05284 appendix A). So memory and time per step do not grow with the clip, and a longer clip
 begins as a shorter one does (but for the shorter one's last frames, as many as the deepest delay, whose later codes
-were chosen in sight of its end).
+were chosen in sight of its end). Where a spec has prompt frames, each window begins with them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from audiocraft_ext.sampling import Sampling, clip_rng, sample
 from audiocraft_ext.spec import Spec
 
 UNKNOWN = -1  # a code not made yet; no embedding has such a row, so a leak is an error and not a sound
+SOME = -2  # the same, and it will not be 0
 PREFILL = 64  # steps of a prompt read at once: enough for full speed, and its logits stay small
 
 Progress = Callable[[int, int], object]  # (steps done, steps in all)
@@ -34,8 +36,8 @@ Progress = Callable[[int, int], object]  # (steps done, steps in all)
 class Stepper(Protocol):
     """What runs the LM. Calls come in the order of the sequence, after one ``start``.
 
-    A stepper may have a method ``run(sequence, uniforms, first, sampling) -> Iterator[int]`` that fills the whole
-    ``sequence`` in place, as :func:`_fill` does; then that is used.
+    A stepper may have a method ``run(sequence, uniforms, first, sampling, gates) -> Iterator[int]`` that fills the
+    whole ``sequence`` in place, as :func:`_fill` does; then that is used.
     """
 
     def start(self, batch: int, capacity: int) -> None:
@@ -43,7 +45,29 @@ class Stepper(Protocol):
 
     def step(self, sequence: np.ndarray) -> np.ndarray:
         """The next steps ``[B, K, S]`` of the delayed sequence; returns ``logits float32 [B, K, card]`` of the step
-        that follows the last of them, valid until the next call."""
+        that follows the last of them, valid until the next call; -inf is what a stream cannot take."""
+
+
+class Gates:
+    """The gates of a spec as arrays of a row each: ``stream``, ``gate``, ``rest`` and ``lag``, how many steps earlier
+    the gate's code of the same frame is seen."""
+
+    def __init__(self, spec: Spec):
+        delays = np.array(spec.delays)
+        self.stream, self.gate, self.rest = np.array(spec.gates, np.int64).reshape(-1, 3).T
+        self.lag = delays[self.stream] - delays[self.gate]
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def close(self, sequence: np.ndarray, s: int, unknown: np.ndarray) -> None:
+        """Put to rest what was unknown in step ``s`` of ``sequence [B, K, S]`` and has its gate closed.
+
+        Args:
+            unknown: ``bool [B, K]``.
+        """
+        closed = unknown[:, self.stream] & (sequence[:, self.gate, np.maximum(s - self.lag, 0)] == 0)  # [B, gates]
+        sequence[:, self.stream, s] = np.where(closed, self.rest, sequence[:, self.stream, s])
 
 
 def prefill(stepper: Stepper, sequence: np.ndarray) -> np.ndarray:
@@ -54,7 +78,7 @@ def prefill(stepper: Stepper, sequence: np.ndarray) -> np.ndarray:
 
 
 def _fill(stepper: Stepper, sequence: np.ndarray, uniforms: np.ndarray, first: int,
-          sampling: Sampling) -> Iterator[int]:
+          sampling: Sampling, gates: Gates) -> Iterator[int]:
     """Fill in the unknown codes of ``sequence [B, K, S]`` in place, from step ``first`` on; yields the number of the
     last step that is filled.
 
@@ -63,26 +87,32 @@ def _fill(stepper: Stepper, sequence: np.ndarray, uniforms: np.ndarray, first: i
     """
     run = getattr(stepper, "run", None)
     if run is not None:
-        yield from run(sequence, uniforms, first, sampling)
+        yield from run(sequence, uniforms, first, sampling, gates)
         return
     logits = prefill(stepper, sequence[..., :first])
     for s in range(first, sequence.shape[-1]):
         column = sequence[..., s]  # [B, K]
-        unknown = column == UNKNOWN
+        unknown = column < 0
         if unknown.any():
+            some = column == SOME
+            if some.any():
+                logits = logits.copy()
+                logits[..., 0][some] = -np.inf
             np.copyto(column, sample(logits, sampling, uniforms[:, s]), where=unknown)
+            if len(gates):
+                gates.close(sequence, s, unknown)
         yield s
         if s + 1 < sequence.shape[-1]:
             logits = stepper.step(sequence[..., s : s + 1])
 
 
-def windows(first: int, steps: int, window: int) -> Iterator[tuple[int, int, int]]:
+def windows(first: int, steps: int, window: int, prompt: int = 0) -> Iterator[tuple[int, int, int]]:
     """Spans of the sequence to decode, ``(origin, begin, end)``: with the steps from ``origin`` on as all that is
-    known, the steps from ``begin`` to ``end`` follow. ``window`` is in steps.
+    known, the steps from ``begin`` to ``end`` follow. ``window`` is in steps, and ``prompt`` of them are not the clip.
 
     A function of the step alone: where a span begins depends on neither the clip's length nor the prompt's.
     """
-    hop = max(1, window // 2)
+    hop = max(1, (window - prompt) // 2)
     begin = first
     while begin < steps:
         number = max(0, -(-(begin + 1 - window) // hop))
@@ -93,10 +123,13 @@ def windows(first: int, steps: int, window: int) -> Iterator[tuple[int, int, int
 
 
 def _local(sequence: np.ndarray, origin: int, end: int, spec: Spec) -> np.ndarray:
-    """A copy of the steps from ``origin`` to ``end`` in which no frame before ``origin`` is to be seen."""
+    """A copy of the steps from ``origin`` to ``end`` in which no frame before ``origin`` is to be seen but the prompt,
+    which takes the place of as many."""
     local = sequence[..., origin:end].copy()
     for k, d in enumerate(spec.delays):
         local[:, k, : d + 1] = spec.special_id
+        if origin:
+            local[:, k, d + 1 : d + 1 + spec.prompt] = sequence[:, k, d + 1 : d + 1 + spec.prompt]
     return local
 
 
@@ -107,8 +140,9 @@ def stream(stepper: Stepper, spec: Spec, indices: Sequence[int], frames: int, *,
 
     Args:
         indices: the number of each clip; with ``seed`` it decides its random numbers.
-        frames: T, the length of the result with what is given.
-        given: codes ``[K, T0]`` or ``[B, K, T0]``, T0 <= T, :data:`UNKNOWN` where one is to be sampled.
+        frames: T, the length of the result with what is given and the prompt's frames.
+        given: codes ``[K, T0]`` or ``[B, K, T0]``, T0 <= T, :data:`UNKNOWN` or :data:`SOME` where one is to be sampled.
+            The prompt's frames are to be given.
         window: frames that the model hears at once; None is all.
         progress: called after each step.
 
@@ -122,7 +156,9 @@ def stream(stepper: Stepper, spec: Spec, indices: Sequence[int], frames: int, *,
         given = check_given(given, B, spec, frames)
         codes[..., : given.shape[-1]] = given
     S, deepest = steps_of(frames, spec.delays), max(spec.delays)
-    sequence = delay(codes, spec.delays, spec.special_id)  # [B, K, S]
+    if (codes[..., : spec.prompt] < 0).any():
+        raise UserError(f"the first {spec.prompt} frames of a clip of this kind are its prompt, which is to be given")
+    sequence, gates = delay(codes, spec.delays, spec.special_id), Gates(spec)  # [B, K, S]
     uniforms = np.stack([clip_rng(seed, index).random((S, K)) for index in indices])  # [B, S, K]
     first, *others = set(first_unknown(codes, spec.delays).tolist())
     if others:  # what is known is read in another order of additions than what is sampled
@@ -134,10 +170,10 @@ def stream(stepper: Stepper, spec: Spec, indices: Sequence[int], frames: int, *,
     done = max(0, first - 1 - deepest)  # frames that were handed out
     if done:
         yield undelay(sequence[..., : done + deepest + 1], spec.delays)
-    for origin, begin, end in windows(first, S, size):
+    for origin, begin, end in windows(first, S, size, spec.prompt):
         local = _local(sequence, origin, end, spec)
         stepper.start(B, size)
-        for s in _fill(stepper, local, uniforms[:, origin:end], begin - origin, sampling):
+        for s in _fill(stepper, local, uniforms[:, origin:end], begin - origin, sampling, gates):
             sequence[..., begin : origin + s + 1] = local[..., begin - origin : s + 1]
             begin = origin + s + 1
             if progress is not None:
@@ -159,7 +195,7 @@ def generate(stepper: Stepper, spec: Spec, indices: Sequence[int], frames: int, 
 def first_unknown(codes: np.ndarray, delays: Sequence[int]) -> np.ndarray:
     """The step of the delayed sequence that shows the first unknown code of each of ``codes [B, K, T]``, the number of
     all steps where there is none: ``int64 [B]``."""
-    unknown = codes == UNKNOWN
+    unknown = codes < 0
     steps = unknown.argmax(axis=-1) + np.asarray(delays) + 1  # [B, K]
     return np.where(unknown.any(axis=-1), steps, steps_of(codes.shape[-1], delays)).min(axis=-1)
 
@@ -179,7 +215,7 @@ def check_given(given: np.ndarray, batch: int, spec: Spec, frames: int) -> np.nd
         raise UserError(f"the prompt ({given.shape[-1] / spec.frame_rate:.2f} s) is longer than the clip "
                         f"({frames / spec.frame_rate:.2f} s); ask for a longer clip or use less of the prompt")
     given = given.astype(np.int64)
-    if given.size and (given.min() < UNKNOWN or given.max() >= spec.card):
-        raise UserError(f"given codes lie from 0 to {spec.card - 1}, or are {UNKNOWN} where one is to be sampled, got "
-                        f"{given.min()} to {given.max()}")
+    if given.size and (given.min() < SOME or given.max() >= spec.card):
+        raise UserError(f"given codes lie from 0 to {spec.card - 1}, or are {UNKNOWN} or {SOME} where one is to be "
+                        f"sampled, got {given.min()} to {given.max()}")
     return given

@@ -26,7 +26,7 @@ from audiocraft.utils.checkpoint import flush_stale_checkpoints
 from dora import git_save
 from omegaconf import OmegaConf
 
-from audiocraft_ext import baseline, checkpoint, memory, trained
+from audiocraft_ext import baseline, checkpoint, ends, memory, trained
 from audiocraft_ext.dataset import StreamDataset, StreamLoader
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.identity import check_same_run, identity
@@ -128,7 +128,10 @@ class StreamSolver(StandardSolver):
             cfg.codebooks_pattern.delay.delays = list(self.store.spec.delays)
         self.lm_config = LMConfig.from_dict(OmegaConf.to_container(cfg.transformer_lm, resolve=True))
         self.spec = self._checked_spec(cfg)
-        self.frames = round(cfg.dataset.segment_duration * self.spec.frame_rate)
+        self.frames = round(cfg.dataset.segment_duration * self.spec.frame_rate)  # of a window, without its prompt
+        end = ends.training(self.spec.kind)
+        self.view = end and end.view(self.store, OmegaConf.to_container(cfg.dataset.view, resolve=True))
+        self.meaning = end and end.meaning(self.store.settings)
         if cfg.autocast and (cfg.device == "cpu" or not torch.cuda.is_bf16_supported(including_emulation=False)):
             cfg.autocast = False  # upstream would run half precision wherever it is told to
         self._fit_memory(cfg)
@@ -142,7 +145,7 @@ class StreamSolver(StandardSolver):
         self.identity = identity(OmegaConf.to_container(cfg, resolve=True), list(cfg.dora.exclude), self.store.hash,
                                  self.spec.to_dict())
         self.register_stateful("progress", "random_state")
-        self.register_stateful("identity", write_only=True)
+        self.register_stateful("identity", "meaning", write_only=True)
 
     @property
     def best_metric_name(self) -> str:
@@ -163,7 +166,7 @@ class StreamSolver(StandardSolver):
 
     def _fit_memory(self, cfg) -> None:
         """Refuse a batch that cannot fit before anything is built; choose one if asked to."""
-        sizes = dict(frames=self.frames, ema=cfg.optim.ema.use, half=cfg.autocast, device=cfg.device)
+        sizes = dict(frames=self.spec.prompt + self.frames, ema=cfg.optim.ema.use, half=cfg.autocast, device=cfg.device)
         chosen = dora.get_xp().folder / "auto_batch_size"  # kept: a run goes on with the batch it began with
         auto = cfg.dataset.batch_size == "auto"
         if auto and chosen.exists():
@@ -179,7 +182,7 @@ class StreamSolver(StandardSolver):
         """Upstream opens audio files and encodes them in every step; here the codes are there already."""
         cfg = self.cfg.dataset
         self.logger.info("%s", self._memory_line)
-        common = dict(frames=self.frames, seed=self.cfg.seed)
+        common = dict(frames=self.frames, seed=self.cfg.seed, view=self.view)
         train = StreamDataset(self.store, TRAIN, num_samples=cfg.train.num_samples,
                               sample_on_duration=cfg.sample_on_duration, **common)
         valid = StreamDataset(self.store, VALID, num_samples=cfg.valid.num_samples, **common)
@@ -192,7 +195,7 @@ class StreamSolver(StandardSolver):
 
     def build_model(self) -> None:
         """Upstream also loads the codec, to encode with; here it may not even be on this machine."""
-        self.model = LM(self.lm_config, self.spec.delays).to(self.device)
+        self.model = LM(self.lm_config, self.spec.delays, self.spec.sizes, self.spec.gates).to(self.device)
         self.register_ema("model")
         self.optimizer = builders.get_optimizer(builders.get_optim_parameter_groups(self.model), self.cfg.optim)
         self.lr_scheduler = builders.get_lr_scheduler(self.optimizer, self.cfg.schedule, self.total_updates)
@@ -214,7 +217,7 @@ class StreamSolver(StandardSolver):
 
     def get_formatter(self, stage_name: str) -> flashy.Formatter:
         """Upstream hides the loss of each codebook, which is what tells a codec's story."""
-        return flashy.Formatter({"lr": ".2E", "ce*": ".3f", "grad_norm": ".2f", "tokens_s": ".0f", "left_min": ".1f",
+        return flashy.Formatter({"lr": ".2E", "ce*": ".4f", "grad_norm": ".2f", "tokens_s": ".0f", "left_min": ".1f",
                                  "mem_gib": ".2f", "duration": ".1f"})
 
     def log_progress(self, stage_name, iterable, total=None, updates=5):
@@ -324,8 +327,8 @@ class StreamSolver(StandardSolver):
         self.model.eval()
         folder = self.folder / cfg.path / ("best" if self.cfg.execute_only else f"epoch_{self.epoch}")
         frames = round(cfg.lm.gen_duration * self.spec.frame_rate)
-        return write_samples(self.model, self.spec, folder, cfg.num_samples, frames, self.cfg.seed, cfg.lm.temp,
-                             cfg.lm.top_k, self.tensorboard, self.updates_done, self.logger)
+        return write_samples(self.model, self.spec, self.meaning, folder, cfg.num_samples, frames, self.cfg.seed,
+                             cfg.lm.temp, cfg.lm.top_k, self.tensorboard, self.updates_done, self.logger)
 
     def run(self) -> None:
         """Upstream's epochs, started where the checkpoint stopped and left in good order."""
@@ -379,7 +382,7 @@ class StreamSolver(StandardSolver):
         self._saved_at = time.monotonic()
         state, epoch, cfg = self.state_dict(), self.epoch - 1, self.cfg.checkpoint
         if by_epoch and cfg.save_every and epoch % cfg.save_every == 0:
-            keep = {*(cfg.keep_every_states or state), "xp.cfg", "xp.sig", "identity"}  # what an export asks for
+            keep = {*(cfg.keep_every_states or state), "xp.cfg", "xp.sig", "identity", "meaning"}  # for an export
             checkpoint.save({k: v for k, v in state.items() if k in keep},
                             self.epoch_checkpoint_path(epoch))
         if cfg.save_last:

@@ -37,6 +37,7 @@ class Trained:
         spec: what the codes mean, with the LM's own delays.
         cfg, state: the LM; fp32 weights under audiocraft's names.
         codec: None where the codes are not sound.
+        meaning: what makes files of the codes then (:meth:`audiocraft_ext.ends.End.meaning`).
         context: how many frames the LM hears at once, those of a training segment.
         sampling: :meth:`audiocraft_ext.sampling.Sampling.to_dict`.
         run: free-form record of the training.
@@ -51,6 +52,7 @@ class Trained:
     run: dict[str, Any] = field(default_factory=dict)
     licence: str = UNKNOWN_LICENCE
     card: str = ""
+    meaning: dict[str, Any] | None = None
 
 
 def read(source: str | Path, codec: str | None = None) -> Trained:
@@ -116,7 +118,8 @@ def _read_bundle(path: Path) -> Trained:
     info = bundle.info
     check_weights(cfg, state, path)
     return Trained(bundle.spec, cfg, state, load_folder(path) if bundle.has_codec else None, bundle.context,
-                   info["sampling"], info.get("run", {}), info.get("licence", UNKNOWN_LICENCE), info.get("card", ""))
+                   info["sampling"], info.get("run", {}), info.get("licence", UNKNOWN_LICENCE), info.get("card", ""),
+                   None if bundle.has_codec else info["codec"])
 
 
 def _read_exported(path: Path, codec_name: str | None) -> Trained:
@@ -158,7 +161,7 @@ def _read_checkpoint(path: Path, codec_name: str | None) -> Trained:
             raise UserError(f"{path} was trained on the codec {spec.codec} with hash {spec.codec_hash}, but "
                             f"{codec_name or spec.codec} has hash {codec.hash}; give the folder of the right one "
                             "with --codec")
-    return Trained(spec, cfg, state, codec, _context(config, spec), run=run)
+    return Trained(spec, cfg, state, codec, _context(config, spec), run=run, meaning=pkg.get("meaning"))
 
 
 def _segment(config: dict) -> dict[str, float]:
@@ -166,7 +169,7 @@ def _segment(config: dict) -> dict[str, float]:
 
 
 def _context(config: dict, spec: Spec) -> int:
-    return round(_segment(config)["segment_duration"] * spec.frame_rate)
+    return spec.prompt + round(_segment(config)["segment_duration"] * spec.frame_rate)
 
 
 def _weights_of(pkg: dict, path: Path) -> dict[str, torch.Tensor]:

@@ -197,7 +197,7 @@ def test_decoding_is_the_same_alone_and_in_a_batch(engine):
     (dict(seed=-1), "seed"),
     (dict(given=np.zeros((4, 41), int)), "longer than the clip"),
     (dict(given=np.zeros((3, 4), int)), "given codes"), (dict(given=np.full((4, 4), 96)), "from 0 to 95"),
-    (dict(given=np.full((4, 4), -2)), "from 0 to 95"),
+    (dict(given=np.full((4, 4), -3)), "from 0 to 95"),
 ])
 def test_refusals(engine, arguments, what):
     with pytest.raises(UserError, match=what):
