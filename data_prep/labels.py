@@ -31,6 +31,7 @@ AT_MOST = 2**16  # bytes of a sidecar or a licence; longer ones are read so far
 LICENCES = [name + end for name in ("LICENSE", "LICENCE", "License", "Licence", "license", "licence", "COPYING",
                                     "COPYRIGHT", "copyright", "SOURCES") for end in ("", ".txt", ".md")]
 SAID = ("title", "bpm", "key", "licence", "keep", "split")  # columns that are read
+OF_DRUMS = ("style", "kind")  # and these of drums
 FOUND = ("start", "end", "slice_bpm", "bar_seconds", "confidence", "gain_db", "flags", "group", "variant",
          "file_sha256")  # columns that are written beside them
 YES, NO = ("yes", "true", "1", "y"), ("no", "false", "0", "n")
@@ -48,6 +49,8 @@ class Row:
     keep: bool | None = None
     split: str | None = None
     line: int = 0
+    style: str | None = None
+    kind: str | None = None
 
     def over(self, labels: Labels) -> Labels:
         """The labels with what the table says in place of what they say."""
@@ -112,7 +115,7 @@ def licence_near(path: Path, root: Path | None) -> str | None:
     return None
 
 
-def read_csv(path: Path, say: Callable[[str], object] | None = None) -> dict[str, Row]:
+def read_csv(path: Path, say: Callable[[str], object] | None = None, more: tuple[str, ...] = ()) -> dict[str, Row]:
     """A person's table, by file: UTF-8, columns separated by ``,`` or ``;``, the first line names them.
 
     ``file`` is a path below the folder that is prepared, with forward slashes. Besides there may be title, bpm, key,
@@ -122,6 +125,7 @@ def read_csv(path: Path, say: Callable[[str], object] | None = None) -> dict[str
 
     Args:
         say: takes a line about what is passed over; default: prints it to stderr.
+        more: further columns, :data:`OF_DRUMS`.
 
     Raises:
         UserError: not such a table; the line is named.
@@ -137,7 +141,7 @@ def read_csv(path: Path, say: Callable[[str], object] | None = None) -> dict[str
     rows: dict[str, Row] = {}
     sides: dict[str, list[tuple[int, str]]] = {}  # each line that names one
     try:
-        columns = _columns(path, next(lines, []), say)
+        columns = _columns(path, next(lines, []), say, (*SAID, *more))
         line = lines.line_num + 1
         for cells in lines:
             if any(cell.strip() for cell in cells):
@@ -176,16 +180,16 @@ def _side(path: Path, name: str, said: list[tuple[int, str]]) -> str:
     return side
 
 
-def _columns(path: Path, head: list[str], say: Callable[[str], object]) -> list[str]:
+def _columns(path: Path, head: list[str], say: Callable[[str], object], known: tuple[str, ...]) -> list[str]:
     columns = [cell.strip().lower().replace("license", "licence") for cell in head]
     if "file" not in columns:
         raise UserError(f"{path}, line 1: expected the names of the columns, among them 'file' (and any of "
-                        f"{', '.join(SAID)}; separated by , or ;), got {','.join(head)[:80]!r}")
+                        f"{', '.join(known)}; separated by , or ;), got {','.join(head)[:80]!r}")
     if twice := sorted({name for name in columns if name and columns.count(name) > 1}):
         raise UserError(f"{path}, line 1: column {twice[0]!r} is there twice")
-    if others := [name for name in columns if name and name not in ("file", *SAID, *FOUND)]:
-        say(f"{path}: columns that say nothing here: {', '.join(others)}; known are file, {', '.join(SAID)}")
-    return columns
+    if others := [name for name in columns if name and name not in ("file", *known, *FOUND)]:
+        say(f"{path}: columns that say nothing here: {', '.join(others)}; known are file, {', '.join(known)}")
+    return ["" if name in others else name for name in columns]
 
 
 def _row(where: str, columns: list[str], cells: list[str], line: int) -> tuple[str, Row]:
@@ -197,7 +201,7 @@ def _row(where: str, columns: list[str], cells: list[str], line: int) -> tuple[s
     name = cell.pop("file", "")
     if not name:
         raise UserError(f"{where}: no file is named")
-    for column in SAID:
+    for column in (*SAID, *OF_DRUMS):
         try:
             cell.get(column, "").encode()
         except UnicodeEncodeError:
@@ -213,13 +217,13 @@ def _row(where: str, columns: list[str], cells: list[str], line: int) -> tuple[s
     return PurePosixPath(name).as_posix(), Row(
         title=text_of(cell.get("title")), bpm=bpm_of(bpm), key=key and (key_of(key) or key),
         licence=licence and (licence_of(licence) or licence), keep=keep in YES if keep else None, split=split or None,
-        line=line)
+        line=line, style=text_of(cell.get("style")), kind=text_of(cell.get("kind")))
 
 
 def _joined(where: str, name: str, old: Row, new: Row) -> Row:
     """Two lines about one file as one."""
     values = {}
-    for column in SAID:
+    for column in (*SAID, *OF_DRUMS):
         before, now = getattr(old, column), getattr(new, column)
         if before is not None and now is not None and before != now:
             raise UserError(f"{where}: {column} of {name!r} is {now!r}, but {before!r} in line {old.line}; "
@@ -234,7 +238,7 @@ def unknown(rows: dict[str, Row], names: Collection[str]) -> list[str]:
             if name not in names]
 
 
-def write_csv(path: Path, rows: Iterable[dict]) -> None:
+def write_csv(path: Path, rows: Iterable[dict], more: tuple[str, ...] = ()) -> None:
     """Write one line a slice, which a spreadsheet can open and :func:`read_csv` reads.
 
     ``bpm`` is what people said of the file; the tempo of the slice, heard or said, is ``slice_bpm``, so that giving the
@@ -245,11 +249,13 @@ def write_csv(path: Path, rows: Iterable[dict]) -> None:
         rows: the keys of the store's manifest; of those that are not there the cells stay empty. ``at`` is [start,
             end] in seconds, ``bpm`` the slice's tempo, ``said_bpm`` what people said, ``flags`` a list, ``variant``
             {"of": name}.
+        more: further columns, keys of the rows.
     """
+    columns = ("file", *SAID, *more, *FOUND)
     with aside.written(path) as file:
         text = SimpleNamespace(write=lambda line: file.write(line.encode("utf-8", "surrogateescape")))
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["file", *SAID, *FOUND])
+        writer.writerow(columns)
         for row in rows:
             start, end = row.get("at") or (None, None)
             cells = {**row, "file": row["source"], "variant": None, "keep": None, "start": start, "end": end,
@@ -257,7 +263,7 @@ def write_csv(path: Path, rows: Iterable[dict]) -> None:
                      "flags": "; ".join(row.get("flags") or ())}
             if variant := row.get("variant"):
                 cells |= {"file": variant["of"], "variant": row["source"], "bpm": None, "key": None}
-            writer.writerow([_cell(cells.get(name)) for name in ("file", *SAID, *FOUND)])
+            writer.writerow([_cell(cells.get(name)) for name in columns])
 
 
 def _cell(value: object) -> str:

@@ -52,8 +52,10 @@ def build_parser() -> Parser:
         help="more empty bars in a row are cut out, as at both ends (default: 2)")
     add("--duplicates", choices=DUPLICATES, default="drop",
         help="drop copies, keep them on one side, or do not look for them (default: drop)")
-    add("--csv", type=Path, metavar="FILE", help="a table of labels: file, title, bpm, licence, keep, split; "
-        "STORE/labels.csv is one")
+    add("--csv", type=Path, metavar="FILE", help="a table of labels: file, title, bpm, licence, keep, split, style, "
+        "kind; STORE/labels.csv is one")
+    add("--no-prompts", dest="prompts", action="store_false",
+        help="do not say in words what a row is (genre, density, tempo, ...), so that none can be asked for")
     add = parser.add_argument_group("machine").add_argument
     add("--workers", type=int, help="processes (default: one per core); 0: in this one, without limits")
     add("--timeout", type=float, default=30.0, metavar="SECONDS", help="for one file (default: 30)")
@@ -77,7 +79,8 @@ def settings_of(args: argparse.Namespace) -> MidiSettings:
             raise UserError(f"{name}: expected {least:g} or more, got {value:g}")
     grid = DrumGrid(drum_map.load(args.map), args.steps, args.velocities, args.offsets)
     settings = MidiSettings(grid, str(Cut.parse(args.cut)), args.valid_share, args.min_bars, args.empty_bars,
-                            args.duplicates, ALL if args.all_channels else args.channel)
+                            args.duplicates, ALL if args.all_channels else args.channel,
+                            args.prompts)
     settings.check()
     return settings
 
@@ -92,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     kind = sources.Kind("MIDI", "MIDI", ENDINGS, COMPANIONS | EXTENSIONS)
     refused: dict[str, str] = {}
     found = {file.name: file for file in sources.walk(args.src, refused, kind)}
-    rows = labels.read_csv(args.csv) if args.csv else {}
+    rows = labels.read_csv(args.csv, more=labels.OF_DRUMS) if args.csv else {}
     for line in labels.unknown(rows, found):
         print(f"note: {line}", file=sys.stderr)
     command = "python -m data_prep.midi " + shlex.join(sys.argv[1:] if argv is None else argv)
@@ -116,7 +119,7 @@ def write(work: MidiWork, plan: Plan, known: Known, added: int, dry: bool) -> No
     store = None if dry else TokenStore(work.store)
     sums = report.write(work.store, midi_report.report(work, plan, known, store))
     if store:
-        labels.write_csv(work.store / "labels.csv", midi_report.labelled(store.rows, plan))
+        labels.write_csv(work.store / "labels.csv", midi_report.labelled(store.rows, plan), labels.OF_DRUMS)
     report.say(work.store, plan, sums, added, store,
                 f"{len(store.codes):,} steps in {len(store.rows):,} rows" if store else "")
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from audiocraft_ext.codecs.drum_clip import Hits
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.prompts import Prompts
 from audiocraft_ext.split import VALID
-from audiocraft_ext.store import StoreWriter
-from data_prep import midi_alike, sandbox
+from audiocraft_ext.store import StoreWriter, bound
+from data_prep import midi_alike, midi_prompts, sandbox
 from data_prep.going_on import going_on
 from data_prep.labels import Row
 from data_prep.midi_hear import Heard, Slice, Task, hear
@@ -58,10 +58,11 @@ class MidiWork:
 
 @dataclass
 class Known:
-    """What was read: files by name, and why the others were not."""
+    """What was read: files by name, and why the others were not; ``prompts``, the words of the store."""
 
     heard: dict[str, Heard]
     refused: dict[str, str]
+    prompts: Prompts | None = None
 
 
 def prepare(work: MidiWork, dry: bool = False) -> tuple[Plan, Known, int]:
@@ -76,12 +77,17 @@ def prepare(work: MidiWork, dry: bool = False) -> tuple[Plan, Known, int]:
     Raises:
         UserError: nothing usable; a store of another codec or other settings; no room on the disk.
     """
-    new = not work.store.exists()
+    new, there = not work.store.exists(), bound(work.store)
     with going_on(work.store, work.command):
-        with StoreWriter(work.store, work.settings.grid.spec, work.settings.to_dict(), work.command, BESIDE) as writer:
-            known = read_all(work)
+        prompts = midi_prompts.kept(there and there["settings"], work.settings.prompts, work.store)
+        _writer(work, prompts).close()  # what stands in the way is said before all files are read
+        known = read_all(work)
+        plan = None if there else decide(work, known, {})
+        known.prompts = _new_prompts(work, known, plan) if plan else prompts
+        with _writer(work, known.prompts) as writer:
             _check_unchanged(work, writer, known)
-            plan = _decided(work, writer, known)
+            plan = plan or _decided(work, writer, known)
+            _remark_genres(work, plan, known)
             added = 0 if dry else _encode(work, plan, known, writer)
             if writer.sources and not dry:
                 writer.finish()
@@ -90,6 +96,31 @@ def prepare(work: MidiWork, dry: bool = False) -> tuple[Plan, Known, int]:
                 shutil.rmtree(work.store)
             raise UserError(f"{work.src}: none of its {len(work.found)} MIDI files can be used; {plan.why_nothing()}")
     return plan, known, added
+
+
+def _writer(work: MidiWork, prompts: Prompts | None) -> StoreWriter:
+    """The store, with room for prompts."""
+    spec, settings = work.settings.codec.spec, work.settings.to_dict()
+    if prompts:
+        prompts = midi_prompts.of_codec(prompts, work.settings.codec)
+        spec, settings = prompts.extend(spec), settings | {"prompts": prompts.to_dict()}
+    return StoreWriter(work.store, spec, settings, work.command, BESIDE)
+
+
+def _new_prompts(work: MidiWork, known: Known, plan: Plan) -> Prompts | None:
+    """Those of a store in which there is nothing yet: what its first files are called."""
+    if not work.settings.prompts:
+        return None
+    return midi_prompts.of_genres([midi_prompts.said(known.heard[name], work.rows.get(name))[0]
+                                   for name in plan.sides], work.settings.codec)
+
+
+def _remark_genres(work: MidiWork, plan: Plan, known: Known) -> None:
+    """Say which of the files have a genre that the store does not know."""
+    for name in plan.sides if known.prompts else ():
+        style, _ = midi_prompts.said(known.heard[name], work.rows.get(name))
+        if remark := midi_prompts.unknown(style, known.prompts):
+            plan.review.setdefault(name, []).append(remark)
 
 
 def read_all(work: MidiWork) -> Known:
@@ -181,29 +212,30 @@ def _encode(work: MidiWork, plan: Plan, known: Known, writer: StoreWriter) -> in
     todo = iter([name for name in plan.sides if not writer.done(name)])
     count = 0
     while names := list(itertools.islice(todo, AT_ONCE)):
-        writer.add_sources([(name, list(_rows(known.heard[name], plan, work))) for name in names])
+        writer.add_sources([(name, list(_rows(known.heard[name], plan, known, work))) for name in names])
         count += len(names)
     return count
 
 
-def _rows(heard: Heard, plan: Plan, work: MidiWork) -> Iterator[tuple[str, np.ndarray, dict]]:
+def _rows(heard: Heard, plan: Plan, known: Known, work: MidiWork) -> Iterator[tuple[str, np.ndarray, dict]]:
     """Side, codes and what is to be said, for each row of a file."""
-    about = _about(heard, work.rows.get(heard.name))
-    grid = work.settings.grid
+    about, prompts = _about(heard, work.rows.get(heard.name)), known.prompts
     for side, one in sided(heard, plan, work.settings):
+        codes = midi_prompts.codes(one, work.settings.codec)
         tempo = {} if heard.tempo is None else {"bpm": round(one.bpm, 3)}
-        yield side, grid.table(Hits(*one.hits.T.astype(np.int64), np.arange(len(one.hits))), one.steps), {
-            **tempo, **about, "at": [round(one.begin, 6), round(one.end, 6)], "bar": one.bar,
-            "bars": one.bars, "bar_seconds": round((one.end - one.begin) / one.bars, 6), "cut": "bars",
-            "time_signature": f"{one.meter[0]}/{one.meter[1]}", "follows": one.follows}
+        row = {**tempo, **about, "at": [round(one.begin, 6), round(one.end, 6)], "bar": one.bar,
+               "bars": one.bars, "bar_seconds": round((one.end - one.begin) / one.bars, 6), "cut": "bars",
+               "time_signature": f"{one.meter[0]}/{one.meter[1]}", "follows": one.follows}
+        yield side, codes, row | ({"prompt": midi_prompts.words(codes, one.meter, row, work.settings.codec, prompts)}
+                                  if prompts else {})
 
 
 def _about(heard: Heard, row: Row | None) -> dict:
     """What is known of a file; what nobody knows is left out. ``bpm`` only where somebody says it against the file."""
     said = row.over(heard.said.labels) if row else heard.said.labels
     told = row.bpm if row and row.bpm else None if heard.tempo else said.bpm
+    style, kind = midi_prompts.said(heard, row)
     about = {"file_sha256": heard.sha256, "seconds": round(heard.seconds, 6), "title": said.title,
-             "licence": said.licence, "style": heard.said.style, "kind": heard.said.kind, "said_bpm": said.bpm,
-             "bpm": told}
+             "licence": said.licence, "style": style, "kind": kind, "said_bpm": said.bpm, "bpm": told}
     return {key: value for key, value in about.items() if value is not None}
 

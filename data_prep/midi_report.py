@@ -10,6 +10,7 @@ import numpy as np
 
 from audiocraft_ext.split import VALID
 from audiocraft_ext.store import TokenStore
+from data_prep import midi_prompts
 from data_prep.duplicates import Group
 from data_prep.midi_chain import Known, MidiWork, sided
 from data_prep.midi_hear import ERROR_MS, FileCost, Heard
@@ -43,10 +44,11 @@ def report(work: MidiWork, plan: Plan, known: Known, store: TokenStore | None) -
 def _source(heard: Heard, work: MidiWork, plan: Plan, stored: dict[str, list[str]]) -> dict:
     name, cost, row = heard.name, heard.cost, work.rows.get(heard.name)
     said = row.over(heard.said.labels) if row else heard.said.labels
+    style, kind = midi_prompts.said(heard, row)
     about = {
         "name": name, "seconds": heard.seconds, "format": "MIDI", "rate": 0, "channels": 1, "title": said.title,
         "licence": said.licence, "bpm": (row.bpm if row else None) or heard.tempo or said.bpm, "bpm_said": True,
-        "style": heard.said.style, "kind": heard.said.kind, "flags": plan.review.get(name, []),
+        "style": style, "kind": kind, "flags": plan.review.get(name, []),
         "group": plan.group_of.get(name), "overview": heard.overview, "hits": cost.hits, "hits_kept": cost.kept,
         "velocity_error": cost.velocity / cost.kept if cost.kept else None,
         "timing_ms": cost.timing_ms / cost.kept if cost.kept else None,
@@ -133,6 +135,8 @@ def command(work: MidiWork) -> str:
     for name in ("cut", "valid_share", "min_bars", "empty_bars", "duplicates"):
         if getattr(settings, name) != getattr(usual, name):
             options += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
+    if not settings.prompts:
+        options += ["--no-prompts"]
     if settings.channel is not None:
         options += ["--channel", str(settings.channel)] if settings.channel else ["--all-channels"]
     return shlex.join(["python", "-m", "data_prep.midi", str(work.src), "STORE", *options])

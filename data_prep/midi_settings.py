@@ -14,22 +14,24 @@ class MidiSettings:
     """How MIDI files become a store.
 
     Attributes:
-        grid: the codec.
+        codec: what drums are told with; copies are found on a grid with either.
         cut: "bars:4", rows of so many bars.
         valid_share: of the files, held out.
         min_bars: rows of fewer are left out.
         empty_bars: more empty bars than these in a row are cut out, as are those at both ends.
         duplicates: "drop" all but one of a group of copies, "keep" them all (on one side), "off": look for none.
         channel: of the drums, 1 to 16; 0 is all; None is to be guessed.
+        prompts: whether rows are told in words (audiocraft_ext/drums/describe.py).
     """
 
-    grid: DrumGrid = field(default_factory=DrumGrid)
+    codec: DrumGrid = field(default_factory=DrumGrid)
     cut: str = "bars:4"
     valid_share: float = 0.1
     min_bars: int = 1
     empty_bars: int = 2
     duplicates: str = "drop"
     channel: int | None = None
+    prompts: bool = True
 
     def check(self) -> None:
         """Refuse what makes no sense.
@@ -53,8 +55,13 @@ class MidiSettings:
         """Of a row."""
         return int(Cut.parse(self.cut).size)
 
+    @property
+    def grid(self) -> DrumGrid:
+        """On which files are compared."""
+        return self.codec
+
     def to_dict(self) -> dict:
-        """JSON values; ``codec`` is what :meth:`DrumGrid.from_dict` takes."""
-        return {"codec": self.grid.to_dict(), "cut": self.cut, "valid_share": self.valid_share,
-                "min_bars": self.min_bars, "empty_bars": self.empty_bars, "duplicates": self.duplicates,
-                "channel": self.channel}
+        """JSON values; ``codec`` is what :func:`audiocraft_ext.drums.codec.codec_of` takes. Prompts are the store's."""
+        return {"codec": {"type": self.codec.spec.codec, **self.codec.to_dict()}, "cut": self.cut,
+                "valid_share": self.valid_share, "min_bars": self.min_bars, "empty_bars": self.empty_bars,
+                "duplicates": self.duplicates, "channel": self.channel}

@@ -15,6 +15,7 @@ import pytest
 
 from audiocraft_ext.codecs.drum_clip import DrumClip
 from audiocraft_ext.codecs.drum_grid import DrumGrid
+from audiocraft_ext.drums.codec import codec_of, prompts_of
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.midi_drums import drums_of, stretches
 from audiocraft_ext.midifile import read, write
@@ -81,7 +82,8 @@ def groove(tmp_path_factory):
 def test_rows_are_the_bars_of_the_files(groove):
     src, store = groove
     grid = DrumGrid.from_dict(store.settings["codec"])
-    assert grid.spec == store.spec == DrumGrid().spec
+    assert grid == DrumGrid() and codec_of(store.settings["codec"]) == grid
+    assert store.spec == prompts_of(store.settings).extend(grid.spec) and store.spec.prompt == 1
     for path in sorted(src.rglob("*.mid")):
         rows = [row for row in store.rows if row["source"] == path.relative_to(src).as_posix()]
         clip = clip_of(path)
@@ -346,7 +348,7 @@ def test_time_signatures_and_tempos_of_rows(tmp_path):
     assert one.slices[1].begin == pytest.approx(0.75 + 1.5) and one.slices[1].end == pytest.approx(2.25 + 1.75)
     assert one.remarks == ["tempo changes, each row has its mean"]
     (tmp_path / "y.mid").write_bytes(file(b"\0" + seven + KICK + END))
-    assert heard(tmp_path / "y.mid", grid=DrumGrid(steps=12)).cost.metre == 1
+    assert heard(tmp_path / "y.mid", codec=DrumGrid(steps=12)).cost.metre == 1
     with pytest.raises(UserError, match="a bar of 7/8 does not end on a step of a grid with 12"):
         run(tmp_path, tmp_path / "store", "--steps", "12", "--csv", str(_skip(tmp_path, "x.mid")))
 

@@ -166,6 +166,10 @@ class DrumGrid:
         codes[self.classes + hits.drum, hits.step] = hits.offset
         return codes
 
+    def codes_of(self, hits: Hits, bars: int, bar_steps: int) -> np.ndarray:
+        """Hits of whole bars as codes ``uint16 [K, T]``, with offsets as they are."""
+        return self.table(hits, bars * bar_steps)
+
     def decode(self, codes: np.ndarray, bpm: float = 120.0, meter: tuple[int, int] = (4, 4)) -> DrumClip:
         """A clip of any codes ``[K, T]`` in range; where T ends inside a bar, that bar is filled up with rests.
 
