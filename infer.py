@@ -101,7 +101,43 @@ MACHINE = ("threads", "precision", "device", "backend", "max_batch")
 WRITTEN = ("rate", "bits", "peak", "lufs", "cues", "slices")
 
 
-def main(argv: list[str] | None = None) -> None:
+def kind_of(argv: list[str]) -> str | None:
+    """Of the codes of the bundle that is named, or that made the JSON that is to be made again; None where there is
+    none, which :func:`parse` will say better."""
+    takes_value = {name: action.nargs != 0 for action in build_parser()._actions for name in action.option_strings}
+    arguments = iter(argv)
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == "--from":
+            return _read(Path(value or next(arguments, ""))).get("kind")
+        if not argument.startswith("-") or argument == "-":
+            from audiocraft_ext.bundle import BUNDLES
+
+            folder = next((f for f in (Path(argument), BUNDLES / argument) if (f / "model.json").is_file()), None)
+            spec = _read(folder / "model.json").get("spec") if folder else None
+            return spec.get("kind") if isinstance(spec, dict) else None
+        if not value and takes_value.get(name, len(name) == 2):
+            next(arguments, None)
+    return None
+
+
+def _read(path: Path) -> dict:
+    """A JSON; nothing where it is none."""
+    import json
+
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def main(argv: list[str] | None = None) -> object:
+    argv = sys.argv[1:] if argv is None else argv
+    from audiocraft_ext import ends
+
+    if play := ends.playing(kind_of(argv) or ""):
+        return play(argv)
     args = parse(argv)
     from audiocraft_ext.bundle import BUNDLES, Bundle, list_bundles
 

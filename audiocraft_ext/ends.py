@@ -6,13 +6,16 @@ kind without an entry is sound.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-from audiocraft_ext.spec import Spec
-from audiocraft_ext.store import TokenStore, Track
+    from audiocraft_ext.spec import Spec
+    from audiocraft_ext.store import TokenStore, Track
 
 TRAINING = {"drums": "audiocraft_ext.drums.training"}  # see End
 PLAYING = {"drums": "audiocraft_ext.drums.cli"}  # main(argv): what infer.py is for bundles of this kind
@@ -43,8 +46,13 @@ class End(Protocol):
     def silent_prompt(self, spec: Spec, meaning: dict) -> np.ndarray | None:
         """Codes ``[K, P]`` of a prompt that says nothing; None where there are no prompts."""
 
-    def write_clips(self, codes: np.ndarray, spec: Spec, meaning: dict, folder) -> list[tuple[np.ndarray, int]]:
+    def write_clips(self, codes: np.ndarray, spec: Spec, meaning: dict, folder: Path) -> list[tuple[np.ndarray, int]]:
         """Files ``clip_{i}.*`` of clips ``codes [B, K, P + T]``; the sound of each ``float32 [N]`` and its rate."""
+
+
+def playing(kind: str) -> Callable[[list[str]], object] | None:
+    """The command line of bundles of a kind; None for sound."""
+    return import_module(PLAYING[kind]).main if kind in PLAYING else None
 
 
 def training(kind: str) -> End | None:

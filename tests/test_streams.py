@@ -1,0 +1,231 @@
+"""What a spec says of its streams (sizes, gates, prompt frames), kept by the loss, the sampling and the bundle."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from audiocraft_ext.bundle import Bundle
+from audiocraft_ext.delay import delay
+from audiocraft_ext.engine import Engine
+from audiocraft_ext.engine_torch import TorchLoop, TorchStepper
+from audiocraft_ext.errors import UserError
+from audiocraft_ext.export import write_bundle
+from audiocraft_ext.lm import LM, LMConfig
+from audiocraft_ext.prompts import Field, Prompts
+from audiocraft_ext.sampler import SOME, UNKNOWN, generate
+from audiocraft_ext.sampling import Sampling
+from audiocraft_ext.spec import Spec
+from audiocraft_ext.trained import Trained, read
+
+SIZES, GATES, CARD, P = (5, 5, 3, 4), ((2, 0, 1), (3, 1, 2)), 9, 2
+DELAYS = [(0, 0, 0, 0), (0, 1, 1, 3)]
+CFG = LMConfig(n_q=4, card=CARD, dim=32, num_heads=2, num_layers=2)
+
+
+def spec_of(delays=(0, 0, 0, 0)) -> Spec:
+    return Spec("test", 4, CARD, 10.0, delays, "none", "0", SIZES, GATES, P)
+
+
+def model_of(spec: Spec, seed: int = 0) -> LM:
+    torch.manual_seed(seed)
+    return LM(CFG, spec.delays, spec.sizes, spec.gates).eval().requires_grad_(False)
+
+
+def clip(seed: int, frames: int = 12) -> np.ndarray:
+    """Codes ``[K, P + T]`` as a store has them: a prompt, and rests behind closed gates."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, np.array(SIZES)[:, None], (4, P + frames))
+    codes[:2] *= rng.random((2, P + frames)) < 0.5
+    for stream, gate, rest in GATES:
+        codes[stream][codes[gate] == 0] = rest
+    codes[:, :P] = rng.integers(max(SIZES), CARD, (4, P))
+    return codes
+
+
+def legal(codes: np.ndarray, prompt: np.ndarray) -> None:
+    """The laws of what is sampled."""
+    assert (codes[..., :P] == prompt).all()
+    rest = codes[..., P:]
+    assert rest.min() >= 0 and (rest < np.array(SIZES)[:, None]).all()
+    for stream, gate, at in GATES:
+        shut = rest[:, gate] == 0
+        assert shut.any() and not shut.all() and (rest[:, stream][shut] == at).all()
+        assert len(np.unique(rest[:, stream][~shut])) > 1
+
+
+@pytest.fixture(scope="module", params=DELAYS, ids=["parallel", "delay"])
+def bundle(request, tmp_path_factory):
+    spec = spec_of(request.param)
+    meaning = {"type": "none", "what": [1, 2]}
+    folder = tmp_path_factory.mktemp("streams") / "b"
+    write_bundle(folder, Trained(spec, CFG, model_of(spec).state_dict(), None, 20, meaning=meaning))
+    return folder
+
+
+@pytest.mark.parametrize("delays", DELAYS)
+def test_the_loss_counts_what_can_be_predicted(delays):
+    spec = spec_of(delays)
+    lm = model_of(spec)
+    codes = torch.from_numpy(np.stack([clip(0), clip(1)]))
+    codes[1, :, -3:] = spec.special_id
+    sequence = delay(codes, delays, spec.special_id)[..., : codes.shape[-1]]
+    hidden, total = lm.hidden(sequence), []
+    for k, d in enumerate(delays):
+        nats, count = 0.0, 0
+        gate = {stream: gate for stream, gate, _ in GATES}.get(k)
+        for b in range(2):
+            for t in range(codes.shape[-1] - d):
+                if codes[b, k, t] >= SIZES[k]:
+                    continue
+                count += 1
+                if gate is None or codes[b, gate, t] != 0:
+                    logits = lm.linears[k](hidden[b, t + d])[: SIZES[k]]
+                    nats -= F.log_softmax(logits, dim=-1)[codes[b, k, t]]
+        total.append(nats / count)
+    ce, each = lm.losses(codes)
+    assert torch.allclose(each, torch.stack(total), atol=1e-5) and torch.allclose(ce, each.mean())
+
+
+def test_weights_of_what_is_never_predicted_are_never_moved():
+    spec = spec_of()
+    lm = model_of(spec).requires_grad_(True)
+    lm.losses(torch.from_numpy(clip(0)[None]))[0].backward()
+    for linear, size in zip(lm.linears, SIZES):
+        assert (linear.weight.grad[size:] == 0).all() and (linear.weight.grad[:size] != 0).any()
+
+
+@pytest.mark.parametrize("delays", DELAYS)
+def test_what_is_sampled_keeps_the_laws(delays):
+    spec = spec_of(delays)
+    prompt = clip(0)[:, :P]
+    codes = generate(TorchStepper(model_of(spec)), spec, range(4), 60, seed=1, sampling=Sampling(3.0), given=prompt)
+    legal(codes, prompt)
+
+
+def test_some_is_never_nothing_and_what_is_given_stays():
+    spec = spec_of()
+    given = np.concatenate([clip(0)[:, :P], np.full((4, 40), UNKNOWN)], axis=1)
+    given[0, P::2], given[0, P + 1 :: 2] = SOME, 0
+    codes = generate(TorchStepper(model_of(spec)), spec, range(3), P + 40, seed=1, sampling=Sampling(3.0), given=given)
+    legal(codes, given[:, :P])
+    assert (codes[:, 0, P::2] > 0).all() and (codes[:, 0, P + 1 :: 2] == 0).all()
+    assert (codes[:, 1, P:] == 0).any()
+
+
+def test_a_prompt_must_be_given():
+    with pytest.raises(UserError, match="first 2 frames"):
+        generate(TorchStepper(model_of(spec_of())), spec_of(), [0], 20, seed=1, sampling=Sampling())
+
+
+def test_the_bundle_is_the_model(bundle):
+    spec, how = Bundle(bundle).spec, dict(seed=5, sampling=Sampling(1.5))
+    prompt = clip(3)[:, :P]
+    mine = generate(TorchStepper(model_of(spec)), spec, range(3), 50, given=prompt, window=20, **how)
+    engine = Engine(bundle)
+    assert (engine.generate(3, 50, given=prompt, **how) == mine).all()
+    assert (engine.generate([2], 50, given=prompt, **how) == mine[2:]).all()
+    legal(mine, prompt)
+
+
+def test_the_loop_on_a_device_is_the_loop_here(bundle):
+    spec = Bundle(bundle).spec
+    lm, how = model_of(spec), dict(seed=5, sampling=Sampling(1.5), window=20)
+    given = np.concatenate([clip(3)[:, :P], np.full((4, 40), UNKNOWN)], axis=1)
+    given[1, 10:30:3] = SOME
+    mine = generate(TorchStepper(lm), spec, range(3), P + 40, given=given, **how)
+    assert (generate(TorchLoop(lm, "cpu"), spec, range(3), P + 40, given=given, **how) == mine).all()
+
+
+def test_each_window_begins_with_the_prompt():
+    """A model that says nothing but the first frame it was shown."""
+    class First:
+        def start(self, batch, capacity):
+            self.seen = []
+
+        def step(self, sequence):
+            self.seen += list(sequence.transpose(2, 0, 1))
+            logits = np.zeros((sequence.shape[0], 4, CARD), np.float32)
+            logits[:, np.arange(4), self.seen[1][0] - max(SIZES)] = 50
+            return logits
+
+    spec = Spec("test", 4, CARD, 10.0, (0,) * 4, "none", "0", (5, 5, 5, 5), (), 1)
+    prompt = np.array([[5], [6], [7], [8]])
+    codes = generate(First(), spec, [0], 60, seed=1, sampling=Sampling(1.0), given=prompt, window=9)
+    assert (codes[0, :, 1:] == prompt - 5).all()
+
+
+def test_a_window_goes_on_from_the_second_half_of_the_clip_in_the_one_before():
+    """What the model is shown at the beginning of each window, frame by frame."""
+    class Shown:
+        def __init__(self):
+            self.windows = []
+
+        def start(self, batch, capacity):
+            self.windows.append([])
+
+        def step(self, sequence):
+            self.windows[-1] += [int(column) for column in sequence[0, 0]]
+            return np.random.default_rng(sum(map(len, self.windows))).random((1, 1, 20)).astype(np.float32)
+
+    spec = Spec("test", 1, 20, 10.0, (0,), "none", "0", (15,), (), 2)
+    shown = Shown()
+    class Model:
+        def start(self, *args):
+            shown.start(*args)
+
+        def step(self, sequence):
+            logits = shown.step(sequence)
+            logits[..., 15:] = -np.inf
+            return logits
+
+    codes = generate(Model(), spec, [0], 2 + 20, seed=1, sampling=Sampling(1.0), given=np.array([[15, 16]]), window=10)
+    clip = codes[0, 0, 2:].tolist()
+    assert shown.windows[0] == [20, 15, 16, *clip[:7]]
+    assert shown.windows[1] == [20, 15, 16, *clip[4:11]] and shown.windows[2][:7] == [20, 15, 16, *clip[8:12]]
+
+
+def test_a_bundle_knows_what_its_codes_mean_and_is_read_back(bundle, tmp_path):
+    found = Bundle(bundle)
+    assert found.meaning == {"type": "none", "what": [1, 2]} and not found.has_codec
+    assert (found.spec.sizes, found.spec.gates, found.spec.prompt) == (SIZES, GATES, P)
+    again = read(bundle)
+    assert again.meaning == found.meaning and again.spec == found.spec and again.codec is None
+    write_bundle(tmp_path / "again", again)
+    assert Bundle(tmp_path / "again").spec == found.spec
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (dict(sizes=(5, 5, 3)), "4 sizes"), (dict(sizes=(5, 5, 0, 4)), "sizes"), (dict(sizes=(5, 5, 10, 4)), "card=9"),
+    (dict(gates=((2, 4, 0),)), "gates"), (dict(gates=((2, 0, 9),)), "gates"), (dict(gates=((2, 0, 1), (0, 1, 1))), "gates"),
+    (dict(gates=((2, 0, 1), (2, 1, 1))), "gates"), (dict(gates=((0, 1, 0),), delays=(0, 1, 1, 3)), "gates"),
+    (dict(prompt=-1), "prompt"),
+])
+def test_a_spec_refuses_what_cannot_be(change, said):
+    values = dict(kind="test", n_q=4, card=9, frame_rate=1.0, delays=(0,) * 4, codec="c", codec_hash="h") | change
+    with pytest.raises(UserError, match=said):
+        Spec(**values)
+
+
+def test_a_spec_goes_through_json_and_an_old_one_stays_as_it_was():
+    spec = spec_of((0, 1, 1, 3))
+    assert Spec.from_dict(spec.to_dict()) == spec
+    plain = Spec("audio", 2, 4, 50.0, (0, 1), "c", "h", (4, 4))
+    assert plain.to_dict().keys() == {"kind", "n_q", "card", "frame_rate", "delays", "codec"}
+    with pytest.raises(UserError, match="sizes"):
+        spec.check_same_stream(Spec("test", 4, CARD, 10.0, (0,) * 4, "none", "0", (4,) * 4, GATES, P), "a", "b")
+
+
+def test_prompts_are_codes_that_no_stream_takes():
+    prompts = Prompts((Field("genre", ("funk", "jazz")), Field("size", ("1", "2", "3")), Field("x", ("a",))), 5, 2)
+    assert prompts.frames == 2 and prompts.card == 9
+    said = {"size": "3", "x": "a"}
+    codes = prompts.codes(said)
+    assert codes.tolist() == [[5, 6], [8, 5]] and prompts.said(codes) == said
+    assert prompts.codes({}).tolist() == [[5, 5], [5, 5]] and prompts.said(prompts.codes({})) == {}
+    assert Prompts.from_dict(prompts.to_dict()) == prompts
+    spec = prompts.extend(Spec("test", 2, 5, 1.0, (0, 0), "c", "h"))
+    assert (spec.card, spec.sizes, spec.prompt) == (9, (5, 5), 2)
+    for said, message in (({"genre": "ska"}, "funk, jazz, got 'ska'"), ({"mood": "low"}, "no prompt is called 'mood'")):
+        with pytest.raises(UserError, match=message):
+            prompts.codes(said)
