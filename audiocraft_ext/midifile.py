@@ -228,9 +228,13 @@ def _from_frames(midi: Midi, division: int) -> Midi:
     return midi
 
 
-def to_bytes(clip: DrumClip) -> bytes:
-    """A clip as a file of type 0 on channel 10. A hit sounds for 60 ticks, or until the next of its pitch; of two of a
-    pitch on one tick the louder is written, and what is before the first bar line is on it.
+def to_bytes(clip: DrumClip, name: str = "") -> bytes:
+    """A clip as a file of type 0 on channel 10, which ends with its last bar. A hit sounds for 60 ticks, or until the
+    next of its pitch or the end; of two of a pitch on one tick the louder is written, and what is before the first bar
+    line is on it.
+
+    Args:
+        name: of the track.
 
     Raises:
         UserError: a tempo that no file can say.
@@ -241,9 +245,11 @@ def to_bytes(clip: DrumClip) -> bytes:
         raise UserError(f"a MIDI file says tempos from {60e6 / 2**24:.1f} BPM, got {clip.bpm:g}")
     if under not in (1, 2, 4, 8, 16, 32, 64) or over > 255 or clip.ticks_per_beat > 0x7FFF:
         raise UserError(f"a MIDI file cannot say {over}/{under} with {clip.ticks_per_beat} ticks a beat")
-    events = [(0, b"\xff\x51\x03" + beat_us.to_bytes(3, "big")),
-              (0, bytes([0xFF, 0x58, 4, over, under.bit_length() - 1, 24, 8])), *_hits(clip)]
     end = (clip.bars or 0) * clip.ticks_per_beat * 4 * over // under
+    called = name.encode("utf-8", "replace")
+    events = [(0, b"\xff\x03" + _variable(len(called)) + called)] if name else []
+    events += [(0, b"\xff\x51\x03" + beat_us.to_bytes(3, "big")),
+               (0, bytes([0xFF, 0x58, 4, over, under.bit_length() - 1, 24, 8])), *_hits(clip, end)]
     events.append((max(end, events[-1][0]), b"\xff\x2f\x00"))
     track, before = bytearray(), 0
     for tick, event in events:
@@ -269,8 +275,8 @@ def write(path: str | Path, clip: DrumClip) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _hits(clip: DrumClip) -> list[tuple[int, bytes]]:
-    """Ons and offs by tick; at one tick the offs come first."""
+def _hits(clip: DrumClip, last: int) -> list[tuple[int, bytes]]:
+    """Ons and offs by tick, those of hits before tick ``last`` not behind it; at one tick the offs come first."""
     loudest: dict[tuple[int, int], int] = {}
     for tick, pitch, velocity in clip.notes.tolist():
         at = (pitch, max(tick, 0))
@@ -279,6 +285,7 @@ def _hits(clip: DrumClip) -> list[tuple[int, bytes]]:
     events = []
     for (pitch, tick), (other, following) in zip(order, [*order[1:], (-1, 0)]):
         end = min(tick + NOTE_TICKS, following) if other == pitch else tick + NOTE_TICKS
+        end = min(end, last) if tick < last else end
         events += [(tick, 1, pitch, loudest[pitch, tick]), (end, 0, pitch, 0)]
     channel = DRUMS - 1
     return [(tick, bytes([(0x90 if on else 0x80) | channel, pitch, velocity]))

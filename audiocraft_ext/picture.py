@@ -78,7 +78,7 @@ def _page(clips, sample_rate: int, path: Path, title: str, seconds: float, ampli
     points = 72 / 100  # of a pixel, in type
     style = {"family": "DejaVu Sans Mono", "parse_math": False}  # a dollar in a file's name is a dollar
     if title:
-        axes.text(MARGIN, MARGIN + 14, _fitted(title, WIDTH - 2 * MARGIN, 20), color=TEXT, size=20 * points,
+        axes.text(MARGIN, MARGIN + 14, fitted(title, WIDTH - 2 * MARGIN, 20), color=TEXT, size=20 * points,
                   va="center", **style)
     image = np.empty((height, WIDTH, 3), np.float32)
     image[:] = _rgb(BACKGROUND)
@@ -87,7 +87,7 @@ def _page(clips, sample_rate: int, path: Path, title: str, seconds: float, ampli
         x, y = MARGIN + i % columns * (width + GAP), top + i // columns * (cell + 2 * GAP)
         length = f"{len(wav) / sample_rate:.{1 if len(wav) >= sample_rate else 2}f} s"
         room = width - (len(length) + 1) * text * FONT
-        axes.text(x, y + text / 2, _fitted(name, room, text), color=TEXT, size=text * points, va="center", **style)
+        axes.text(x, y + text / 2, fitted(name, room, text), color=TEXT, size=text * points, va="center", **style)
         axes.text(x + width, y + text / 2, length, color=FAINT, size=text * points, va="center", ha="right", **style)
         y += text + 8
         image[y: y + wave_high + mel_high, x: x + width] = _rgb(PANEL)
@@ -98,10 +98,10 @@ def _page(clips, sample_rate: int, path: Path, title: str, seconds: float, ampli
     axes.imshow(image, extent=(0, WIDTH, height, 0), interpolation="none", aspect="auto")
     axes.add_collection(PolyCollection(waves, facecolors=WAVE, edgecolors=WAVE, linewidths=0.4))
     axes.set(xlim=(0, WIDTH), ylim=(height, 0))
-    _save(fig, path, dpi=100, facecolor=BACKGROUND)
+    save(fig, path, dpi=100, facecolor=BACKGROUND)
 
 
-def _save(fig, path: Path, **how) -> None:
+def save(fig, path: Path, **how) -> None:
     """Beside its place, then renamed: a picture that is there is whole."""
     part = path.with_name(f".{path.name}.part")
     try:
@@ -119,7 +119,7 @@ def _rgb(colour: str) -> tuple[float, float, float]:
     return tuple(int(colour[i: i + 2], 16) / 255 for i in (1, 3, 5))
 
 
-def _fitted(text: str, width: float, high: float) -> str:
+def fitted(text: str, width: float, high: float) -> str:
     """``text`` with as much of its middle left out as does not fit into ``width`` pixels at ``high``."""
     text, room = " ".join(text.split()), max(1, int(width / (high * FONT)))
     if len(text) <= room:
@@ -181,5 +181,5 @@ def compare(columns: list[tuple[str, list[tuple[str, np.ndarray]]]], sample_rate
                                 extent=(0, seconds, 0, 96), cmap="magma")
             spec.set(xlabel="seconds" if row == rows - 1 else "", ylabel="mel band")
     fig.colorbar(image, ax=axes[:, -1], label="dB", shrink=0.5)
-    _save(fig, path, dpi=90)
+    save(fig, path, dpi=90)
     plt.close(fig)

@@ -114,8 +114,8 @@ def test_names_of_any_kind(tmp_path):
         files = picture.sheet([(name, clip()) for name in names], RATE, tmp_path / "s.png", "$t" * 200)
     image = imread(files[0])[..., :3]
     assert np.ptp(image[:, -picture.MARGIN + 2:], axis=(0, 1)).max() == 0  # the margin on the right is empty
-    assert picture._fitted("0123456789", 5 * 10 * picture.FONT + 1, 10) == "01…89"
-    assert picture._fitted("two\nlines", 1000, 10) == "two lines"
+    assert picture.fitted("0123456789", 5 * 10 * picture.FONT + 1, 10) == "01…89"
+    assert picture.fitted("two\nlines", 1000, 10) == "two lines"
 
 
 def test_a_picture_that_cannot_be_written(tmp_path):
