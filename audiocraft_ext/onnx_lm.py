@@ -34,6 +34,7 @@ from audiocraft_ext.onnx_graph import Graph
 from audiocraft_ext.quantise import BLOCK, HEADS
 
 ROW_MAX = 127  # of a quantised row
+MANY = 8  # more streams have one table and one matrix: each node costs some microseconds of a step
 FLOAT, INT64, INT32 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32
 
 
@@ -70,6 +71,8 @@ def write_lm(cfg: LMConfig, weights: Path, out: Path, sizes: Sequence[int] = ())
 
 def _embed(g: Graph, cfg: LMConfig, codes: str) -> str:
     """The sum of the streams' embeddings. Rows are taken first and made fp32 after: no table is read whole."""
+    if cfg.n_q > MANY:
+        return _embed_many(g, cfg, codes)
     streams = g.op("Split", codes, outputs=cfg.n_q, axis=1, num_outputs=cfg.n_q) if cfg.n_q > 1 else [codes]
     rows = []
     for k, stream in enumerate(streams):
@@ -79,8 +82,21 @@ def _embed(g: Graph, cfg: LMConfig, codes: str) -> str:
     return g.op("Sum", *rows)
 
 
+def _embed_many(g: Graph, cfg: LMConfig, codes: str) -> str:
+    """The tables of many streams as one, put together when the graph loads."""
+    names = [f"emb.{k}.weight" for k in range(cfg.n_q)]
+    begins = np.arange(cfg.n_q)[None, :, None] * (cfg.card + 1)
+    rows = g.op("Gather", g.op("Concat", *map(g.stored, names), axis=0), g.op("Add", codes, g.constant(begins)))
+    if g.entries[names[0]]["dtype"] != "F32":
+        rows = g.op("Cast", rows, to=FLOAT)
+    return g.op("ReduceSum", rows, g.constant(np.array([1])), keepdims=0)  # [B, K, S, dim] to [B, S, dim]
+
+
 def _heads(g: Graph, cfg: LMConfig, x: str) -> str:
-    """``[B, S, K * card]``; quantised, the K heads are one matrix."""
+    """``[B, S, K * card]``; quantised, or where they are many, the K heads are one matrix."""
+    if cfg.n_q > MANY and not _is_quantised(g, HEADS) and not cfg.bias_proj:
+        weight = g.op("Concat", *(g.weight(f"linears.{k}.weight") for k in range(cfg.n_q)), axis=0)
+        return g.op("FusedMatMul", x, weight, domain="com.microsoft", transB=1)
     if not _is_quantised(g, HEADS):
         heads = [_linear(g, x, f"linears.{k}") for k in range(cfg.n_q)]
         return g.op("Concat", *heads, axis=-1) if cfg.n_q > 1 else heads[0]

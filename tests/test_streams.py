@@ -229,3 +229,20 @@ def test_prompts_are_codes_that_no_stream_takes():
     for said, message in (({"genre": "ska"}, "funk, jazz, got 'ska'"), ({"mood": "low"}, "no prompt is called 'mood'")):
         with pytest.raises(UserError, match=message):
             prompts.codes(said)
+
+
+def test_many_streams_are_the_same_model(tmp_path):
+    """They have one table and one matrix in the graph."""
+    gates = tuple((k + 6, k, 1) for k in range(6))
+    spec = Spec("test", 12, CARD, 10.0, (0,) * 12, "none", "0", (5,) * 6 + (3,) * 6, gates, 1)
+    cfg = LMConfig(n_q=12, card=CARD, dim=32, num_heads=2, num_layers=2)
+    torch.manual_seed(0)
+    lm = LM(cfg, spec.delays, spec.sizes, spec.gates).eval().requires_grad_(False)
+    prompt, how = np.full((12, 1), 7), dict(seed=5, sampling=Sampling(1.5))
+    mine = generate(TorchStepper(lm), spec, range(7), 40, given=prompt, window=20, **how)
+    for half in (False, True):
+        write_bundle(tmp_path / f"b{half}", Trained(spec, cfg, lm.state_dict(), None, 20), half=half)
+        engine = Engine(tmp_path / f"b{half}")
+        codes = engine.generate(7, 40, given=prompt, **how)
+        assert half or (codes == mine).all()
+        assert all((engine.generate([i], 40, given=prompt, **how)[0] == codes[i]).all() for i in range(7))
