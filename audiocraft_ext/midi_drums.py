@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audiocraft_ext.codecs.drum_clip import DrumClip
-from audiocraft_ext.codecs.drum_grid import DrumGrid
+from audiocraft_ext.codecs.drum_codec import DrumCodec
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.midifile import DRUMS, BrokenMidi, Midi
 
@@ -58,8 +58,8 @@ def drums_of(midi: Midi, channel: int | None = None) -> tuple[np.ndarray, str]:
     return notes[:, [0, 3, 4]], said
 
 
-def stretches(midi: Midi, notes: np.ndarray, grid: DrumGrid) -> tuple[list[Stretch], list[str]]:
-    """A file's drums as clips, one for each time signature after another, and what cannot be said of them on the grid.
+def stretches(midi: Midi, notes: np.ndarray, codec: DrumCodec) -> tuple[list[Stretch], list[str]]:
+    """A file's drums as clips, one for each time signature after another, and what the codec cannot say of them.
 
     A time signature begins a bar, wherever it stands; a hit less than half a step before it belongs to it. The tempo of
     a clip is the mean over it.
@@ -69,14 +69,14 @@ def stretches(midi: Midi, notes: np.ndarray, grid: DrumGrid) -> tuple[list[Stret
     """
     found, lost = [], []
     begins = _meters(midi)
-    half = 2 * midi.ticks_per_beat / grid.steps  # of a step, in ticks
+    half = float(4 * midi.ticks_per_beat * codec.reach / codec.steps)  # of a step, in ticks
     last = int(notes[-1, 0]) if len(notes) else 0
     for (start, meter), (end, _) in zip(begins, [*begins[1:], (None, None)]):
         first, behind = np.searchsorted(notes[:, 0], (start - half, np.inf if end is None else end - half))
         inside = notes[first:behind]
         bar = midi.ticks_per_beat * 4 * meter[0] / meter[1]
         try:
-            grid.steps_per_bar(meter)
+            codec.steps_per_bar(meter)
         except UserError as error:
             if len(inside):
                 lost.append(str(error))

@@ -117,7 +117,7 @@ def test_codes_out_of_range_are_refused():
     with pytest.raises(ValueError, match=r"codes \[24, T\]"):
         grid.decode(codes[:-1])
     codes[20, 3] = 25
-    with pytest.raises(ValueError, match="offsets to 24"):
+    with pytest.raises(ValueError, match="stream 20 go from 0 to 24, got 12 to 25"):
         grid.decode(codes)
 
 

@@ -46,7 +46,7 @@ class DrumClip:
 
 @dataclass(frozen=True)
 class Hits:
-    """Hits on the grid, sorted by step and class, one of a class a step: equally long arrays ``int64``.
+    """Hits on the grid, sorted by step first: equally long arrays ``int64``.
 
     Attributes:
         step: from the first bar line.
@@ -67,7 +67,12 @@ class Hits:
     def between(self, first: int, last: int) -> Hits:
         """Those of steps ``first`` to before ``last``, counted from ``first``."""
         a, b = np.searchsorted(self.step, (first, last))
-        return Hits(self.step[a:b] - first, self.drum[a:b], self.velocity[a:b], self.offset[a:b], self.note[a:b])
+        part = self.at(slice(a, b))
+        return Hits(part.step - first, part.drum, part.velocity, part.offset, part.note)
+
+    def at(self, which: np.ndarray | slice) -> Hits:
+        """Those of some indices."""
+        return Hits(self.step[which], self.drum[which], self.velocity[which], self.offset[which], self.note[which])
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ class Cost:
 
     Attributes:
         hits, kept: how many went in and came out.
-        unmapped: hits that the map drops; ``merged``, those of which a louder one of the class was in the step;
+        unmapped: hits that the map drops; ``merged``, those in whose place a louder one of the class was (a step of
+            ``drum_grid``, the same time in ``drum_hits``);
             ``outside``, those before or behind the clip.
         velocity: mean error of those that were kept, of 127.
         timing_ms, timing_p95_ms: mean and 95th percentile of their error in time, at the clip's tempo.

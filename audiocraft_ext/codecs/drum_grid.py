@@ -13,26 +13,26 @@ Positions are ticks, which count beats and not seconds: tempo is nothing to the 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import ClassVar
 
 import numpy as np
 
 from audiocraft_ext.codecs import drum_map
-from audiocraft_ext.codecs.drum_clip import TICKS, Cost, DrumClip, Hits
+from audiocraft_ext.codecs.drum_clip import DrumClip, Hits
+from audiocraft_ext.codecs.drum_codec import KIND, SPEC_BPM, STEPS, DrumCodec
 from audiocraft_ext.codecs.drum_map import DrumMap
 from audiocraft_ext.drums.pattern import Pattern
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.spec import Spec
 
-KIND, NAME = "drums", "drum_grid"
-STEPS = (12, 16, 24, 32, 48)  # a bar of 4/4; each divides TICKS * 4
-SPEC_BPM = 120.0  # at which a spec's frame_rate is told
+NAME = "drum_grid"
+__all__ = ["KIND", "NAME", "SPEC_BPM", "STEPS", "DrumGrid"]
 
 
 @dataclass(frozen=True)
-class DrumGrid:
+class DrumGrid(DrumCodec):
     """The codec ``drum_grid``.
 
     Args:
@@ -49,23 +49,15 @@ class DrumGrid:
     steps: int = 16
     velocities: int = 32
     offsets: int = 25
+    reach: ClassVar[Fraction] = Fraction(1, 2)
 
     def __post_init__(self) -> None:
-        if self.steps not in STEPS:
-            raise UserError(f"steps: expected one of {', '.join(map(str, STEPS))} a bar, got {self.steps}")
+        self.check_steps()
         if not 1 <= self.velocities <= 127:
             raise UserError(f"velocities: expected 1 to 127 bins, got {self.velocities}")
         if not (1 <= self.offsets < self.step_ticks and self.offsets % 2):  # a bin is more than a tick wide
             raise UserError(f"offsets: expected an odd number of bins from 1 to {self.step_ticks - 1} (a step has "
                             f"{self.step_ticks} ticks), got {self.offsets}")
-
-    @property
-    def classes(self) -> int:
-        return len(self.drums.classes)
-
-    @property
-    def step_ticks(self) -> int:
-        return 4 * TICKS // self.steps
 
     @property
     def on_step(self) -> int:
@@ -88,15 +80,7 @@ class DrumGrid:
         return Spec(KIND, 2 * self.classes, max(self.sizes), self.steps / 4 * SPEC_BPM / 60, (0,) * 2 * self.classes,
                     NAME, self.hash, self.sizes, gates)
 
-    @property
-    def hash(self) -> str:
-        """Of the grid, the bins and the map, not of the map's name."""
-        values = self.to_dict()
-        del values["map"]["name"]
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-
     def to_dict(self) -> dict:
-        """All of it as JSON values: what a store or a bundle needs to decode its codes."""
         return {"steps": self.steps, "velocities": self.velocities, "offsets": self.offsets,
                 "map": self.drums.to_dict()}
 
@@ -107,56 +91,19 @@ class DrumGrid:
         except (KeyError, TypeError) as error:
             raise UserError(f"not a drum_grid: {error!r} in {values}") from None
 
-    def steps_per_bar(self, meter: tuple[int, int]) -> int:
-        """Steps in a bar.
-
-        Raises:
-            UserError: a bar that does not end on a step.
-        """
-        steps, rest = divmod(self.steps * meter[0], meter[1])
-        if rest or steps < 1:
-            fit = [str(n) for n in STEPS if n * meter[0] % meter[1] == 0 and n * meter[0] >= meter[1]]
-            raise UserError(f"a bar of {meter[0]}/{meter[1]} does not end on a step of a grid with {self.steps} steps "
-                            "to 4/4; " + (f"one with {', '.join(fit)} has it" if fit else "no grid has it"))
-        return steps
-
     def place(self, clip: DrumClip) -> tuple[np.ndarray, np.ndarray]:
-        """The step that each note is nearest to, of two the later, and in which bin of it it lies: ``int64 [n]``."""
+        """The step that each note is nearest to, of two the later, and in which bin of it it lies."""
         at, whole = clip.notes[:, 0] * self.steps, 4 * clip.ticks_per_beat  # a step is whole / steps: all in integers
         step = (2 * at + whole) // (2 * whole)
         return step, (2 * (at - step * whole) + whole) * self.offsets // (2 * whole)
 
-    def quantise(self, clip: DrumClip) -> Hits:
-        """The hits of a clip on the grid, also those before and behind it. Of two of a class in one step the louder
-        stays, of two as loud the first."""
-        tick, pitch, velocity = clip.notes.T
-        drum = self.drums.table()[pitch]
-        step, offset = self.place(clip)
-        order = np.lexsort((tick, -velocity, drum, step))
-        order = order[drum[order] >= 0]
-        first = np.ones(len(order), bool)
-        first[1:] = (np.diff(step[order]) != 0) | (np.diff(drum[order]) != 0)
-        kept = order[first]
-        return Hits(step[kept], drum[kept], 1 + (velocity[kept] - 1) * self.velocities // 127, offset[kept], kept)
+    def same(self, step: np.ndarray, drum: np.ndarray, offset: np.ndarray) -> list[np.ndarray]:
+        return [step, drum]
 
-    def canonicalize(self, clip: DrumClip) -> DrumClip:
-        """The clip as its codes say it, with 480 ticks a beat: each hit on the tick, with the velocity and the pitch
-        that stand for its bins, sorted; what is before the first bar line by less than half a step is on it. The tempo
-        is the nearest that a file can say, in whole microseconds a beat.
-
-        Raises:
-            UserError: a time signature whose bars do not end on a step.
-        """
-        return self._clip(*self._inside(clip), clip)
-
-    def encode(self, clip: DrumClip) -> np.ndarray:
-        """Codes ``uint16 [K, T]``, T the steps of all bars.
-
-        Raises:
-            UserError: a time signature whose bars do not end on a step.
-        """
-        clip = self.canonicalize(clip)
-        return self.table(self.quantise(clip), clip.bars * self.steps_per_bar(clip.meter))
+    def ticks(self, hits: Hits) -> np.ndarray:
+        """The middle of their bin."""
+        aside = 2 * (hits.offset - self.on_step) * self.step_ticks + self.offsets
+        return np.maximum(hits.step * self.step_ticks + aside // (2 * self.offsets), 0)
 
     def table(self, hits: Hits, steps: int) -> np.ndarray:
         """Hits in ``[0, steps)`` as codes ``uint16 [K, steps]``."""
@@ -167,7 +114,6 @@ class DrumGrid:
         return codes
 
     def codes_of(self, hits: Hits, bars: int, bar_steps: int) -> np.ndarray:
-        """Hits of whole bars as codes ``uint16 [K, T]``, with offsets as they are."""
         return self.table(hits, bars * bar_steps)
 
     def decode(self, codes: np.ndarray, bpm: float = 120.0, meter: tuple[int, int] = (4, 4)) -> DrumClip:
@@ -176,17 +122,11 @@ class DrumGrid:
         Raises:
             ValueError: codes that are not in range.
         """
-        codes = np.asarray(codes)
-        if codes.ndim != 2 or len(codes) != 2 * self.classes or codes.dtype.kind not in "iu":
-            raise ValueError(f"expected integer codes [{2 * self.classes}, T], got {codes.dtype} {list(codes.shape)}")
-        codes = codes.astype(np.int64)
-        if codes.size and (codes.min() < 0 or (codes.max(axis=1) >= self.sizes).any()):
-            raise ValueError(f"codes are out of range: velocities go up to {self.velocities}, offsets to "
-                             f"{self.offsets - 1}")
+        codes = self.checked(codes)
         step, drum = np.nonzero(codes[: self.classes].T)
         hits = Hits(step, drum, codes[drum, step], codes[self.classes + drum, step], np.arange(len(step)))
         bars = max(1, -(-codes.shape[1] // self.steps_per_bar(meter)))
-        return self._clip(hits, bars, DrumClip(np.zeros((0, 3)), bpm=bpm, meter=meter))
+        return self.clip(hits, bars, DrumClip(np.zeros((0, 3)), bpm=bpm, meter=meter))
 
     def pattern(self, codes: np.ndarray, meter: tuple[int, int] = (4, 4)) -> Pattern:
         """The hits of codes ``[K, T]``; velocities and offsets are the middle of their bins."""
@@ -195,7 +135,7 @@ class DrumGrid:
         velocity = codes[drum, step].astype(np.int64)
         offset = (codes[self.classes + drum, step].astype(np.int64) - self.on_step) / self.offsets
         hits = Hits(step, drum, velocity, velocity, step)
-        return Pattern(step, drum, self._velocity(hits).astype(np.float64), offset,
+        return Pattern(step, drum, self.loudness(hits).astype(np.float64), offset,
                        max(1, -(-np.shape(codes)[1] // steps)), steps, self.steps // 4)
 
     def codes(self, pattern: Pattern) -> np.ndarray:
@@ -206,56 +146,6 @@ class DrumGrid:
         return self.table(Hits(pattern.step, pattern.drum, 1 + (velocity - 1) * self.velocities // 127, offset,
                                pattern.step), pattern.steps)
 
-    def cost(self, clip: DrumClip) -> Cost:
-        """What :meth:`canonicalize` changes.
-
-        Raises:
-            UserError: a time signature whose bars do not end on a step.
-        """
-        hits, _ = self._inside(clip)
-        velocity, timing = self.errors(clip, hits)
-        unmapped, outside = self._lost(clip)
-        return Cost(len(clip.notes), len(hits), unmapped, len(clip.notes) - len(hits) - unmapped - outside, outside,
-                    float(velocity.mean()) if len(hits) else 0.0, float(timing.mean()) if len(hits) else 0.0,
-                    float(np.percentile(timing, 95)) if len(hits) else 0.0)
-
-    def errors(self, clip: DrumClip, hits: Hits) -> tuple[np.ndarray, np.ndarray]:
-        """Of each of a clip's hits on the grid: how far its velocity is off, of 127, and how many ms its time is."""
-        velocity = np.abs(self._velocity(hits) - clip.notes[hits.note, 2])
-        beats = self._ticks(hits) / TICKS - clip.notes[hits.note, 0] / clip.ticks_per_beat
-        return velocity, np.abs(beats) * 60_000 / clip.bpm
-
-    def _lost(self, clip: DrumClip) -> tuple[int, int]:
-        """How many notes the map drops, and how many of the others lie outside."""
-        mapped = self.drums.table()[clip.notes[:, 1]] >= 0
-        step, _ = self.place(clip)
-        steps = self._bars(clip, step[mapped]) * self.steps_per_bar(clip.meter)
-        return int((~mapped).sum()), int((mapped & ((step < 0) | (step >= steps))).sum())
-
-    def _bars(self, clip: DrumClip, step: np.ndarray) -> int:
-        last = int(step.max(initial=0))
-        return clip.bars if clip.bars is not None else max(0, last) // self.steps_per_bar(clip.meter) + 1
-
-    def _inside(self, clip: DrumClip) -> tuple[Hits, int]:
-        """The hits within a clip, and how many bars it has."""
-        hits = self.quantise(clip)
-        bars = self._bars(clip, hits.step)
-        return hits.between(0, bars * self.steps_per_bar(clip.meter)), bars
-
-    def _ticks(self, hits: Hits) -> np.ndarray:
-        """Where hits are written: the middle of their bin, as a whole tick, not before the first bar line."""
-        aside = 2 * (hits.offset - self.on_step) * self.step_ticks + self.offsets
-        return np.maximum(hits.step * self.step_ticks + aside // (2 * self.offsets), 0)
-
-    def _velocity(self, hits: Hits) -> np.ndarray:
-        """The middle of each one's bin."""
-        first = -(-127 * (hits.velocity - 1) // self.velocities) + 1
-        last = -(-127 * hits.velocity // self.velocities)
-        return (first + last) // 2
-
-    def _clip(self, hits: Hits, bars: int, like: DrumClip) -> DrumClip:
-        write = np.array([one.write for one in self.drums.classes])
-        notes = np.stack([self._ticks(hits), write[hits.drum], self._velocity(hits)], 1)  # [n, 3]
-        order = np.lexsort((notes[:, 1], notes[:, 0]))
-        beat_us = min(max(round(60e6 / like.bpm), 1), 2**24 - 1)
-        return DrumClip(notes[order], TICKS, 60e6 / beat_us, like.meter, bars)
+    def hits_of(self, codes: np.ndarray) -> tuple[slice, slice, np.ndarray]:
+        """The streams of velocities and those of offsets, and where in them hits are, ``bool [C, T]``."""
+        return slice(0, self.classes), slice(self.classes, 2 * self.classes), codes[: self.classes] > 0
