@@ -50,6 +50,9 @@ def fields(genres: Iterable[str]) -> tuple[Field, ...]:
             Field("bars", tuple(str(bars) for bars in range(1, MOST_BARS + 1))), Field("meter", (*METERS, OTHER)))
 
 
+NAMES = tuple(field.name for field in fields(()))
+
+
 def prompts(genres: Iterable[str], codec) -> Prompts:
     """The prompts of a store: of a :class:`DrumGrid` or a :class:`DrumHits`."""
     return Prompts(fields(genres), max(codec.sizes), codec.spec.n_q)
@@ -66,7 +69,7 @@ def describe(pattern: Pattern, style: str | None = None, kind: str | None = None
     not."""
     said = {"genre": genre_of(style), "kind": kind.lower() if kind and kind.lower() in KINDS else None,
             "tempo": None if bpm is None else tempo_word(bpm), "meter": meter_word(meter), **measured(pattern)}
-    return {field.name: said[field.name] for field in fields(()) if said[field.name] is not None}
+    return {name: said[name] for name in NAMES if said[name] is not None}
 
 
 def measured(pattern: Pattern) -> dict[str, str | None]:
@@ -87,22 +90,26 @@ def density(pattern: Pattern) -> float:
 def intensity(pattern: Pattern) -> float:
     """The share of the hits whose nearest step is not on a quarter note, 0 to 1; each hit counts alike, however soft.
     0 without hits."""
-    return float(np.mean(_in_beat(pattern) != 0)) if len(pattern) else 0.0
+    return np.count_nonzero(_in_beat(pattern)) / len(pattern) if len(pattern) else 0.0
 
 
 def swing(pattern: Pattern) -> float | None:
     """How late the off-beats are on average: 0 is straight, 1 is the last of a triplet, whose ratio is 2 : 1.
 
-    Of eighths or of sixteenths, whichever are later; those that are nearer to another place than to an off-beat, late
-    or not, do not count. None with fewer than four hits of either.
+    Of eighths or of sixteenths, whichever are later. None with fewer than four hits of either.
     """
+    return max((late for late in lateness(pattern) if late is not None), default=None)
+
+
+def lateness(pattern: Pattern) -> tuple[float | None, float | None]:
+    """How late the off-beat eighths and the off-beat sixteenths are on average, of a triplet; None of too few. What is
+    nearer to another place than to an off-beat, late or not, does not count."""
     quarter = (_in_beat(pattern) + pattern.offset) / pattern.beat_steps  # where in the quarter note, 0 to 1
-    late = []
+    late: list[float | None] = []
     for place, (first, last) in ((quarter, EIGHTH), (2 * quarter % 1, SIXTEENTH)):
         swung = place[(place >= first) & (place < last)]
-        if len(swung) >= SWUNG:
-            late.append(float(swung.mean() - 0.5) / TRIPLET)
-    return max(late, default=None)
+        late.append((float(swung.sum()) / len(swung) - 0.5) / TRIPLET if len(swung) >= SWUNG else None)
+    return late[0], late[1]
 
 
 def syncopation(pattern: Pattern) -> float:
@@ -142,7 +149,12 @@ def weights(bar_steps: int, beat_steps: int) -> np.ndarray:
 
 def tempo_word(bpm: float) -> str:
     """Of quarter notes a minute: the lower end of each word's range belongs to it."""
-    return TEMPOS[int(np.clip(bpm // 10 - 5, 0, len(TEMPOS) - 1))]
+    return TEMPOS[int(min(max(bpm // 10 - 5, 0), len(TEMPOS) - 1))]
+
+
+def bpm_of(word: str) -> float:
+    """The middle of a tempo's range."""
+    return 55.0 + 10 * TEMPOS.index(word)
 
 
 def meter_word(meter: tuple[int, int]) -> str:
