@@ -1,0 +1,199 @@
+"""Make beats: ``python infer.py drums -n 16 --bars 4 --bpm 174 --genre funk --density high -o out --seed 1``.
+
+Each becomes a MIDI file with a JSON beside it, from which --from makes it again. The same seed gives the same beats,
+one by one or together.
+
+    --continue FILE.mid                       go on from it
+    --from-midi FILE.mid --keep kick,snare    keep these, play the others anew (--reroll hats: the other way round)
+    --humanise FILE.mid                       the same hits, other velocities and times
+    --vary FILE.mid --amount 0.3              play some of it anew
+    --swap A.mid B.mid                        each with the groove of the other
+    --groove FILE.mid                         with any of them, or with new beats: in the groove of this file
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from audiocraft_ext.drums.options import ASKED, CHANGES, SAMPLING, WRITTEN, chosen, parse
+from audiocraft_ext.errors import UserError, run_cli
+
+STARTED = time.perf_counter()
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv, __doc__)
+    if args.list:
+        return list_drummers()
+    from audiocraft_ext.drums.drummer import Drummer
+    from audiocraft_ext.drums.output import Output
+
+    if args.from_ is not None:
+        return again(args)
+    drummer = Drummer.load(args.bundle or "drums", say=note, **chosen(args, ("threads", "precision", "max_batch")))
+    if args.prompts:
+        return list_prompts(drummer)
+    output = Output(**chosen(args, WRITTEN))
+    output.check()
+    jobs = [(recipe, range(args.n or 1)) for recipe in recipes(args, drummer)]
+    make(args, drummer, jobs, output)
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def recipes(args: argparse.Namespace, drummer) -> list:
+    """What is asked for: one recipe, or the two of a swap."""
+    how = chosen(args, ("bars", "bpm", "meter", "seed", "groove", *ASKED, *SAMPLING))
+    how["channel"] = 0 if args.all_channels else args.channel
+    if args.swap:
+        a, b = args.swap
+        return [drummer.recipe(change="as it is", file=one, groove=other, **how | {"seed": 0})
+                for one, other in ((a, b), (b, a))]
+    for option, change in CHANGES.items():
+        if (file := getattr(args, option)) is not None:
+            how |= {"change": change, "file": file}
+    if args.from_midi and not (args.keep or args.reroll):
+        how |= {"change": "as it is", "seed": 0}
+    elif args.from_midi:
+        how |= {"keep": args.keep or (), "reroll": args.reroll or ()}
+    elif args.humanise:
+        how["humanise"] = "velocities" if args.velocities_only else "offsets" if args.offsets_only else "both"
+    elif args.vary:
+        how["amount"] = 0.3 if args.amount is None else args.amount
+    return [drummer.recipe(**how)]
+
+
+def make(args: argparse.Namespace, drummer, jobs: list, output) -> list[Path]:
+    """Make the beats that are not there yet; returns the MIDI file of each."""
+    from audiocraft_ext.drums.output import place, save
+
+    make_folder(args.o)
+    found = [[place(args.o, values, index, output) for index in indices]
+             for values, indices in ((recipe.to_dict(), indices) for recipe, indices in jobs)]
+    wanted = sum(map(len, found))
+    there = sum(is_there for places in found for _, is_there in places)
+    if there:
+        note(f"{there} of {wanted} beats are in {args.o} already")
+    done, bars, seconds = 0, 0, 0.0
+    by_chance = jobs[0][0].edit != "as it is"
+    seed = "" if args.from_ or not by_chance else f" with --seed {jobs[0][0].seed}"
+    try:
+        with progress_bar(wanted - there) as bar:
+            for (recipe, indices), places in zip(jobs, found):
+                missing = [index for index, (_, is_there) in zip(indices, places) if not is_there]
+                for beat in drummer.play(recipe, missing, lambda at, before=done: bar.update(before + at - bar.n)):
+                    path = save(beat, args.o, output)[0]
+                    places[beat.index - indices[0]] = path, True
+                    bar.write(f"{path}  {beat.clip.bars} bars, {beat.clip.bpm:.4g} BPM, {len(beat.clip.notes)} hits")
+                    done, bars, seconds = done + 1, bars + beat.clip.bars, seconds + beat.seconds
+    except (KeyboardInterrupt, UserError) as stop:
+        so_far = f"{done + there} of {wanted} beats are in {args.o}; the same command{seed} goes on"
+        if isinstance(stop, UserError):
+            raise UserError(f"{stop}; {so_far}" if done else str(stop)) from None
+        raise KeyboardInterrupt(so_far) from None
+    if done:
+        again = f";{seed.replace(' with', '')} makes {'them' if done > 1 else 'it'} again" if seed else ""
+        print(f"{done} beat{'s' * (done > 1)}, {bars} bars, {seconds:.1f} s of drums in "
+              f"{time.perf_counter() - STARTED:.2f} s, from a cold start{again}")
+    return [path for places in found for path, _ in places]
+
+
+def again(args: argparse.Namespace) -> None:
+    """Make one beat from its JSON, and see whether it is the same."""
+    from audiocraft_ext.bundle import Bundle, find_bundle
+    from audiocraft_ext.drums.drummer import Drummer
+    from audiocraft_ext.drums.output import read_sidecar
+    from audiocraft_ext.drums.recipe import BeatRecipe
+    from audiocraft_ext.files import sha256
+
+    known = read_sidecar(args.from_)
+    recipe = BeatRecipe.from_dict(known.recipe)
+    known.output.check()
+    try:
+        folder = find_bundle(args.bundle or known.folder or recipe.bundle)
+    except UserError as error:
+        raise error if args.bundle else UserError(
+            f"{args.from_} was made with {known.folder or recipe.bundle}, which is not here; name the folder of that "
+            f"bundle: infer.py FOLDER --from {args.from_}") from None
+    bundle = Bundle(folder)
+    if bundle.hash[:16] != recipe.bundle_hash:
+        raise UserError(f"{args.from_} was made with {recipe.bundle} {recipe.bundle_hash}, and {bundle.path} is "
+                        f"{bundle.hash[:16]}; name the folder of the right one")
+    drummer = Drummer(bundle, note, precision=recipe.precision, backend=recipe.backend,
+                      **chosen(args, ("threads", "max_batch")))
+    path = make(args, drummer, [(recipe, range(known.index, known.index + 1))], known.output)[0]
+    if sha256(path) != known.sha256:
+        note(f"note: {path} is not the same to the last bit. If it was there already, it was changed since; if not, "
+             "another machine or version of ONNX Runtime adds up in another order")
+
+
+def list_drummers() -> None:
+    from audiocraft_ext.bundle import BUNDLES, Bundle, list_bundles
+
+    for bundle in (Bundle(BUNDLES / name) for name in list_bundles()):
+        if bundle.spec.kind == "drums":
+            print(f"{bundle.name}: {bundle.info.get('card', '')}")
+
+
+def list_prompts(drummer) -> None:
+    from audiocraft_ext.drums.recipe import SCALES
+
+    fields = {} if drummer.prompts is None else drummer.prompts.words
+    for name in ASKED:
+        if words := fields.get(name):
+            print(f"--{name}: {', '.join(words)}{f' (or 1 to {len(words)})' if name in SCALES else ''}")
+    if heard := [name for name in fields if name not in ASKED]:
+        print(f"and from the other options: {', '.join(heard)}")
+    print(f"drums, for --keep and --reroll: {', '.join(one.name for one in drummer.codec.drums.classes)}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make sure now that beats can be written there, before they are made."""
+    probe = folder / ".micro-musicgen"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error.strerror}); choose another folder with -o") from None
+
+
+class _NoBar:
+    """Where nobody watches."""
+
+    n = 0.0
+
+    def __enter__(self) -> _NoBar:
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def update(self, more: float) -> None:
+        pass
+
+    def write(self, text: str) -> None:
+        print(text)
+
+
+def progress_bar(beats: int):
+    """A bar with the time left, on a terminal only."""
+    if beats < 2 or not sys.stderr.isatty():
+        return _NoBar()
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        def write(self, text: str) -> None:
+            tqdm.write(text, file=sys.stdout)
+
+    return Bar(total=beats, leave=False,
+               bar_format="{percentage:3.0f}%|{bar}| {n:.0f} of {total} beats, {remaining} left")
+
+
+if __name__ == "__main__":
+    run_cli(main)

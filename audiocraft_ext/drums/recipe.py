@@ -1,0 +1,172 @@
+"""What a beat is a function of, besides its index: kept beside every beat, so that it can be made again (level 0)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+from audiocraft_ext.errors import UserError
+from audiocraft_ext.sampling import Sampling
+
+CONTINUE, KEEP, HUMANISE, VARY, AS_IT_IS = "continue", "keep", "humanise", "vary", "as it is"
+EDITS = (CONTINUE, KEEP, HUMANISE, VARY, AS_IT_IS)
+BOTH, VELOCITIES, OFFSETS = "both", "velocities", "offsets"  # what humanising makes anew
+SCALES = ("density", "intensity", "swing")  # fields of prompts whose words are levels, the lowest first
+MOST_BARS = 256
+SLOWEST, FASTEST = 20.0, 400.0  # BPM
+
+
+@dataclass(frozen=True)
+class BeatRecipe:
+    """Everything but the beat's index. What came from a file is in here as codes, not as the file's name.
+
+    Attributes:
+        bundle, bundle_hash: the drummer's name, and which one of that name (:attr:`Bundle.hash`, 16 digits).
+        seed: with the index it decides all random numbers.
+        bars: how many, with what the beat begins with.
+        bpm: quarter notes a minute; ``meter``, the time signature.
+        precision, backend: of the LM; another one makes other beats.
+        said: what was asked for, a word for each field.
+        edit: what is done with ``source``, packed codes of a file's drums: one of :data:`EDITS`, or "" for a new beat.
+        keep: of "keep", the classes that stay; ``humanise``, what "humanise" makes anew; ``amount``, of "vary".
+        groove: packed codes whose velocities and offsets the hits take over, in ``groove_meter``.
+    """
+
+    bundle: str
+    bundle_hash: str
+    seed: int
+    bars: int
+    bpm: float
+    meter: tuple[int, int]
+    sampling: Sampling
+    precision: str = "fp32"
+    backend: str = "onnx"
+    said: dict[str, str] = field(default_factory=dict)
+    edit: str = ""
+    source: str = ""
+    keep: tuple[str, ...] = ()
+    humanise: str = ""
+    amount: float | None = None
+    groove: str = ""
+    groove_meter: tuple[int, int] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; what has its default is left out."""
+        bare = BeatRecipe("", "", 0, 0, 0, (0, 0), Sampling())
+        out = asdict(replace(self, sampling=Sampling())) | {"sampling": self.sampling.to_dict()}
+        kept = ("bundle", "bundle_hash", "seed", "bars", "bpm", "meter", "sampling", "precision", "backend")
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in out.items()
+                if name in kept or value != getattr(bare, name)}
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> BeatRecipe:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            UserError: something is missing or not known.
+        """
+        try:
+            if unknown := d.keys() - {f.name for f in fields(cls)}:
+                raise KeyError(", ".join(sorted(unknown)))
+            tuples = {name: tuple(d[name]) for name in ("meter", "keep", "groove_meter") if d.get(name) is not None}
+            recipe = cls(**d | tuples | {"sampling": Sampling.from_dict(d["sampling"])})
+            if wrong := [name for name, good in _GOOD.items() if not good(getattr(recipe, name))]:
+                raise TypeError(f"{wrong[0]} is {getattr(recipe, wrong[0])!r}")
+            return recipe
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"not the recipe of a beat ({error}); was it written by another version?") from None
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hex digits."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def check_bpm(bpm: float) -> float:
+    """Raises a :class:`UserError` where it is no tempo for drums."""
+    if not _number(bpm) or not SLOWEST <= bpm <= FASTEST:
+        raise UserError(f"bpm: a tempo is {SLOWEST:g} to {FASTEST:g} quarter notes a minute, got {bpm}")
+    return float(bpm)
+
+
+def check_bars(bars: int) -> int:
+    """Raises a :class:`UserError` where a beat cannot have so many."""
+    if not _whole(bars) or not 1 <= bars <= MOST_BARS:
+        raise UserError(f"bars: a beat has 1 to {MOST_BARS}, a whole number, got {bars}")
+    return int(bars)
+
+
+def check_meter(meter: tuple[int, int]) -> tuple[int, int]:
+    """Raises a :class:`UserError` where it is no time signature that a MIDI file can say."""
+    if not _meter(tuple(meter)):
+        raise UserError(f"meter: a time signature is such as 4/4, 3/4 or 6/8, got {'/'.join(map(str, meter))}")
+    return tuple(meter)
+
+
+def one_of(what: str, text: str, words: Sequence[str]) -> str:
+    """The word that ``text`` is, or is the beginning of.
+
+    Raises:
+        UserError: of none or of several; says which there are.
+    """
+    text = text.strip().lower()
+    found = [word for word in words if word.lower() == text] or \
+        [word for word in words if text and word.lower().startswith(text)]
+    if len(found) != 1:
+        raise UserError(f"{what}: expected one of {', '.join(words)}, got {text!r}" +
+                        (f", which may be {' or '.join(found)}" if found else ""))
+    return found[0]
+
+
+def said_of(asked: Mapping[str, Any], known: Mapping[str, str], words: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """What a model is told.
+
+    Args:
+        asked: a word, its beginning, or for a level its number from 1 on; None is not asked for.
+        known: what is so anyway, left out where the model has no word for it.
+        words: of each field of the model's.
+
+    Raises:
+        UserError: a field or a word that it does not know.
+    """
+    said = {name: word for name, word in known.items() if word in words.get(name, ())}
+    for name, text in asked.items():
+        if text is None:
+            continue
+        if name not in words:
+            raise UserError(f"{name}: this model cannot be asked for that, but for {', '.join(words) or 'nothing'}")
+        level = int(text) if name in SCALES and str(text).isdecimal() else 0
+        levels = words[name]
+        said[name] = levels[level - 1] if 1 <= level <= len(levels) else one_of(name, str(text), levels)
+    return {name: said[name] for name in words if name in said}
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _meter(value: Any) -> bool:
+    return len(value) == 2 and all(map(_whole, value)) and 1 <= value[0] <= 64 and value[1] in (1, 2, 4, 8, 16, 32, 64)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+_GOOD = {
+    "bundle": _text, "bundle_hash": _text, "seed": lambda v: _whole(v) and 0 <= v < 2**64,
+    "bars": lambda v: _whole(v) and 1 <= v <= MOST_BARS, "bpm": lambda v: _number(v) and SLOWEST <= v <= FASTEST,
+    "meter": _meter, "precision": _text, "backend": _text,
+    "said": lambda v: isinstance(v, dict) and all(map(_text, v.values())), "edit": lambda v: v in ("", *EDITS),
+    "source": _text, "keep": lambda v: all(map(_text, v)), "humanise": lambda v: v in ("", BOTH, VELOCITIES, OFFSETS),
+    "amount": lambda v: v is None or _number(v) and 0 <= v <= 1, "groove": _text,
+    "groove_meter": lambda v: v is None or _meter(v),
+}
