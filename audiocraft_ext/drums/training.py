@@ -9,7 +9,6 @@ import numpy as np
 from audiocraft_ext import midifile
 from audiocraft_ext.drums.codec import GRID, codec_of, prompts_of
 from audiocraft_ext.drums.describe import METERS, bpm_of, meter_of
-from audiocraft_ext.drums.render import play, player
 from audiocraft_ext.drums.view import DrumView
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.store import TokenStore
@@ -40,6 +39,8 @@ def write_clips(codes: np.ndarray, spec: Spec, meaning: dict, folder: Path) -> l
     Returns:
         The sound of each, ``float32 [N]``, and its rate.
     """
+    from audiocraft_ext.drums.render import play, player
+
     codec, prompts, sounds = codec_of(meaning), prompts_of(meaning), []
     for i, clip in enumerate(np.asarray(codes)):
         said = prompts.said(clip[:, : spec.prompt]) if prompts else {}
