@@ -1,7 +1,7 @@
 """A folder of MIDI drums to a token store: ``python -m data_prep.midi beats stores/beats --map drums12``.
 
-Every file is read in a worker process, then all is decided, then what is kept is put on the grid of the codec
-``drum_grid`` and cut into rows of bars. Interrupted, the same command goes on; run again, it takes in what is new. At
+Every file is read in a worker process, then all is decided, then what is kept becomes rows of bars in the codes of
+``drum_grid`` or ``drum_hits``. Interrupted, the same command goes on; run again, it takes in what is new. At
 the end STORE/report.html shows what a model will learn from.
 """
 
@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiocraft_ext.codecs import drum_map
-from audiocraft_ext.codecs.drum_grid import STEPS, DrumGrid
+from audiocraft_ext.codecs.drum_codec import STEPS, DrumCodec
+from audiocraft_ext.codecs.drum_grid import DrumGrid
+from audiocraft_ext.codecs.drum_hits import DrumHits
+from audiocraft_ext.drums.codec import GRID, HITS, NAMES
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.midi_drums import ALL
@@ -41,9 +44,11 @@ def build_parser() -> Parser:
         f"{', '.join(drum_map.shipped())} (default: drums12), or a JSON file")
     add("--channel", type=int, metavar="N", help="of the drums, 1 to 16 (default: 10, else it is guessed and said)")
     add("--all-channels", action="store_true", help="take notes of all channels for drums")
+    add("--codec", choices=NAMES, default=GRID, help=f"how hits are told: on a grid, or with {HITS} one after the "
+        f"other, which keeps rolls, flams and every velocity (default: {GRID})")
     add("--steps", type=int, choices=STEPS, default=16, help="of the grid in a bar of 4/4 (default: 16)")
-    add("--velocities", type=int, default=32, metavar="N", help="bins of velocity, 1 to 127 (default: 32)")
-    add("--offsets", type=int, default=25, metavar="N", help="bins of the time in a step, odd (default: 25)")
+    add("--velocities", type=int, metavar="N", help="bins of velocity on the grid, 1 to 127 (default: 32)")
+    add("--offsets", type=int, metavar="N", help="bins of the time in a step of the grid, odd (default: 25)")
     add = parser.add_argument_group("what is kept").add_argument
     add("--cut", default="bars:4", metavar="bars:N", help="rows of so many bars (default: bars:4)")
     add("--valid-share", type=float, default=0.1, help="share of the files held out (default: 0.1)")
@@ -77,12 +82,26 @@ def settings_of(args: argparse.Namespace) -> MidiSettings:
                                ("--memory", args.memory, 0.1)):
         if value is not None and not least <= value < 1e6:
             raise UserError(f"{name}: expected {least:g} or more, got {value:g}")
-    grid = DrumGrid(drum_map.load(args.map), args.steps, args.velocities, args.offsets)
-    settings = MidiSettings(grid, str(Cut.parse(args.cut)), args.valid_share, args.min_bars, args.empty_bars,
+    settings = MidiSettings(codec_of(args), str(Cut.parse(args.cut)), args.valid_share, args.min_bars, args.empty_bars,
                             args.duplicates, ALL if args.all_channels else args.channel,
                             args.prompts)
     settings.check()
     return settings
+
+
+def codec_of(args: argparse.Namespace) -> DrumCodec:
+    """The codec that the options ask for.
+
+    Raises:
+        UserError: what makes no sense.
+    """
+    drums = drum_map.load(args.map)
+    bins = {name: value for name in ("velocities", "offsets") if (value := getattr(args, name)) is not None}
+    if args.codec == GRID:
+        return DrumGrid(drums, args.steps, **bins)
+    if bins:
+        raise UserError(f"--{next(iter(bins))} is of {GRID}; {HITS} has every velocity and 24 places in a step")
+    return DrumHits(drums, args.steps)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -121,7 +140,7 @@ def write(work: MidiWork, plan: Plan, known: Known, added: int, dry: bool) -> No
     if store:
         labels.write_csv(work.store / "labels.csv", midi_report.labelled(store.rows, plan), labels.OF_DRUMS)
     report.say(work.store, plan, sums, added, store,
-                f"{len(store.codes):,} steps in {len(store.rows):,} rows" if store else "")
+                f"{len(store.codes):,} frames in {len(store.rows):,} rows" if store else "")
 
 
 if __name__ == "__main__":

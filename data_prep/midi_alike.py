@@ -81,7 +81,8 @@ def prints(hits: np.ndarray, bars: list[tuple[int, int]], notes: np.ndarray, off
     """The print of a file.
 
     Args:
-        hits: ``int64 [n, 4]``: step from the first row on, class, velocity, offset.
+        hits: ``int64 [n, 4]``: step from the first row on, class, velocity, offset; of several in a cell the first
+            counts.
         bars: where each begins and how many steps it has.
         notes: ``int64 [m, 3]``, all that were played there: step, pitch, offset.
         offsets: bins in a step.

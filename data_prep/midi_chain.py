@@ -191,9 +191,10 @@ def _why_nothing(heard: Heard, settings: MidiSettings) -> str:
     cost = heard.cost
     if cost.dropped == cost.hits:
         pitches = ", ".join(map(str, sorted(cost.unmapped)[:8])) + (", ..." if len(cost.unmapped) > 8 else "")
-        return f"none of its notes is in the map {settings.grid.drums.name} (pitches {pitches})"
+        return f"none of its notes is in the map {settings.codec.drums.name} (pitches {pitches})"
     if cost.metre:
-        return next((said for said in heard.remarks if "does not end on a step" in said), "no time signature fits")
+        return next((said for said in heard.remarks if "does not end on a step" in said or " has bars up to " in said),
+                    "no time signature fits")
     return f"no {settings.min_bars} bars with hits in a row"
 
 
@@ -212,12 +213,12 @@ def _encode(work: MidiWork, plan: Plan, known: Known, writer: StoreWriter) -> in
     todo = iter([name for name in plan.sides if not writer.done(name)])
     count = 0
     while names := list(itertools.islice(todo, AT_ONCE)):
-        writer.add_sources([(name, list(_rows(known.heard[name], plan, known, work))) for name in names])
+        writer.add_sources([(name, list(rows_of(known.heard[name], plan, known, work))) for name in names])
         count += len(names)
     return count
 
 
-def _rows(heard: Heard, plan: Plan, known: Known, work: MidiWork) -> Iterator[tuple[str, np.ndarray, dict]]:
+def rows_of(heard: Heard, plan: Plan, known: Known, work: MidiWork) -> Iterator[tuple[str, np.ndarray, dict]]:
     """Side, codes and what is to be said, for each row of a file."""
     about, prompts = _about(heard, work.rows.get(heard.name)), known.prompts
     for side, one in sided(heard, plan, work.settings):

@@ -15,7 +15,7 @@ import numpy as np
 
 from audiocraft_ext import midifile
 from audiocraft_ext.codecs.drum_clip import Hits
-from audiocraft_ext.codecs.drum_grid import DrumGrid
+from audiocraft_ext.codecs.drum_codec import DrumCodec
 from audiocraft_ext.midi_drums import Stretch, drums_of, stretches
 from audiocraft_ext.midifile import Midi
 from data_prep import midi_alike, midi_labels
@@ -69,8 +69,8 @@ class FileCost:
     Attributes:
         hits: all; ``kept``, those of the slices.
         unmapped: by pitch, those that the map has no class for (whether it drops them or not).
-        dropped: of these, how many are dropped; ``merged``, those of which a louder one was in the step; ``cut``,
-            those in pieces that are too short; ``metre``, those in a time signature that the grid has not.
+        dropped: of these, how many are dropped; ``merged``, those in whose place a louder one was; ``cut``,
+            those in pieces that are too short; ``metre``, those in a time signature that the codec has not.
         velocity: sum of the errors of those that are kept.
         timing: how many of them are off by how much, ``int64 [ERROR_BINS]`` of 0.1 ms; ``timing_ms``, the sum.
     """
@@ -136,7 +136,7 @@ def hear(task: Task) -> Heard:
     if unsaid:
         midi.tempos = [(0, said.labels.bpm or 120.0)]
         midi.remarks.append(f"no tempo in it, taken as {midi.tempos[0][1]:g} BPM")
-    parts, lost = stretches(midi, notes, settings.grid)
+    parts, lost = stretches(midi, notes, settings.codec)
     remarks = [*([guess] if guess else []), *midi.remarks, *lost]
     if len({bpm for _, bpm in midi.tempos}) > 1:
         remarks.append("tempo changes, each row has its mean")
@@ -149,7 +149,7 @@ def hear(task: Task) -> Heard:
         slices, played, short, cost = slices + cut.slices, played + cut.played, short + cut.short, cost + cut.cost
     end = max((float(midi.seconds(_tick(part, part.clip.bars))) for part in parts), default=0.0)
     return Heard(task.name, hashlib.sha256(data).hexdigest(), end, short, None if unsaid else _mean_tempo(slices), said,
-                 remarks, slices, cost, _print(slices, played, settings.grid.offsets), _overview(midi, notes, end))
+                 remarks, slices, cost, _print(slices, played, settings.codec.offsets), _overview(midi, notes, end))
 
 
 def _first_bars(parts: list[Stretch]) -> Iterator[int]:
@@ -176,12 +176,12 @@ class _Cut:
 
 
 def _cut(midi: Midi, part: Stretch, first_bar: int, settings: MidiSettings) -> _Cut:
-    grid, clip = settings.grid, part.clip
-    steps = grid.steps_per_bar(clip.meter)
-    hits = grid.quantise(clip)
+    codec, clip = settings.codec, part.clip
+    steps = codec.steps_per_bar(clip.meter)
+    hits = codec.quantise(clip)
     inside = hits.between(0, clip.bars * steps)
     table = np.stack([inside.step, inside.drum, inside.velocity, inside.offset], 1)
-    step, offset = grid.place(clip)  # ascending, as the notes are
+    step, offset = codec.place(clip)  # ascending, as the notes are
     notes = np.stack([step, clip.notes[:, 1], offset], 1)
     rows = np.array(_rows(np.unique(inside.step // steps), settings), np.int64).reshape(-1, 2)
     of_hits, of_notes = (np.searchsorted(where, rows * steps) for where in (inside.step, step))
@@ -197,7 +197,7 @@ def _cut(midi: Midi, part: Stretch, first_bar: int, settings: MidiSettings) -> _
                             begin == before, (table[a:b] - [begin * steps, 0, 0, 0]).astype(np.uint16)))
         played.append(notes[c:d] - [begin * steps, 0, 0])
         before = end
-    return _Cut(slices, played, short, _cost(grid, part, inside, kept, len(hits) - len(inside)))
+    return _Cut(slices, played, short, _cost(codec, part, inside, kept, len(hits) - len(inside)))
 
 
 def _rows(used: np.ndarray, settings: MidiSettings) -> list[tuple[int, int]]:
@@ -210,11 +210,11 @@ def _rows(used: np.ndarray, settings: MidiSettings) -> list[tuple[int, int]]:
             for begin in range(first, last + 1, settings.bars)]
 
 
-def _cost(grid: DrumGrid, part: Stretch, inside: Hits, kept: np.ndarray, outside: int) -> FileCost:
+def _cost(codec: DrumCodec, part: Stretch, inside: Hits, kept: np.ndarray, outside: int) -> FileCost:
     pitch = part.clip.notes[:, 1]
-    unmapped = pitch[~grid.drums.known()[pitch]]
-    dropped = int((grid.drums.table()[pitch] < 0).sum())
-    velocity, timing = (error[kept] for error in grid.errors(part.clip, inside))
+    unmapped = pitch[~codec.drums.known()[pitch]]
+    dropped = int((codec.drums.table()[pitch] < 0).sum())
+    velocity, timing = (error[kept] for error in codec.errors(part.clip, inside))
     late = np.minimum(timing / ERROR_MS, ERROR_BINS - 1).astype(np.int64)
     return FileCost(kept=int(kept.sum()), unmapped=Counter(unmapped.tolist()), dropped=dropped,
                     merged=len(pitch) - dropped - len(inside) - outside, cut=len(inside) - int(kept.sum()) + outside,

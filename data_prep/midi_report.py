@@ -8,11 +8,12 @@ from collections.abc import Container, Iterator
 
 import numpy as np
 
+from audiocraft_ext.codecs.drum_grid import DrumGrid
 from audiocraft_ext.split import VALID
 from audiocraft_ext.store import TokenStore
 from data_prep import midi_prompts
 from data_prep.duplicates import Group
-from data_prep.midi_chain import Known, MidiWork, sided
+from data_prep.midi_chain import Known, MidiWork, rows_of, sided
 from data_prep.midi_hear import ERROR_MS, FileCost, Heard
 from data_prep.midi_settings import MidiSettings
 from data_prep.plan import Plan
@@ -26,19 +27,36 @@ def report(work: MidiWork, plan: Plan, known: Known, store: TokenStore | None) -
     stored: dict[str, list[str]] = {}
     for row in store.rows if store else ():
         stored.setdefault(row["source"], []).append(row["split"])
-    settings, grid = work.settings, work.settings.grid
-    told = {"map": f"{grid.drums.name}, {grid.classes} classes", "steps": grid.steps, "velocities": grid.velocities,
-            "offsets": grid.offsets} | {key: value for key, value in settings.to_dict().items() if key != "codec"}
+    settings, codec = work.settings, work.settings.codec
+    told = {"map": f"{codec.drums.name}, {codec.classes} classes", "steps": codec.steps,
+            "velocities": codec.velocities, "offsets": codec.offsets, "prompts": settings.prompts} | {
+                key: value for key, value in settings.to_dict().items() if key != "codec"}
     told["channel"] = {None: "10, or guessed", 0: "all"}.get(settings.channel, settings.channel)
     sources = [_source(known.heard[name], work, plan, stored) for name in sorted(known.heard)]
     lengths: Counter[float] = Counter()
     for source in sources:
         if source["status"] == "kept":
             lengths.update(one.end - one.begin for one in known.heard[source["name"]].slices)
-    return {"folder": str(work.src), "codec": grid.spec.codec, "rate": 0, "cut": settings.cut, "level": "off",
+    return {"folder": str(work.src), "codec": codec.spec.codec, "rate": 0, "cut": settings.cut, "level": "off",
             "settings": told, "command": command(work), "store_hash": store.hash if store else None, "sure": 0.0,
             "notes": _notes(known, settings, sources), "refused": sorted(plan.refused.items()),
-            "duplicates": _groups(plan, stored), "slice_seconds": sorted(lengths.items()), "sources": sources}
+            "duplicates": _groups(plan, stored), "slice_seconds": sorted(lengths.items()), "sources": sources,
+            "words": _words(work, plan, known, store)}
+
+
+def _words(work: MidiWork, plan: Plan, known: Known, store: TokenStore | None) -> list[dict]:
+    """How many rows each word of a prompt is said of."""
+    if not known.prompts:
+        return []
+    rows = store.rows if store else (row for name in plan.sides
+                                     for _, _, row in rows_of(known.heard[name], plan, known, work))
+    said: Counter[tuple[str, str]] = Counter()
+    total = 0
+    for row in rows:
+        said.update(row["prompt"].items())
+        total += 1
+    return [{"field": field, "rows": total, "words": [[word, said[field, word]] for word in words]}
+            for field, words in known.prompts.words.items()]
 
 
 def _source(heard: Heard, work: MidiWork, plan: Plan, stored: dict[str, list[str]]) -> dict:
@@ -76,12 +94,12 @@ def total_cost(known: Known, names: list[str]) -> FileCost:
 
 
 def words(cost: FileCost) -> str:
-    """What it cost to put the hits on the grid, in a sentence."""
+    """What it cost to tell the hits with the codec, in a sentence."""
     if not cost.kept:
         return "No hits are kept."
     late = int(np.searchsorted(np.cumsum(cost.timing), 0.95 * cost.timing.sum())) + 1
-    lost = [(cost.merged, "on a step with a louder one"), (cost.dropped, "not in the map"),
-            (cost.metre, "in a time signature that the grid has not"), (cost.cut, "in pieces that are left out")]
+    lost = [(cost.merged, "in the place of a louder one"), (cost.dropped, "not in the map"),
+            (cost.metre, "in a time signature that the codec has not"), (cost.cut, "in pieces that are left out")]
     gone = ", ".join(f"{n:,} {why}" for n, why in lost if n)
     kept = f"{share(cost.kept, cost.hits)} of {count(cost.hits, 'hit')} are kept{f' ({gone} are not)' if gone else ''}"
     return (f"{kept}; velocities are off by {cost.velocity / cost.kept:.1f} of 127 on average, times by "
@@ -93,7 +111,7 @@ def _notes(known: Known, settings: MidiSettings, sources: list[dict]) -> list[st
     cost = total_cost(known, kept)
     notes = [words(cost)]
     if cost.unmapped:
-        drums = settings.grid.drums
+        drums = settings.codec.drums
         most = ", ".join(f"{pitch} ({n:,})" for pitch, n in cost.unmapped.most_common(MOST_PITCHES))
         more = ", ..." if len(cost.unmapped) > MOST_PITCHES else ""
         goes = "dropped" if drums.unmapped == "drop" else f"taken as {drums.unmapped}"
@@ -125,13 +143,13 @@ def labelled(rows: list[dict], plan: Plan) -> Iterator[dict]:
 
 def command(work: MidiWork) -> str:
     """What makes the same store, wherever that is to be."""
-    settings, grid, usual = work.settings, work.settings.grid, MidiSettings()
-    options = []
-    if grid.drums != usual.grid.drums:
+    settings, codec, usual = work.settings, work.settings.codec, MidiSettings()
+    options = [] if isinstance(codec, DrumGrid) else ["--codec", codec.spec.codec]
+    if codec.drums != usual.codec.drums:
         options += ["--map", work.map_name]
-    for name in ("steps", "velocities", "offsets"):
-        if getattr(grid, name) != getattr(usual.grid, name):
-            options += [f"--{name}", str(getattr(grid, name))]
+    for name in ("steps", "velocities", "offsets") if isinstance(codec, DrumGrid) else ("steps",):
+        if getattr(codec, name) != getattr(usual.codec, name):
+            options += [f"--{name}", str(getattr(codec, name))]
     for name in ("cut", "valid_share", "min_bars", "empty_bars", "duplicates"):
         if getattr(settings, name) != getattr(usual, name):
             options += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from audiocraft_ext.codecs.drum_codec import DrumCodec
 from audiocraft_ext.codecs.drum_grid import DrumGrid
 from audiocraft_ext.errors import UserError
 from data_prep.cuts import MOST_BARS, Cut
@@ -14,7 +15,7 @@ class MidiSettings:
     """How MIDI files become a store.
 
     Attributes:
-        codec: what drums are told with; copies are found on a grid with either.
+        codec: what drums are told with.
         cut: "bars:4", rows of so many bars.
         valid_share: of the files, held out.
         min_bars: rows of fewer are left out.
@@ -24,7 +25,7 @@ class MidiSettings:
         prompts: whether rows are told in words (audiocraft_ext/drums/describe.py).
     """
 
-    codec: DrumGrid = field(default_factory=DrumGrid)
+    codec: DrumCodec = field(default_factory=DrumGrid)
     cut: str = "bars:4"
     valid_share: float = 0.1
     min_bars: int = 1
@@ -54,11 +55,6 @@ class MidiSettings:
     def bars(self) -> int:
         """Of a row."""
         return int(Cut.parse(self.cut).size)
-
-    @property
-    def grid(self) -> DrumGrid:
-        """On which files are compared."""
-        return self.codec
 
     def to_dict(self) -> dict:
         """JSON values; ``codec`` is what :func:`audiocraft_ext.drums.codec.codec_of` takes. Prompts are the store's."""

@@ -12,6 +12,7 @@
     refused     iterable of (name, reason): files that cannot be used
     duplicates  list of {group, files: [{name, relation, kept: bool}]}; relation is to the file that is kept, or ""
     slice_seconds   iterable of (seconds, how many slices are so long)
+    words       optional: list of {field, rows, words: [[word, of how many rows it is said], ...]}
     sources     iterable of dicts, one for each file that can be read; gone through once:
         name, seconds
         status      "kept", "duplicate" or "left out", the last two with ``why``
@@ -131,7 +132,7 @@ def _complete(report: dict, sums: Sums) -> dict:
     refused = [{"name": name, "reason": reason} for name, reason in sorted(report["refused"])]
     return {**{key: report[key] for key in HEAD}, "refused": refused, "duplicates": report["duplicates"],
             "totals": totals, "tempo": tempo, "histograms": sums.histograms(report["slice_seconds"]),
-            "headline": headline(totals, tempo)}
+            "headline": headline(totals, tempo), "words": report.get("words", [])}
 
 
 def lines(sums: dict) -> list[str]:

@@ -31,12 +31,14 @@ class DrumCodec:
         drums: the classes.
         steps: in a bar of 4/4. Another bar has as many as its length asks for.
         velocities: bins for 1 to 127.
+        offsets: how many places in a step; ``offsets // 2`` is on it.
         reach: how far before a step a hit still belongs to it, in steps.
     """
 
     drums: DrumMap
     steps: int
     velocities: int
+    offsets: int
     reach: ClassVar[Fraction]
 
     # ---- What a codec says

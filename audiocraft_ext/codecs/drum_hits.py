@@ -51,6 +51,7 @@ class DrumHits(DrumCodec):
     drums: DrumMap = field(default_factory=lambda: drum_map.load("drums12"))
     steps: int = 16
     velocities: ClassVar[int] = 127
+    offsets: ClassVar[int] = OFFSETS
     reach: ClassVar[Fraction] = Fraction(ON_STEP, OFFSETS) + Fraction(1, 2 * OFFSETS)  # with what rounds up to it
 
     def __post_init__(self) -> None:
