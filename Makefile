@@ -13,7 +13,7 @@ MODEL ?= audiocraft_ext/bundles/embedded
 STORE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-audiocraft bench lint clean
+.PHONY: help setup demo demo-drums test test-audiocraft bench lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ setup:  ## .venv with everything in it; instant when nothing changed
 
 demo: setup  ## prepare the breaks, train a small LM on them, export, sample: WAV files, a picture, numbers
 	@$(RUN) -m audiocraft_ext.demo $(ARGS)
+
+demo-drums: setup  ## the same for drums: MIDI performances in, MIDI files, a WAV of each and piano rolls out
+	@$(RUN) -m audiocraft_ext.drums.demo $(ARGS)
 
 test: setup  ## the fast test suite (ARGS="-k store" passes options to pytest)
 	@$(TEST_ENV) $(RUN) -m pytest -q -n $(JOBS) --dist loadfile -m "not slow and not gpu" $(ARGS)

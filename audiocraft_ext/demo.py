@@ -1,8 +1,8 @@
 """The whole path in one command: ``make demo``, or ``./train.sh --audio DIR`` for a folder of your own.
 
 Four stages, each the command that a person would type, in a process of its own with its own progress bar: prepare,
-train, export, sample. What a stage made is noted in ``demo.json``; a stage whose command and input are as they were
-is skipped. Ends with the files to listen to, a picture, and the numbers that say whether it worked.
+train, export, sample; one that is done is skipped (:mod:`audiocraft_ext.diary`). Ends with the files to listen to, a
+picture, and the numbers that say whether it worked.
 """
 
 from __future__ import annotations
@@ -12,12 +12,6 @@ import json
 import math
 import os
 import shlex
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,113 +20,23 @@ from audiocraft_ext import audio, baseline, picture
 from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.clips import read_comment
 from audiocraft_ext.codecs import CODECS
+from audiocraft_ext.diary import ROOT, Diary, overrides_for, prepared, run_folder, shown
 from audiocraft_ext.errors import Parser, UserError, run_cli
-from audiocraft_ext.overrides import quoted
 from audiocraft_ext.split import VALID
 from audiocraft_ext.store import TokenStore
 
-ROOT = Path(__file__).resolve().parents[1]
 BREAKS = ROOT / "data_prep" / "breaks"
 RECIPE = ["solver=musicgen/nano_32khz", "generate.use=false"]
 CLIPS, SECONDS, SEED = 4, 10.0, 1
 VALID_SHARE = 0.25  # of the files; of a small folder a tenth would be one or two, and their loss an accident
-OWNER = "source.txt"  # in the store's folder: which folder of sound it was made from
-
-
-def run_to_its_end(command: list[str]) -> int:
-    """Run one of our programs; its exit code, 128 + n if signal n ended it.
-
-    Ctrl-C reaches the program by itself (it is in our process group) and gets all the time that it needs to save.
-    """
-    process: subprocess.Popen | None = None
-
-    def pass_on(number: int, frame: object) -> None:
-        if number == signal.SIGTERM and process is not None:  # sent to us alone
-            process.terminate()
-
-    # Functions, not SIG_IGN: that the program would inherit.
-    handlers = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        process = subprocess.Popen([sys.executable, *command], cwd=ROOT)
-        code = process.wait()
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    return code if code >= 0 else 128 - code
-
-
-@dataclass
-class Diary:
-    """What was done, by stage, in a small JSON beside the results."""
-
-    path: Path
-    stages: dict[str, dict] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, path: Path) -> Diary:
-        try:
-            return cls(path, json.loads(path.read_text("utf-8")))
-        except (OSError, ValueError):
-            return cls(path)
-
-    def run(self, stage: str, command: list[str], inputs: object, made: Callable[[], bool]) -> None:
-        """Run a stage's command unless it was run like this before and what it made is there.
-
-        Args:
-            inputs: whatever else decides the result, such as the hash of the store.
-            made: whether what the stage leaves behind is there.
-        """
-        key = {"command": command, "inputs": inputs}
-        known = self.stages.get(stage, {})
-        known = known if known.get("key") == key else {}
-        if known.get("done") and made():
-            print(f"== {stage}: done before, skipped", flush=True)
-            return
-        print(f"== {stage}: python {shlex.join(command)}", flush=True)
-        start = time.perf_counter()
-        code = run_to_its_end(command)
-        before = 0.0 if known.get("done") else known.get("seconds", 0.0)  # what an interrupted run took counts too
-        self.stages[stage] = {"key": key, "done": code == 0, "seconds": before + time.perf_counter() - start}
-        self.path.write_text(json.dumps(self.stages, indent=1), "utf-8")
-        if code:
-            raise SystemExit(code)  # the stage has said why
-
-
-def run_folder(overrides: list[str]) -> Path:
-    """The folder that Dora gives a run of these overrides."""
-    code = "import sys; from audiocraft_ext.train import main; print(main.get_xp(sys.argv[1:]).folder)"
-    done = subprocess.run([sys.executable, "-c", code, *overrides], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        print((done.stderr.strip() or "the run has no folder").splitlines()[-1], file=sys.stderr)
-        raise SystemExit(done.returncode)
-    return ROOT / done.stdout.strip().splitlines()[-1]
 
 
 def prepare(diary: Diary, folder: Path, path: Path, args: argparse.Namespace) -> TokenStore:
-    """The first stage: the store of ``folder``, at ``path``; one store is made of one folder only."""
-    owner = path / OWNER
-    if owner.is_file() and owner.read_text("utf-8", "surrogateescape") != str(folder):
-        raise UserError(f"{path} was made from {owner.read_text('utf-8', 'replace')}, not from {folder}; give this "
-                        f"folder a name of its own with --name (if it was only moved, remove {owner})")
-    stats = [(p, p.stat()) for p in audio.find_audio(folder)]
-    listing = [[p.relative_to(folder).as_posix(), s.st_size, s.st_mtime_ns] for p, s in stats]
+    """The first stage: the store of ``folder``, at ``path``."""
     place = ["--codec-path", args.codec_path] if args.codec_path else []
     command = ["-m", "data_prep.audio", str(folder), str(path), "--codec", args.codec, *place,
                "--valid-share", str(VALID_SHARE)]
-    try:
-        diary.run("prepare", command, listing, (path / "store.json").is_file)
-    finally:
-        if path.is_dir() and not owner.is_file():
-            owner.write_text(str(folder), "utf-8", "surrogateescape")
-    return TokenStore(path)
-
-
-def overrides_for(store: TokenStore, given: list[str]) -> list[str]:
-    """What the run is trained with: ``given`` on top of our recipe; other data is another run, by its label."""
-    recipe = [] if any(o.startswith("solver=") for o in given) else RECIPE
-    label = "".join(o.partition("=")[2].strip("'\"") + " " for o in given if o.startswith("label="))
-    return [*recipe, *(o for o in given if not o.startswith("label=")),
-            f"datasource.store={quoted(str(store.path))}", f"label={quoted(label + store.hash[:8])}"]
+    return prepared(diary, folder, path, command, audio.find_audio(folder))
 
 
 def sampled(out: Path, bundle: Path, n: int) -> list[Path]:
@@ -160,11 +64,6 @@ def real_clips(store: TokenStore, source: Path, sample_rate: int, n: int) -> lis
         wav = audio.read(source / track.source, sample_rate)
         clips.append((Path(track.source).name, wav[round(start * sample_rate) :][: round(seconds * sample_rate)]))
     return clips
-
-
-def shown(path: Path) -> str:
-    """A path as one would type it here."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def numbers(diary: Diary, history: list[dict], store: TokenStore, seconds_of_sound: float) -> str:
@@ -224,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
     diary = Diary.open(out / "demo.json")
 
     store = prepare(diary, args.audio, stores / args.name, args)
-    overrides = overrides_for(store, args.overrides)
+    overrides = overrides_for(store, RECIPE, args.overrides)
     run = run_folder(overrides)
     diary.run("train", ["-m", "dora", "-P", "audiocraft_ext", "run", *overrides], store.hash,
               (run / "checkpoint.th").is_file)

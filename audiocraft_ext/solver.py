@@ -36,6 +36,7 @@ from audiocraft_ext.spec import Spec
 from audiocraft_ext.split import TRAIN, VALID
 from audiocraft_ext.store import TokenStore
 
+SHOWN = 8  # streams whose loss is in the log
 CHOICES: dict[str, tuple] = {
     "conditioners": (None,),
     "device": ("cpu", "cuda"),
@@ -216,9 +217,11 @@ class StreamSolver(StandardSolver):
         self.log_model_summary(self.model)
 
     def get_formatter(self, stage_name: str) -> flashy.Formatter:
-        """Upstream hides the loss of each codebook, which is what tells a codec's story."""
+        """Upstream hides the loss of each codebook, which is what tells a codec's story. Of many streams it would fill
+        the screen; TensorBoard has it."""
+        hidden = ["ce_q*"] if self.spec.n_q > SHOWN else []
         return flashy.Formatter({"lr": ".2E", "ce*": ".4f", "grad_norm": ".2f", "tokens_s": ".0f", "left_min": ".1f",
-                                 "mem_gib": ".2f", "duration": ".1f"})
+                                 "mem_gib": ".2f", "duration": ".1f"}, exclude_keys=hidden)
 
     def log_progress(self, stage_name, iterable, total=None, updates=5):
         """Upstream's log lines with a bar, and TensorBoard by the update instead of only by the epoch."""

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from audiocraft_ext import audio, demo
+from audiocraft_ext import audio, demo, diary
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.overrides import quoted
 from audiocraft_ext.split import TRAIN, VALID
@@ -113,8 +113,8 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(here):
 
 
 def test_a_signals_death_is_128_and_its_number():
-    assert demo.run_to_its_end(["-c", "import os; os.kill(os.getpid(), 9)"]) == 137
-    assert demo.run_to_its_end(["-c", "raise SystemExit(3)"]) == 3
+    assert diary.run_to_its_end(["-c", "import os; os.kill(os.getpid(), 9)"]) == 137
+    assert diary.run_to_its_end(["-c", "raise SystemExit(3)"]) == 3
 
 
 def test_doras_own_options_are_doras(here):
@@ -153,8 +153,8 @@ def test_a_label_of_ones_own_is_kept_before_that_of_the_data(tmp_path):
         writer.add("x", TRAIN, np.zeros((4, 10), int))
         writer.finish()
     store = TokenStore(tmp_path / "store")
-    assert f"label='mine {store.hash[:8]}'" in demo.overrides_for(store, ["label=mine"])
-    assert demo.overrides_for(store, ["solver=a"])[0] == "solver=a"
+    assert f"label='mine {store.hash[:8]}'" in diary.overrides_for(store, ["solver=b"], ["label=mine"])
+    assert diary.overrides_for(store, ["solver=b"], ["solver=a"])[0] == "solver=a"
 
 
 def test_a_name_is_one_word_of_a_path(tmp_path):
