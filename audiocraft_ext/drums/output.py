@@ -76,7 +76,7 @@ def save(beat: Beat, folder: Path | str = ".", output: Output = Output()) -> lis
 
 
 class State(Enum):
-    """What a name is: free; a MIDI file's without a JSON; this beat's, with all that is asked for or without; or that
+    """What a name is: free; that of a file without a JSON; this beat's, with all that is asked for or without; or that
     of something else, which may be this beat played otherwise."""
 
     FREE, CLAIMED, OURS, THERE, OTHER = range(5)
@@ -97,7 +97,8 @@ def _look(folder: Path, stem: str, recipe: dict[str, Any], index: int,
           output: Output) -> tuple[State, Sidecar | None]:
     beside, midi = folder / f"{stem}.json", folder / f"{stem}.mid"
     if not os.path.lexists(beside):
-        return (State.CLAIMED if os.path.lexists(midi) else State.FREE), None
+        ends = (".mid", *((".wav",) if output.sounds else ()), *((".png",) if output.picture else ()))
+        return (State.CLAIMED if any(os.path.lexists(folder / (stem + end)) for end in ends) else State.FREE), None
     try:
         known = sidecar.read(beside)
     except UserError:
