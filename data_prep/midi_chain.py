@@ -87,7 +87,7 @@ def prepare(work: MidiWork, dry: bool = False) -> tuple[Plan, Known, int]:
         with _writer(work, known.prompts) as writer:
             _check_unchanged(work, writer, known)
             plan = plan or _decided(work, writer, known)
-            _remark_genres(work, plan, known)
+            _remark_genres(work, {*plan.sides, *writer.sources}, plan, known)
             added = 0 if dry else _encode(work, plan, known, writer)
             if writer.sources and not dry:
                 writer.finish()
@@ -115,9 +115,9 @@ def _new_prompts(work: MidiWork, known: Known, plan: Plan) -> Prompts | None:
                                    for name in plan.sides], work.settings.codec)
 
 
-def _remark_genres(work: MidiWork, plan: Plan, known: Known) -> None:
-    """Say which of the files have a genre that the store does not know."""
-    for name in plan.sides if known.prompts else ():
+def _remark_genres(work: MidiWork, names: set[str], plan: Plan, known: Known) -> None:
+    """Say which of the files in the store have a genre that it does not know."""
+    for name in names & known.heard.keys() if known.prompts else ():
         style, _ = midi_prompts.said(known.heard[name], work.rows.get(name))
         if remark := midi_prompts.unknown(style, known.prompts):
             plan.review.setdefault(name, []).append(remark)

@@ -15,7 +15,9 @@ import pytest
 
 from audiocraft_ext.codecs.drum_clip import DrumClip
 from audiocraft_ext.codecs.drum_grid import DrumGrid
+from audiocraft_ext.codecs.drum_hits import DrumHits
 from audiocraft_ext.drums.codec import codec_of, prompts_of
+from audiocraft_ext.drums.describe import describe
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.midi_drums import drums_of, stretches
 from audiocraft_ext.midifile import read, write
@@ -398,6 +400,114 @@ def test_a_map_of_ones_own(tmp_path):
     assert any("which are dropped: 77 (1), 78 (1)" in note for note in told["notes"]) and "drums9" in told["command"]
 
 
+def test_rows_are_told_in_words(groove):
+    src, store = groove
+    prompts = prompts_of(store.settings)
+    genres = sorted({row["style"].split("/")[0] for row in store.rows})
+    assert prompts.words["genre"] == tuple(genres) and len(genres) > 3
+    assert prompts.first == max(DrumGrid().sizes) and prompts.n_q == store.spec.n_q == 24
+    for row in store.rows:
+        pattern = DrumGrid().pattern(store.read(row["start"], row["frames"]))
+        assert row["prompt"] == describe(pattern, row["style"], row["kind"], row["bpm"], (4, 4))
+        assert prompts.codes(row["prompt"]).max() < store.spec.card
+    told = json.loads((store.path / "report.json").read_text())["words"]
+    (tempo,) = [one for one in told if one["field"] == "tempo"]
+    assert sum(rows for _, rows in tempo["words"]) == tempo["rows"] == len(store.rows)
+    html = (store.path / "report.html").read_text()
+    assert "What can be asked for" in html and "said of 100%" in html
+
+
+def test_a_store_without_prompts(groove, tmp_path):
+    src, told = groove
+    store = run(src, tmp_path / "store", "--no-prompts")
+    assert store.spec == DrumGrid().spec and "prompts" not in store.settings
+    assert not any("prompt" in row for row in store.rows)
+    assert (np.asarray(store.codes) == np.asarray(told.codes)).all()
+    report = json.loads((store.path / "report.json").read_text())
+    assert report["words"] == [] and "--no-prompts" in report["command"]
+    with pytest.raises(UserError, match="was made without prompts; prepare it with --no-prompts, or name a new"):
+        run(src, store.path)
+    with pytest.raises(UserError, match="was made with prompts; prepare it without --no-prompts, or name a new"):
+        run(src, told.path, "--no-prompts")
+
+
+def test_the_genres_are_those_of_the_first_preparation(tmp_path):
+    src = tmp_path / "src"
+    src.mkdir()
+    for n, name in enumerate(("1_funk_100_beat_4-4", "2_jazz-swing_100_fill_4-4", "3_rock_100_beat_4-4", "nobody")):
+        write(src / f"{name}.mid", DrumClip(beat(4, n), bpm=100))
+    store = run(src, tmp_path / "store", "--csv", str(_skip(tmp_path, "3_rock_100_beat_4-4.mid")))
+    assert prompts_of(store.settings).words["genre"] == ("funk", "jazz")
+    said = {row["source"]: row["prompt"] for row in store.rows}
+    assert "genre" not in said["nobody.mid"] and "kind" not in said["nobody.mid"]
+    assert (said["2_jazz-swing_100_fill_4-4.mid"]["genre"], said["2_jazz-swing_100_fill_4-4.mid"]["kind"]) == (
+        "jazz", "fill")
+    store = run(src, tmp_path / "store")
+    (row,) = [row for row in store.rows if row["source"] == "3_rock_100_beat_4-4.mid"]
+    assert prompts_of(store.settings).words["genre"] == ("funk", "jazz")
+    assert row["style"] == "rock" and "genre" not in row["prompt"] and row["prompt"]["kind"] == "beat"
+    assert "none of the store's: rock" in source_of(store.path, "3_rock_100_beat_4-4.mid")["flags"][-1]
+    before = files_of(store.path)
+    run(src, store.path)
+    assert files_of(store.path) == before
+
+
+def test_a_person_corrects_style_and_kind(tmp_path):
+    src, styles = tmp_path / "src", {"a.mid": ("Drum & Bass/Jungle", "intro"), "b.mid": ("", "")}
+    src.mkdir()
+    for n, name in enumerate(styles):
+        write(src / name, DrumClip(beat(4, n)))
+    run(src, tmp_path / "first")
+    with (tmp_path / "first" / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["style"] for row in rows} == {""} and {"style", "kind"} < rows[0].keys()
+    with (tmp_path / "mine.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(row | dict(zip(("style", "kind"), styles[row["file"]])) for row in rows)
+    store = run(src, tmp_path / "second", "--csv", str(tmp_path / "mine.csv"))
+    rows = {row["source"]: row for row in store.rows}
+    assert prompts_of(store.settings).words["genre"] == ("drum & bass",)
+    assert (rows["a.mid"]["style"], rows["a.mid"]["kind"]) == styles["a.mid"] and "style" not in rows["b.mid"]
+    assert (rows["a.mid"]["prompt"]["genre"], rows["a.mid"]["prompt"]["kind"]) == ("drum & bass", "intro")
+    assert source_of(store.path, "a.mid")["style"] == styles["a.mid"][0]
+    again = run(src, tmp_path / "third", "--csv", str(tmp_path / "second" / "labels.csv"))
+    assert again.hash == store.hash, "what was written says the same when it is given back"
+
+
+def test_a_store_of_hits(groove, tmp_path, capsys):
+    src, grid = groove
+    store, codec = run(src, tmp_path / "store", "--codec", "drum_hits"), DrumHits()
+    assert codec_of(store.settings["codec"]) == codec
+    assert store.spec == prompts_of(store.settings).extend(codec.spec) and store.spec.prompt == 2
+    there = {(row["source"], row["bar"]): row for row in store.rows}
+    assert there.keys() == {(row["source"], row["bar"]) for row in grid.rows}
+    assert all(there[row["source"], row["bar"]]["split"] == row["split"] for row in grid.rows)
+    for path in sorted(src.rglob("*.mid")):
+        clip, name = clip_of(path), path.relative_to(src).as_posix()
+        lines = np.flatnonzero(codec.encode(clip)[0] == 0)
+        hits = 0
+        for row in [row for row in store.rows if row["source"] == name]:
+            codes = store.read(row["start"], row["frames"])
+            assert codes[0, 0] == 0 and (codes[0] == 0).sum() == row["bars"]
+            hits += row["frames"] - row["bars"]
+        assert len(lines) == clip.bars and hits >= codec.cost(clip).kept
+    tracks = [track for side in ("train", "valid") for track in store.tracks(side)]
+    assert sorted(start for track in tracks for start in track.slices) == [row["start"] for row in store.rows]
+    report = json.loads((store.path / "report.json").read_text())
+    assert "--codec drum_hits" in report["command"] and "velocities are off by 0.0" in report["notes"][0]
+    with pytest.raises(UserError, match="--offsets is of drum_grid"):
+        midi.main([str(src), str(tmp_path / "x"), "--codec", "drum_hits", "--offsets", "9"])
+
+
+def test_bars_too_long_for_hits_are_left_out(tmp_path):
+    write(tmp_path / "x.mid", DrumClip(beat(4), meter=(12, 4)))
+    write(tmp_path / "y.mid", DrumClip(beat(4, 1)))
+    store = run(tmp_path, tmp_path / "store", "--codec", "drum_hits", "--valid-share", "0")
+    assert {row["source"] for row in store.rows} == {"y.mid"}
+    assert "has bars up to 8/4, and 12/4 is longer" in source_of(tmp_path / "store", "x.mid")["why"]
+
+
 def test_of_one_file_the_end_is_held_out(tmp_path):
     write(tmp_path / "x.mid", DrumClip(beat(40)))
     store = run(tmp_path, tmp_path / "store", "--valid-share", "0.2")
@@ -411,7 +521,7 @@ def test_a_dry_run_encodes_nothing(groove, tmp_path):
     run(groove[0], tmp_path / "store", "--dry-run")
     assert not (tmp_path / "store" / "store.json").exists() and (tmp_path / "store" / "report.html").exists()
     dry, wet = (json.loads((path / "report.json").read_text()) for path in (tmp_path / "store", groove[1].path))
-    assert dry["totals"] == wet["totals"] and dry["store_hash"] is None
+    assert dry["totals"] == wet["totals"] and dry["words"] == wet["words"] and dry["store_hash"] is None
 
 
 def test_names_that_are_no_text(tmp_path):
