@@ -39,7 +39,8 @@ def write_store(path: Path, codec, performances: dict[str, list[tuple[str, dict,
             for side, about, pattern in parts:
                 for bar in range(0, pattern.bars, 4):
                     part = pattern.take(range(bar, min(bar + 4, pattern.bars)))
-                    rows.append((side, codec.codes(part), {**about, "cut": "bars", "bar": bar, "bars": part.bars}))
+                    row = {"follows": bar > 0, **about, "cut": "bars", "bar": bar, "bars": part.bars}
+                    rows.append((side, codec.codes(part), row))
             writer.add_sources([(name, rows)])
         writer.finish()
     return TokenStore(path)
@@ -60,16 +61,18 @@ def store(request, tmp_path_factory) -> TokenStore:
 
 @pytest.fixture
 def apart(tmp_path) -> TokenStore:
-    """Performances that have a class each to themselves, so that it can be seen where a hit is from; the second turns
-    from 4/4 to 3/4."""
+    """Performances that have a class each to themselves, so that it can be seen where a hit is from; the second source
+    turns from 4/4 to 3/4, and after a rest it has another one in 3/4."""
     def part(drum: int, bar_steps: int, bars: int) -> Pattern:
         step = np.arange(0, bars * bar_steps, 2)
         same = np.ones(len(step))
         return Pattern(step, drum * same.astype(int), 64 * same, 0 * same, bars, bar_steps, 4)
 
     four, three = ({"style": "x", "kind": "beat", "bpm": 100.0, "time_signature": word} for word in ("4/4", "3/4"))
+    after = three | {"follows": True}
     return write_store(tmp_path / "apart", DrumGrid(), {"a": [(TRAIN, four, part(0, 16, 9))], "b": [
-        (TRAIN, four, part(1, 16, 8)), (TRAIN, three, part(2, 12, 8))], "c": [(VALID, four, part(3, 16, 4))]})
+        (TRAIN, four, part(1, 16, 8)), (TRAIN, after, part(2, 12, 8)), (TRAIN, three, part(4, 12, 4))],
+        "c": [(VALID, four, part(3, 16, 4))]})
 
 
 def windows(store: TokenStore, options: dict, n: int = 60, split: str = TRAIN, epoch: int = 1, frames: int = 0):
@@ -195,9 +198,9 @@ def test_performances_and_metres_never_meet(apart):
     for window in found:
         said = view.prompts.said(window[:, :1])
         drums = np.unique(pattern_of(view, window).drum)
-        assert len(drums) == 1 and said.get("meter", "any") in ("any", "3/4" if drums[0] == 2 else "4/4")
+        assert len(drums) == 1 and said.get("meter", "any") in ("any", "4/4" if drums[0] < 2 else "3/4")
         counts[int(drums[0])] += 1
-    assert counts.keys() == {0, 1, 2} and min(counts.values()) > 10
+    assert counts.keys() == {0, 1, 2, 4} and min(counts.values()) > 5
     track = apart.tracks(TRAIN)[1]
     plain = view.window(track, track.slices[1], 96, None)[:, 1:]
     assert track.frames > 128 and plain.shape[1] == 64 and not plain[2].any()  # up to where 3/4 begins
@@ -329,13 +332,13 @@ def test_swing_moves_the_off_beats(performance):
 
 
 def test_swing_leaves_the_beats_and_what_is_behind_the_last(performance):
-    """Eighths in 7/8, on the step: those on quarters stay, and so does the eighth that ends the bar."""
-    step = np.arange(0, 56, 2)
-    straight = Pattern(step, np.zeros(28, int), np.full(28, 80.0), np.zeros(28), 4, 14, 4)
+    """Eighths in 7/8, on the step: those on quarters stay, and so does the eighth that ends the bar, halved."""
+    step = np.array([step for step in range(56) if step % 14 == 13 or step % 14 % 2 == 0])
+    straight = Pattern(step, np.zeros(32, int), np.full(32, 80.0), np.zeros(32), 4, 14, 4)
     for seed in range(20):
         after = augment.swing(straight, np.random.default_rng(seed), 1.0, Around({}, straight))
         place, at = after.step + after.offset, step % 14
-        beats = (at % 4 == 0) | (at == 12)
+        beats = (at % 4 == 0) | (at == 13)
         assert np.allclose(place[beats], step[beats])
         late = place[~beats] - step[~beats]
         assert np.allclose(late, late[0]) and 0 <= late[0] <= 0.67

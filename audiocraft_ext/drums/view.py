@@ -149,10 +149,8 @@ class DrumView:
         """The performance that begins with a row."""
         last = int(np.searchsorted(self._first, first, side="right"))
         rows = self.store.rows[first:last]
-        meter, parts = meter_of(rows[0]["time_signature"]), []
-        for row in rows:
-            part = self.codec.pattern(self.store.read(row["start"], row["frames"]), meter)
-            parts.append(replace(part, bars=row["bars"]))
+        meter = meter_of(rows[0]["time_signature"])
+        parts = [self.codec.pattern(self.store.read(row["start"], row["frames"]), meter) for row in rows]
         bars = np.cumsum([0, *(part.bars for part in parts)])
         steps = [part.step + bar * part.bar_steps for part, bar in zip(parts, bars)]
         pattern = replace(parts[0], step=np.concatenate(steps), drum=np.concatenate([part.drum for part in parts]),
