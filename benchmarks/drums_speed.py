@@ -1,0 +1,269 @@
+"""How quickly drums are made and prepared, beside the peers of ``benchmarks/drum_peers.py``.
+
+    python -m benchmarks.drums_speed [--bundle drums] [--data ../shared/data/groove] [--music21 FOLDER] [--save JSON]
+
+One beat of four bars, everything loaded and warm, on one thread: ours from the drummer's recipe to the notes, the peers
+their text (AutoBeat's is of two bars). ``infer.py BUNDLE -n N`` as processes of its own, with the files they write: for
+many beats until it ends, for one also until the MIDI file is there (it gets its name when it is whole). Sampling alone
+by how many beats are made together. And with ``--data`` its MIDI files made into a store, beside music21 on some of
+them, evenly spaced by size, so that their mean stands for all.
+
+Everything is in the file cache: what comes first is not counted. Peers and ours take turns.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from audiocraft_ext.bundle import Bundle, find_bundle
+from audiocraft_ext.drums.drummer import Drummer
+from audiocraft_ext.errors import Parser, UserError, run_cli
+from audiocraft_ext.machine import physical_cores
+from benchmarks.machine import ROOT, Spread, describe, finish, in_turn, numbers, row, spread
+
+RANDOM = "random"
+OURS, SLOW, CACHED, AUTOBEAT = "ours", "nanoMPC's shape, no cache", "nanoMPC's shape, a cache", "AutoBeat's, two bars"
+BEAT_TARGET_S, BULK_TARGET_S, COLD_TARGET_S, PREPARE_TARGET_S, MUSIC21_TARGET = 0.060, 15.0, 0.6, 5.0, 100.0
+BULK = 1000  # beats that BULK_TARGET_S is for
+BATCHES = (1, 10, 25, 50, 100, 200)
+AT_ONCE = 20  # of ours for each of a peer's: it is so short that it would be measured by chance
+
+
+def peers(quick: bool, failed: dict[str, str]) -> dict[str, Callable[[], object]]:
+    """What each does for a beat; on one thread. Whoever is not here is written into ``failed``."""
+    import torch
+
+    from benchmarks.drum_peers import AUTOBEAT_BARS, BEAT_TOKENS, AutoBeat, NanoMPC, NanoSize
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    nano = NanoMPC(NanoSize(n_layer=1) if quick else NanoSize()).eval()
+    tokens = 20 if quick else BEAT_TOKENS
+    works = {SLOW: lambda: nano.generate(tokens), CACHED: lambda: nano.generate(tokens, cached=True)}
+    try:
+        works[AUTOBEAT] = partial(AutoBeat(tiny=quick).generate, bars=0 if quick else AUTOBEAT_BARS)
+    except UserError as error:
+        failed[AUTOBEAT] = str(error)
+    return works
+
+
+def one_beat(bundle: Path, repeats: int, quick: bool, failed: dict[str, str]) -> dict[str, Spread]:
+    """Seconds of a warm beat of each, in turn."""
+    drummer = Drummer.load(bundle, threads=1)
+    recipe = drummer.recipe(bars=4, seed=0)
+    next_one = iter(range(10**9))
+
+    def ours() -> float:
+        """The mean of some, so that a turn of ours is not over at once."""
+        start = time.perf_counter()
+        for _ in range(AT_ONCE):
+            assert len(list(drummer.play(recipe, [next(next_one)]))) == 1
+        return (time.perf_counter() - start) / AT_ONCE
+
+    ours()
+    theirs = peers(quick, failed)
+    for work in theirs.values():
+        work()
+    mine: list[float] = []
+    seconds = in_turn({OURS: lambda: mine.append(ours()), **theirs}, repeats)
+    return seconds | {OURS: spread(mine)}
+
+
+def alone(bundle: Path, repeats: int, beats: int) -> dict[str, dict[str, Spread]]:
+    """Seconds for a beat, sampling alone, by threads and by how many are made together: at least ``beats`` of them."""
+    works = {}
+    for threads in dict.fromkeys((1, physical_cores())):
+        drummer = Drummer.load(bundle, threads=threads)
+        given = _prompt(drummer)
+        frames = drummer.bundle.context
+        for batch in BATCHES:
+            if batch > beats:
+                continue
+
+            def work(engine=drummer.engine, batch=batch, given=given, frames=frames) -> None:
+                engine.max_batch = batch
+                engine.generate(batch * -(-beats // batch), frames, seed=0, given=given)
+
+            works[threads, batch] = work
+    for work in works.values():
+        work()
+    done = {(t, batch): batch * -(-beats // batch) for t, batch in works}
+    found = in_turn(works, repeats)
+    out: dict[str, dict[str, Spread]] = {}
+    for (threads, batch), s in found.items():
+        scaled = {key: value / done[threads, batch] for key, value in s.items()}
+        out.setdefault(str(threads), {})[str(batch)] = scaled
+    return out
+
+
+def _prompt(drummer: Drummer) -> np.ndarray:
+    K = drummer.bundle.spec.n_q
+    return np.zeros((K, 0), np.int64) if drummer.prompts is None else drummer.prompts.codes({})
+
+
+def process(bundle: Path, beats: int, out: Path, *options) -> tuple[float, float]:
+    """One cold ``infer.py``; wall seconds until the first MIDI file is there, and until it ends.
+
+    Raises:
+        UserError: it fails, or the files are not there.
+    """
+    command = [sys.executable, "infer.py", bundle, "-n", beats, "-o", out, "--seed", 1, *options]
+    start = time.perf_counter()
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=said)
+        first = None
+        while child.poll() is None:
+            if first is None and out.is_dir() and any(name.endswith(".mid") for name in os.listdir(out)):
+                first = time.perf_counter() - start
+            if first is None:
+                time.sleep(0.001)
+            else:
+                child.wait()
+        end = time.perf_counter() - start
+        said.seek(0)
+        last = said.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+    there = len(list(out.glob("*.mid"))) if out.is_dir() else 0
+    if child.returncode or there != beats:
+        raise UserError(f"infer.py made {there} of {beats} beats, exit code {child.returncode}: {' '.join(last)}")
+    return first or end, end
+
+
+def processes(bundle: Path, beats: int, repeats: int) -> dict[str, Spread]:
+    """Cold runs of ``infer.py``: ``first`` file and ``end``, after one that is not counted."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [process(bundle, beats, Path(folder) / str(i)) for i in range(repeats + 1)][1:]
+    first, end = zip(*runs)
+    return {"first": spread(first), "end": spread(end)}
+
+
+def prepare(paths: list[Path], data: Path, repeats: int, files: int, failed: dict[str, str]) -> dict:
+    """The folder to a store, and music21 on ``files`` of its ``paths``; seconds."""
+    def ours(workers: int) -> None:
+        with tempfile.TemporaryDirectory() as store:
+            done = subprocess.run([sys.executable, "-m", "data_prep.midi", data, Path(store) / "s", "--workers",
+                                   str(workers)], cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            raise UserError(f"data_prep.midi: {done.stderr.strip().splitlines()[-1:]}")
+
+    paths = sorted(paths, key=lambda path: path.stat().st_size)
+    chosen = [paths[int((i + 0.5) * len(paths) / files)] for i in range(files)]
+    works = {f"ours, {n or 'no'} workers": lambda n=n: ours(n) for n in (0, physical_cores())}
+    try:
+        from benchmarks.drum_peers import music21_text
+
+        music21_text(chosen[0])  # its import takes a second and is not counted
+        works["music21"] = lambda: [music21_text(path) for path in chosen]
+    except UserError as error:
+        failed["music21"] = str(error)
+    next(iter(works.values()))()
+    seconds = in_turn(works, repeats)
+    counts = {name: files if name == "music21" else len(paths) for name in seconds}
+    return {name: {"seconds": s, "files": counts[name], "ms_a_file": s["median"] / counts[name] * 1000}
+            for name, s in seconds.items()}
+
+
+def measure(bundle: Path, data: Path | None, repeats: int, beats: int, files: int, quick: bool) -> dict:
+    """Everything; see the text at the top.
+
+    Args:
+        beats: of the run in bulk.
+        files: that music21 reads.
+    """
+    failed: dict[str, str] = {}
+    results: dict = {"failed": failed, "beats": beats}
+
+    def say(what: str) -> None:
+        print(what, file=sys.stderr, flush=True)
+
+    if data is not None:  # before anything takes its time
+        paths = [path for path in data.rglob("*.mid") if path.is_file()]
+        if not paths:
+            raise UserError(f"{data}: no .mid in it")
+    say("one beat, warm")
+    results["one_beat"] = one_beat(bundle, repeats, quick, failed)
+    say("one beat, cold")
+    results["cold"] = processes(bundle, 1, repeats)
+    say(f"{beats} beats")
+    results["bulk"] = processes(bundle, beats, 1 if quick else min(3, repeats))
+    say("sampling alone")
+    results["alone"] = alone(bundle, 1 if quick else min(3, repeats), min(beats, max(BATCHES)))
+    if data is not None:
+        say(f"preparing {len(paths)} files")
+        results["prepare"] = prepare(paths, data, 1 if quick else min(3, repeats), min(files, len(paths)), failed)
+    return results
+
+
+def report(results: dict) -> None:
+    """The tables."""
+    one = results["one_beat"]
+    print("\n" + row("one beat of 4 bars, warm, 1 thread, ms", ("min", "median", "max", "ours is")))
+    for name, s in one.items():
+        times = "" if name == OURS else f"{s['median'] / one[OURS]['median']:.3g}x"
+        print(row(name, [*numbers(s, 1000, 1), times]))
+    print(row("target", ["", f"{BEAT_TARGET_S * 1000:.0f}"]))
+    print("\n" + row("infer.py, a cold process with its files, s", ("min", "median", "max")))
+    print(row("1 beat: the MIDI file is there", numbers(results["cold"]["first"])))
+    print(row("1 beat: it has ended", numbers(results["cold"]["end"])))
+    print(row("target", ["", f"{COLD_TARGET_S:.2f}"]))
+    print(row(f"{results['beats']} beats", numbers(results["bulk"]["end"])))
+    print(row(f"target for {BULK}", ["", f"{BULK_TARGET_S:.2f}"]))
+    print("\n" + row("sampling alone, ms a beat, made together:", next(iter(results["alone"].values()))))
+    for threads, by_batch in results["alone"].items():
+        name = "1 thread" if threads == "1" else f"{threads} threads"
+        print(row(name, [f"{s['median'] * 1000:.1f}" for s in by_batch.values()]))
+    if "prepare" in results:
+        made = results["prepare"]
+        print("\n" + row("preparing MIDI files, s", ("min", "median", "max", "files", "ms/file", "ours is")))
+        single = next(iter(made.values()))  # one process, as music21
+        for name, m in made.items():
+            times = f"{m['ms_a_file'] / single['ms_a_file']:.0f}x" if name == "music21" else ""
+            print(row(name, [*numbers(m["seconds"]), str(m["files"]), f"{m['ms_a_file']:.2f}", times]))
+        print(row("target", ["", f"{PREPARE_TARGET_S:.2f}", "", "", "", f"{MUSIC21_TARGET:.0f}x"]))
+    for name, why in results["failed"].items():
+        print(f"{name}: could not run ({why})")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = Parser(prog="python -m benchmarks.drums_speed", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--bundle", default="drums", help=f"folder or name, or {RANDOM}: one of the same size with "
+                        "random weights (default %(default)s)")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="MIDI files to prepare")
+    parser.add_argument("--music21", type=Path, metavar="FOLDER", help="where pip install --target put it, if it did")
+    parser.add_argument("--files", type=int, default=60, help="that music21 reads (default %(default)s)")
+    parser.add_argument("--beats", type=int, default=BULK, help="of the run in bulk (default %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="toys, 1 repeat: does it run?")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="JSON file that takes the results")
+    args = parser.parse_args(argv)
+    if min(args.repeats, args.files, args.beats) < 1:
+        raise UserError("--repeats, --files and --beats are 1 or more, got "
+                        f"{args.repeats}, {args.files} and {args.beats}")
+    if args.music21 is not None:
+        sys.path.append(str(args.music21.resolve()))  # behind our own: it brought a numpy along
+    if args.quick:
+        args.repeats, args.beats, args.files = 1, min(args.beats, 20), min(args.files, 3)
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    with tempfile.TemporaryDirectory() as folder:
+        if args.bundle == RANDOM:
+            from benchmarks.drum_peers import random_drummer
+
+            path = random_drummer(Path(folder) / RANDOM, args.quick)
+        else:
+            path = Bundle(find_bundle(args.bundle)).path.resolve()
+        results = measure(path, args.data, args.repeats, args.beats, args.files, args.quick)
+        results["bundle"] = args.bundle
+    report(results)
+    finish("drums_speed", describe("torch", "transformers", "music21", "onnxruntime", "numpy"), results, args.save)
+
+
+if __name__ == "__main__":
+    run_cli(main)
