@@ -25,7 +25,7 @@ def tiny_drummer(out: Path, codec=None, kind: str = "drum_grid", prompted: bool 
         torch.manual_seed(0)
         model = LM(cfg, spec.delays, spec.sizes, spec.gates).eval().requires_grad_(False)
         for linear in model.linears:
-            linear.weight.mul_(4)
+            linear.weight.mul_(2)
     for k in range(spec.n_q // 2):
         model.linears[k].bias[0] = 6.0
     meaning = {"type": kind, **codec.to_dict()} | ({"prompts": prompts.to_dict()} if prompted else {})

@@ -17,6 +17,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 from audiocraft_ext.drums.options import ASKED, CHANGES, SAMPLING, WRITTEN, chosen, parse
 from audiocraft_ext.errors import UserError, run_cli
@@ -42,8 +43,13 @@ def main(argv: list[str] | None = None) -> None:
     make(args, drummer, jobs, output)
 
 
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print a line; a file's name may have bytes that are no text."""
+    print(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), file=file)
+
+
 def note(text: str) -> None:
-    print(text, file=sys.stderr)
+    say(text, sys.stderr)
 
 
 def recipes(args: argparse.Namespace, drummer) -> list:
@@ -89,7 +95,8 @@ def make(args: argparse.Namespace, drummer, jobs: list, output) -> list[Path]:
                 for beat in drummer.play(recipe, missing, lambda at, before=done: bar.update(before + at - bar.n)):
                     path = save(beat, args.o, output)[0]
                     places[beat.index - indices[0]] = path, True
-                    bar.write(f"{path}  {beat.clip.bars} bars, {beat.clip.bpm:.4g} BPM, {len(beat.clip.notes)} hits")
+                    bar.write(f"{path}  {_many(beat.clip.bars, 'bar')}, {beat.clip.bpm:.4g} BPM, "
+                              f"{_many(len(beat.clip.notes), 'hit')}")
                     done, bars, seconds = done + 1, bars + beat.clip.bars, seconds + beat.seconds
     except (KeyboardInterrupt, UserError) as stop:
         so_far = f"{done + there} of {wanted} beats are in {args.o}; the same command{seed} goes on"
@@ -98,9 +105,13 @@ def make(args: argparse.Namespace, drummer, jobs: list, output) -> list[Path]:
         raise KeyboardInterrupt(so_far) from None
     if done:
         again = f";{seed.replace(' with', '')} makes {'them' if done > 1 else 'it'} again" if seed else ""
-        print(f"{done} beat{'s' * (done > 1)}, {bars} bars, {seconds:.1f} s of drums in "
+        print(f"{_many(done, 'beat')}, {_many(bars, 'bar')}, {seconds:.1f} s of drums in "
               f"{time.perf_counter() - STARTED:.2f} s, from a cold start{again}")
     return [path for places in found for path, _ in places]
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def again(args: argparse.Namespace) -> None:
@@ -178,7 +189,7 @@ class _NoBar:
         pass
 
     def write(self, text: str) -> None:
-        print(text)
+        say(text)
 
 
 def progress_bar(beats: int):
@@ -189,7 +200,8 @@ def progress_bar(beats: int):
 
     class Bar(tqdm):
         def write(self, text: str) -> None:
-            tqdm.write(text, file=sys.stdout)
+            with tqdm.external_write_mode(sys.stdout):
+                say(text)
 
     return Bar(total=beats, leave=False,
                bar_format="{percentage:3.0f}%|{bar}| {n:.0f} of {total} beats, {remaining} left")

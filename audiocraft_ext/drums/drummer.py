@@ -33,6 +33,7 @@ from audiocraft_ext.drums.recipe import (
     check_bars,
     check_bpm,
     check_meter,
+    check_seed,
     said_of,
 )
 from audiocraft_ext.errors import UserError
@@ -118,8 +119,7 @@ class Drummer:
         bpm = None if bpm is None else check_bpm(bpm)
         bars = None if bars is None else check_bars(bars)
         sampling = self._sampling({"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p})
-        seed = secrets.randbelow(2**32) if seed is None else seed
-        clip_rng(seed, 0)
+        seed = secrets.randbelow(2**32) if seed is None else check_seed(seed)
         kept = edit.kept_classes(keep, reroll, self.codec.drums) if change == KEEP else ()
         if change == VARY and not (isinstance(amount, (int, float)) and 0 <= amount <= 1):
             raise UserError(f"amount: how much to vary is 0 (nothing) to 1 (all of it), got {amount}")
@@ -131,7 +131,7 @@ class Drummer:
             source = edit.read_source(file, self.codec, self.say, bars=None if change == CONTINUE else bars,
                                       meter=meter, channel=channel, last=change == CONTINUE)
             meter, bpm = source.meter, check_bpm(source.bpm) if bpm is None else bpm
-            bars = edit.bars_of(change, source, bars, BARS)
+            bars = edit.bars_of(change, source, bars)
         bars, bpm, meter = bars or BARS, bpm or BPM, meter or METER
         grooves = None if groove is None else edit.read_source(groove, self.codec, self.say, channel=channel)
         return BeatRecipe(

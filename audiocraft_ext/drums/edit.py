@@ -32,6 +32,7 @@ from audiocraft_ext.errors import UserError
 from audiocraft_ext.midi_drums import Stretch, drums_of, stretches
 from audiocraft_ext.sampler import SOME, UNKNOWN
 
+MORE = 4  # bars, where a file is gone on from
 BY_CLASS = (KEEP, VARY)  # edits that need a stream for each class
 
 
@@ -102,7 +103,7 @@ def _played(part: Stretch, mapped: np.ndarray, half: float, bars: int | None, la
     at = np.floor((notes[:, 0] + half) / bar).astype(np.int64)  # the bar of each
     hits = at[mapped[notes[:, 1]]]
     first, end = max(0, int(hits.min())), int(hits.max()) + 1
-    limit, remark = bars or MOST_BARS, ""
+    limit, remark = bars or (MOST_BARS - MORE if last else MOST_BARS), ""
     if end - first > limit:
         first, end = (end - limit, end) if last else (first, first + limit)
         remark = f"the {'last' if last else 'first'} {limit} bars of it" if bars is None else ""
@@ -185,8 +186,8 @@ def kept_classes(keep: str | Iterable[str], reroll: str | Iterable[str], drums: 
     return tuple(one.name for one in drums.classes if one.name not in new)
 
 
-def bars_of(change: str, source: Source, bars: int | None, more: int) -> int:
-    """How many bars become of a file's: as many, or when it is gone on from ``more`` than those.
+def bars_of(change: str, source: Source, bars: int | None) -> int:
+    """How many bars become of a file's: as many, or when it is gone on from four more than those.
 
     Raises:
         UserError: it has not so many, or there are none to be made.
@@ -195,7 +196,7 @@ def bars_of(change: str, source: Source, bars: int | None, more: int) -> int:
         if bars is not None and bars > source.bars:
             raise UserError(f"bars: the file has {source.bars} bars of drums, got {bars}; --continue makes more of it")
         return source.bars
-    bars = min(source.bars + more, MOST_BARS) if bars is None else bars
+    bars = source.bars + MORE if bars is None else bars
     if bars <= source.bars:
         raise UserError(f"bars: the beat begins with the {source.bars} bars of the file; ask for more than those, up "
                         f"to {MOST_BARS}, got {bars}")

@@ -37,7 +37,8 @@ def per_stream(text: str) -> float | tuple[float, ...]:
 
 
 def build_parser(description: str = "") -> Parser:
-    parser = Parser(prog="infer.py drums", description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="infer.py drums", description=description,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", nargs="?", help="folder or name of the drummer (default: drums)")
     add = parser.add_argument_group("how many, how long, where to").add_argument
     add("-n", type=int, metavar="BEATS", help="how many (default 1)")

@@ -100,6 +100,13 @@ def check_bars(bars: int) -> int:
     return int(bars)
 
 
+def check_seed(seed: int) -> int:
+    """Raises a :class:`UserError` where it is none."""
+    if not _whole(seed) or not 0 <= seed < 2**64:
+        raise UserError(f"seed: a whole number from 0 to 2**64 - 1, got {seed}")
+    return seed
+
+
 def check_meter(meter: tuple[int, int]) -> tuple[int, int]:
     """Raises a :class:`UserError` where it is no time signature that a MIDI file can say."""
     if not _meter(tuple(meter)):
