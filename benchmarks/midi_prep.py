@@ -1,7 +1,7 @@
 """Preparing MIDI drums: ``python -m benchmarks.midi_prep ../shared/data/groove``.
 
-The command from a cold start to the finished store, reading the files alone beside mido, and what each grid and map
-keeps of the hits. All on the same files, in one run; CPU seconds are those of one core.
+The command from a cold start to the finished store with either codec, reading the files alone beside mido, and what of
+the hits each grid keeps, and ``drum_hits``. All on the same files, in one run; CPU seconds are those of one core.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ import numpy as np
 from audiocraft_ext import midifile
 from audiocraft_ext.codecs import drum_map
 from audiocraft_ext.codecs.drum_clip import DrumClip
-from audiocraft_ext.codecs.drum_grid import STEPS, DrumGrid
+from audiocraft_ext.codecs.drum_codec import STEPS, DrumCodec
+from audiocraft_ext.codecs.drum_grid import DrumGrid
+from audiocraft_ext.codecs.drum_hits import DrumHits
+from audiocraft_ext.drums.codec import NAMES
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.midi_drums import drums_of, stretches
 from benchmarks.machine import describe, finish, row
@@ -33,25 +36,25 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def prepare(folder: Path, workers: int) -> float:
+def prepare(folder: Path, workers: int, codec: str) -> float:
     """Wall seconds of the command, from nothing to the finished store."""
     with tempfile.TemporaryDirectory() as store:
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "data_prep.midi", folder, Path(store) / "s", "--workers", str(workers)],
-                       check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "data_prep.midi", folder, Path(store) / "s", "--workers", str(workers),
+                        "--codec", codec], check=True, capture_output=True)
         return time.perf_counter() - start
 
 
-def kept(clips: list[DrumClip], grid: DrumGrid) -> dict[str, float]:
-    """What a grid keeps: share of the hits, mean error of their velocities, mean and 95th percentile in time."""
+def kept(clips: list[DrumClip], codec: DrumCodec) -> dict[str, float]:
+    """What a codec keeps: share of the hits, mean error of their velocities, mean and 95th percentile in time."""
     hits, total, velocities, times = 0, 0, [], []
     for clip in clips:
         try:
-            grid.steps_per_bar(clip.meter)
+            codec.steps_per_bar(clip.meter)
         except UserError:  # a time signature that it has not
             continue
-        canonical = grid.quantise(clip)
-        velocity, timing = grid.errors(clip, canonical)
+        canonical = codec.quantise(clip)
+        velocity, timing = codec.errors(clip, canonical)
         hits, total = hits + len(canonical), total + len(clip.notes)
         velocities.append(velocity)
         times.append(timing)
@@ -70,9 +73,10 @@ def main() -> None:
         raise UserError(f"{args.folder}: no .mid in it")
     results: dict = {"files": len(paths), "read_cpu_s": cpu_seconds(lambda: [midifile.read(path) for path in paths]),
                      "mido_cpu_s": cpu_seconds(lambda: [mido.MidiFile(path) for path in paths]),
-                     "prepare_s": {str(workers): prepare(args.folder, workers) for workers in (0, 2)}}
+                     "prepare_s": {f"{codec}, {workers} workers": prepare(args.folder, workers, codec)
+                                   for codec in NAMES for workers in (0, 2)}}
     print(f"{len(paths)} files; read in {results['read_cpu_s']:.2f} s of CPU, by mido in {results['mido_cpu_s']:.2f}")
-    print("prepared in " + ", ".join(f"{s:.1f} s with {n} workers" for n, s in results["prepare_s"].items()))
+    print("prepared in " + ", ".join(f"{s:.1f} s ({how})" for how, s in results["prepare_s"].items()))
     clips = []
     for path in paths:
         midi = midifile.read(path)
@@ -80,12 +84,14 @@ def main() -> None:
     print(row("map, steps, offsets", ("hits", "velocity", "ms", "95% ms"), 24))
     results["grids"] = {}
     for name in drum_map.shipped():
-        for steps in STEPS:
-            for offsets in OFFSETS:
-                told = kept(clips, DrumGrid(drum_map.load(name), steps, offsets=offsets))
-                results["grids"][f"{name} {steps} {offsets}"] = told
-                print(row(f"{name}, {steps}, {offsets}", (f"{told['kept']:.2%}", f"{told['velocity']:.2f}",
-                                                         f"{told['ms']:.2f}", f"{told['p95_ms']:.2f}"), 24))
+        drums = drum_map.load(name)
+        codecs = {f"{name}, {steps}, {offsets}": DrumGrid(drums, steps, offsets=offsets)
+                  for steps in STEPS for offsets in OFFSETS}
+        for what, codec in (codecs | {f"{name}, {steps}, hits": DrumHits(drums, steps) for steps in STEPS}).items():
+            told = kept(clips, codec)
+            results["grids"][what.replace(",", "")] = told
+            print(row(what, (f"{told['kept']:.2%}", f"{told['velocity']:.2f}", f"{told['ms']:.2f}",
+                             f"{told['p95_ms']:.2f}"), 24))
     finish("midi_prep", describe("mido", "numpy"), results, args.save)
 
 
