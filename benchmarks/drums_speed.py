@@ -137,10 +137,10 @@ def process(bundle: Path, beats: int, out: Path, *options) -> tuple[float, float
     return first or end, end
 
 
-def processes(bundle: Path, beats: int, repeats: int) -> dict[str, Spread]:
-    """Cold runs of ``infer.py``: ``first`` file and ``end``, after one that is not counted."""
+def processes(bundle: Path, beats: int, repeats: int, warm_up: int = 0) -> dict[str, Spread]:
+    """Cold runs of ``infer.py``: ``first`` file and ``end``, after some that are not counted."""
     with tempfile.TemporaryDirectory() as folder:
-        runs = [process(bundle, beats, Path(folder) / str(i)) for i in range(repeats + 1)][1:]
+        runs = [process(bundle, beats, Path(folder) / str(i)) for i in range(warm_up + repeats)][warm_up:]
     first, end = zip(*runs)
     return {"first": spread(first), "end": spread(end)}
 
@@ -191,7 +191,7 @@ def measure(bundle: Path, data: Path | None, repeats: int, beats: int, files: in
     say("one beat, warm")
     results["one_beat"] = one_beat(bundle, repeats, quick, failed)
     say("one beat, cold")
-    results["cold"] = processes(bundle, 1, repeats)
+    results["cold"] = processes(bundle, 1, repeats, warm_up=1)
     say(f"{beats} beats")
     results["bulk"] = processes(bundle, beats, 1 if quick else min(3, repeats))
     say("sampling alone")
