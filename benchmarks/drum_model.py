@@ -9,6 +9,7 @@ together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,14 +30,20 @@ Words = Mapping[str, str]  # field: word
 class Model:
     """A bundle's LM with its codec and prompts.
 
+    Args:
+        temperature: of what it makes; None is the bundle's own.
+
     Raises:
         UserError: the engine's codes are no drums.
     """
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: Engine, temperature: float | None = None):
         if engine.spec.kind != "drums":
             raise UserError(f"{engine.bundle.path}: expected a bundle of drums, its codes are {engine.spec.kind}")
         self.engine, self.spec = engine, engine.spec
+        own = engine.bundle.sampling
+        self.sampling = own if temperature is None else replace(own, temperature=temperature)
+        self.sampling.check(self.spec.n_q)
         meaning = engine.bundle.meaning or {}
         self.reader = Reader(meaning)
         self.prompts = prompts_of(meaning) or Prompts((), max(self.spec.sizes or (self.spec.card,)), self.spec.n_q)
@@ -98,7 +105,7 @@ class Model:
             yield loss(odds(one, self.spec), clip.codes) if self.reader.exact else nats(one, clip.raw, self.spec)
 
     def make(self, clips: int, said: Words | Sequence[Words], seed: int, bars: int = 4) -> list[Clip]:
-        """Sample clips in 4/4 as the bundle itself samples.
+        """Sample clips in 4/4, with all but the temperature as the bundle has it.
 
         Args:
             said: words for all of them, or for each.
@@ -108,7 +115,7 @@ class Model:
                             f"{self.spec.codec}")
         given = self.prompt(said) if isinstance(said, Mapping) else np.stack([self.prompt(one) for one in said])
         frames = self.spec.prompt + bars * self.reader.grid.steps
-        codes = self.engine.generate(clips, frames, seed=seed, given=given)
+        codes = self.engine.generate(clips, frames, seed=seed, sampling=self.sampling, given=given)
         return [self.reader.clip(one, source=f"sample {i}") for i, one in enumerate(codes[..., self.spec.prompt :])]
 
 

@@ -142,7 +142,8 @@ def evaluate(model: Model, store: TokenStore, samples: int, setting: int, seed: 
         raise UserError(f"{store.path}: its codes are not those of {model.engine.bundle.path}; prepare it with the "
                         "map and the grid of that bundle")
     train, valid = (reader.of_store(store, side) for side in (TRAIN, VALID))
-    results: dict = {"bundle": model.engine.bundle.name, "store": store.hash[:16], "seed": seed}
+    results: dict = {"bundle": model.engine.bundle.name, "store": store.hash[:16], "seed": seed,
+                     "sampling": model.sampling.to_dict()}
     results["loss"], table = losses(model, train, valid, say)
     if not reader.exact:
         return results
@@ -167,7 +168,7 @@ def evaluate(model: Model, store: TokenStore, samples: int, setting: int, seed: 
         name = model.engine.bundle.name
         drum_picture.draw(picture, {"validation": grooves[VALID], f"{samples} samples": grooves[FREE]},
                           [one.name for one in reader.grid.drums.classes], reader.grid.offsets,
-                          f"Grooves of the bundle {name}, beside drummers it has not heard",
+                          f"Grooves of the bundle {name}, beside performances it has not heard",
                           f"python -m benchmarks.drums_quality; {len(sides[VALID])} validation clips of {BARS} bars of "
                           f"{METER}; samples were asked for {METER} and {BARS} bars alone; seed {seed}")
         say(f"\n{picture}")
@@ -191,6 +192,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("store", type=Path, help="the token store that it was trained on, with a validation side")
     parser.add_argument("--samples", type=int, default=500, help="clips to compare (default: 500)")
     parser.add_argument("--setting", type=int, default=200, help="clips for each word (default: 200)")
+    parser.add_argument("--temperature", type=float, help="of the samples (default: the bundle's own)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="default: one per core")
     parser.add_argument("--picture", type=Path, metavar="PNG")
@@ -200,7 +202,7 @@ def main(argv: list[str] | None = None) -> None:
     samples, setting = (50, 10) if args.quick else (args.samples, args.setting)
     if samples < 1 or setting < 1:
         raise UserError(f"--samples and --setting: expected 1 or more, got {samples} and {setting}")
-    model, store = Model(Engine(args.bundle, args.threads, max_batch=50)), TokenStore(args.store)
+    model, store = Model(Engine(args.bundle, args.threads, max_batch=50), args.temperature), TokenStore(args.store)
     results = evaluate(model, store, samples, setting, args.seed, args.picture)
     results = whole(results)
     finish("drums_quality", describe("onnxruntime", "numpy", "scipy", threads=args.threads), results, args.save)

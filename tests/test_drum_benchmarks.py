@@ -300,6 +300,8 @@ def test_the_model_makes_what_is_asked_for(model):
     assert same == [True, False, True] and made[0].codes.shape == (4, 32) and made[0].bars == 2
     for one in made:
         assert one.hits and (one.codes[2:][one.codes[:2] == 0] == GRID.on_step).all()
+    tame = Model(model.engine, 0.0).make(2, {"genre": "funk"}, 5, bars=1)
+    assert np.array_equal(tame[0].codes, tame[1].codes) and not np.array_equal(made[0].codes, made[1].codes)
 
 
 def grid_clip(*rows: str, bar_steps: int = 16) -> Clip:
