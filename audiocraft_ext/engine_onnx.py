@@ -23,11 +23,14 @@ def open_session(path: Path, threads: int) -> ort.InferenceSession:
         raise UserError(f"{path}: ONNX Runtime cannot load it ({str(error).splitlines()[0][:200]})") from None
 
 
+FEW = 4  # steps
+
+
 class OnnxStepper:
     """A :class:`~audiocraft_ext.sampler.Stepper`. Every buffer is made once for a batch; the cache is written in place.
 
-    Several steps at once are read clip by clip (ONNX Runtime's attention takes only one clip then), so what is known
-    of a clip goes into its cache in the same bits whatever is beside it.
+    Many steps at once are read clip by clip (ONNX Runtime's attention takes only one clip then), so what is known of a
+    clip goes into its cache in the same bits whatever is beside it. A few are read one by one, as they are sampled.
 
     Args:
         lm: the sizes, as in a bundle's ``model.json``.
@@ -64,6 +67,8 @@ class OnnxStepper:
         """As :meth:`step`, but all of them: ``logits float32 [B, S, K, card]``, row s of the step after s."""
         B, _, S = sequence.shape
         assert self._shape and self._batch == B, "step before start"
+        if 1 < S <= FEW:
+            return np.concatenate([self.logits(sequence[..., s : s + 1]).copy() for s in range(S)], axis=1)
         if S == 1:
             idle = np.repeat(sequence[:1], self._shape[0] - B, axis=0)
             out = self._call(None)(np.concatenate([sequence, idle]) if len(idle) else sequence, self.length)[:B]

@@ -83,13 +83,15 @@ def _embed(g: Graph, cfg: LMConfig, codes: str) -> str:
 
 
 def _embed_many(g: Graph, cfg: LMConfig, codes: str) -> str:
-    """The tables of many streams as one, put together when the graph loads."""
+    """The tables of many streams as one, put together when the graph loads. The streams come first, so that their sum
+    adds up whole rows, in one order for any number of clips."""
     names = [f"emb.{k}.weight" for k in range(cfg.n_q)]
-    begins = np.arange(cfg.n_q)[None, :, None] * (cfg.card + 1)
-    rows = g.op("Gather", g.op("Concat", *map(g.stored, names), axis=0), g.op("Add", codes, g.constant(begins)))
+    begins = np.arange(cfg.n_q)[:, None, None] * (cfg.card + 1)
+    places = g.op("Add", g.op("Transpose", codes, perm=[1, 0, 2]), g.constant(begins))  # [K, B, S]
+    rows = g.op("Gather", g.op("Concat", *map(g.stored, names), axis=0), places)
     if g.entries[names[0]]["dtype"] != "F32":
         rows = g.op("Cast", rows, to=FLOAT)
-    return g.op("ReduceSum", rows, g.constant(np.array([1])), keepdims=0)  # [B, K, S, dim] to [B, S, dim]
+    return g.op("ReduceSum", rows, g.constant(np.array([0])), keepdims=0)  # [K, B, S, dim] to [B, S, dim]
 
 
 def _heads(g: Graph, cfg: LMConfig, x: str) -> str:

@@ -242,6 +242,11 @@ def _find(weights: np.ndarray, points: np.ndarray, relative: bool = False) -> np
         relative: the points are shares of the whole sum.
     """
     B, K, N = weights.shape
+    if N <= _BLOCK:  # one running sum, which stays level behind the last weight and ends above every point
+        running = weights.cumsum(axis=-1)
+        total = running[..., -1].astype(np.float64)
+        point = np.minimum(points * total if relative else points, np.nextafter(total, 0))
+        return (running <= point[..., None]).sum(axis=-1)
     if N % _BLOCK:
         whole = np.zeros((B, K, N + -N % _BLOCK), weights.dtype)
         whole[..., :N] = weights

@@ -199,6 +199,10 @@ class StreamSolver(StandardSolver):
         self.model = LM(self.lm_config, self.spec.delays, self.spec.sizes, self.spec.gates).to(self.device)
         self.register_ema("model")
         self.optimizer = builders.get_optimizer(builders.get_optim_parameter_groups(self.model), self.cfg.optim)
+        warmup = self.cfg.schedule.cosine.warmup
+        if self.cfg.schedule.lr_scheduler == "cosine" and warmup >= self.total_updates:
+            raise UserError(f"schedule.cosine.warmup={warmup} takes all of the {self.total_updates} updates of the run; "
+                            "make it smaller, or the run longer")
         self.lr_scheduler = builders.get_lr_scheduler(self.optimizer, self.cfg.schedule, self.total_updates)
         self.register_stateful("model", "optimizer", "lr_scheduler")
         self.best_state.dtype = None  # upstream rounds to the autocast dtype, and what is exported is the best state
