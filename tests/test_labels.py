@@ -233,6 +233,14 @@ def test_what_is_not_known_is_said(tmp_path):
     assert labels.unknown(rows, {"a"}) == ["line 3 of the table names 'b', which is not there"]
 
 
+def test_columns_of_drums_are_read_where_they_are_asked_for(tmp_path):
+    (tmp_path / "t.csv").write_text("file,style,kind\na,funk,beat\na,jazz,\n")
+    said = []
+    assert labels.read_csv(tmp_path / "t.csv", said.append)["a"] == Row(line=2) and "style, kind" in said[0]
+    with pytest.raises(UserError, match="style of 'a' is 'jazz', but 'funk' in line 2"):
+        labels.read_csv(tmp_path / "t.csv", more=labels.OF_DRUMS)
+
+
 def test_a_table_has_the_last_word():
     assert Row(bpm=90, keep=True).over(Labels("t", 180, "Am")) == Labels("t", 90, "Am")
 

@@ -22,7 +22,7 @@ from audiocraft_ext.errors import UserError
 from audiocraft_ext.midi_drums import drums_of, stretches
 from audiocraft_ext.midifile import read, write
 from audiocraft_ext.store import TokenStore
-from benchmarks import midi_prep
+from benchmarks import midi_mutations, midi_prep, mutations
 from data_prep import midi, midi_alike, midi_chain
 from data_prep.midi_hear import Task, hear
 from data_prep.midi_labels import of_name
@@ -228,6 +228,16 @@ def test_bad_files_cost_themselves(codec, tmp_path, capsys):
     refused = {one["name"] for one in json.loads((tmp_path / "store" / "report.json").read_text())["refused"]}
     assert refused == set(bad) - {"bass.mid"} | {"pipe.mid"}
     assert source_of(tmp_path / "store", "bass.mid")["status"] == "left out"
+
+
+@pytest.mark.parametrize("codec", midi_mutations.CODECS)
+def test_damaged_files_are_read_or_refused(codec, tmp_path):
+    good, bad = midi_mutations.make(tmp_path / "beats", GROOVE[0].parent, 60, 5)
+    results = midi_mutations.through_reader(tmp_path / "beats", good + bad, 0, codec)
+    outcomes = {path.name: mutations.outcome(result) for path, result in results.items()}
+    assert set(outcomes.values()) == {"read", "refused"} and len(outcomes) == len(good) + 60
+    fine = {path.name for path in good} | {path.name for path in bad if path.name.startswith("good ")}
+    assert {outcomes[name] for name in fine} == {"read"} and len(fine) == len(good) + 5
 
 
 def _table(folder: Path, name: str, split: str) -> Path:
