@@ -242,6 +242,9 @@ def test_through_a_soundfont(tmp_path, drums_sf2):
     assert np.array_equal(sound(one, tmp_path / "again", soundfont=drums_sf2), wav)  # nothing is left of the last one
     sidecar = read(next((tmp_path / "out").glob("*.json")))
     assert sidecar.output == Output(wav=True, soundfont=drums_sf2) and sidecar.sound["player"] == "Kit"
+    played = soundfont.Font.load(drums_sf2)
+    assert loud(played.render([(0, KICK, 127)], 0.01, RATE), 0) > 0.1  # cut off while it rings
+    assert not played.render([], 0.1, RATE).any()
     dense = hits(*[(at, pitch, 127) for at in range(16) for pitch in range(35, 60)])
     assert np.abs(sound(dense, tmp_path / "dense", soundfont=drums_sf2)).max() <= 0.892
 
@@ -251,6 +254,7 @@ def test_through_a_soundfont(tmp_path, drums_sf2):
     (b"MThd" + bytes(99), "begins with b'MThd'"), (font()[:3000], "too early"), (font()[:4100], "too early|has no"),
     (font().replace(b"pgen", b"what"), "has no pgen"), (font().replace(b"smpl", b"what"), "has no smpl"),
     (font().replace(struct.pack("<2H", 41, 0), struct.pack("<2H", 41, 7)), "pgen points beside inst"),
+    (font().replace(struct.pack("<3H", 0, 128, 0), struct.pack("<3H", 0, 128, 7)), "phdr points beside pbag"),
     (font().replace(struct.pack("<2I", 0, 2000), struct.pack("<2I", 0, 9000)), "outside"),
 ])
 def test_soundfonts_that_cannot_be_played(tmp_path, data, says):
@@ -319,7 +323,23 @@ def test_more_of_a_beat_is_added(tmp_path):
     assert midi.read_bytes() == b"edited in a DAW"
 
 
-def test_nothing_of_others_is_written_over(tmp_path):
+def test_another_sound_is_another_file(tmp_path, drums_sf2):
+    one, folder = hits((0, KICK, 99)), tmp_path / "out"
+    outputs = [Output(wav=True), Output(wav=True, rate=48_000), Output(soundfont=drums_sf2)]
+    names = [save(one, folder, output)[1].name for output in outputs]
+    assert names == [f"{STEM}.wav", f"{STEM}_v2.wav", f"{STEM}_v3.wav"]
+    before = state(folder)
+    assert [place(folder, one.recipe, 0, output).path.stem for output in outputs] == [name[:-4] for name in names]
+    drums_sf2.write_bytes(font(names=("Other",)))
+    render.player.cache_clear()  # as another process would see it
+    assert save(one, folder, outputs[2])[1].name == f"{STEM}_v4.wav"
+    assert before.items() <= state(folder).items()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_nothing_of_others_is_written_over(tmp_path, monkeypatch, links):
+    if not links:  # as on FAT
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
     one = hits((0, KICK, 99))
     other = replace(one, recipe=recipe(density="high"))
     save(other, tmp_path)
