@@ -30,7 +30,7 @@ def measured(reader: Reader, clips: Sequence[Clip]) -> Told:
 
 def rho(groups: Sequence[np.ndarray]) -> dict[str, float]:
     """Of the rank of a group with its values: ``all`` and ``medians``; nan where nothing varies."""
-    groups = [group[np.isfinite(group)] for group in groups]
+    groups = [group[np.isfinite(group)] for group in groups] or [np.zeros(0)]
     ranks = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     met = [(rank, np.median(group)) for rank, group in enumerate(groups) if len(group)]
     return {"all": _spearman(ranks, np.concatenate(groups)), "medians": _spearman(*map(np.array, zip(*met)))
@@ -80,13 +80,17 @@ def steer(reader: Reader, make: Callable[[dict[str, str]], list[Clip]], fields: 
         rows: of the training side, to compare with.
 
     Returns:
-        For each field ``words`` (:func:`field_table`), and ``rho`` of each measure.
+        For each field ``words`` (:func:`field_table`), ``rho`` of each measure, and ``rho_of_rows``: that of the rows
+        with the words they are told by, which is as well as words can say it.
     """
     out = {}
     for field, words in fields.items():
         asked = {word: measured(reader, make({field: word})) for word in words}
-        out[field] = {"words": field_table(words, asked, by_word(reader, rows, field)),
-                      "rho": {name: rho([asked[word][name] for word in words]) for name in MEASURES}}
+        known = by_word(reader, rows, field)
+        out[field] = {"words": field_table(words, asked, known),
+                      "rho": {name: rho([asked[word][name] for word in words]) for name in MEASURES},
+                      "rho_of_rows": {name: rho([known[word][name] for word in words if word in known])
+                                      for name in MEASURES}}
     return out
 
 
@@ -101,7 +105,7 @@ def report(results: dict[str, dict]) -> list[str]:
             lines.append(f"  {word:<14}" + "".join(f"{made:>10} {there:>5}" for made, there in values)
                          + f"{one['rows']:>8}")
         if field in STEERED:
-            r = told["rho"][field]
-            lines.append(f"  Spearman of {field} with the word: {r['all']:.3f} over all clips, {r['medians']:.3f} over "
-                         "the words' medians")
+            r, best = told["rho"][field], told["rho_of_rows"][field]
+            lines.append(f"  Spearman of {field} with the word: {r['all']:.3f} over all clips (rows: "
+                         f"{best['all']:.3f}), {r['medians']:.3f} over the words' medians")
     return lines

@@ -385,13 +385,17 @@ def test_words_that_steer_and_words_that_do_not():
 def test_steering_asks_for_every_word():
     level = {"low": 0.2, "high": 0.6}
     rows = [Clip(codes(16, i, 0.3), 16, about={"prompt": {"density": "low"}}) for i in range(5)]
+    rows += [Clip(codes(16, i, 0.3), 16, about={"prompt": {"genre": word}}) for i, word in enumerate(("funk", "jazz"))]
+    told = drum_steer.steer(READER, lambda said: rows[:1], {"genre": ("funk", "jazz")}, rows)["genre"]
+    density = [int((codes(16, i, 0.3)[:2] > 0).sum()) for i in range(2)]
+    assert told["rho_of_rows"]["density"]["all"] == pytest.approx(np.sign(density[1] - density[0])) != 0
     told = drum_steer.steer(READER, lambda said: [Clip(codes(16, i, level[said["density"]]), 16) for i in range(30)],
                             {"density": ("low", "high")}, rows)["density"]
     low, high = told["words"]["low"], told["words"]["high"]
     assert low["clips"] == 30 and low["rows"] == 5 and high["rows"] == 0
     made = [int((codes(16, i, 0.2)[:2] > 0).sum()) for i in range(30)]
     assert low["density"]["quartiles"][1] == np.median(made) < high["density"]["quartiles"][1]
-    assert low["density"]["of_rows"] == np.median([one.hits for one in rows])
+    assert low["density"]["of_rows"] == np.median([one.hits for one in rows[:5]])
     assert told["rho"]["density"]["all"] > 0.8 and math.isnan(high["density"]["of_rows"])
     assert any("Spearman of density" in line for line in drum_steer.report({"density": told}))
 
