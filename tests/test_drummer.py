@@ -1,6 +1,7 @@
 """A drummer: the same seed the same beat, prompts that stay outside, and what becomes of a MIDI file."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from audiocraft_ext import midifile
 from audiocraft_ext.codecs.drum_clip import DrumClip
 from audiocraft_ext.codecs.drum_grid import DrumGrid
 from audiocraft_ext.codecs.drum_hits import DrumHits
+from audiocraft_ext.codecs.drum_map import DrumClass, DrumMap
 from audiocraft_ext.drums import edit
 from audiocraft_ext.drums.drummer import Drummer
 from audiocraft_ext.drums.groove import with_groove
@@ -133,6 +135,23 @@ def test_a_bundle_of_sound_is_no_drummer():
         Drummer.load("embedded")
 
 
+def test_how_far_it_is(drummer):
+    said = []
+    list(drummer.play(drummer.recipe(seed=1), range(3), said.append))
+    assert said == sorted(said) and said[-1] == 3 and 0 < said[0] < 1
+
+
+def test_weights_that_were_altered_play_nothing(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "other")
+    weights = tmp_path / "other" / "lm.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    drummer = Drummer.load(tmp_path / "other")
+    with pytest.raises(UserError, match="altered"):
+        next(drummer.play(drummer.recipe(seed=1), [0]))
+
+
 # recipes
 
 
@@ -204,7 +223,9 @@ def test_what_is_kept_is_kept_exactly(drummer, how, kept):
     rows = np.tile([one.name in kept for one in drummer.codec.drums.classes], 2)
     beats = codes_of(drummer, recipe, range(4))
     for codes in beats:
-        assert (codes[rows] == source[rows]).all() and (codes[~rows] != source[~rows]).any()
+        assert (codes[rows] == source[rows]).all()
+        new, old = codes[~rows].reshape(2, -1), source[~rows].reshape(2, -1)
+        assert (new != old).any(axis=1).all()  # velocities and offsets
     assert len({codes.tobytes() for codes in beats}) == 4
 
 
@@ -251,6 +272,17 @@ def test_more_is_varied_with_the_same_among_it(drummer):
     assert (beats.all(axis=2) == beats.any(axis=2)).all()  # a class's whole beat
 
 
+def test_names_of_drums():
+    names = ("kick", "floor_tom", "high_tom", "tom", "open_hat")
+    drums = DrumMap("mine", tuple(DrumClass(name, i, (i,)) for i, name in enumerate(names)))
+    for said, meant in {"k": ("kick",), "kicks": ("kick",), "toms": ("floor_tom", "high_tom"), "tom": ("tom",),
+                        " Hats,KICK": ("kick", "open_hat"), "hi,fl": ("floor_tom", "high_tom")}.items():
+        assert edit.classes_named("keep", said, drums) == meant
+    for said in ("", "x", "kick,,tom", "s"):
+        with pytest.raises(UserError, match="keep: expected one of kick, floor_tom, high_tom, tom, open_hat"):
+            edit.classes_named("keep", said, drums)
+
+
 # reading files
 
 
@@ -293,12 +325,14 @@ def test_an_odd_time_signature(drummer, tmp_path):
 
 
 def test_a_day_of_drums_is_cut(drummer, tmp_path):
-    notes = [[bar * 1920, 36, 100] for bar in range(43_200)]
+    notes = [[bar * 1920, 36, 100] for bar in range(43_199)] + [[43_199 * 1920, 36, 10]]
     midifile.write(tmp_path / "a.mid", DrumClip(notes))
     source, said = said_of(drummer, tmp_path / "a.mid")
     assert source.bars == 256 and "the first 256 bars" in said
     recipe = drummer.recipe(change="continue", file=tmp_path / "a.mid", seed=1)
     assert recipe.bars == 256  # the last that are few enough to go on from
+    ends = [said_of(drummer, tmp_path / "a.mid", bars=2, last=last)[0].codes[0, 16] for last in (False, True)]
+    assert ends == [25, 3]
 
 
 @pytest.mark.parametrize("data, message", [(b"", "0 bytes"), (b"RIFF....", "not a MIDI file"),
@@ -360,7 +394,10 @@ def test_beats_of_hits(hits_drummer):
         for beat in beats:
             assert beat.clip.bars == bars and (beat.codes[0] == 0).sum() == bars and beat.codes[0, 0] == 0
             assert (beat.codes.max(axis=1) < hits_drummer.codec.sizes).all()
-        assert (codes_of(hits_drummer, recipe, [3])[0] == beats[3].codes).all()
+        for beat in beats:  # alone it ends where it ends among others
+            assert np.array_equal(codes_of(hits_drummer, recipe, [beat.index])[0], beat.codes)
+    wild = hits_drummer.recipe(bars=2, seed=1, temperature=5)
+    assert all(codes[0, 0] == 0 for codes in codes_of(hits_drummer, wild, range(20)))
 
 
 def test_files_as_hits(hits_drummer):

@@ -162,12 +162,16 @@ def classes_named(what: str, texts: str | Iterable[str], drums: DrumMap) -> tupl
     Raises:
         UserError: none or several are; lists those there are.
     """
-    names, found = [one.name for one in drums.classes], set()
+    names = [one.name for one in drums.classes]
+    plain, found = {name.lower(): name for name in names}, set()
     for text in texts.split(",") if isinstance(texts, str) else texts:
-        kin = text.strip().lower().removesuffix("s")  # hats: all whose last word that is
-        together = [name for name in names if "_" in name and name.lower().split("_")[-1] == kin]
-        exact = text.strip().lower() in names
-        found |= set(together) if together and not exact else {one_of(what, text, names)}
+        word = text.strip().lower()
+        kin = word.removesuffix("s")
+        together = {name for name in names if "_" in name and name.lower().split("_")[-1] == kin}  # hats, toms
+        if word not in plain and (together or kin in plain):
+            found |= together or {plain[kin]}
+        else:
+            found.add(one_of(what, text, names))
     return tuple(name for name in names if name in found)
 
 
