@@ -171,9 +171,11 @@ def _performances(rows: list[dict]) -> np.ndarray:
 
 
 def _checked(options: Mapping) -> dict[str, Any]:
-    """All options, those that are given in place of the others."""
+    """All options, those that are given in place of the others; None gives nothing."""
     out = deepcopy(OPTIONS)
     for name, value in options.items():
+        if value is None and name in OPTIONS:
+            continue
         if name not in OPTIONS:
             raise UserError(f"dataset.view: no option is called {name!r}; there are {', '.join(OPTIONS)}")
         if name == "augment":
@@ -192,7 +194,7 @@ def _checked(options: Mapping) -> dict[str, Any]:
 
 
 def _shares(value: object) -> dict[str, float]:
-    if value is False or value is None:
+    if value is False:
         return {}
     if not isinstance(value, Mapping):
         raise UserError(f"dataset.view.augment: expected a share for each, or false, got {value!r}")
@@ -200,7 +202,7 @@ def _shares(value: object) -> dict[str, float]:
     if unknown := [name for name in value if name not in names]:
         raise UserError(f"dataset.view.augment: none is called {unknown[0]!r}; there are {', '.join(names)}")
     return OPTIONS["augment"] | {name: _share(f"dataset.view.augment.{name}", share, 1.0)
-                                 for name, share in value.items()}
+                                 for name, share in value.items() if share is not None}
 
 
 def _share(name: str, value: object, most: float) -> float:
