@@ -48,7 +48,7 @@ def test_a_batch_is_learned_by_heart(store, tmp_path):
         assert (batch[:, :, : spec.prompt] >= max(spec.sizes)).all()
         model, losses = solver.model.train(), []
         optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-        for _ in range(120):
+        for _ in range(180):
             loss, _ = model.losses(batch)
             optimizer.zero_grad()
             loss.backward()
