@@ -34,8 +34,8 @@ RANDOM = "random"
 OURS, SLOW, CACHED, AUTOBEAT = "ours", "nanoMPC's shape, no cache", "nanoMPC's shape, a cache", "AutoBeat's, two bars"
 BEAT_TARGET_S, BULK_TARGET_S, COLD_TARGET_S, PREPARE_TARGET_S, MUSIC21_TARGET = 0.060, 15.0, 0.6, 5.0, 100.0
 BULK = 1000  # beats that BULK_TARGET_S is for
-BATCHES = (1, 10, 25, 50, 100, 200)
-AT_ONCE = 20  # of ours for each of a peer's: it is so short that it would be measured by chance
+BATCHES = (1, 10, 50, 100, 200)
+AT_ONCE = 20  # beats of ours in one measurement: one alone is so short that chance would measure it
 
 
 def peers(quick: bool, failed: dict[str, str]) -> dict[str, Callable[[], object]]:
@@ -78,31 +78,26 @@ def one_beat(bundle: Path, repeats: int, quick: bool, failed: dict[str, str]) ->
     return seconds | {OURS: spread(mine)}
 
 
-def alone(bundle: Path, repeats: int, beats: int) -> dict[str, dict[str, Spread]]:
-    """Seconds for a beat, sampling alone, by threads and by how many are made together: at least ``beats`` of them."""
-    works = {}
+def alone(bundle: Path, repeats: int, most: int) -> dict[str, dict[str, Spread]]:
+    """Seconds for a beat, sampling alone, by threads and by how many are made together, up to ``most``."""
+    works, made = {}, {}
     for threads in dict.fromkeys((1, physical_cores())):
         drummer = Drummer.load(bundle, threads=threads)
-        given = _prompt(drummer)
-        frames = drummer.bundle.context
-        for batch in BATCHES:
-            if batch > beats:
-                continue
-
-            def work(engine=drummer.engine, batch=batch, given=given, frames=frames) -> None:
-                engine.max_batch = batch
-                engine.generate(batch * -(-beats // batch), frames, seed=0, given=given)
-
-            works[threads, batch] = work
+        for batch in (size for size in BATCHES if size <= most):
+            made[threads, batch] = batch * -(-min(most, AT_ONCE) // batch)
+            works[threads, batch] = partial(_sample, drummer, made[threads, batch], batch)
     for work in works.values():
         work()
-    done = {(t, batch): batch * -(-beats // batch) for t, batch in works}
-    found = in_turn(works, repeats)
     out: dict[str, dict[str, Spread]] = {}
-    for (threads, batch), s in found.items():
-        scaled = {key: value / done[threads, batch] for key, value in s.items()}
-        out.setdefault(str(threads), {})[str(batch)] = scaled
+    for key, s in in_turn(works, repeats).items():
+        scaled = {name: value / made[key] for name, value in s.items()}
+        out.setdefault(str(key[0]), {})[str(key[1])] = scaled
     return out
+
+
+def _sample(drummer: Drummer, beats: int, batch: int) -> None:
+    drummer.engine.max_batch = batch
+    drummer.engine.generate(beats, drummer.bundle.context, seed=0, given=_prompt(drummer))
 
 
 def _prompt(drummer: Drummer) -> np.ndarray:
@@ -195,7 +190,7 @@ def measure(bundle: Path, data: Path | None, repeats: int, beats: int, files: in
     say(f"{beats} beats")
     results["bulk"] = processes(bundle, beats, 1 if quick else min(3, repeats))
     say("sampling alone")
-    results["alone"] = alone(bundle, 1 if quick else min(3, repeats), min(beats, max(BATCHES)))
+    results["alone"] = alone(bundle, 1 if quick else min(3, repeats), min(beats, BATCHES[-1]))
     if data is not None:
         say(f"preparing {len(paths)} files")
         results["prepare"] = prepare(paths, data, 1 if quick else min(3, repeats), min(files, len(paths)), failed)
