@@ -120,7 +120,9 @@ def test_a_model_without_prompts(tmp_path):
     ({"meter": (1, 32)}, "does not end on a step"), ({"seed": -1}, "seed"), ({"seed": 0.5}, "seed"),
     ({"temperature": -1}, "temperature"),
     ({"top_k": (1, 2)}, "one number or 24"), ({"change": "vary", "file": FUNK, "amount": 1.5}, "0 .nothing. to 1"),
-    ({"change": "keep", "file": FUNK}, "which drums stay"),
+    ({"change": "keep", "file": FUNK}, "which drums stay"), ({"change": "burn", "file": FUNK}, "one of continue, keep"),
+    ({"change": "vary"}, "'vary' alone"), ({"file": FUNK}, "got a file"),
+    ({"change": "humanise", "file": FUNK, "humanise": "pitches"}, "both, velocities, offsets"),
     ({"change": "humanise", "file": FUNK, "bars": 99}, "has 41"),
     ({"change": "continue", "file": FUNK, "bars": 41}, "begins with the 41 bars"),
 ])

@@ -28,6 +28,7 @@ from audiocraft_ext.drums.recipe import (
     CONTINUE,
     HUMANISE,
     KEEP,
+    PARTS,
     VARY,
     BeatRecipe,
     check_bars,
@@ -71,6 +72,8 @@ class Drummer:
             raise UserError(f"{bundle.path}: its codec has {self.codec.spec.n_q} streams and its model "
                             f"{bundle.spec.n_q}; export it again")
         self._names = {one.write: one.name for one in self.codec.drums.classes}
+        shipped = bundle.path.resolve().parent == BUNDLES.resolve()
+        self._about = {} if shipped else {"bundle": str(bundle.path.resolve())}
         self._engine = None
 
     @classmethod
@@ -120,10 +123,12 @@ class Drummer:
         bars = None if bars is None else check_bars(bars)
         sampling = self._sampling({"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p})
         seed = secrets.randbelow(2**32) if seed is None else check_seed(seed)
+        edit.check_change(change, file, self.type)
         kept = edit.kept_classes(keep, reroll, self.codec.drums) if change == KEEP else ()
         if change == VARY and not (isinstance(amount, (int, float)) and 0 <= amount <= 1):
             raise UserError(f"amount: how much to vary is 0 (nothing) to 1 (all of it), got {amount}")
-        edit.check_change(change, self.type)
+        if humanise not in PARTS:
+            raise UserError(f"humanise: expected one of {', '.join(PARTS)}, got {humanise!r}")
         self.codec.steps_per_bar(meter or METER)
         self._words(said)  # before files are read
         source = None
@@ -152,10 +157,10 @@ class Drummer:
             UserError: the recipe is another bundle's or precision's, or the bundle is damaged.
         """
         self._check_mine(recipe)
-        source, done = self._unpacked(recipe.source), 0
+        source, values, done = self._unpacked(recipe.source), recipe.to_dict(), 0
         if recipe.edit == AS_IT_IS:
             for index in indices:
-                yield self._beat(recipe, index, source)
+                yield self._beat(recipe, values, index, source)
             return
         for batch in self._batches(recipe, source, indices):
             def report(at: int, of: int, done: int = done, size: int = len(batch)) -> None:
@@ -165,7 +170,7 @@ class Drummer:
             clips = self._sampled(recipe, batch, given, report)
             self.bundle.verify()  # compared while the weights were read; nothing was handed out yet
             for index, codes in zip(batch, clips):
-                yield self._beat(recipe, index, codes)
+                yield self._beat(recipe, values, index, codes)
             done += len(batch)
             progress(done)
 
@@ -233,16 +238,15 @@ class Drummer:
         half = heard // 2 // self.codec.steps_per_bar(meter) * self.codec.steps_per_bar(meter)
         return self.bundle.context if half == 0 else self.bundle.spec.prompt + 2 * half
 
-    def _beat(self, recipe: BeatRecipe, index: int, codes: np.ndarray) -> Beat:
+    def _beat(self, recipe: BeatRecipe, values: dict[str, Any], index: int, codes: np.ndarray) -> Beat:
+        """``values`` are the recipe's, for JSON."""
         if recipe.groove:
             from audiocraft_ext.drums.groove import with_groove
 
             groove = self.codec.pattern(self._unpacked(recipe.groove), recipe.groove_meter)
             codes = self.codec.codes(with_groove(self.codec.pattern(codes, recipe.meter), groove)).astype(np.int64)
-        shipped = self.bundle.path.resolve().parent == BUNDLES.resolve()
-        about = {} if shipped else {"bundle": str(self.bundle.path.resolve())}
         clip = self.codec.decode(codes, recipe.bpm, recipe.meter)
-        return Beat(codes, clip, index, recipe.to_dict(), self._names, about)
+        return Beat(codes, clip, index, values, self._names, self._about)
 
     def _sampling(self, given: dict[str, Any]):
         sampling = replace(self.bundle.sampling, **{name: value for name, value in given.items() if value is not None})

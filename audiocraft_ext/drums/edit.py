@@ -19,6 +19,7 @@ from audiocraft_ext.codecs.drum_map import DrumMap
 from audiocraft_ext.drums.codec import HITS
 from audiocraft_ext.drums.recipe import (
     CONTINUE,
+    EDITS,
     HUMANISE,
     KEEP,
     MOST_BARS,
@@ -207,8 +208,13 @@ def bars_of(change: str, source: Source, bars: int | None) -> int:
     return bars
 
 
-def check_change(change: str, codec: str) -> None:
-    """Raises a :class:`UserError` where a codec cannot do it."""
+def check_change(change: str, file: object, codec: str) -> None:
+    """Raises a :class:`UserError` where there is no such change, no file for it, or the codec cannot do it."""
+    if change not in ("", *EDITS):
+        raise UserError(f"change: expected one of {', '.join(EDITS)}, got {change!r}")
+    if bool(change) != (file is not None):
+        got = f"{change!r} alone" if change else "a file"
+        raise UserError(f"a file and what to do with it go together, got {got}")
     if codec == HITS and change in BY_CLASS:
         raise UserError(f"a model of the codec {HITS} plays hit after hit and has no stream for each drum, so that "
                         "--keep, --reroll and --vary need one of drum_grid; --continue, --humanise and --swap go")

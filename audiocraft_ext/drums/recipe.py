@@ -14,7 +14,7 @@ from audiocraft_ext.sampling import Sampling
 
 CONTINUE, KEEP, HUMANISE, VARY, AS_IT_IS = "continue", "keep", "humanise", "vary", "as it is"
 EDITS = (CONTINUE, KEEP, HUMANISE, VARY, AS_IT_IS)
-BOTH, VELOCITIES, OFFSETS = "both", "velocities", "offsets"  # what humanising makes anew
+PARTS = BOTH, VELOCITIES, OFFSETS = "both", "velocities", "offsets"  # what humanising makes anew
 SCALES = ("density", "intensity", "swing")  # fields of prompts whose words are levels, the lowest first
 MOST_BARS = 256
 SLOWEST, FASTEST = 20.0, 400.0  # BPM
@@ -173,7 +173,7 @@ _GOOD = {
     "bars": lambda v: _whole(v) and 1 <= v <= MOST_BARS, "bpm": lambda v: _number(v) and SLOWEST <= v <= FASTEST,
     "meter": _meter, "precision": _text, "backend": _text,
     "said": lambda v: isinstance(v, dict) and all(map(_text, v.values())), "edit": lambda v: v in ("", *EDITS),
-    "source": _text, "keep": lambda v: all(map(_text, v)), "humanise": lambda v: v in ("", BOTH, VELOCITIES, OFFSETS),
+    "source": _text, "keep": lambda v: all(map(_text, v)), "humanise": lambda v: v in ("", *PARTS),
     "amount": lambda v: v is None or _number(v) and 0 <= v <= 1, "groove": _text,
     "groove_meter": lambda v: v is None or _meter(v),
 }
