@@ -207,7 +207,7 @@ def test_a_kit_of_ones_own(tmp_path):
 
 def font(bank: int = 128, names: tuple[str, ...] = ("Kit",), samples: int = 2000) -> bytes:
     """A SoundFont with presets in ``bank``, all of one noise that fades."""
-    noise = np.random.default_rng(0).uniform(-1, 1, samples) * np.exp(-np.arange(samples) / 300) * 20_000
+    noise = np.random.default_rng(0).uniform(-1, 1, samples) * np.exp(-np.arange(samples) / samples * 7) * 20_000
     name = lambda text: text.encode().ljust(20, b"\0")
     preset = lambda text, *numbers: name(text) + struct.pack("<3H3I", *numbers, 0, 0, 0)
     tables = {
@@ -242,7 +242,8 @@ def test_through_a_soundfont(tmp_path, drums_sf2):
     assert np.array_equal(sound(one, tmp_path / "again", soundfont=drums_sf2), wav)  # nothing is left of the last one
     sidecar = read(next((tmp_path / "out").glob("*.json")))
     assert sidecar.output == Output(wav=True, soundfont=drums_sf2) and sidecar.sound["player"] == "Kit"
-    played = soundfont.Font.load(drums_sf2)
+    (tmp_path / "long.sf2").write_bytes(font(samples=9 * RATE))
+    played = soundfont.Font.load(tmp_path / "long.sf2")
     assert loud(played.render([(0, KICK, 127)], 0.01, RATE), 0) > 0.1  # cut off while it rings
     assert not played.render([], 0.1, RATE).any()
     dense = hits(*[(at, pitch, 127) for at in range(16) for pitch in range(35, 60)])
