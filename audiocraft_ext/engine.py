@@ -24,6 +24,7 @@ from audiocraft_ext.bundle import Bundle, weights_per_step
 from audiocraft_ext.delay import delay, steps_of, valid_mask
 from audiocraft_ext.engine_onnx import OnnxStepper, open_session
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.guidance import Guide
 from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.sampler import PREFILL, UNKNOWN, Progress, check_given
 from audiocraft_ext.sampling import Sampling
@@ -91,25 +92,32 @@ class Engine:
             self.bundle.verify()  # that a file was altered says more than what ONNX Runtime makes of it
             raise
 
-    def batches(self, indices: Sequence[int], frames: int) -> list[list[int]]:
-        """``indices`` cut into batches that fit into the memory meant for the cache."""
+    def batches(self, indices: Sequence[int], frames: int, rows: int = 1) -> list[list[int]]:
+        """``indices`` cut into batches that fit into the memory meant for the cache; ``rows`` of it for each clip."""
         steps = steps_of(min(frames, self.bundle.context), self.spec.delays)
-        size = max(1, min(self.max_batch, CACHE_BYTES // self.stepper.cache_bytes(steps)))
+        size = max(1, min(self.max_batch, CACHE_BYTES // self.stepper.cache_bytes(steps)) // rows)
         return [list(indices[i : i + size]) for i in range(0, len(indices), size)]
 
     def stream(self, indices: Sequence[int], frames: int, *, seed: int, sampling: Sampling | None = None,
-               given: np.ndarray | None = None, progress: Progress | None = None) -> Iterator[np.ndarray]:
+               given: np.ndarray | None = None, progress: Progress | None = None,
+               guide: Guide | None = None) -> Iterator[np.ndarray]:
         """Sample one batch and hand out the frames as they come, ``codes int64 [B, K, t]``; as
-        :func:`audiocraft_ext.sampler.stream`. By default the bundle's own sampling."""
+        :func:`audiocraft_ext.sampler.stream`. By default the bundle's own sampling.
+
+        Args:
+            guide: how much more the prompt is heeded than by the model itself.
+        """
         sampling = (sampling or self.bundle.sampling).clamped(self.spec.card)[0]
         sampling.check(self.spec.n_q)
         if frames < 1:
             raise UserError(f"a clip has at least 1 frame, got {frames}")
-        return sampler.stream(self.stepper, self.spec, indices, frames, seed=seed, sampling=sampling, given=given,
+        stepper = self.stepper if guide is None else guide.around(self.stepper, self.spec)
+        return sampler.stream(stepper, self.spec, indices, frames, seed=seed, sampling=sampling, given=given,
                               window=self.bundle.context, progress=progress)
 
     def generate(self, clips: int | Sequence[int], frames: int, *, seed: int, sampling: Sampling | None = None,
-                 given: np.ndarray | None = None, progress: Progress | None = None) -> np.ndarray:
+                 given: np.ndarray | None = None, progress: Progress | None = None,
+                 guide: Guide | None = None) -> np.ndarray:
         """Sample clips, in as many batches as it takes.
 
         Args:
@@ -124,14 +132,14 @@ class Engine:
             raise UserError("expected at least 1 clip, got 0")
         if given is not None:
             given = check_given(given, len(indices), self.spec, frames)
-        batches, out = self._alike(self.batches(indices, frames), given, frames), []
+        batches, out = self._alike(self.batches(indices, frames, 1 if guide is None else 2), given, frames), []
         for number, (begin, batch) in enumerate(batches):
             def report(done: int, total: int, number: int = number) -> None:
                 if progress is not None:
                     progress(number * total + done, len(batches) * total)
 
             part = None if given is None else given[begin : begin + len(batch)]
-            pieces = self.stream(batch, frames, seed=seed, sampling=sampling, given=part, progress=report)
+            pieces = self.stream(batch, frames, seed=seed, sampling=sampling, given=part, progress=report, guide=guide)
             out.append(np.concatenate(list(pieces), axis=-1))
         return np.concatenate(out)
 

@@ -11,6 +11,7 @@ from audiocraft_ext.engine import Engine
 from audiocraft_ext.engine_torch import TorchLoop, TorchStepper
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.export import write_bundle
+from audiocraft_ext.guidance import Guide
 from audiocraft_ext.lm import LM, LMConfig
 from audiocraft_ext.prompts import Field, Prompts
 from audiocraft_ext.sampler import SOME, UNKNOWN, generate
@@ -197,8 +198,9 @@ def test_a_bundle_knows_what_its_codes_mean_and_is_read_back(bundle, tmp_path):
 
 @pytest.mark.parametrize(("change", "said"), [
     (dict(sizes=(5, 5, 3)), "4 sizes"), (dict(sizes=(5, 5, 0, 4)), "sizes"), (dict(sizes=(5, 5, 10, 4)), "card=9"),
-    (dict(gates=((2, 4, 0),)), "gates"), (dict(gates=((2, 0, 9),)), "gates"), (dict(gates=((2, 0, 1), (0, 1, 1))), "gates"),
-    (dict(gates=((2, 0, 1), (2, 1, 1))), "gates"), (dict(gates=((0, 1, 0),), delays=(0, 1, 1, 3)), "gates"),
+    (dict(gates=((2, 4, 0),)), "gates"), (dict(gates=((2, 0, 9),)), "gates"),
+    (dict(gates=((2, 0, 1), (0, 1, 1))), "gates"), (dict(gates=((2, 0, 1), (2, 1, 1))), "gates"),
+    (dict(gates=((0, 1, 0),), delays=(0, 1, 1, 3)), "gates"),
     (dict(prompt=-1), "prompt"),
 ])
 def test_a_spec_refuses_what_cannot_be(change, said):
@@ -246,3 +248,34 @@ def test_many_streams_are_the_same_model(tmp_path):
         codes = engine.generate(7, 40, given=prompt, **how)
         assert half or (codes == mine).all()
         assert all((engine.generate([i], 40, given=prompt, **how)[0] == codes[i]).all() for i in range(7))
+
+
+def test_a_guided_clip_heeds_its_prompt_more(bundle):
+    """Logits by hand: those of the twin, and ``weight`` times what the prompt adds; alone as in a batch."""
+    spec, weight = Bundle(bundle).spec, 3.0
+    prompt, silent = clip(3)[:, :P], np.full((4, P), max(SIZES))
+    guide, how = Guide(silent, weight), dict(seed=5, sampling=Sampling(1.5), given=prompt)
+    engine = Engine(bundle)
+    codes = engine.generate(3, 40, guide=guide, **how)
+    legal(codes, prompt)
+    assert (engine.generate([1], 40, guide=guide, **how)[0] == codes[1]).all()
+    assert (engine.generate(3, 40, guide=Guide(silent, 1.0), **how) == engine.generate(3, 40, **how)).all()
+    assert (engine.generate(3, 40, guide=Guide(prompt, 9.0), **how) == engine.generate(3, 40, **how)).all()
+    lm = model_of(spec)
+
+    class Slow:
+        def start(self, batch, capacity):
+            self.seen = np.zeros((batch, 4, 0), np.int64)
+
+        def step(self, sequence):
+            self.seen = np.concatenate([self.seen, sequence], axis=-1)
+            twin = self.seen.copy()
+            for k, d in enumerate(spec.delays):
+                said = twin[:, k, d + 1 : d + 1 + P]
+                said[:] = silent[k, : said.shape[1]]
+            told, untold = (lm(torch.from_numpy(seen))[:, :, -1].numpy() for seen in (self.seen, twin))
+            told, untold = (np.where(np.arange(CARD) < np.array(SIZES)[:, None], x, -99) for x in (told, untold))
+            out = untold + np.float32(weight) * (told - untold)
+            return np.where(np.arange(CARD) < np.array(SIZES)[:, None], out, -np.inf)
+
+    assert (generate(Slow(), spec, range(3), 40, window=20, **how) == codes).all()
