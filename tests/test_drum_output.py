@@ -256,6 +256,7 @@ def test_through_a_soundfont(tmp_path, drums_sf2):
     (font().replace(b"pgen", b"what"), "has no pgen"), (font().replace(b"smpl", b"what"), "has no smpl"),
     (font().replace(struct.pack("<2H", 41, 0), struct.pack("<2H", 41, 7)), "pgen points beside inst"),
     (font().replace(struct.pack("<3H", 0, 128, 0), struct.pack("<3H", 0, 128, 7)), "phdr points beside pbag"),
+    (font().replace(struct.pack("<2H", 0, 1) + b"EOS", struct.pack("<2H", 0, 0x11) + b"EOS"), "compressed"),
     (font().replace(struct.pack("<2I", 0, 2000), struct.pack("<2I", 0, 9000)), "outside"),
 ])
 def test_soundfonts_that_cannot_be_played(tmp_path, data, says):
@@ -270,6 +271,10 @@ def test_no_soundfont_and_nobody_to_play_it(tmp_path, drums_sf2, monkeypatch):
     for path in (tmp_path / "none.sf2", tmp_path):
         with pytest.raises(UserError, match="cannot be read"):
             Output(soundfont=path).check()
+    monkeypatch.setattr("tinysoundfont.Synth.sfload", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no good")))
+    soundfont._synth.cache_clear()
+    with pytest.raises(UserError, match="cannot be played .no good"):
+        Output(soundfont=drums_sf2).check()
     monkeypatch.setitem(sys.modules, "tinysoundfont", None)
     with pytest.raises(UserError, match="pip install --no-deps tinysoundfont"):
         soundfont.Font.load(drums_sf2)

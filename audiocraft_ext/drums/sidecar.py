@@ -54,7 +54,7 @@ class Output:
             from audiocraft_ext import level
 
             level.check(self.rate)
-            self.player()
+            self.player().render(np.zeros((0, 3)), 0.0, self.rate)  # what cannot be loaded is found now
         if self.picture:
             try:
                 import matplotlib  # noqa: F401

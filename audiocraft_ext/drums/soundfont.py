@@ -1,4 +1,4 @@
-"""The drums of a SoundFont (.sf2, .sf3), played as a kit is: ``Font.load(path).render(notes, seconds, rate)``.
+"""The drums of a SoundFont (.sf2), played as a kit is: ``Font.load(path).render(notes, seconds, rate)``.
 
 General MIDI has drums in bank 128. The player is TinySoundFont (https://github.com/schellingb/TinySoundFont), which is
 C and believes what a file says; so the file is gone through here first, as the `SoundFont 2.04 specification
@@ -25,7 +25,7 @@ VOICES = 512  # at once; one hit may be several
 HELD = 0.0625 * NOTE_TICKS / 60  # seconds until a key is let go: what a note of our files lasts at 120 BPM
 SIZES = {"phdr": 38, "pbag": 4, "pmod": 10, "pgen": 4, "inst": 22, "ibag": 4, "imod": 10, "igen": 4, "shdr": 46}
 INSTRUMENT, SAMPLE = 41, 53  # generators: where a zone leads
-COMPRESSED = 0x10  # a sample's type in .sf3: its place is told in bytes
+COMPRESSED = 0x10  # a sample's type in .sf3
 INSTALL = "pip install --no-deps tinysoundfont"
 
 
@@ -183,8 +183,9 @@ def _check(rows: dict[str, np.ndarray], samples: int) -> None:
         if len(value) and value.max() >= len(rows[to]) - 1:
             raise ValueError(f"its table {table} points beside {to}")
     start, end = (rows["shdr"][:-1, at: at + 4].copy().view("<u4")[:, 0] for at in (20, 24))
-    scale = np.where(_words(rows["shdr"][:-1], 44) & COMPRESSED, 1, 2)
-    if ((end < start) | (end * scale.astype(np.int64) > samples)).any():
+    if (_words(rows["shdr"][:-1], 44) & COMPRESSED).any():
+        raise ValueError("its samples are compressed (.sf3); one with plain samples (.sf2) is needed")
+    if ((end < start) | (end.astype(np.int64) * 2 > samples)).any():
         raise ValueError("a sample lies outside of its sound")
 
 
