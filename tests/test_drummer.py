@@ -87,6 +87,21 @@ def test_what_is_said_reaches_the_model(drummer):
     assert (codes_of(drummer, plain)[0] != codes_of(drummer, other)[0]).any()
 
 
+def test_what_is_said_is_guided_and_nothing_else(drummer):
+    assert drummer.recipe(seed=1).guidance == drummer.recipe(seed=1, change="as it is", file=FUNK).guidance == 1
+    asked = drummer.recipe(seed=1, genre="funk")
+    assert asked.guidance == 3 and drummer.recipe(seed=1, genre="funk", guidance=1.5).guidance == 1.5
+    together = codes_of(drummer, asked, range(3))
+    assert (codes_of(drummer, asked, [2])[0] == together[2]).all()
+    plain = codes_of(drummer, replace(asked, guidance=1.0), range(3))
+    assert (together[0] != plain[0]).any()
+    assert (plain[0] == codes_of(drummer, drummer.recipe(seed=1, genre="funk", guidance=1), [0])[0]).all()
+    assert BeatRecipe.from_dict(asked.to_dict()) == asked
+    for wrong in (-1, 21, "much"):
+        with pytest.raises(UserError, match="guidance: 0 to 20"):
+            drummer.recipe(genre="funk", guidance=wrong)
+
+
 def test_what_is_said(drummer):
     said = drummer.recipe(bars=2, bpm=174, seed=1, genre="hip", density=5, intensity="very-l", swing="1").said
     assert said == {"genre": "hiphop", "density": "very-high", "intensity": "very-low", "swing": "straight",

@@ -54,7 +54,7 @@ def note(text: str) -> None:
 
 def recipes(args: argparse.Namespace, drummer) -> list:
     """What is asked for: one recipe, or the two of a swap."""
-    how = chosen(args, ("bars", "bpm", "meter", "seed", "groove", *ASKED, *SAMPLING))
+    how = chosen(args, ("bars", "bpm", "meter", "seed", "groove", "guidance", *ASKED, *SAMPLING))
     how["channel"] = 0 if args.all_channels else args.channel
     if args.swap:
         a, b = args.swap

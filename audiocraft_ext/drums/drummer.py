@@ -33,6 +33,7 @@ from audiocraft_ext.drums.recipe import (
     BeatRecipe,
     check_bars,
     check_bpm,
+    check_guidance,
     check_meter,
     check_seed,
     said_of,
@@ -42,6 +43,8 @@ from audiocraft_ext.recipe import pack, unpack
 from audiocraft_ext.sampling import clip_rng
 
 BARS, BPM, METER = 4, 120.0, (4, 4)
+GUIDANCE = 3.0  # at 1 what is asked for shows in the average beat only (docs/RUNS.md)
+FACTS = ("bars", "tempo", "meter")  # are told in any case
 MAX_BATCH = 50
 AHEAD = 256  # beats that are put in order at a time
 MOST_HITS = 96  # a bar, where frames are hits: then the beat ends
@@ -98,7 +101,8 @@ class Drummer:
                seed: int | None = None, temperature: Any = None, top_k: Any = None, top_p: Any = None,
                min_p: Any = None, change: str = "", file: Any = None, keep: str | Iterable[str] = (),
                reroll: str | Iterable[str] = (), humanise: str = BOTH, amount: float | None = None,
-               groove: Any = None, channel: int | None = None, **said: Any) -> BeatRecipe:
+               groove: Any = None, channel: int | None = None, guidance: float | None = None,
+               **said: Any) -> BeatRecipe:
         """Put together and check what is asked for, before anything is sampled.
 
         Args:
@@ -113,6 +117,7 @@ class Drummer:
             amount: of "vary", 0 to 1.
             groove: a MIDI file whose velocities and offsets the hits take over.
             channel: of the drums in these files; 0 is all.
+            guidance: how many times what is said counts; 1 is the model by itself, GUIDANCE by default.
             said: a word for any field of the model's prompts; a number for a level.
 
         Raises:
@@ -131,6 +136,8 @@ class Drummer:
             raise UserError(f"humanise: expected one of {', '.join(PARTS)}, got {humanise!r}")
         self.codec.steps_per_bar(meter or METER)
         self._words(said)  # before files are read
+        heeded = any(word is not None for word in said.values()) and change != AS_IT_IS
+        weight = check_guidance(GUIDANCE if guidance is None else guidance) if heeded else 1.0
         source = None
         if change:
             source = edit.read_source(file, self.codec, self.say, bars=None if change == CONTINUE else bars,
@@ -144,7 +151,7 @@ class Drummer:
             self._options["backend"], {} if change == AS_IT_IS else self._words(said, bars, bpm, meter), change,
             pack(source.codes) if source else "", kept, humanise if change == HUMANISE else "",
             float(amount) if change == VARY else None, pack(grooves.codes) if grooves else "",
-            grooves.meter if grooves else None)
+            grooves.meter if grooves else None, weight)
 
     def play(self, recipe: BeatRecipe, indices: Sequence[int],
              progress: Callable[[float], object] = lambda done: None) -> Iterator[Beat]:
@@ -179,8 +186,9 @@ class Drummer:
         from audiocraft_ext.sampler import first_unknown
 
         frames = self._frames(recipe)
+        rows = 1 if recipe.guidance == 1 else 2
         if recipe.edit != VARY:
-            yield from self.engine.batches(indices, frames)
+            yield from self.engine.batches(indices, frames, rows)
             return
         for at in range(0, len(indices), AHEAD):
             alike: dict[int, list[int]] = {}
@@ -188,7 +196,7 @@ class Drummer:
                 first = first_unknown(self._given(recipe, source, index)[None], self.bundle.spec.delays)
                 alike.setdefault(int(first[0]), []).append(index)
             for _, those in sorted(alike.items()):
-                yield from self.engine.batches(those, frames)
+                yield from self.engine.batches(those, frames, rows)
 
     def _given(self, recipe: BeatRecipe, source: np.ndarray | None, index: int) -> np.ndarray:
         """The prompt, and what is known of the beat behind it: ``int64 [K, P + t]``."""
@@ -205,8 +213,13 @@ class Drummer:
         """Codes ``[K, T]`` of each beat of a batch, without the prompt."""
         from audiocraft_ext import sampler
 
-        P, pieces, lines = self.bundle.spec.prompt, [], 0
-        for piece in sampler.stream(self.engine.stepper, self.bundle.spec, batch, self._frames(recipe, given),
+        P, pieces, lines, stepper = self.bundle.spec.prompt, [], 0, self.engine.stepper
+        if recipe.guidance != 1:
+            from audiocraft_ext.guidance import Guide
+
+            facts = {name: word for name, word in recipe.said.items() if name in FACTS}
+            stepper = Guide(self.prompts.codes(facts), recipe.guidance).around(stepper, self.bundle.spec)
+        for piece in sampler.stream(stepper, self.bundle.spec, batch, self._frames(recipe, given),
                                     seed=recipe.seed, sampling=recipe.sampling, given=given,
                                     window=self._window(recipe.meter), progress=report):
             pieces.append(piece)

@@ -15,8 +15,8 @@ ASKED = ("genre", "kind", "density", "intensity", "swing")
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 WRITTEN = ("wav", "picture", "tracks", "soundfont", "kit", "rate")
 CHANGES = {"continue": "continue", "from_midi": "keep", "humanise": "humanise", "vary": "vary"}  # option to change
-WHAT = ("n", "bars", "bpm", "meter", *ASKED, "seed", *SAMPLING, *CHANGES, "keep", "reroll", "velocities_only",
-        "offsets_only", "amount", "swap", "groove", "channel", "all_channels", *WRITTEN)
+WHAT = ("n", "bars", "bpm", "meter", *ASKED, "guidance", "seed", *SAMPLING, *CHANGES, "keep", "reroll",
+        "velocities_only", "offsets_only", "amount", "swap", "groove", "channel", "all_channels", *WRITTEN)
 
 
 def meter(text: str) -> tuple[int, int]:
@@ -52,6 +52,8 @@ def build_parser(description: str = "") -> Parser:
     add("--density", help="how many hits: very-low to very-high, or 1 to 5")
     add("--intensity", help="how many of them off the beat: very-low to very-high, or 1 to 5")
     add("--swing", help="straight, light or hard, or 1 to 3")
+    add("--guidance", type=float, metavar="WEIGHT", help="how much these count: 1 is the model by itself, more is "
+        "stricter (default 3)")
     add = parser.add_argument_group("from a MIDI file").add_argument
     add("--continue", metavar="FILE", help="begin with it and go on")
     add("--from-midi", metavar="FILE", help="keep some of its drums and play the others anew")
@@ -104,6 +106,9 @@ def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
     changes = given(args, (*CHANGES, "swap"))
     if ", " in changes:
         raise UserError(f"{changes}: each says what to do with a file; take one of them")
+    if args.guidance is not None and not given(args, ASKED):
+        raise UserError("--guidance says how much words count, and none was given: " +
+                        ", ".join(f"--{name}" for name in ASKED))
     _check_parts(args)
     return args
 
@@ -124,7 +129,7 @@ def _check_parts(args: argparse.Namespace) -> None:
     if (args.channel or args.all_channels) and not given(args, (*CHANGES, "swap", "groove")):
         raise UserError("--channel and --all-channels are for a MIDI file, and none was given")
     if args.swap or args.from_midi and not (args.keep or args.reroll):
-        if others := given(args, ("n", *ASKED, "seed", *SAMPLING)):
+        if others := given(args, ("n", *ASKED, "guidance", "seed", *SAMPLING)):
             raise UserError(f"nothing is left to chance where only the groove changes; leave out {others}")
 
 

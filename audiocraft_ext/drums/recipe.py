@@ -17,6 +17,7 @@ EDITS = (CONTINUE, KEEP, HUMANISE, VARY, AS_IT_IS)
 PARTS = BOTH, VELOCITIES, OFFSETS = "both", "velocities", "offsets"  # what humanising makes anew
 SCALES = ("density", "intensity", "swing")  # fields of prompts whose words are levels, the lowest first
 MOST_BARS = 256
+MOST_GUIDANCE = 20.0
 SLOWEST, FASTEST = 20.0, 400.0  # BPM
 
 
@@ -31,6 +32,7 @@ class BeatRecipe:
         bpm: quarter notes a minute; ``meter``, the time signature.
         precision, backend: of the LM; another one makes other beats.
         said: what was asked for, a word for each field.
+        guidance: how many times what was asked for counts; 1 is the model by itself.
         edit: what is done with ``source``, packed codes of a file's drums: one of :data:`EDITS`, or "" for a new beat.
         keep: of "keep", the classes that stay; ``humanise``, what "humanise" makes anew; ``amount``, of "vary".
         groove: packed codes whose velocities and offsets the hits take over, in ``groove_meter``.
@@ -53,6 +55,7 @@ class BeatRecipe:
     amount: float | None = None
     groove: str = ""
     groove_meter: tuple[int, int] | None = None
+    guidance: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; what has its default is left out."""
@@ -98,6 +101,13 @@ def check_bars(bars: int) -> int:
     if not _whole(bars) or not 1 <= bars <= MOST_BARS:
         raise UserError(f"bars: a beat has 1 to {MOST_BARS}, a whole number, got {bars}")
     return int(bars)
+
+
+def check_guidance(weight: float) -> float:
+    """Raises a :class:`UserError` where it is none."""
+    if not _number(weight) or not 0 <= weight <= MOST_GUIDANCE:
+        raise UserError(f"guidance: 0 to {MOST_GUIDANCE:g}, 1 is the model by itself, got {weight}")
+    return float(weight)
 
 
 def check_seed(seed: int) -> int:
@@ -175,5 +185,5 @@ _GOOD = {
     "said": lambda v: isinstance(v, dict) and all(map(_text, v.values())), "edit": lambda v: v in ("", *EDITS),
     "source": _text, "keep": lambda v: all(map(_text, v)), "humanise": lambda v: v in ("", *PARTS),
     "amount": lambda v: v is None or _number(v) and 0 <= v <= 1, "groove": _text,
-    "groove_meter": lambda v: v is None or _meter(v),
+    "groove_meter": lambda v: v is None or _meter(v), "guidance": lambda v: _number(v) and 0 <= v <= MOST_GUIDANCE,
 }
