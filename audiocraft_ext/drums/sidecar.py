@@ -136,7 +136,7 @@ def text(beat: Beat, sha256: str, output: Output, files: list[str], sound: dict[
     pitches = clip.notes[:, 1].tolist()
     by_class = {name: pitches.count(pitch) for pitch, name in beat.names.items() if pitch in pitches}
     values = {
-        "format": FORMAT, "version": VERSION, "file": files[0], "sha256": sha256,
+        "format": FORMAT, "version": VERSION, "kind": "drums", "file": files[0], "sha256": sha256,
         "beat": identity(beat.recipe, beat.index), "index": beat.index, "recipe": beat.recipe,
         "bpm": clip.bpm, "meter": list(clip.meter), "bars": clip.bars, "seconds": round(beat.seconds, 6),
         "hits": len(pitches), "hits_of": by_class, "about": beat.about,
