@@ -16,9 +16,10 @@ tokens that is, is not said. Each such word is taken to be one of its custom tok
 it; hits a bar as in nanoMPC's 482 tokens. Here it is ``transformers``' GPT-2 and its ``generate`` with a cache.
 
 nano-GPT-v3 (https://github.com/MQahawish/nano-GPT-v3), ``encode_all.py`` and ``encoding_decoding.py``: music21 reads a
-file into a stream, whose notes become a text ``START n38 d1 v90 sepxx d2 ...`` at four steps a beat. Its array of all
-steps, parts and pitches is left out. music21 is in none of our lists of dependencies: ``pip install music21``, or
-``pip install --target FOLDER music21`` and ``--music21 FOLDER``.
+file into a stream, the stream becomes a table of all steps, parts and pitches at four steps a beat, and that a text,
+``START n38 d1 v90 sepxx d2 ...``. Drums on channel 10 have no pitch in today's music21 (its code, which looks for
+notes, would find none); here they count with the line that they stand on. music21 is in none of our lists of
+dependencies: ``pip install music21``, or ``pip install --target FOLDER music21`` and ``--music21 FOLDER``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -170,15 +172,28 @@ def music21_text(path: Path) -> str:
         midi.read()
         midi.close()
         stream = music21.midi.translate.midiFileToStream(midi)
-        found = [(round(element.offset * STEPS_A_BEAT), round(element.quarterLength * STEPS_A_BEAT), pitch,
-                  element.volume.velocity or USUAL_VELOCITY)
-                 for part in stream.parts for element in part.flatten().notes for pitch in _pitches(element)]
+        parts = [part.flatten().notes for part in stream.parts]
+        steps = round(float(stream.flatten().highestTime) * STEPS_A_BEAT) + 1
+    table = np.zeros((steps, len(parts), 128, 2))  # steps long, velocity
+    for i, notes in enumerate(parts):
+        for one in notes:
+            at, long = round(one.offset * STEPS_A_BEAT), round(one.quarterLength * STEPS_A_BEAT)
+            for pitch in _pitches(one):
+                table[at, i, pitch] = min(max(long, 1), LONGEST_STEPS), one.volume.velocity or USUAL_VELOCITY
+    return _text(table)
+
+
+def _text(table: np.ndarray) -> str:
+    """Of ``[steps, parts, pitches, 2]``: the notes of each step, and how many steps it is to the next that has some."""
     words, last = ["START"], 0
-    for step, long, pitch, velocity in sorted(found):
-        if step > last:
+    for step, cells in enumerate(table):
+        found = np.argwhere(cells[..., 0])
+        if len(found) and step > last:
             words.append(f"sepxx d{step - last}")
-        words.append(f"n{pitch} d{min(long, LONGEST_STEPS)} v{velocity}")
-        last = step
+        for part, pitch in found:
+            long, velocity = cells[part, pitch]
+            words.append(f"n{pitch} d{long:.0f} v{velocity:.0f}")
+            last = step
     return " ".join(words)
 
 

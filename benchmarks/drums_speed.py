@@ -24,14 +24,20 @@ from pathlib import Path
 
 import numpy as np
 
+from audiocraft_ext import midifile
 from audiocraft_ext.bundle import Bundle, find_bundle
+from audiocraft_ext.codecs.drum_grid import DrumGrid
 from audiocraft_ext.drums.drummer import Drummer
+from audiocraft_ext.drums.recipe import BeatRecipe
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.machine import physical_cores
+from audiocraft_ext.midi_drums import drums_of, stretches
 from benchmarks.machine import ROOT, Spread, describe, finish, in_turn, numbers, row, spread
 
 RANDOM = "random"
-OURS, SLOW, CACHED, AUTOBEAT = "ours", "nanoMPC's shape, no cache", "nanoMPC's shape, a cache", "AutoBeat's, two bars"
+READ, MUSIC21 = "read to codes, one process", "music21 to text, one process"
+OURS, ASKED = "ours", "ours, asked for a genre"
+SLOW, CACHED, AUTOBEAT = "nanoMPC's shape, no cache", "nanoMPC's shape, a cache", "AutoBeat's, two bars"
 BEAT_TARGET_S, BULK_TARGET_S, COLD_TARGET_S, PREPARE_TARGET_S, MUSIC21_TARGET = 0.060, 15.0, 0.6, 5.0, 100.0
 BULK = 1000  # beats that BULK_TARGET_S is for
 BATCHES = (1, 10, 50, 100, 200)
@@ -59,23 +65,27 @@ def peers(quick: bool, failed: dict[str, str]) -> dict[str, Callable[[], object]
 def one_beat(bundle: Path, repeats: int, quick: bool, failed: dict[str, str]) -> dict[str, Spread]:
     """Seconds of a warm beat of each, in turn."""
     drummer = Drummer.load(bundle, threads=1)
-    recipe = drummer.recipe(bars=4, seed=0)
     next_one = iter(range(10**9))
 
-    def ours() -> float:
-        """The mean of some, so that a turn of ours is not over at once."""
-        start = time.perf_counter()
+    def play(recipe: BeatRecipe) -> None:
         for _ in range(AT_ONCE):
             assert len(list(drummer.play(recipe, [next(next_one)]))) == 1
-        return (time.perf_counter() - start) / AT_ONCE
 
-    ours()
-    theirs = peers(quick, failed)
-    for work in theirs.values():
+    works: dict[str, Callable[[], object]] = {OURS: partial(play, drummer.recipe(bars=4, seed=0))}
+    if (genre := genre_of(drummer)) is not None:  # then each beat has a twin that was asked for nothing
+        works[ASKED] = partial(play, drummer.recipe(bars=4, seed=0, genre=genre))
+    works |= peers(quick, failed)
+    for work in works.values():
         work()
-    mine: list[float] = []
-    seconds = in_turn({OURS: lambda: mine.append(ours()), **theirs}, repeats)
-    return seconds | {OURS: spread(mine)}
+    shares = {name: AT_ONCE if name in (OURS, ASKED) else 1 for name in works}
+    return {name: {key: value / shares[name] for key, value in s.items()}
+            for name, s in in_turn(works, repeats).items()}
+
+
+def genre_of(drummer: Drummer) -> str | None:
+    """One that it can be asked for."""
+    words = {} if drummer.prompts is None else drummer.prompts.words
+    return next(iter(words.get("genre", ())), None)
 
 
 def alone(bundle: Path, repeats: int, most: int) -> dict[str, dict[str, Spread]]:
@@ -132,38 +142,47 @@ def process(bundle: Path, beats: int, out: Path, *options) -> tuple[float, float
     return first or end, end
 
 
-def processes(bundle: Path, beats: int, repeats: int, warm_up: int = 0) -> dict[str, Spread]:
+def processes(bundle: Path, beats: int, repeats: int, *options, warm_up: int = 0) -> dict[str, Spread]:
     """Cold runs of ``infer.py``: ``first`` file and ``end``, after some that are not counted."""
     with tempfile.TemporaryDirectory() as folder:
-        runs = [process(bundle, beats, Path(folder) / str(i)) for i in range(warm_up + repeats)][warm_up:]
+        runs = [process(bundle, beats, Path(folder) / str(i), *options) for i in range(warm_up + repeats)][warm_up:]
     first, end = zip(*runs)
     return {"first": spread(first), "end": spread(end)}
 
 
-def prepare(paths: list[Path], data: Path, repeats: int, files: int, failed: dict[str, str]) -> dict:
-    """The folder to a store, and music21 on ``files`` of its ``paths``; seconds."""
-    def ours(workers: int) -> None:
-        with tempfile.TemporaryDirectory() as store:
-            done = subprocess.run([sys.executable, "-m", "data_prep.midi", data, Path(store) / "s", "--workers",
-                                   str(workers)], cwd=ROOT, capture_output=True, text=True)
-        if done.returncode:
-            raise UserError(f"data_prep.midi: {done.stderr.strip().splitlines()[-1:]}")
+def read(path: Path) -> list[np.ndarray]:
+    """The codes of a MIDI file, as music21's text is all of it; without what a store is besides."""
+    midi, grid = midifile.read(path), DrumGrid()
+    return [grid.encode(part.clip) for part in stretches(midi, drums_of(midi)[0], grid)[0]]
 
+
+def to_store(data: Path, workers: int) -> None:
+    """The whole command: read, compared, sorted, written, told."""
+    with tempfile.TemporaryDirectory() as store:
+        command = [sys.executable, "-m", "data_prep.midi", data, Path(store) / "s", "--workers", str(workers)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"data_prep.midi: {' '.join(done.stderr.strip().splitlines()[-1:])}")
+
+
+def prepare(paths: list[Path], data: Path, repeats: int, files: int, failed: dict[str, str]) -> dict:
+    """The folder to a store; and ``files`` of its ``paths`` read alone, in one process, by ours and by music21."""
     paths = sorted(paths, key=lambda path: path.stat().st_size)
     chosen = [paths[int((i + 0.5) * len(paths) / files)] for i in range(files)]
-    works = {f"ours, {n or 'no'} workers": lambda n=n: ours(n) for n in (0, physical_cores())}
+    works: dict[str, Callable[[], object]] = {f"to a store, {n or 'no'} workers": partial(to_store, data, n)
+                                              for n in (0, physical_cores())}
+    works[READ] = lambda: [read(path) for path in chosen]
     try:
         from benchmarks.drum_peers import music21_text
 
         music21_text(chosen[0])  # its import takes a second and is not counted
-        works["music21"] = lambda: [music21_text(path) for path in chosen]
+        works[MUSIC21] = lambda: [music21_text(path) for path in chosen]
     except UserError as error:
-        failed["music21"] = str(error)
+        failed[MUSIC21] = str(error)
     next(iter(works.values()))()
-    seconds = in_turn(works, repeats)
-    counts = {name: files if name == "music21" else len(paths) for name in seconds}
+    counts = {name: files if name in (READ, MUSIC21) else len(paths) for name in works}
     return {name: {"seconds": s, "files": counts[name], "ms_a_file": s["median"] / counts[name] * 1000}
-            for name, s in seconds.items()}
+            for name, s in in_turn(works, repeats).items()}
 
 
 def measure(bundle: Path, data: Path | None, repeats: int, beats: int, files: int, quick: bool) -> dict:
@@ -188,12 +207,15 @@ def measure(bundle: Path, data: Path | None, repeats: int, beats: int, files: in
     say("one beat, cold")
     results["cold"] = processes(bundle, 1, repeats, warm_up=1)
     say(f"{beats} beats")
-    results["bulk"] = processes(bundle, beats, 1 if quick else min(3, repeats))
+    few = 1 if quick else min(3, repeats)
+    results["bulk"] = processes(bundle, beats, few)
+    if (genre := genre_of(Drummer.load(bundle))) is not None:
+        results["bulk_asked"] = processes(bundle, beats, few, "--genre", genre)
     say("sampling alone")
-    results["alone"] = alone(bundle, 1 if quick else min(3, repeats), min(beats, BATCHES[-1]))
+    results["alone"] = alone(bundle, few, min(beats, BATCHES[-1]))
     if data is not None:
         say(f"preparing {len(paths)} files")
-        results["prepare"] = prepare(paths, data, 1 if quick else min(3, repeats), min(files, len(paths)), failed)
+        results["prepare"] = prepare(paths, data, few, min(files, len(paths)), failed)
     return results
 
 
@@ -210,6 +232,8 @@ def report(results: dict) -> None:
     print(row("1 beat: it has ended", numbers(results["cold"]["end"])))
     print(row("target", ["", f"{COLD_TARGET_S:.2f}"]))
     print(row(f"{results['beats']} beats", numbers(results["bulk"]["end"])))
+    if "bulk_asked" in results:
+        print(row(f"{results['beats']} beats of a genre", numbers(results["bulk_asked"]["end"])))
     print(row(f"target for {BULK}", ["", f"{BULK_TARGET_S:.2f}"]))
     print("\n" + row("sampling alone, ms a beat, made together:", next(iter(results["alone"].values()))))
     for threads, by_batch in results["alone"].items():
@@ -217,10 +241,10 @@ def report(results: dict) -> None:
         print(row(name, [f"{s['median'] * 1000:.1f}" for s in by_batch.values()]))
     if "prepare" in results:
         made = results["prepare"]
-        print("\n" + row("preparing MIDI files, s", ("min", "median", "max", "files", "ms/file", "ours is")))
-        single = next(iter(made.values()))  # one process, as music21
+        print("\n" + row("MIDI files, s", ("min", "median", "max", "files", "ms/file", "quicker")))
+        slow = made.get(MUSIC21, {}).get("ms_a_file")
         for name, m in made.items():
-            times = f"{m['ms_a_file'] / single['ms_a_file']:.0f}x" if name == "music21" else ""
+            times = f"{slow / m['ms_a_file']:.0f}x" if slow and name != MUSIC21 else ""
             print(row(name, [*numbers(m["seconds"]), str(m["files"]), f"{m['ms_a_file']:.2f}", times]))
         print(row("target", ["", f"{PREPARE_TARGET_S:.2f}", "", "", "", f"{MUSIC21_TARGET:.0f}x"]))
     for name, why in results["failed"].items():

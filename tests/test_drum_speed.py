@@ -2,6 +2,7 @@
 
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_music21_text(monkeypatch, tmp_path):
     chord.notes = [note(0, 0, 38, 0, True), note(0, 0, 42, 0)]
     part = types.SimpleNamespace(notes=[chord, note(0.02, 0.25, 36, None)])
     part.flatten = lambda: part
-    stream = types.SimpleNamespace(parts=[part])
+    stream = types.SimpleNamespace(parts=[part], flatten=lambda: types.SimpleNamespace(highestTime=1.5))
     file = types.SimpleNamespace(open=lambda path: None, read=lambda: None, close=lambda: None)
     midi = types.SimpleNamespace(MidiFile=lambda: file,
                                  translate=types.SimpleNamespace(midiFileToStream=lambda midi: stream))
@@ -106,20 +107,32 @@ def test_random_drummer_plays_like_people(bundle):
 
 def test_measures_and_reports(results, capsys):
     names = list(results["one_beat"])
-    assert names[:3] == [drums_speed.OURS, drums_speed.SLOW, drums_speed.CACHED]
+    assert names[:4] == [drums_speed.OURS, drums_speed.ASKED, drums_speed.SLOW, drums_speed.CACHED]
     assert drums_speed.AUTOBEAT in names or drums_speed.AUTOBEAT in results["failed"]
     spreads = [*results["one_beat"].values(), *results["cold"].values(), *results["bulk"].values(),
+               *results["bulk_asked"].values(),
                *(s for by_batch in results["alone"].values() for s in by_batch.values())]
     assert all(0 < s["min"] <= s["median"] <= s["max"] for s in spreads)
     assert results["cold"]["first"]["median"] <= results["cold"]["end"]["median"]
-    drums_speed.report(results | {"prepare": {
-        "ours, no workers": {"seconds": dict(min=1.0, median=2.0, max=3.0), "files": 1000, "ms_a_file": 2.0},
-        "music21": {"seconds": dict(min=1.0, median=2.0, max=3.0), "files": 4, "ms_a_file": 500.0}},
-        "failed": {"music21": "gone"}})
+    made = {name: {"seconds": dict(min=1.0, median=2.0, max=3.0), "files": 4, "ms_a_file": ms}
+            for name, ms in (("to a store, no workers", 4.0), (drums_speed.READ, 2.0), (drums_speed.MUSIC21, 500.0))}
+    drums_speed.report(results | {"prepare": made, "failed": {"a peer": "gone"}})
     printed = capsys.readouterr().out
-    assert "ours" in printed and "250x" in printed and "music21: could not run (gone)" in printed
-    assert "2 beats" in printed and "1 thread " in printed
+    assert " 125x" in printed and " 250x" in printed and "a peer: could not run (gone)" in printed
+    assert "2 beats of a genre" in printed and "1 thread " in printed
     assert describe("music21")["music21"]
+
+
+def test_prepares(tmp_path, monkeypatch):
+    """A folder to a store, and some of its files alone; music21 is missed and said."""
+    data = Path(__file__).parent / "data" / "groove"
+    paths = sorted(data.rglob("*.mid"))
+    monkeypatch.setitem(sys.modules, "music21", None)
+    failed = {}
+    made = drums_speed.prepare(paths, data, 1, 2, failed)
+    assert [m["files"] for m in made.values()][-2:] == [len(paths), 2] and list(made)[-1] == drums_speed.READ
+    assert list(failed) == [drums_speed.MUSIC21] and min(m["ms_a_file"] for m in made.values()) > 0
+    assert sum(map(len, drums_speed.read(paths[0]))) == 24
 
 
 def test_a_process_that_fails_is_no_time(bundle, tmp_path):
