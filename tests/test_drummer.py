@@ -434,3 +434,17 @@ def test_files_as_hits(hits_drummer):
 def test_the_map_of_a_grid_is_that_of_its_bundle(tmp_path):
     drummer = Drummer.load(tiny_drummer(tmp_path / "triplets", DrumGrid(steps=24), context=96))
     assert codes_of(drummer, drummer.recipe(bars=2, seed=1))[0].shape == (2 * C, 48)
+
+
+def test_batches_beside_each_other_are_the_same_beats(bundle):
+    """Two engines in two threads, in their order; and what fails in one comes out."""
+    alone, beside = (Drummer.load(bundle, threads=n, max_batch=3) for n in (1, 2))
+    recipe, seen = alone.recipe(bars=1, seed=5, genre="jazz", guidance=1), []
+    expected = codes_of(alone, recipe, range(20))
+    beats = list(beside.play(recipe, range(20), seen.append))
+    assert [beat.index for beat in beats] == list(range(20))
+    assert all((beat.codes == codes).all() for beat, codes in zip(beats, expected))
+    assert max(seen) == pytest.approx(20)
+    broken = replace(recipe, said={"genre": "no such"})
+    with pytest.raises(UserError, match="no such"):
+        list(beside.play(broken, range(20)))

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,6 +48,9 @@ FACTS = ("bars", "tempo", "meter")  # are told in any case
 MAX_BATCH = 50
 AHEAD = 256  # beats that are put in order at a time
 MOST_HITS = 96  # a bar, where frames are hits: then the beat ends
+
+if TYPE_CHECKING:
+    from audiocraft_ext.engine import Engine
 
 Say = Callable[[str], object]
 
@@ -164,22 +167,37 @@ class Drummer:
             UserError: the recipe is another bundle's or precision's, or the bundle is damaged.
         """
         self._check_mine(recipe)
-        source, values, done = self._unpacked(recipe.source), recipe.to_dict(), 0
+        source, values = self._unpacked(recipe.source), recipe.to_dict()
         if recipe.edit == AS_IT_IS:
             for index in indices:
                 yield self._beat(recipe, values, index, source)
             return
-        for batch in self._batches(recipe, source, indices):
-            def report(at: int, of: int, done: int = done, size: int = len(batch)) -> None:
-                progress(done + size * at / max(1, of))
+        parts: dict[int, float] = {}  # of each batch, by its first beat, how many beats are done
+
+        def make(engine: Engine, batch: list[int]) -> tuple[list[int], list[np.ndarray]]:
+            def report(at: int, of: int) -> None:
+                parts[batch[0]] = len(batch) * at / max(1, of)
+                progress(sum(list(parts.values())))
 
             given = np.stack([self._given(recipe, source, index) for index in batch])
-            clips = self._sampled(recipe, batch, given, report)
+            return batch, self._sampled(engine, recipe, batch, given, report)
+
+        for batch, clips in self._made(make, list(self._batches(recipe, source, indices))):
             self.bundle.verify()  # compared while the weights were read; nothing was handed out yet
             for index, codes in zip(batch, clips):
                 yield self._beat(recipe, values, index, codes)
-            done += len(batch)
-            progress(done)
+
+    def _made(self, make: Callable, batches: list[list[int]]) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+        """Batch after batch; several beside each other where there are cores for them."""
+        engines = min(self.engine.threads, len(batches))
+        if engines < 2 or self._options["backend"] != "onnx":
+            yield from (make(self.engine, batch) for batch in batches)
+            return
+        from audiocraft_ext.drums.beside import beside
+        from audiocraft_ext.engine import Engine
+
+        more = [Engine(self.bundle, **self._options | {"threads": 1}) for _ in range(engines)]
+        yield from beside(make, batches, more)
 
     def _batches(self, recipe: BeatRecipe, source: np.ndarray | None, indices: Sequence[int]) -> Iterator[list[int]]:
         """Beats that are sampled together: what they have to be made begins at the same step."""
@@ -209,11 +227,12 @@ class Drummer:
             parts.append(np.zeros((K, 1), np.int64))  # a bar line
         return np.concatenate(parts, axis=1)
 
-    def _sampled(self, recipe: BeatRecipe, batch: list[int], given: np.ndarray, report) -> list[np.ndarray]:
+    def _sampled(self, engine: Engine, recipe: BeatRecipe, batch: list[int], given: np.ndarray,
+                 report: Callable[[int, int], object]) -> list[np.ndarray]:
         """Codes ``[K, T]`` of each beat of a batch, without the prompt."""
         from audiocraft_ext import sampler
 
-        P, pieces, lines, stepper = self.bundle.spec.prompt, [], 0, self.engine.stepper
+        P, pieces, lines, stepper = self.bundle.spec.prompt, [], 0, engine.stepper
         if recipe.guidance != 1:
             from audiocraft_ext.guidance import Guide
 
