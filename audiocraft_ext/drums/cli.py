@@ -99,7 +99,9 @@ def make(args: argparse.Namespace, drummer, jobs: list, output) -> list[Path]:
                               f"{_many(len(beat.clip.notes), 'hit')}")
                     done, bars, seconds = done + 1, bars + beat.clip.bars, seconds + beat.seconds
     except (KeyboardInterrupt, UserError) as stop:
-        there = sum(place(args.o, recipe.to_dict(), index, output).there for recipe, indices in jobs for index in indices)
+        there = sum(place(args.o, values, index, output).there
+                    for values, indices in ((recipe.to_dict(), indices) for recipe, indices in jobs)
+                    for index in indices)  # not what was counted: it may have stopped between a file and the count
         so_far = f"{there} of {wanted} beats are in {args.o}; the same command{seed} goes on"
         if isinstance(stop, UserError):
             raise UserError(f"{stop}; {so_far}" if done else str(stop)) from None
