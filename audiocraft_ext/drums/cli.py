@@ -16,6 +16,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -76,41 +78,52 @@ def recipes(args: argparse.Namespace, drummer) -> list:
 
 def make(args: argparse.Namespace, drummer, jobs: list, output) -> list[Path]:
     """Make the beats that are not there yet; returns the MIDI file of each."""
-    from audiocraft_ext.drums.output import place, save
+    from audiocraft_ext.drums.output import Place, save
 
     make_folder(args.o)
-    found = [[place(args.o, values, index, output) for index in indices]
-             for values, indices in ((recipe.to_dict(), indices) for recipe, indices in jobs)]
+    found = [places_of(recipe, indices, args.o, output) for recipe, indices in jobs]
     wanted = sum(map(len, found))
     there = sum(is_there for places in found for _, is_there in places)
     if there:
         note(f"{there} of {wanted} beats are in {args.o} already")
-    done, bars, seconds = 0, 0, 0.0
+    done, bars, seconds, silent = 0, 0, 0.0, 0
     by_chance = jobs[0][0].edit != "as it is"
     seed = "" if args.from_ or not by_chance else f" with --seed {jobs[0][0].seed}"
     try:
         with progress_bar(wanted - there) as bar:
             for (recipe, indices), places in zip(jobs, found):
                 missing = [index for index, (_, is_there) in zip(indices, places) if not is_there]
-                for beat in drummer.play(recipe, missing, lambda at, before=done: bar.update(before + at - bar.n)):
-                    path = save(beat, args.o, output)[0]
-                    places[beat.index - indices[0]] = path, True
-                    bar.write(f"{path}  {_many(beat.clip.bars, 'bar')}, {beat.clip.bpm:.4g} BPM, "
-                              f"{_many(len(beat.clip.notes), 'hit')}")
-                    done, bars, seconds = done + 1, bars + beat.clip.bars, seconds + beat.seconds
+                beats = drummer.play(recipe, missing, lambda at, before=done: bar.update(before + at - bar.n))
+                with closing(beats):  # so that what is under way stops when this does
+                    for beat in beats:
+                        path, hits = save(beat, args.o, output)[0], len(beat.clip.notes)
+                        places[beat.index - indices[0]] = Place(path, True)
+                        bar.write(f"{path}  {_many(beat.clip.bars, 'bar')}, {beat.clip.bpm:.4g} BPM, "
+                                  f"{_many(hits, 'hit')}")
+                        done, silent = done + 1, silent + (hits == 0)
+                        bars, seconds = bars + beat.clip.bars, seconds + beat.seconds
     except (KeyboardInterrupt, UserError) as stop:
-        there = sum(place(args.o, values, index, output).there
-                    for values, indices in ((recipe.to_dict(), indices) for recipe, indices in jobs)
-                    for index in indices)  # not what was counted: it may have stopped between a file and the count
+        there = sum(here for recipe, indices in jobs for _, here in places_of(recipe, indices, args.o, output))
+        # not what was counted: it may have stopped between a file and the count
         so_far = f"{there} of {wanted} beats are in {args.o}; the same command{seed} goes on"
         if isinstance(stop, UserError):
             raise UserError(f"{stop}; {so_far}" if done else str(stop)) from None
         raise KeyboardInterrupt(so_far) from None
+    if silent:
+        note(f"note: {silent} of {_many(done, 'beat')} {'has' if silent == 1 else 'have'} no hits at all")
     if done:
         again = f";{seed.replace(' with', '')} makes {'them' if done > 1 else 'it'} again" if seed else ""
         print(f"{_many(done, 'beat')}, {_many(bars, 'bar')}, {seconds:.1f} s of drums in "
               f"{time.perf_counter() - STARTED:.2f} s, from a cold start{again}")
     return [path for places in found for path, _ in places]
+
+
+def places_of(recipe, indices: range, folder: Path, output) -> list:
+    """Where the beats go, and whether they are there."""
+    from audiocraft_ext.drums.output import place
+
+    values = recipe.to_dict()
+    return [place(folder, values, index, output, recipe.title) for index in indices]
 
 
 def _many(number: int, what: str) -> str:
@@ -126,7 +139,7 @@ def again(args: argparse.Namespace) -> None:
     from audiocraft_ext.files import sha256
 
     known = read_sidecar(args.from_)
-    recipe = BeatRecipe.from_dict(known.recipe)
+    recipe = replace(BeatRecipe.from_dict(known.recipe), title=str(known.about.get("title", "")))
     known.output.check()
     try:
         folder = find_bundle(args.bundle or known.folder or recipe.bundle)
@@ -149,9 +162,11 @@ def again(args: argparse.Namespace) -> None:
 def list_drummers() -> None:
     from audiocraft_ext.bundle import BUNDLES, Bundle, list_bundles
 
-    for bundle in (Bundle(BUNDLES / name) for name in list_bundles()):
-        if bundle.spec.kind == "drums":
-            print(f"{bundle.name}: {bundle.info.get('card', '')}")
+    drummers = [bundle for bundle in (Bundle(BUNDLES / name) for name in list_bundles()) if bundle.spec.kind == "drums"]
+    for bundle in drummers:
+        print(f"{bundle.name}: {bundle.info.get('card', '')}")
+    if not drummers:
+        print("no drummer comes with this repository; name the folder of one, or train it (docs/DRUMS.md)")
 
 
 def list_prompts(drummer) -> None:

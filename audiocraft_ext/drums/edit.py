@@ -186,7 +186,10 @@ def kept_classes(keep: str | Iterable[str], reroll: str | Iterable[str], drums: 
         raise UserError("say which drums stay (--keep kick,snare) or which are played anew (--reroll hats), one of "
                         f"them; there are {', '.join(one.name for one in drums.classes)}")
     if keep:
-        return classes_named("keep", keep, drums)
+        kept = classes_named("keep", keep, drums)
+        if len(kept) == len(drums.classes):
+            raise UserError("keep: those are all there are, nothing is left to play anew; leave some out")
+        return kept
     new = classes_named("reroll", reroll, drums)
     return tuple(one.name for one in drums.classes if one.name not in new)
 
@@ -222,12 +225,9 @@ def check_change(change: str, file: object, codec: str) -> None:
 
 def _humanised(what: str, source: np.ndarray, codec) -> np.ndarray:
     """Hits stay where they are."""
-    out, C = source.copy(), len(source) // 2
-    if codec.spec.codec == HITS:
-        velocity, offset, hit = codec.hits_of(source)
-        loud = UNKNOWN  # the softest hit is 0 there
-    else:
-        velocity, offset, hit, loud = slice(0, C), slice(C, 2 * C), source[:C] > 0, SOME
+    out = source.copy()
+    velocity, offset, hit = codec.hits_of(source)
+    loud = UNKNOWN if codec.spec.codec == HITS else SOME  # the softest hit is 0 there, and here that is none
     if what != OFFSETS:
         out[velocity][hit] = loud
     if what != VELOCITIES:

@@ -13,6 +13,7 @@ from audiocraft_ext.errors import Parser, UserError
 MOST = 1_000_000  # beats
 ASKED = ("genre", "kind", "density", "intensity", "swing")
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
+SOUNDS = ("wav", "soundfont", "kit")
 WRITTEN = ("wav", "picture", "tracks", "soundfont", "kit", "rate")
 CHANGES = {"continue": "continue", "from_midi": "keep", "humanise": "humanise", "vary": "vary"}  # option to change
 WHAT = ("n", "bars", "bpm", "meter", *ASKED, "guidance", "seed", *SAMPLING, *CHANGES, "keep", "reroll",
@@ -109,6 +110,8 @@ def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
     if args.guidance is not None and not given(args, ASKED):
         raise UserError("--guidance says how much words count, and none was given: " +
                         ", ".join(f"--{name}" for name in ASKED))
+    if args.rate is not None and not given(args, SOUNDS):
+        raise UserError("--rate is that of the sound, and none was asked for; give --wav, --soundfont or --kit too")
     _check_parts(args)
     return args
 

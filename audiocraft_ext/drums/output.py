@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import Enum
@@ -21,12 +20,12 @@ from audiocraft_ext import midifile
 from audiocraft_ext.codecs.drum_clip import DrumClip
 from audiocraft_ext.drums import sidecar
 from audiocraft_ext.drums.beat import Beat
+from audiocraft_ext.drums.recipe import ODD
 from audiocraft_ext.drums.sidecar import Output, Sidecar
 from audiocraft_ext.drums.sidecar import read as read_sidecar
 from audiocraft_ext.errors import UserError
 
 __all__ = ["Output", "Place", "place", "read_sidecar", "save", "tracks"]
-ODD = re.compile(r"[^\w.+-]+", re.ASCII)  # what a name of a class or a genre leaves out of a file's
 LONG = 400  # characters of a text that a WAV's comment leaves to the JSON
 
 
@@ -37,10 +36,10 @@ class Place(NamedTuple):
     there: bool
 
 
-def place(folder: Path, recipe: dict[str, Any], index: int, output: Output) -> Place:
-    """Where beat ``index`` of a recipe goes. A few looks at single names, however full the folder is."""
+def place(folder: Path, recipe: dict[str, Any], index: int, output: Output, title: str = "") -> Place:
+    """Where beat ``index`` of a recipe goes, of that title. A few looks at single names, however full the folder is."""
     folder, free = Path(folder), None
-    for stem in _stems(recipe, index):
+    for stem in _stems(recipe, index, title):
         path = folder / f"{stem}.mid"
         state, _ = _look(folder, stem, recipe, index, output)
         if state is State.THERE:
@@ -63,7 +62,7 @@ def save(beat: Beat, folder: Path | str = ".", output: Output = Output()) -> lis
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}); choose another folder with -o") from None
-    for stem in _stems(beat.recipe, beat.index):
+    for stem in _stems(beat.recipe, beat.index, beat.about.get("title", "")):
         state, known = _look(folder, stem, beat.recipe, beat.index, output)
         if state is State.OTHER:
             continue
@@ -82,9 +81,9 @@ class State(Enum):
     FREE, CLAIMED, OURS, THERE, OTHER = range(5)
 
 
-def _stems(recipe: dict[str, Any], index: int) -> Iterator[str]:
+def _stems(recipe: dict[str, Any], index: int, title: str) -> Iterator[str]:
     said = recipe.get("said") or {}
-    words = [recipe.get("bundle", "drums"), said.get("genre"), f"seed{recipe.get('seed', 0)}", str(index),
+    words = [recipe.get("bundle", "drums"), said.get("genre"), title, f"seed{recipe.get('seed', 0)}", str(index),
              f"{recipe['bpm']:.4g}bpm" if recipe.get("bpm") else None]
     stem = "_".join(ODD.sub("-", str(word)) for word in words if word)
     yield stem
@@ -145,11 +144,12 @@ def _write(folder: Path, stem: str, beat: Beat, output: Output, known: Sidecar |
         return parts[path]
 
     try:
-        files = _files(beat, stem, output)
+        midi = midifile.to_bytes(beat.clip)
+        files = _files(beat, midi, stem, output)
         for name, write in files.items():
             if known is None or name not in known.files or not (folder / name).exists():
                 sound = write(aside(folder / name)) or sound
-        said = sidecar.text(beat, _sha256(beat), output, list(files), sound)
+        said = sidecar.text(beat, hashlib.sha256(midi).hexdigest(), output, list(files), sound)
         aside(beside).write_text(said, "utf-8")
         for path, part in parts.items():
             if path == beside and known is not None:
@@ -168,11 +168,12 @@ def _write(folder: Path, stem: str, beat: Beat, output: Output, known: Sidecar |
     return list(files)
 
 
-def _files(beat: Beat, stem: str, output: Output) -> dict[str, Callable[[Path], dict | None]]:
+def _files(beat: Beat, midi: bytes, stem: str, output: Output) -> dict[str, Callable[[Path], dict | None]]:
     """What writes each file, the MIDI file first; the WAV's gives what the JSON says of it."""
-    files: dict[str, Callable[[Path], dict | None]] = {f"{stem}.mid": partial(_write_midi, beat.clip, "")}
+    files: dict[str, Callable[[Path], dict | None]] = {f"{stem}.mid": partial(_write_bytes, midi)}
     if output.tracks:
-        files |= {f"{stem}_{name}.mid": partial(_write_midi, clip, name) for name, clip in tracks(beat).items()}
+        files |= {f"{stem}_{name}.mid": partial(_write_track, clip, name)
+                  for name, clip in tracks(beat).items()}
     if output.sounds:
         files[f"{stem}.wav"] = partial(_write_wav, beat, output, stem)
     if output.picture:
@@ -180,10 +181,6 @@ def _files(beat: Beat, stem: str, output: Output) -> dict[str, Callable[[Path], 
 
         files[f"{stem}.png"] = partial(roll, beat)
     return files
-
-
-def _sha256(beat: Beat) -> str:
-    return hashlib.sha256(midifile.to_bytes(beat.clip)).hexdigest()
 
 
 def _take(part: Path, path: Path) -> bool:
@@ -217,7 +214,11 @@ def tracks(beat: Beat) -> dict[str, DrumClip]:
     return found
 
 
-def _write_midi(clip: DrumClip, name: str, path: Path) -> None:
+def _write_bytes(data: bytes, path: Path) -> None:
+    path.write_bytes(data)
+
+
+def _write_track(clip: DrumClip, name: str, path: Path) -> None:
     path.write_bytes(midifile.to_bytes(clip, name))
 
 

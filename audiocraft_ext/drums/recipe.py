@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from audiocraft_ext.errors import UserError
@@ -19,6 +21,10 @@ SCALES = ("density", "intensity", "swing")  # fields of prompts whose words are 
 MOST_BARS = 256
 MOST_GUIDANCE = 20.0
 SLOWEST, FASTEST = 20.0, 400.0  # BPM
+LONGEST = 3600  # seconds
+FACTS = ("bars", "tempo", "meter")  # fields of prompts that are told in any case
+ODD = re.compile(r"[^\w.+-]+", re.ASCII)  # what a file's name leaves out of a name that somebody gave
+LONG_NAME = 32  # characters of a file's name in another's
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class BeatRecipe:
         edit: what is done with ``source``, packed codes of a file's drums: one of :data:`EDITS`, or "" for a new beat.
         keep: of "keep", the classes that stay; ``humanise``, what "humanise" makes anew; ``amount``, of "vary".
         groove: packed codes whose velocities and offsets the hits take over, in ``groove_meter``.
+        title: of the files it came from, for the name of those that become of it; no part of what the beat is, and
+            not in :meth:`to_dict`.
     """
 
     bundle: str
@@ -56,6 +64,7 @@ class BeatRecipe:
     groove: str = ""
     groove_meter: tuple[int, int] | None = None
     guidance: float = 1.0
+    title: str = field(default="", compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; what has its default is left out."""
@@ -63,7 +72,7 @@ class BeatRecipe:
         out = asdict(replace(self, sampling=Sampling())) | {"sampling": self.sampling.to_dict()}
         kept = ("bundle", "bundle_hash", "seed", "bars", "bpm", "meter", "sampling", "precision", "backend")
         return {name: list(value) if isinstance(value, tuple) else value for name, value in out.items()
-                if name in kept or value != getattr(bare, name)}
+                if name in kept or name != "title" and value != getattr(bare, name)}
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> BeatRecipe:
@@ -73,12 +82,13 @@ class BeatRecipe:
             UserError: something is missing or not known.
         """
         try:
-            if unknown := d.keys() - {f.name for f in fields(cls)}:
+            if unknown := d.keys() - {f.name for f in fields(cls) if f.compare}:
                 raise KeyError(", ".join(sorted(unknown)))
             tuples = {name: tuple(d[name]) for name in ("meter", "keep", "groove_meter") if d.get(name) is not None}
             recipe = cls(**d | tuples | {"sampling": Sampling.from_dict(d["sampling"])})
             if wrong := [name for name, good in _GOOD.items() if not good(getattr(recipe, name))]:
                 raise TypeError(f"{wrong[0]} is {getattr(recipe, wrong[0])!r}")
+            check_seconds(recipe.bars, recipe.bpm, recipe.meter)
             return recipe
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"not the recipe of a beat ({error}); was it written by another version?") from None
@@ -103,6 +113,14 @@ def check_bars(bars: int) -> int:
     return int(bars)
 
 
+def check_seconds(bars: int, bpm: float, meter: tuple[int, int]) -> None:
+    """Raises a :class:`UserError` where a beat would last too long."""
+    seconds = bars * meter[0] * 4 / meter[1] * 60 / bpm
+    if seconds > LONGEST:
+        raise UserError(f"bars: a beat lasts an hour at most, and {bars} of {meter[0]}/{meter[1]} at {bpm:.4g} BPM are "
+                        f"{seconds / 3600:.1f} hours")
+
+
 def check_guidance(weight: float) -> float:
     """Raises a :class:`UserError` where it is none."""
     if not _number(weight) or not 0 <= weight <= MOST_GUIDANCE:
@@ -122,6 +140,17 @@ def check_meter(meter: tuple[int, int]) -> tuple[int, int]:
     if not _meter(tuple(meter)):
         raise UserError(f"meter: a time signature is such as 4/4, 3/4 or 6/8, got {'/'.join(map(str, meter))}")
     return tuple(meter)
+
+
+def title(change: str, file: str | Path | None, groove: str | Path | None) -> str:
+    """What a beat that came from files is called by, such as ``vary-mine`` or ``mine-groove-other``."""
+    words = ["" if change == AS_IT_IS else change, file and _stem(file), groove and "groove", groove and _stem(groove)]
+    return "-".join(word for word in words if word)
+
+
+def _stem(path: str | Path) -> str:
+    """As a part of a file's name."""
+    return ODD.sub("-", Path(path).stem)[:LONG_NAME].strip("-.")
 
 
 def one_of(what: str, text: str, words: Sequence[str]) -> str:
@@ -158,6 +187,8 @@ def said_of(asked: Mapping[str, Any], known: Mapping[str, str], words: Mapping[s
             raise UserError(f"{name}: this model cannot be asked for that, but for {', '.join(words) or 'nothing'}")
         level = int(text) if name in SCALES and str(text).isdecimal() else 0
         levels = words[name]
+        if not levels:
+            raise UserError(f"{name}: this model knows no {name}s; leave it out")
         said[name] = levels[level - 1] if 1 <= level <= len(levels) else one_of(name, str(text), levels)
     return {name: said[name] for name in words if name in said}
 

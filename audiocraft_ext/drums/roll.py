@@ -168,7 +168,8 @@ def _panel(canvas: Canvas, beat: Beat, rows: dict[int, str], span: tuple[int, in
     long = max(5, min(0.8 * bar / steps, 28))
     for tick, pitch, velocity in clip.notes.tolist():
         at = max(tick, 0) / bar_ticks - first
-        if 0 <= at < last - first:
+        bar_of = math.floor(first + at + 0.5 / steps)  # one that is just before a bar line belongs to it
+        if first <= min(bar_of, clip.bars - 1) < last:
             canvas.wedge(x + at * bar, y + (row[pitch] + 0.5) * high, min(long, max(4, width - at * bar)),
                          high * _half(velocity), velocity)
     return y + deep
