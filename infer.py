@@ -3,6 +3,8 @@
 
 BUNDLE is a folder that ``python -m audiocraft_ext.export`` wrote, or the name of one that comes with this repository
 (``--list`` shows them); without it the embedded one plays. The same seed gives the same clips, one by one or together.
+
+A bundle of drums makes MIDI and has options of its own: ``python infer.py drums --help``.
 """
 
 from __future__ import annotations
@@ -74,7 +76,12 @@ def build_parser() -> Parser:
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    args = build_parser().parse_args(argv)
+    args, unknown = build_parser().parse_known_args(argv)
+    if unknown:
+        from audiocraft_ext.bundle import find_bundle
+
+        find_bundle(args.bundle)  # a wrong name says more than an option that only another kind of bundle has
+        raise UserError(f"unrecognized arguments: {' '.join(unknown)}; see infer.py --help")
     for name, value in (("-n", args.n), ("--threads", args.threads), ("--batch", args.max_batch)):
         if value is not None and value < 1:
             what = "the number of clips, " if name == "-n" else ""
@@ -114,9 +121,10 @@ def kind_of(argv: list[str]) -> str | None:
             from audiocraft_ext.bundle import BUNDLES
 
             folder = next((f for f in (Path(argument), BUNDLES / argument) if (f / "model.json").is_file()), None)
-            spec = _read(folder / "model.json").get("spec") if folder else None
-            return spec.get("kind") if isinstance(spec, dict) else None
-        if not value and takes_value.get(name, len(name) == 2):
+            if folder is not None:
+                spec = _read(folder / "model.json").get("spec")
+                return spec.get("kind") if isinstance(spec, dict) else None
+        elif not value and takes_value.get(name, len(name) == 2):
             next(arguments, None)
     return None
 

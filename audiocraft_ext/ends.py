@@ -22,7 +22,13 @@ PLAYING = {"drums": "audiocraft_ext.drums.cli"}  # main(argv): what infer.py is 
 
 
 class View(Protocol):
-    """How a model in training sees a store: each window with its prompt, and perhaps altered."""
+    """How a model in training sees a store: each window with its prompt, and perhaps altered.
+
+    Attributes:
+        options: all of them, JSON values; a part of what a run is.
+    """
+
+    options: dict
 
     def window(self, track: Track, start: int, frames: int, rng: np.random.Generator | None) -> np.ndarray:
         """``codes [K, P + n]``, n up to ``frames``, of the window that begins with frame ``start`` of the track (or

@@ -170,7 +170,8 @@ class TorchLoop:
         if sampling != self._sampling:
             self._forget_graphs()
             with self._on_device():
-                self._sampler = TorchSampler(sampling, self.lm.cfg.n_q, self.lm.cfg.card, self.device)
+                gates = np.unique(self._gates_said[1])
+                self._sampler = TorchSampler(sampling, self.lm.cfg.n_q, self.lm.cfg.card, self.device, gates.tolist())
             self._sampling = sampling
         with self._on_device():
             clips, _, steps = sequence.shape

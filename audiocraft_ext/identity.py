@@ -18,11 +18,11 @@ NO_EFFECT = ("dora.*", "slurm.*", "continue_from", "datasource.*", "label", "aut
 
 
 def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
-    """``{"a": {"b": 1}}`` to ``{"a.b": 1}``; lists are values."""
+    """``{"a": {"b": 1}}`` to ``{"a.b": 1}``; lists are values, and what is empty says nothing."""
     out: dict[str, object] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             out.update(flatten(value, f"{name}."))
         else:
             out[name] = value

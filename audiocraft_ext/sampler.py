@@ -50,12 +50,13 @@ class Stepper(Protocol):
 
 class Gates:
     """The gates of a spec as arrays of a row each: ``stream``, ``gate``, ``rest`` and ``lag``, how many steps earlier
-    the gate's code of the same frame is seen."""
+    the gate's code of the same frame is seen; and ``sources``, the streams that are gates."""
 
     def __init__(self, spec: Spec):
         delays = np.array(spec.delays)
         self.stream, self.gate, self.rest = np.array(spec.gates, np.int64).reshape(-1, 3).T
         self.lag = delays[self.stream] - delays[self.gate]
+        self.sources = np.unique(self.gate)
 
     def __len__(self) -> int:
         return len(self.stream)
@@ -98,7 +99,7 @@ def _fill(stepper: Stepper, sequence: np.ndarray, uniforms: np.ndarray, first: i
             if some.any():
                 logits = logits.copy()
                 logits[..., 0][some] = -np.inf
-            np.copyto(column, sample(logits, sampling, uniforms[:, s]), where=unknown)
+            np.copyto(column, sample(logits, sampling, uniforms[:, s], gates.sources), where=unknown)
             if len(gates):
                 gates.close(sequence, s, unknown)
         yield s

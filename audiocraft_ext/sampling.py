@@ -140,6 +140,11 @@ class Plan(NamedTuple):
     top_p: np.ndarray | None  # float64 [K, 1]
     min_p: np.ndarray | None  # float32 [K, 1]
 
+    @property
+    def plain(self) -> bool:
+        """Whether codes are drawn as likely as the model has them."""
+        return all(part is None for part in (self.greedy, self.temperature, self.partition, self.top_p, self.min_p))
+
 
 @lru_cache(maxsize=64)
 def planned(sampling: Sampling, n_q: int, card: int) -> Plan:
@@ -165,12 +170,16 @@ def planned(sampling: Sampling, n_q: int, card: int) -> Plan:
                  min_p.astype(np.float32) if (min_p > 0).any() else None)
 
 
-def sample(logits: np.ndarray, sampling: Sampling, uniforms: np.ndarray) -> np.ndarray:
+def sample(logits: np.ndarray, sampling: Sampling, uniforms: np.ndarray,
+           gates: np.ndarray | None = None) -> np.ndarray:
     """Draw one code per stream.
 
     Args:
         logits: ``float32 [B, K, card]``.
         uniforms: ``float64 [B, K]`` in [0, 1): the point of the cumulated distribution that is taken.
+        gates: ``int64 [G]``, streams whose 0 is nothing and all else something. There it is first whether, then what:
+            the temperature acts on each of the two choices, a filter on the second alone. Else a temperature below 1
+            would choose the one nothing over many kinds of something that are together as likely.
 
     Returns:
         ``codes int64 [B, K]``, every one in ``[0, card)``.
@@ -180,6 +189,8 @@ def sample(logits: np.ndarray, sampling: Sampling, uniforms: np.ndarray) -> np.n
     """
     B, K, card = logits.shape
     plan = planned(sampling, K, card)
+    if gates is not None and len(gates) and not plan.plain:
+        return _sample_gated(logits, plan, uniforms, gates)
     top = logits.max(axis=-1, keepdims=True)  # [B, K, 1]; a NaN in the row comes through
     if not np.isfinite(top).all():
         raise UserError("the model's output is not finite; its weights are damaged or its training had diverged")
@@ -189,6 +200,33 @@ def sample(logits: np.ndarray, sampling: Sampling, uniforms: np.ndarray) -> np.n
     if plan.greedy.all():
         return likeliest
     return np.where(plan.greedy, likeliest, _draw(_weights(logits, top, plan), uniforms))
+
+
+def _sample_gated(logits: np.ndarray, plan: Plan, uniforms: np.ndarray, gates: np.ndarray) -> np.ndarray:
+    """As :func:`sample`, whether before what for the streams ``gates``."""
+    inner = logits.copy()
+    inner[:, gates, 0] = -np.inf
+    top = inner.max(axis=-1, keepdims=True)
+    if not np.isfinite(top).all() or np.isnan(logits).any():
+        raise UserError("the model's output is not finite; its weights are damaged or its training had diverged")
+    nothing = logits[:, gates, 0].astype(np.float64)  # [B, G]
+    highest = top[:, gates, 0].astype(np.float64)
+    something = highest + np.log(np.exp(inner[:, gates] - top[:, gates]).sum(axis=-1, dtype=np.float64))
+    likeliest = inner.argmax(axis=-1)
+    likeliest[:, gates] = np.where(nothing >= something, 0, likeliest[:, gates])
+    if plan.greedy is not None and plan.greedy.all():
+        return likeliest
+    weights = _weights(inner, top, plan)
+    higher = np.maximum(nothing, something)
+    tempered = 1.0 if plan.temperature is None else plan.temperature[gates, 0].astype(np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        none, some = np.exp((nothing - higher) / tempered), np.exp((something - higher) / tempered)
+    kinds = weights[:, gates]
+    kinds *= (some / kinds.sum(axis=-1, dtype=np.float64))[..., None].astype(np.float32)
+    kinds[..., 0] = none
+    weights[:, gates] = kinds
+    drawn = _draw(weights, uniforms)
+    return drawn if plan.greedy is None else np.where(plan.greedy, likeliest, drawn)
 
 
 def _weights(logits: np.ndarray, top: np.ndarray, plan: Plan) -> np.ndarray:

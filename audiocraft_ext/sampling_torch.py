@@ -8,6 +8,8 @@ would do that, ``masked_fill`` does not).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -17,11 +19,14 @@ from audiocraft_ext.sampling import Sampling, planned
 class TorchSampler:
     """Settings as tensors on a device, and drawing with them.
 
+    Args:
+        gates: streams of which it is first whether, then what; see :func:`~audiocraft_ext.sampling.sample`.
+
     Raises:
         UserError: a bad setting.
     """
 
-    def __init__(self, sampling: Sampling, n_q: int, card: int, device: torch.device):
+    def __init__(self, sampling: Sampling, n_q: int, card: int, device: torch.device, gates: Sequence[int] = ()):
         def there(array: np.ndarray | None) -> torch.Tensor | None:
             return None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
@@ -32,16 +37,37 @@ class TorchSampler:
         self.all_p = None if plan.top_p is None else there(plan.top_p == 1)  # [K, 1]
         top_k = [k if 0 < k < card else card for k in sampling.rows("top_k", n_q)]
         self.least = there(np.array(top_k, np.int64)[:, None] - 1)  # [K, 1], place of the last code of top_k
+        gated = len(gates) > 0 and not plan.plain
+        self.gates = torch.isin(torch.arange(n_q), torch.tensor(gates))[:, None].to(device) if gated else None  # [K, 1]
+        self.first = (torch.arange(card) == 0).to(device)  # [card]
 
     def sample(self, logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         """``logits float32 [B, K, card]``, ``uniforms float64 [B, K]`` to ``codes int64 [B, K]``.
 
         Logits that are not finite give some code and no error; who calls this looks at them now and then.
         """
+        if self.gates is not None:
+            return self._gated(logits, uniforms)
         likeliest = logits.argmax(dim=-1)  # of equals the first, as in numpy
         if self.plan.greedy is not None and self.plan.greedy.all():
             return likeliest
         drawn = _draw(self._weights(logits), uniforms)
+        return drawn if self.greedy is None else torch.where(self.greedy, likeliest, drawn)
+
+    def _gated(self, logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+        """As :meth:`sample`, whether before what for the streams that are gates."""
+        zero = self.gates & self.first  # [K, card]
+        inner = logits.masked_fill(zero, -torch.inf)
+        nothing, something = logits[..., :1].double(), inner.double().logsumexp(dim=-1, keepdim=True)  # [B, K, 1]
+        rests = self.gates & (nothing >= something)
+        likeliest = inner.argmax(dim=-1).masked_fill(rests[..., 0], 0)
+        if self.plan.greedy is not None and self.plan.greedy.all():
+            return likeliest
+        weights, higher = self._weights(inner), torch.maximum(nothing, something)
+        none, some = (self._tempered(part - higher) for part in (nothing, something))
+        kinds = weights * (some / weights.sum(dim=-1, keepdim=True, dtype=torch.float64)).to(weights.dtype)
+        kinds = torch.where(zero, none.to(weights.dtype), kinds)
+        drawn = _draw(torch.where(self.gates, kinds, weights), uniforms)
         return drawn if self.greedy is None else torch.where(self.greedy, likeliest, drawn)
 
     def _weights(self, logits: torch.Tensor) -> torch.Tensor:

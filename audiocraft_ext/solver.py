@@ -133,6 +133,8 @@ class StreamSolver(StandardSolver):
         end = ends.training(self.spec.kind)
         self.view = end and end.view(self.store, OmegaConf.to_container(cfg.dataset.view, resolve=True))
         self.meaning = end and end.meaning(self.store.settings)
+        if self.view is not None:
+            cfg.dataset.view = self.view.options  # a run is what they are, not what their defaults were
         if cfg.autocast and (cfg.device == "cpu" or not torch.cuda.is_bf16_supported(including_emulation=False)):
             cfg.autocast = False  # upstream would run half precision wherever it is told to
         self._fit_memory(cfg)
@@ -200,9 +202,9 @@ class StreamSolver(StandardSolver):
         self.register_ema("model")
         self.optimizer = builders.get_optimizer(builders.get_optim_parameter_groups(self.model), self.cfg.optim)
         warmup = self.cfg.schedule.cosine.warmup
-        if self.cfg.schedule.lr_scheduler == "cosine" and warmup >= self.total_updates:
-            raise UserError(f"schedule.cosine.warmup={warmup} takes all of the {self.total_updates} updates of the run; "
-                            "make it smaller, or the run longer")
+        if self.cfg.schedule.lr_scheduler == "cosine" and warmup == self.total_updates:  # upstream divides by 0 then
+            raise UserError(f"schedule.cosine.warmup={warmup} is as long as the run; set "
+                            f"schedule.cosine.warmup={warmup // 10}, or make the run longer")
         self.lr_scheduler = builders.get_lr_scheduler(self.optimizer, self.cfg.schedule, self.total_updates)
         self.register_stateful("model", "optimizer", "lr_scheduler")
         self.best_state.dtype = None  # upstream rounds to the autocast dtype, and what is exported is the best state
@@ -225,7 +227,8 @@ class StreamSolver(StandardSolver):
         the screen; TensorBoard has it."""
         hidden = ["ce_q*"] if self.spec.n_q > SHOWN else []
         return flashy.Formatter({"lr": ".2E", "ce*": ".4f", "grad_norm": ".2f", "tokens_s": ".0f", "left_min": ".1f",
-                                 "mem_gib": ".2f", "duration": ".1f"}, exclude_keys=hidden)
+                                 "mem_gib": ".2f", "duration": ".1f"}, exclude_keys=hidden,
+                                include_formatted=not hidden)
 
     def log_progress(self, stage_name, iterable, total=None, updates=5):
         """Upstream's log lines with a bar, and TensorBoard by the update instead of only by the epoch."""

@@ -34,6 +34,8 @@ def kept(settings: dict | None, wanted: bool, store: object) -> Prompts | None:
     """
     if settings is None:
         return None
+    if "type" not in settings.get("codec", {}):
+        raise UserError(f"{store}: made by an earlier version, without prompts; prepare a new one, in a new folder")
     there = prompts_of(settings)
     if (there is not None) != wanted:
         raise UserError(f"{store}: this token store was made with{'' if there else 'out'} prompts; prepare it with"

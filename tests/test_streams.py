@@ -12,10 +12,12 @@ from audiocraft_ext.engine_torch import TorchLoop, TorchStepper
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.export import write_bundle
 from audiocraft_ext.guidance import Guide
+from audiocraft_ext.identity import flatten
 from audiocraft_ext.lm import LM, LMConfig
 from audiocraft_ext.prompts import Field, Prompts
 from audiocraft_ext.sampler import SOME, UNKNOWN, generate
-from audiocraft_ext.sampling import Sampling
+from audiocraft_ext.sampling import Sampling, sample
+from audiocraft_ext.sampling_torch import TorchSampler
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.trained import Trained, read
 
@@ -279,3 +281,47 @@ def test_a_guided_clip_heeds_its_prompt_more(bundle):
             return np.where(np.arange(CARD) < np.array(SIZES)[:, None], out, -np.inf)
 
     assert (generate(Slow(), spec, range(3), 40, window=20, **how) == codes).all()
+
+
+@pytest.mark.parametrize("how", [Sampling(0.5), Sampling(0.0), Sampling(1.0, 2), Sampling(1.0, 0, 0.6),
+                                 Sampling(2.0, 0, 1.0, 0.3), Sampling((1.0, 0.0, 0.5, 1.0))], ids=str)
+def test_whether_comes_before_what(how):
+    """The share of 0, and of each other code, by hand; and the same codes in torch."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(1, 4, 6)).astype(np.float32) * 2
+    logits[0, :, 5] = -np.inf
+    n, gates = 20_000, np.array([0, 2])
+    u = (np.arange(n)[:, None] + 0.5) / n * np.ones(4)
+    many = np.repeat(logits, n, axis=0)
+    codes = sample(many, how, u, gates)
+    for k in range(4):
+        plain = sample(many[:, k : k + 1], Sampling(*(how.rows(name, 4)[k] for name in
+                       ("temperature", "top_k", "top_p", "min_p"))), u[:, :1])[:, 0]
+        if k not in gates:
+            assert (codes[:, k] == plain).all()
+            continue
+        T, p = how.rows("temperature", 4)[k], np.exp(logits[0, k].astype(np.float64))
+        some = p[1:].sum()
+        share = float(p[0] > some) if T == 0 else p[0] ** (1 / T) / (p[0] ** (1 / T) + some ** (1 / T))
+        assert np.isclose((codes[:, k] == 0).mean(), share, atol=2e-4)
+        rest = many[:, k : k + 1].copy()
+        rest[..., 0] = -np.inf
+        alone = Sampling(*(how.rows(name, 4)[k] for name in ("temperature", "top_k", "top_p", "min_p")))
+        kinds = sample(rest, alone, u[:, :1])[:, 0]
+        hits = codes[codes[:, k] > 0, k]
+        if len(hits):
+            there = np.bincount(hits, minlength=6) / len(hits)
+            assert np.allclose(there, np.bincount(kinds, minlength=6) / n, atol=2e-3)
+    other = TorchSampler(how, 4, 6, torch.device("cpu"), [0, 2]).sample(torch.from_numpy(many), torch.from_numpy(u))
+    assert (other.numpy() != codes).mean() < 1e-3
+
+
+def test_as_likely_as_the_model_has_it_nothing_changes():
+    rng = np.random.default_rng(1)
+    logits, u = rng.normal(size=(500, 4, 9)).astype(np.float32), rng.random((500, 4))
+    assert (sample(logits, Sampling(1.0, 0), u, np.array([0, 1])) == sample(logits, Sampling(1.0, 0), u)).all()
+
+
+def test_an_empty_setting_is_none():
+    """A run that was begun before there were views goes on."""
+    assert flatten({"a": {"b": 1, "view": {}}}) == {"a.b": 1}

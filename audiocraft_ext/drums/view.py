@@ -31,6 +31,7 @@ OPTIONS: dict[str, Any] = {
     "say": False,  # whether validation says everything; else it says nothing
     "bars": None,  # most bars of a window; None is as many as fit
     "shorter": 0.1,  # that a window has fewer bars, any number of them
+    "altered": 1.0,  # that a window is altered at all
     "strength": 1.0,  # of the augmentations that have one
     "augment": {SHIFT: 1.0, "splice": 0.2, "rotate": 0.2, "substitute": 0.1, "dropout": 0.1, "hands": 0.1,
                 "swing": 0.2, "timing": 0.3, "velocity": 0.3},  # that each happens; false is none of them
@@ -75,6 +76,9 @@ class DrumView:
     def __init__(self, store: TokenStore, options: Mapping | None = None):
         self.options = _checked(options or {})
         self.store, self.codec, self.prompts = store, codec_of(store.settings["codec"]), prompts_of(store.settings)
+        if store.spec.gates != self.codec.spec.gates:
+            raise UserError(f"{store.path}: made by an earlier version, which did not say what rests where there is no "
+                            "hit; prepare it anew, in a new folder")
         if store.spec.prompt != (self.prompts.frames if self.prompts else 0):
             raise UserError(f"{store.path}: has {store.spec.prompt} prompt frames, but its settings say of none; "
                             "prepare it anew")
@@ -107,14 +111,15 @@ class DrumView:
 
     def _altered(self, whole: Performance, first: int, frames: int, rng: np.random.Generator) -> np.ndarray:
         options, total = self.options, whole.pattern.bars
-        shifted, shorter = rng.random(2) < (options["augment"].get(SHIFT, 0.0), options["shorter"])
+        augments = options["augment"] if rng.random() < options["altered"] else {}
+        shifted, shorter = rng.random(2) < (augments.get(SHIFT, 0.0), options["shorter"])
         if shifted:  # to where as many bars follow as a window has
             most = min(options["bars"] or total, int(frames / max(1.0, whole.ends[-1] / total)) or 1)
             first = int(rng.integers(max(0, total - most) + 1))
         bars = min(whole.fit(first, frames), options["bars"] or total)
         if shorter:
             bars = int(rng.integers(1, bars + 1))
-        pattern = augment(whole.pattern.take(range(first, first + bars)), rng, options["augment"],
+        pattern = augment(whole.pattern.take(range(first, first + bars)), rng, augments,
                           options["strength"], Around(self.names, whole.pattern))
         fitting = int(np.searchsorted(np.cumsum(self._cells(pattern)), frames, side="right"))
         if 0 < fitting < pattern.bars:  # what was spliced in takes more frames
