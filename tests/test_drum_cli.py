@@ -15,6 +15,7 @@ import pytest
 import infer as command
 from audiocraft_ext import midifile
 from audiocraft_ext.codecs.drum_clip import DrumClip
+from audiocraft_ext.codecs.drum_grid import DrumGrid
 from audiocraft_ext.drums import cli, output
 from audiocraft_ext.drums.drummer import Drummer
 from audiocraft_ext.drums.edit import read_source
@@ -157,7 +158,7 @@ def test_drums_on_other_channels(drums, tmp_path):
 
 def test_swapping_writes_both(drums, tmp_path):
     code, out, err = drums("--swap", FUNK, ROCK)
-    assert code == 0 and err.count("note:") == 4 and "seed" not in out.splitlines()[-1]
+    assert code == 0 and err.count("note:") == 2 and "seed" not in out.splitlines()[-1]
     found = [midifile.parse(data) for data in midis(tmp_path / "out").values()]
     assert sorted(len(midi.notes) for midi in found) == [253, 1011]
     assert drums("--from-midi", FUNK, "--groove", ROCK)[2].endswith(f"beats are in {tmp_path / 'out'} already\n")
@@ -191,7 +192,10 @@ def test_all_in_one_line(drums, tmp_path):
         (("--swap", FUNK, ROCK, "-n", 2), "leave out -n"),
         (("--swap", FUNK, ROCK, "--groove", ROCK), "leave out --groove"),
         (("--channel", 17), "1 to 16"), (("--channel", 3), "none was given"), (("--nonsense",), "--nonsense"),
-        (("--precision", "int8"), "int8"), (("--rate", 3, "--wav"), "rate"),
+        (("--precision", "int8"), "int8"), (("--rate", 3, "--wav"), "rate"), (("--rate", 48000), "give --wav"),
+        (("--continue", ROCK, "--bars", 5), "begins with the 15 bars"), (("--humanise", FUNK, "--bars", 42), "has 41"),
+        (("--from-midi", FUNK, "--keep", "kick", "--bars", 42), "has 41"), (("--vary", FUNK, "--bars", 300), "to 256"),
+        (("--meter", "64/1", "--bars", 256), "an hour at most"),
         (("--from", tmp_path / "text"), "no JSON"), (("--from", tmp_path / "text", "--bars", 2), "leave out --bars"),
     ]:
         code, out, err = drums(*args)
@@ -226,15 +230,16 @@ def test_infer_hands_on(bundle, tmp_path, capsys):
 
 # many beats
 
-MANY = ("-n", "150", "--bars", "1", "--seed", "3", "--threads", "1", "--batch", "5")
+MANY = ("-n", "150", "--bars", "1", "--seed", "3", "--batch", "5")
 
 
 @posix
-@pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
-def test_many_beats_interrupted_and_gone_on_with(bundle, tmp_path, drums, how):
+@pytest.mark.parametrize("how, threads", [("SIGINT", 1), ("SIGINT", 2), ("SIGKILL", 2)])
+def test_many_beats_interrupted_and_gone_on_with(bundle, tmp_path, drums, how, threads):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "tiny_seed3_100_120bpm.mid").write_text("somebody else's")
     args = [sys.executable, str(ROOT / "infer.py"), str(bundle), "-o", str(tmp_path / "out"), *MANY]
+    args += ["--threads", str(threads)]
     process = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 60
     while len(list((tmp_path / "out").glob("*.json"))) < 20 and time.time() < deadline:
@@ -254,6 +259,63 @@ def test_many_beats_interrupted_and_gone_on_with(bundle, tmp_path, drums, how):
     assert now["tiny_seed3_100_120bpm.mid"] == b"somebody else's" and "tiny_seed3_100_120bpm_v2.mid" in now
     assert len([name for name in now if name.endswith(".mid") and name[0] != "."]) == 151
     assert drums(*MANY)[1] == ""
+
+
+SLOW = """
+import sys
+from audiocraft_ext.drums import cli, playing
+from audiocraft_ext.errors import run_cli
+
+def sampled(self, *args, sampled=playing.Playing._sampled):
+    print("begun", flush=True)
+    return sampled(self, *args)
+
+playing.Playing._sampled, playing.physical_cores = sampled, lambda: 2
+run_cli(lambda: cli.main(sys.argv[1:]))
+"""
+
+
+@posix
+def test_long_beats_are_stopped_at_once(bundle, tmp_path):
+    """In the middle of two batches, which take long."""
+    args = [sys.executable, "-c", SLOW, str(bundle), "-o", str(tmp_path), "-n", "200", "--bars", "256", "--genre", "funk",
+            "--threads", "2"]
+    process = subprocess.Popen(args, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert [process.stdout.readline() for _ in range(2)] == ["begun\n", "begun\n"]
+    time.sleep(0.3)
+    start = time.time()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert time.time() - start < 3 and process.returncode == 130
+    assert err.startswith("stopped: 0 of 200 beats are in ") and not list(tmp_path.iterdir())
+
+
+def test_names_say_what_was_done_to_what(drums, tmp_path):
+    for args in (("--vary", FUNK, "--bars", 1), ("--humanise", FUNK, "--bars", 1), ("--groove", ROCK, "--bars", 1),
+                 ("--vary", ROCK, "--bars", 1), ("--from-midi", FUNK, "--keep", "kick", "--bars", 1)):
+        assert drums("--seed", 1, "--bpm", 100, *args)[0] == 0
+    funk, rock = FUNK.stem, ROCK.stem
+    assert sorted(midis(tmp_path / "out")) == sorted(f"tiny_{what}_seed1_0_100bpm.mid" for what in (
+        f"vary-{funk}", f"vary-{rock}", f"humanise-{funk}", f"groove-{rock}", f"keep-{funk}"))
+
+
+def test_beats_without_a_hit_are_said(drums, monkeypatch):
+    decode = DrumGrid.decode
+    monkeypatch.setattr(DrumGrid, "decode", lambda self, codes, *how: decode(self, 0 * codes + 12 * (
+        np.arange(24) >= 12)[:, None], *how))
+    code, out, err = drums("-n", 2, "--seed", 1)
+    assert code == 0 and err == "note: 2 of 2 beats have no hits at all\n" and out.count(", 0 hits\n") == 2
+
+
+def test_drummers_that_ship(capsys, monkeypatch, bundle):
+    from audiocraft_ext import bundle as bundles
+
+    monkeypatch.setattr(bundles, "BUNDLES", bundle.parent)
+    cli.main(["--list"])
+    assert capsys.readouterr().out == "tiny: random weights, for tests\n"
+    monkeypatch.setattr(bundles, "list_bundles", lambda: [])
+    cli.main(["--list"])
+    assert capsys.readouterr().out.startswith("no drummer comes with this repository")
 
 
 def test_a_disk_that_fills_in_the_middle(drums, tmp_path, monkeypatch):

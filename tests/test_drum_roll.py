@@ -63,6 +63,22 @@ def test_a_line_has_two_bars(tmp_path):
     assert np.ptp(below[int(BAR) + 4:], axis=0).max() == 0 < np.ptp(below[: int(BAR)], axis=0).max()
 
 
+def test_a_hit_just_before_a_line_is_in_it(tmp_path):
+    """Its mark stands out to the left; at the end of all it stays where it is."""
+    one = beat((3840 - 40, 36, 100), (3840 - 70, 38, 100), (2 * 3840 - 20, 42, 100), bars=4)
+    roll(one, tmp_path / "r.png")
+    image = imread(tmp_path / "r.png")
+    second = FIRST + 3 * HIGH + 42
+
+    def marks(top: float, number: int) -> list[int]:
+        return starts(np.ptp(image[round(top + (number + 0.5) * HIGH), LEFT - 30 : RIGHT, :3], axis=1))
+
+    assert marks(FIRST, 2) == marks(second, 1) == marks(FIRST, 0) == []
+    assert marks(second, 2) == pytest.approx([30 - 40 / 1920 * BAR], abs=1)
+    assert marks(FIRST, 1) == pytest.approx([30 + (3840 - 70) / 1920 * BAR], abs=1)
+    assert marks(second, 0) == pytest.approx([30 + (3840 - 20) / 1920 * BAR], abs=1)
+
+
 def test_velocity_is_colour_and_height(tmp_path):
     loudness = (1, 40, 80, 127)
     one = beat(*[(480 * i, 36, velocity) for i, velocity in enumerate(loudness)])

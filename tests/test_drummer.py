@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from audiocraft_ext.codecs.drum_clip import DrumClip
 from audiocraft_ext.codecs.drum_grid import DrumGrid
 from audiocraft_ext.codecs.drum_hits import DrumHits
 from audiocraft_ext.codecs.drum_map import DrumClass, DrumMap
-from audiocraft_ext.drums import edit
+from audiocraft_ext.drums import describe, edit, playing
 from audiocraft_ext.drums.drummer import Drummer
 from audiocraft_ext.drums.groove import with_groove
 from audiocraft_ext.drums.pattern import Pattern
@@ -111,11 +113,31 @@ def test_what_is_said(drummer):
 
 
 def test_windows_begin_with_a_bar(drummer):
-    """So that a bar of a long clip is where the model has learned bars to be."""
-    P, step = drummer.bundle.spec.prompt, 16
-    for meter, bar in (((4, 4), step), ((3, 4), 12), ((7, 8), 14)):
-        heard = drummer._window(meter) - P
-        assert heard <= 64 and heard % (2 * bar) == 0 and heard > 64 - 2 * bar
+    """So that a bar of a long clip is where the model has learned bars to be; what fits is heard as a whole."""
+    P, context = drummer.bundle.spec.prompt, drummer.bundle.context
+    for meter, bar, fit in (((4, 4), 16, 4), ((3, 4), 12, 5), ((7, 8), 14, 4)):
+        for bars in range(1, fit + 1):
+            assert playing.heard(drummer.bundle, drummer.codec, bars, meter) == (context, bars)
+        window, told = playing.heard(drummer.bundle, drummer.codec, fit + 1, meter)
+        assert window - P == told * bar <= 64 and told % 2 == 0 and window - P > 64 - 2 * bar
+        assert drummer.recipe(bars=fit, meter=meter, seed=1).said["bars"] == str(fit)
+        assert drummer.recipe(bars=99, meter=meter, seed=1).said["bars"] == str(told)
+    assert playing.heard(drummer.bundle, drummer.codec, 9, (9, 4)) == (context, 1)  # two of them do not fit
+
+
+def test_what_is_measured_is_told(drummer):
+    beat, = drummer.play(drummer.recipe(bars=4, seed=1), [0])
+    said = describe.describe(drummer.codec.pattern(beat.codes))
+    assert beat.about["measured"] == {name: said[name] for name in ("density", "intensity", "swing") if name in said}
+    assert "density" in beat.about["measured"] and "title" not in beat.about
+
+
+def test_a_beat_lasts_an_hour_at_most(drummer):
+    with pytest.raises(UserError, match="an hour at most, and 256 of 4/1 at 60 BPM are 1.1 hours"):
+        drummer.recipe(bars=256, meter=(4, 1), bpm=60)
+    values = drummer.recipe(bars=256, bpm=20).to_dict()
+    with pytest.raises(UserError, match="an hour at most"):
+        BeatRecipe.from_dict(values | {"meter": [8, 4]})
 
 
 def test_a_model_without_prompts(tmp_path):
@@ -132,6 +154,7 @@ def test_a_model_without_prompts(tmp_path):
     ({"mood": "sad"}, "mood: this model cannot be asked for that, but for genre, kind"),
     ({"bars": 0}, "1 to 256, a whole number, got 0"), ({"bars": 257}, "1 to 256"), ({"bars": 1.5}, "whole number"),
     ({"bpm": 5}, "20 to 400"), ({"bpm": float("nan")}, "20 to 400"), ({"meter": (4, 3)}, "such as 4/4"),
+    ({"change": "keep", "file": FUNK, "keep": "kick,snare,side,hats,toms,crash,ride,perc"}, "nothing is left to play"),
     ({"meter": (1, 32)}, "does not end on a step"), ({"seed": -1}, "seed"), ({"seed": 0.5}, "seed"),
     ({"temperature": -1}, "temperature"),
     ({"top_k": (1, 2)}, "one number or 24"), ({"change": "vary", "file": FUNK, "amount": 1.5}, "0 .nothing. to 1"),
@@ -181,6 +204,18 @@ def test_a_recipe_is_json(drummer):
         assert BeatRecipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
     assert len({recipe.hash for recipe in recipes}) == len(recipes)
     assert replace(recipes[0], seed=5).hash != recipes[0].hash
+
+
+def test_a_title_is_no_part_of_a_recipe(drummer, tmp_path):
+    shutil.copy(FUNK, tmp_path / "ça va?.mid")
+    one, other = (drummer.recipe(seed=1, change="vary", file=file, amount=0.5, bars=1, bpm=100)
+                  for file in (FUNK, tmp_path / "ça va?.mid"))
+    assert one.title == "vary-drummer7-1-13_funk_102_beat_4-4" and other.title == "vary-a-va"
+    assert one == other and one.hash == other.hash and one.to_dict() == other.to_dict()
+    assert next(drummer.play(other, [0])).about["title"] == "vary-a-va"
+    assert drummer.recipe(seed=1).title == "" and drummer.recipe(groove=ROCK).title.startswith("groove-drummer3")
+    with pytest.raises(UserError, match="title"):
+        BeatRecipe.from_dict(one.to_dict() | {"title": "mine"})
 
 
 @pytest.mark.parametrize("change", [{"bars": 0}, {"bars": "4"}, {"bpm": 5}, {"meter": [4]}, {"edit": "burn"}, {"x": 1},
@@ -436,8 +471,76 @@ def test_the_map_of_a_grid_is_that_of_its_bundle(tmp_path):
     assert codes_of(drummer, drummer.recipe(bars=2, seed=1))[0].shape == (2 * C, 48)
 
 
-def test_batches_beside_each_other_are_the_same_beats(bundle):
+def test_a_model_that_knows_no_genres(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.drum_bundle.GENRES", ())
+    drummer = Drummer.load(tiny_drummer(tmp_path / "plain"))
+    with pytest.raises(UserError, match="genre: this model knows no genres"):
+        drummer.recipe(genre="funk")
+    assert drummer.recipe(density=3, seed=1).said["density"] == "medium"
+
+
+def test_what_is_said_of_a_model_of_hits(hits_drummer):
+    """It has learned from rows of four bars; how many of them it hears depends on what is played."""
+    assert [hits_drummer.recipe(bars=bars, seed=1).said["bars"] for bars in (1, 3, 4, 5, 64)] == [*"13444"]
+    recipe = hits_drummer.recipe(change="humanise", file=FUNK, bars=2, seed=1)
+    source = source_of(hits_drummer, bars=2)
+    made = playing.Playing(recipe, hits_drummer.bundle, hits_drummer.codec, hits_drummer.prompts, source)
+    assert made.frames == made.given(0).shape[1] == hits_drummer.bundle.spec.prompt + source.shape[1]
+
+
+def cores(monkeypatch, number):
+    monkeypatch.setattr(playing, "physical_cores", lambda: number)
+
+
+def test_engines_and_batches_that_fit(drummer, monkeypatch):
+    cores(monkeypatch, 4)
+    engine = drummer.engine
+    monkeypatch.setattr(engine, "threads", 9)
+    recipe = drummer.recipe(seed=1)
+    each = engine.stepper.cache_bytes(66)
+
+    def room(memory, recipe=recipe):
+        monkeypatch.setattr("audiocraft_ext.engine.CACHE_BYTES", memory)
+        return playing.Playing(recipe, drummer.bundle, drummer.codec, drummer.prompts)._room(engine)
+
+    assert room(2**30) == (4, 50) and room(2**30, drummer.recipe(seed=1, genre="funk")) == (4, 25)
+    assert room(40 * each) == (4, 10) and room(40 * each, drummer.recipe(seed=1, genre="funk")) == (4, 5)
+    assert room(3 * each) == (3, 1) and room(0) == (1, 1)
+
+
+def test_variations_are_put_in_order_when_they_are_due(drummer, monkeypatch):
+    asked = []
+    monkeypatch.setattr(playing, "AHEAD", 5)
+    given = playing.Playing.given
+    monkeypatch.setattr(playing.Playing, "given", lambda self, index: asked.append(index) or given(self, index))
+    beats = drummer.play(drummer.recipe(change="vary", file=FUNK, bars=1, seed=1, amount=0.2), range(10**6))
+    for _ in range(4):
+        next(beats)
+    assert max(asked) < 20
+
+
+def test_what_is_left_is_stopped(bundle, monkeypatch):
+    """Batches under way end when nobody waits for them any more, and how far they are is told in one thread."""
+    cores(monkeypatch, 2)
+    drummer, threads = Drummer.load(bundle, threads=2, max_batch=1), set()
+    before = threading.active_count()
+    beats = drummer.play(drummer.recipe(bars=1, seed=1), range(3), lambda at: threads.add(threading.get_ident()))
+    next(beats)
+    beats.close()
+    long = drummer.play(drummer.recipe(bars=256, seed=1), range(3), lambda at: 1 / 0)  # at the first look at it
+    start = time.perf_counter()
+    with pytest.raises(ZeroDivisionError):
+        next(long)
+    seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    list(Drummer.load(bundle, threads=1).play(drummer.recipe(bars=256, seed=1), [0]))
+    assert seconds < (time.perf_counter() - start) and threading.active_count() == before
+    assert threads == {threading.get_ident()}
+
+
+def test_batches_beside_each_other_are_the_same_beats(bundle, monkeypatch):
     """Two engines in two threads, in their order; and what fails in one comes out."""
+    cores(monkeypatch, 2)
     alone, beside = (Drummer.load(bundle, threads=n, max_batch=3) for n in (1, 2))
     recipe, seen = alone.recipe(bars=1, seed=5, genre="jazz", guidance=1), []
     expected = codes_of(alone, recipe, range(20))

@@ -152,9 +152,10 @@ def _panel(canvas: Canvas, beat: Beat, rows: dict[int, str], span: tuple[int, in
     over y; returns where it ends below."""
     (first, last), clip = span, beat.clip
     width, deep = (last - first) * bar, len(rows) * high
+    away = 10 + math.ceil(bar / _steps(beat) / 2 if last - first < clip.bars else 0)  # a hit may stand before its bar
     for i, name in enumerate(rows.values()):
         canvas.boxes.append((x, y + i * high, width, high, PANEL if i % 2 else STRIPE))
-        canvas.text(x - 10, y + (i + 0.5) * high, fitted(name, label - 10, size), size, FAINT, "right")
+        canvas.text(x - away, y + (i + 0.5) * high, fitted(name, label - away, size), size, FAINT, "right")
     steps = _steps(beat)
     for parts, colour in ((steps, STEP), (clip.meter[0], BEAT), (1, BAR)):
         if bar / parts >= FINEST or parts == 1:
