@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from audiocraft_ext.codecs.layout import to_onnx
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.files import sha256
 from audiocraft_ext.quantise import BLOCK, PRECISIONS
+from audiocraft_ext.sampling import Sampling
 from audiocraft_ext.trained import Trained
 
 CODEC_LICENCES = {"encodec_32khz": "CC-BY-NC-4.0"}  # Meta's weights; a bundle holds a copy of them
@@ -154,6 +156,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--licence", help="licence of the weights, kept in the bundle")
     parser.add_argument("--codec-licence", help="licence of the codec's weights (known of encodec_32khz)")
     parser.add_argument("--card", help="a sentence or two on what it is, kept in the bundle")
+    parser.add_argument("--temperature", type=float, help="at which it is sampled unless told otherwise (1)")
     args = parser.parse_args(argv)
     precisions = [p.strip() for p in (args.precisions or "").split(",") if p.strip()]
     if not set(precisions) <= set(PRECISIONS):
@@ -164,6 +167,10 @@ def main(argv: list[str] | None = None) -> None:
     model = trained.read(args.source, args.codec)
     model.licence = args.licence or model.licence
     model.card = args.card or model.card
+    if args.temperature is not None:
+        sampling = replace(Sampling.from_dict(model.sampling), temperature=args.temperature)
+        sampling.check(model.spec.n_q)
+        model.sampling = sampling.to_dict()
     print(f"writing {args.out} ...", flush=True)
     if args.format == "bundle":
         name = model.codec.name if model.codec else ""
