@@ -278,8 +278,8 @@ run_cli(lambda: cli.main(sys.argv[1:]))
 @posix
 def test_long_beats_are_stopped_at_once(bundle, tmp_path):
     """In the middle of two batches, which take long."""
-    args = [sys.executable, "-c", SLOW, str(bundle), "-o", str(tmp_path), "-n", "200", "--bars", "256", "--genre", "funk",
-            "--threads", "2"]
+    args = [sys.executable, "-c", SLOW, str(bundle), "-o", str(tmp_path), "-n", "200", "--bars", "256", "--genre",
+            "funk", "--threads", "2"]
     process = subprocess.Popen(args, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert [process.stdout.readline() for _ in range(2)] == ["begun\n", "begun\n"]
     time.sleep(0.3)
