@@ -14,11 +14,12 @@ from dataclasses import replace
 import numpy as np
 
 from audiocraft_ext.delay import delay
+from audiocraft_ext.drums import describe
 from audiocraft_ext.drums.codec import prompts_of
-from audiocraft_ext.drums.drummer import FACTS
+from audiocraft_ext.drums.drummer import Drummer
+from audiocraft_ext.drums.recipe import FACTS
 from audiocraft_ext.engine import Engine
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.guidance import Guide
 from audiocraft_ext.prompts import Prompts
 from audiocraft_ext.sampler import PREFILL
 from audiocraft_ext.spec import Spec
@@ -48,6 +49,7 @@ class Model:
         self.sampling.check(self.spec.n_q)
         meaning = engine.bundle.meaning or {}
         self.reader = Reader(meaning)
+        self.drummer = Drummer(engine.bundle, threads=engine.threads)
         self.prompts = prompts_of(meaning) or Prompts((), max(self.spec.sizes or (self.spec.card,)), self.spec.n_q)
 
     @property
@@ -106,25 +108,31 @@ class Model:
         for one, clip in zip(likely, clips):
             yield loss(odds(one, self.spec), clip.codes) if self.reader.exact else nats(one, clip.raw, self.spec)
 
-    def make(self, clips: int, said: Words | Sequence[Words], seed: int, bars: int = 4,
-             guidance: float = 1.0) -> list[Clip]:
+    def make(self, clips: int, said: Words | Sequence[Words], seed: int, bars: int = 4) -> list[Clip]:
         """Sample clips in 4/4, with all but the temperature as the bundle has it.
 
         Args:
             said: words for all of them, or for each.
-            guidance: how many times the words count that are no facts, as a drummer does it.
         """
         if not self.reader.exact:
             raise UserError("clips of a number of bars are sampled on a grid; this bundle's codes are "
                             f"{self.spec.codec}")
         given = self.prompt(said) if isinstance(said, Mapping) else np.stack([self.prompt(one) for one in said])
         frames = self.spec.prompt + bars * self.reader.grid.steps
-        guide = None
-        if guidance != 1:
-            facts = {name: word for name, word in said.items() if name in FACTS}
-            guide = Guide(self.prompt(facts), guidance)
-        codes = self.engine.generate(clips, frames, seed=seed, sampling=self.sampling, given=given, guide=guide)
+        codes = self.engine.generate(clips, frames, seed=seed, sampling=self.sampling, given=given)
         return [self.reader.clip(one, source=f"sample {i}") for i, one in enumerate(codes[..., self.spec.prompt :])]
+
+    def play(self, clips: int, said: Words, seed: int, bars: int = 4, **how: float) -> list[Clip]:
+        """What a drummer plays who is asked for these words, in 4/4.
+
+        Args:
+            how: guidance and takes, if not as the drummer has them.
+        """
+        words = {name: word for name, word in said.items() if name not in FACTS}
+        bpm = describe.bpm_of(said["tempo"]) if "tempo" in said else None
+        recipe = self.drummer.recipe(bars, bpm, seed=seed, temperature=self.sampling.temperature, **how, **words)
+        return [self.reader.clip(beat.codes, source=f"beat {beat.index}")
+                for beat in self.drummer.play(recipe, range(clips))]
 
 
 def log_probabilities(engine: Engine, codes: np.ndarray) -> np.ndarray:

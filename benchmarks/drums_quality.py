@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 
-from audiocraft_ext.drums.drummer import GUIDANCE
 from audiocraft_ext.engine import Engine
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.split import TRAIN, VALID
@@ -103,18 +102,19 @@ def memory(train: list[Clip], sets: dict[str, list[Clip]], steps: int, say: Call
     return results
 
 
-def steering(model: Model, train: list[Clip], clips: int, seed: int, guidance: float, say: Callable = print) -> dict:
+def steering(model: Model, train: list[Clip], clips: int, seed: int, how: dict, say: Callable = print) -> dict:
     """Part 4: ``clips`` for each word of density, intensity and swing; a quarter of them for what is only told."""
     words = model.prompts.words
     fields = {name: words[name] for name in drum_steer.STEERED if name in words}
     told = {name: _frequent(train, name, words[name]) for name in drum_steer.TOLD if name in words}
 
     def make(count: int) -> Callable[[dict[str, str]], list[Clip]]:
-        return lambda said: model.make(count, BARE | said, seed, BARS, guidance)
+        return lambda said: model.play(count, said, seed, BARS, **how)
 
     results = drum_steer.steer(model.reader, make(clips), fields, train)
     results |= drum_steer.steer(model.reader, make(max(1, clips // 4)), told, train)
-    say(f"\nprompts at guidance {guidance:g}: medians of {clips} samples a word ({max(1, clips // 4)} of "
+    told_how = ", ".join(f"{name} {value:g}" for name, value in how.items()) or "as a drummer heeds them"
+    say(f"\nprompts, {told_how}: medians of {clips} samples a word ({max(1, clips // 4)} of "
         f"{', '.join(told)}), and beside them those of the training rows that are told so")
     for line in drum_steer.report(results):
         say(line)
@@ -129,11 +129,11 @@ def _frequent(train: list[Clip], field: str, words: tuple[str, ...]) -> list[str
 
 
 def evaluate(model: Model, store: TokenStore, samples: int, setting: int, seed: int = 0, picture: Path | None = None,
-             guidance: float = GUIDANCE, say: Callable = print) -> dict:
+             how: dict | None = None, say: Callable = print) -> dict:
     """All of it; see the module.
 
     Args:
-        samples: clips for parts 2 and 3; ``setting``, for a word of part 4, with ``guidance``.
+        samples: clips for parts 2 and 3; ``setting``, for a word of part 4, played ``how``.
 
     Raises:
         UserError: the store is of another codec.
@@ -143,7 +143,7 @@ def evaluate(model: Model, store: TokenStore, samples: int, setting: int, seed: 
         raise UserError(f"{store.path}: its codes are not those of {model.engine.bundle.path}; prepare it with the "
                         "map and the grid of that bundle")
     train, valid = (reader.of_store(store, side) for side in (TRAIN, VALID))
-    results: dict = {"bundle": model.engine.bundle.name, "store": store.hash[:16], "seed": seed, "guidance": guidance,
+    results: dict = {"bundle": model.engine.bundle.name, "store": store.hash[:16], "seed": seed, "how": how or {},
                      "sampling": model.sampling.to_dict()}
     results["loss"], table = losses(model, train, valid, say)
     if not reader.exact:
@@ -162,7 +162,7 @@ def evaluate(model: Model, store: TokenStore, samples: int, setting: int, seed: 
     sets = {VALID: sides[VALID], FREE: free, LIKE: like, TRAIN: sides[TRAIN], TABLE: drawn}
     results["statistics"], grooves = statistics(reader, sets, say)
     results["memory"] = memory(train, {name: sets[name] for name in (VALID, FREE, LIKE, TABLE)}, steps, say)
-    results["prompts"] = steering(model, train, setting, seed, guidance, say) if model.prompts.fields else {}
+    results["prompts"] = steering(model, train, setting, seed, how or {}, say) if model.prompts.fields else {}
     if picture is not None:
         from benchmarks import drum_picture
 
@@ -194,8 +194,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=500, help="clips to compare (default: 500)")
     parser.add_argument("--setting", type=int, default=200, help="clips for each word (default: 200)")
     parser.add_argument("--temperature", type=float, help="of the samples (default: the bundle's own)")
-    parser.add_argument("--guidance", type=float, default=GUIDANCE, help="of part 4 (default: the drummer's, "
-                        "%(default)g)")
+    parser.add_argument("--guidance", type=float, help="of part 4 (default: the drummer's)")
+    parser.add_argument("--takes", type=int, help="of part 4 (default: the drummer's)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="default: one per core")
     parser.add_argument("--picture", type=Path, metavar="PNG")
@@ -206,7 +206,8 @@ def main(argv: list[str] | None = None) -> None:
     if samples < 1 or setting < 1:
         raise UserError(f"--samples and --setting: expected 1 or more, got {samples} and {setting}")
     model, store = Model(Engine(args.bundle, args.threads, max_batch=50), args.temperature), TokenStore(args.store)
-    results = evaluate(model, store, samples, setting, args.seed, args.picture, args.guidance)
+    how = {name: value for name in ("guidance", "takes") if (value := getattr(args, name)) is not None}
+    results = evaluate(model, store, samples, setting, args.seed, args.picture, how)
     results = whole(results)
     finish("drums_quality", describe("onnxruntime", "numpy", "scipy", threads=args.threads), results, args.save)
 

@@ -20,6 +20,7 @@ from audiocraft_ext.drums.drummer import Drummer
 from audiocraft_ext.drums.groove import with_groove
 from audiocraft_ext.drums.pattern import Pattern
 from audiocraft_ext.drums.recipe import BeatRecipe
+from audiocraft_ext.drums.takes import TAKES, miss, numbers
 from audiocraft_ext.errors import UserError
 from tests.drum_bundle import GENRES, tiny_drummer
 
@@ -92,7 +93,7 @@ def test_what_is_said_reaches_the_model(drummer):
 def test_what_is_said_is_guided_and_nothing_else(drummer):
     assert drummer.recipe(seed=1).guidance == drummer.recipe(seed=1, change="as it is", file=FUNK).guidance == 1
     asked = drummer.recipe(seed=1, genre="funk")
-    assert asked.guidance == 3 and drummer.recipe(seed=1, genre="funk", guidance=1.5).guidance == 1.5
+    assert asked.guidance == 2 and drummer.recipe(seed=1, genre="funk", guidance=1.5).guidance == 1.5
     together = codes_of(drummer, asked, range(3))
     assert (codes_of(drummer, asked, [2])[0] == together[2]).all()
     plain = codes_of(drummer, replace(asked, guidance=1.0), range(3))
@@ -102,6 +103,24 @@ def test_what_is_said_is_guided_and_nothing_else(drummer):
     for wrong in (-1, 21, "much"):
         with pytest.raises(UserError, match="guidance: 0 to 20"):
             drummer.recipe(genre="funk", guidance=wrong)
+
+
+def test_takes_are_of_what_can_be_measured_and_the_nearest_stays(drummer):
+    assert drummer.recipe(genre="funk").takes == drummer.recipe().takes == 1
+    assert drummer.recipe(change="humanise", file=FUNK, density="low").takes == 1
+    asked = drummer.recipe(seed=1, bars=2, density="low", guidance=1)
+    assert asked.takes == TAKES and drummer.recipe(density="low", takes=2).takes == 2
+    kept = codes_of(drummer, asked, range(5))
+    assert (codes_of(drummer, asked, [3])[0] == kept[3]).all()
+    one = replace(asked, takes=1)
+    all_takes = [codes_of(drummer, one, numbers(index, TAKES)) for index in range(5)]
+    for codes, played in zip(kept, all_takes):
+        misses = [miss(drummer.codec.pattern(one, (4, 4)), asked.said) for one in played]
+        assert (codes == played[int(np.argmin(misses))]).all()
+    assert any((codes != played[0]).any() for codes, played in zip(kept, all_takes))
+    for wrong in (0, 101, 1.5):
+        with pytest.raises(UserError, match="takes: 1 to 100"):
+            drummer.recipe(density="low", takes=wrong)
 
 
 def test_what_is_said(drummer):

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from audiocraft_ext.drums.options import ASKED, CHANGES, SAMPLING, WRITTEN, chosen, parse
+from audiocraft_ext.drums.options import ASKED, CHANGES, HEEDED, SAMPLING, WRITTEN, chosen, parse
 from audiocraft_ext.errors import UserError, run_cli
 
 STARTED = time.perf_counter()
@@ -56,7 +56,7 @@ def note(text: str) -> None:
 
 def recipes(args: argparse.Namespace, drummer) -> list:
     """What is asked for: one recipe, or the two of a swap."""
-    how = chosen(args, ("bars", "bpm", "meter", "seed", "groove", "guidance", *ASKED, *SAMPLING))
+    how = chosen(args, ("bars", "bpm", "meter", "seed", "groove", *HEEDED, *ASKED, *SAMPLING))
     how["channel"] = 0 if args.all_channels else args.channel
     if args.swap:
         a, b = args.swap

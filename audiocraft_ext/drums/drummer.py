@@ -41,14 +41,16 @@ from audiocraft_ext.drums.recipe import (
     check_meter,
     check_seconds,
     check_seed,
+    check_takes,
     said_of,
     title,
 )
+from audiocraft_ext.drums.takes import TAKES, measurable
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.recipe import pack, unpack
 
 BARS, BPM, METER = 4, 120.0, (4, 4)
-GUIDANCE = 3.0  # at 1 what is asked for shows in the average beat only (docs/RUNS.md)
+GUIDANCE = 2.0  # at 1 what is asked for shows in the average beat only (docs/RUNS.md)
 MAX_BATCH = 50
 
 if TYPE_CHECKING:
@@ -107,6 +109,7 @@ class Drummer:
                min_p: Any = None, change: str = "", file: Any = None, keep: str | Iterable[str] = (),
                reroll: str | Iterable[str] = (), humanise: str = BOTH, amount: float | None = None,
                groove: Any = None, channel: int | None = None, guidance: float | None = None,
+               takes: int | None = None,
                **said: Any) -> BeatRecipe:
         """Put together and check what is asked for, before anything is sampled.
 
@@ -123,6 +126,8 @@ class Drummer:
             groove: a MIDI file whose velocities and offsets the hits take over.
             channel: of the drums in these files; 0 is all.
             guidance: how many times what is said counts; 1 is the model by itself, GUIDANCE by default.
+            takes: how many of each beat are played, of which the nearest to density, intensity and swing stays; TAKES
+                by default where one of them was asked for.
             said: a word for any field of the model's prompts; a number for a level.
 
         Raises:
@@ -143,6 +148,9 @@ class Drummer:
         self._words(said)  # before files are read
         heeded = any(word is not None for word in said.values()) and change != AS_IT_IS
         weight = check_guidance(GUIDANCE if guidance is None else guidance) if heeded else 1.0
+        often = check_takes(TAKES if takes is None else takes)
+        if not heeded or change == HUMANISE or not measurable({n: w for n, w in said.items() if w is not None}):
+            often = 1
         source, notes = None, []
         if change:
             source = edit.read_source(file, self.codec, notes.append, bars=None if change == CONTINUE else bars,
@@ -157,7 +165,7 @@ class Drummer:
             self._options["backend"], {} if change == AS_IT_IS else self._words(said, bars, bpm, meter), change,
             pack(source.codes) if source else "", kept, humanise if change == HUMANISE else "",
             float(amount) if change == VARY else None, pack(grooves.codes) if grooves else "",
-            grooves.meter if grooves else None, weight, title(change, file, groove))
+            grooves.meter if grooves else None, weight, often, title(change, file, groove))
         for text in notes:  # when nothing is wrong, and once: two beats may come from one file
             if text not in self._told:
                 self._told.add(text)

@@ -12,11 +12,13 @@ from audiocraft_ext.errors import Parser, UserError
 
 MOST = 1_000_000  # beats
 ASKED = ("genre", "kind", "density", "intensity", "swing")
+MEASURED = ("density", "intensity", "swing")
+HEEDED = ("guidance", "takes")
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 SOUNDS = ("wav", "soundfont", "kit")
 WRITTEN = ("wav", "picture", "tracks", "soundfont", "kit", "rate")
 CHANGES = {"continue": "continue", "from_midi": "keep", "humanise": "humanise", "vary": "vary"}  # option to change
-WHAT = ("n", "bars", "bpm", "meter", *ASKED, "guidance", "seed", *SAMPLING, *CHANGES, "keep", "reroll",
+WHAT = ("n", "bars", "bpm", "meter", *ASKED, *HEEDED, "seed", *SAMPLING, *CHANGES, "keep", "reroll",
         "velocities_only", "offsets_only", "amount", "swap", "groove", "channel", "all_channels", *WRITTEN)
 
 
@@ -54,7 +56,9 @@ def build_parser(description: str = "") -> Parser:
     add("--intensity", help="how many of them off the beat: very-low to very-high, or 1 to 5")
     add("--swing", help="straight, light or hard, or 1 to 3")
     add("--guidance", type=float, metavar="WEIGHT", help="how much these count: 1 is the model by itself, more is "
-        "stricter (default 3)")
+        "stricter (default 2)")
+    add("--takes", type=int, metavar="N", help="of density, intensity and swing: play each beat so often, and keep what "
+        "fits best (default 4)")
     add = parser.add_argument_group("from a MIDI file").add_argument
     add("--continue", metavar="FILE", help="begin with it and go on")
     add("--from-midi", metavar="FILE", help="keep some of its drums and play the others anew")
@@ -107,9 +111,10 @@ def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
     changes = given(args, (*CHANGES, "swap"))
     if ", " in changes:
         raise UserError(f"{changes}: each says what to do with a file; take one of them")
-    if args.guidance is not None and not given(args, ASKED):
-        raise UserError("--guidance says how much words count, and none was given: " +
-                        ", ".join(f"--{name}" for name in ASKED))
+    for option, words in (("guidance", ASKED), ("takes", MEASURED)):
+        if getattr(args, option) is not None and not given(args, words):
+            raise UserError(f"--{option} is how words are heeded, and none of them was given: " +
+                            ", ".join(f"--{name}" for name in words))
     if args.rate is not None and not given(args, SOUNDS):
         raise UserError("--rate is that of the sound, and none was asked for; give --wav, --soundfont or --kit too")
     _check_parts(args)
@@ -132,7 +137,7 @@ def _check_parts(args: argparse.Namespace) -> None:
     if (args.channel or args.all_channels) and not given(args, (*CHANGES, "swap", "groove")):
         raise UserError("--channel and --all-channels are for a MIDI file, and none was given")
     if args.swap or args.from_midi and not (args.keep or args.reroll):
-        if others := given(args, ("n", *ASKED, "guidance", "seed", *SAMPLING)):
+        if others := given(args, ("n", *ASKED, *HEEDED, "seed", *SAMPLING)):
             raise UserError(f"nothing is left to chance where only the groove changes; leave out {others}")
 
 

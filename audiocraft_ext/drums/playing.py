@@ -13,7 +13,7 @@ import numpy as np
 
 from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.delay import steps_of
-from audiocraft_ext.drums import edit
+from audiocraft_ext.drums import edit, takes
 from audiocraft_ext.drums.codec import HITS
 from audiocraft_ext.drums.recipe import FACTS, HUMANISE, VARY, BeatRecipe
 from audiocraft_ext.machine import physical_cores
@@ -52,7 +52,7 @@ class Playing:
     def __init__(self, recipe: BeatRecipe, bundle: Bundle, codec, prompts: Prompts | None,
                  source: np.ndarray | None = None):
         self.recipe, self.bundle, self.codec, self.prompts, self.source = recipe, bundle, codec, prompts, source
-        self.rows = 1 if recipe.guidance == 1 else 2  # of a batch, for each beat
+        self.rows = recipe.takes * (1 if recipe.guidance == 1 else 2)  # of a batch, for each beat
         self.counts = codec.spec.codec == HITS and recipe.edit != HUMANISE  # as long as its bar lines say, not frames
 
     def made(self, engine: Engine, another: Callable[[], Engine], indices: Sequence[int],
@@ -138,6 +138,18 @@ class Playing:
                 yield from _cut(those, size)
 
     def _sampled(self, engine: Engine, batch: list[int], report: Callable[[int, int], object]) -> list[np.ndarray]:
+        """The codes of each beat of a batch; of its takes the one that is nearest to what was asked for."""
+        n, recipe = self.recipe.takes, self.recipe
+        given = np.repeat(np.stack([self.given(index) for index in batch]), n, axis=0)
+        clips = self._takes(engine, [number for index in batch for number in takes.numbers(index, n)], given, report)
+        if n == 1:
+            return clips
+        patterns = [self.codec.pattern(codes, recipe.meter) for codes in clips]
+        return [clips[at + takes.nearest(patterns[at : at + n], recipe.said)] for at in range(0, len(clips), n)]
+
+    def _takes(self, engine: Engine, numbers: list[int], given: np.ndarray,
+               report: Callable[[int, int], object]) -> list[np.ndarray]:
+        """Codes ``[K, T]``, without the prompt."""
         from audiocraft_ext import sampler
 
         recipe, spec, stepper = self.recipe, self.bundle.spec, engine.stepper
@@ -147,8 +159,8 @@ class Playing:
             facts = {name: word for name, word in recipe.said.items() if name in FACTS}
             stepper = Guide(self.prompts.codes(facts), recipe.guidance).around(stepper, spec)
         pieces, lines = [], 0
-        for piece in sampler.stream(stepper, spec, batch, self.frames, seed=recipe.seed, sampling=recipe.sampling,
-                                    given=np.stack([self.given(index) for index in batch]), progress=report,
+        for piece in sampler.stream(stepper, spec, numbers, self.frames, seed=recipe.seed, sampling=recipe.sampling,
+                                    given=given, progress=report,
                                     window=heard(self.bundle, self.codec, recipe.bars, recipe.meter)[0]):
             pieces.append(piece)
             if self.counts:

@@ -19,7 +19,7 @@ EDITS = (CONTINUE, KEEP, HUMANISE, VARY, AS_IT_IS)
 PARTS = BOTH, VELOCITIES, OFFSETS = "both", "velocities", "offsets"  # what humanising makes anew
 SCALES = ("density", "intensity", "swing")  # fields of prompts whose words are levels, the lowest first
 MOST_BARS = 256
-MOST_GUIDANCE = 20.0
+MOST_GUIDANCE, MOST_TAKES = 20.0, 100
 SLOWEST, FASTEST = 20.0, 400.0  # BPM
 LONGEST = 3600  # seconds
 FACTS = ("bars", "tempo", "meter")  # fields of prompts that are told in any case
@@ -39,6 +39,7 @@ class BeatRecipe:
         precision, backend: of the LM; another one makes other beats.
         said: what was asked for, a word for each field.
         guidance: how many times what was asked for counts; 1 is the model by itself.
+        takes: how many are played of each beat; the one that is nearest to what was asked for stays.
         edit: what is done with ``source``, packed codes of a file's drums: one of :data:`EDITS`, or "" for a new beat.
         keep: of "keep", the classes that stay; ``humanise``, what "humanise" makes anew; ``amount``, of "vary".
         groove: packed codes whose velocities and offsets the hits take over, in ``groove_meter``.
@@ -64,6 +65,7 @@ class BeatRecipe:
     groove: str = ""
     groove_meter: tuple[int, int] | None = None
     guidance: float = 1.0
+    takes: int = 1
     title: str = field(default="", compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,6 +128,13 @@ def check_guidance(weight: float) -> float:
     if not _number(weight) or not 0 <= weight <= MOST_GUIDANCE:
         raise UserError(f"guidance: 0 to {MOST_GUIDANCE:g}, 1 is the model by itself, got {weight}")
     return float(weight)
+
+
+def check_takes(takes: int) -> int:
+    """Raises a :class:`UserError` where it is no number of takes."""
+    if not _whole(takes) or not 1 <= takes <= MOST_TAKES:
+        raise UserError(f"takes: 1 to {MOST_TAKES}, a whole number, got {takes}")
+    return int(takes)
 
 
 def check_seed(seed: int) -> int:
@@ -217,4 +226,5 @@ _GOOD = {
     "source": _text, "keep": lambda v: all(map(_text, v)), "humanise": lambda v: v in ("", *PARTS),
     "amount": lambda v: v is None or _number(v) and 0 <= v <= 1, "groove": _text,
     "groove_meter": lambda v: v is None or _meter(v), "guidance": lambda v: _number(v) and 0 <= v <= MOST_GUIDANCE,
+    "takes": lambda v: _whole(v) and 1 <= v <= MOST_TAKES,
 }
