@@ -57,8 +57,8 @@ def build_parser(description: str = "") -> Parser:
     add("--swing", help="straight, light or hard, or 1 to 3")
     add("--guidance", type=float, metavar="WEIGHT", help="how much these count: 1 is the model by itself, more is "
         "stricter (default 2)")
-    add("--takes", type=int, metavar="N", help="of density, intensity and swing: play each beat so often, and keep what "
-        "fits best (default 4)")
+    add("--takes", type=int, metavar="N", help="of density, intensity and swing: play each beat so often, and keep "
+        "what fits best (default 4)")
     add = parser.add_argument_group("from a MIDI file").add_argument
     add("--continue", metavar="FILE", help="begin with it and go on")
     add("--from-midi", metavar="FILE", help="keep some of its drums and play the others anew")
