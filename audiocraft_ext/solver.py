@@ -148,7 +148,7 @@ class StreamSolver(StandardSolver):
         self.identity = identity(OmegaConf.to_container(cfg, resolve=True), list(cfg.dora.exclude), self.store.hash,
                                  self.spec.to_dict())
         self.register_stateful("progress", "random_state")
-        self.register_stateful("identity", "meaning", write_only=True)
+        self.register_stateful("identity", *(["meaning"] if self.meaning else []), write_only=True)
 
     @property
     def best_metric_name(self) -> str:
