@@ -16,6 +16,9 @@ README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S)
 COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS
             for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+DRUMS = [line.split("  #")[0].strip()
+         for block in re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs/DRUMS.md").read_text("utf-8"), re.M | re.S)
+         for line in block.splitlines() if line.startswith("python infer.py")]
 
 
 def test_the_seeds_command_line_stands_as_it_is_tested():
@@ -29,12 +32,14 @@ def test_every_make_target_exists():
     assert {"demo", "test"} <= named <= targets
 
 
-@pytest.mark.parametrize("command", sorted({c for c in COMMANDS if c.startswith(("python ", "./train.sh --"))}))
+@pytest.mark.parametrize("command", sorted({c for c in COMMANDS if c.startswith(("python ", "./train.sh --"))} | {*DRUMS}))
 def test_every_option_is_known(command):
     words = command.split()
     program = words[1:3] if words[1] == "-m" else words[1:2]
     if words[0] == "./train.sh":
-        program = ["-m", "audiocraft_ext.demo"]
+        program = ["-m", "audiocraft_ext.drums.demo" if "--midi" in words else "audiocraft_ext.demo"]
+    elif words[1:3] == ["infer.py", "drums"]:
+        program = words[1:3]
     done = subprocess.run([sys.executable, *program, "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert [w for w in words if re.fullmatch(r"--?[a-z][a-z-]*", w) and w != "-m" and w not in done.stdout] == []
