@@ -51,18 +51,18 @@ def sampled(out: Path, bundle: Path, n: int) -> list[Path]:
 
 
 def pictured(store: TokenStore, files: list[Path], bundle: Path) -> list[Beat]:
-    """Rows that the model never saw, and what it made."""
+    """What the model made, and rows that it never saw."""
     codec, about = codec_of(store.settings["codec"]), Bundle(bundle)
     names = {one.write: one.name for one in codec.drums.classes}
     beats, rows = [], [row for row in store.rows if row["split"] == VALID and row["bars"] == BARS]
-    for row in rows[:: max(1, len(rows) // REAL)][:REAL]:
-        codes = store.read(row["start"], row["frames"])
-        clip = codec.decode(codes, row.get("bpm", 120.0), meter_of(row["time_signature"]))
-        beats.append(Beat(codes, clip, row["segment"], {"bundle": f"real: {Path(row['source']).name}"}, names))
     for i, file in enumerate(files):
         midi = read(file)
         clip = stretches(midi, drums_of(midi)[0], codec)[0][0].clip
         beats.append(Beat(codec.encode(clip), clip, i, {"bundle": f"made: {about.name}", "seed": SEED}, names))
+    for row in rows[:: max(1, len(rows) // REAL)][:REAL]:
+        codes = store.read(row["start"], row["frames"])
+        clip = codec.decode(codes, row.get("bpm", 120.0), meter_of(row["time_signature"]))
+        beats.append(Beat(codes, clip, row["segment"], {"bundle": f"real: {Path(row['source']).name}"}, names))
     return beats
 
 
@@ -136,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
     print("play        " + "\n            ".join(map(shown, beats)))
     print("listen to   " + shown(beats[0].with_suffix(".wav")) + " and the others")
     print("look at     " + "\n            ".join(map(shown, pictures)))
-    print("more        " + shlex.join(["python", shown(ROOT / "infer.py"), shown(bundle), "-n", "16", "--prompts"]))
+    print("more        " + shlex.join(["python", shown(ROOT / "infer.py"), shown(bundle), "-n", "16", "--density", "high"]))
     return 0
 
 
