@@ -42,6 +42,8 @@ class Main(HydraMain):
             return super().get_xp(argv)
         except MissingConfigException as error:
             raise UserError(self._choices(error)) from None
+        except AssertionError as error:  # Dora compares the run with the defaults, key by key
+            raise UserError(f"{error} A list of settings stays one: set the keys in it") from None
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(str(error).split("Set the environment variable")[0]) from None
 

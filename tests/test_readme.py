@@ -32,7 +32,8 @@ def test_every_make_target_exists():
     assert {"demo", "test"} <= named <= targets
 
 
-@pytest.mark.parametrize("command", sorted({c for c in COMMANDS if c.startswith(("python ", "./train.sh --"))} | {*DRUMS}))
+@pytest.mark.parametrize("command", sorted({*DRUMS, *(c for c in COMMANDS
+                                                      if c.startswith(("python ", "./train.sh --")))}))
 def test_every_option_is_known(command):
     words = command.split()
     program = words[1:3] if words[1] == "-m" else words[1:2]

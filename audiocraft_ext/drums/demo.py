@@ -136,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
     print("play        " + "\n            ".join(map(shown, beats)))
     print("listen to   " + shown(beats[0].with_suffix(".wav")) + " and the others")
     print("look at     " + "\n            ".join(map(shown, pictures)))
-    print("more        " + shlex.join(["python", shown(ROOT / "infer.py"), shown(bundle), "-n", "16", "--density", "high"]))
+    print("more        " + shlex.join(["python", shown(ROOT / "infer.py"), shown(bundle), "-n", "16", "--bpm", "174"]))
     return 0
 
 

@@ -19,6 +19,7 @@ from audiocraft_ext import checkpoint, ends
 from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.drums.codec import codec_of
 from audiocraft_ext.store import TokenStore
+from audiocraft_ext.train import main
 from data_prep import midi
 from tests.integ.runs import run, solver_of
 
@@ -83,6 +84,13 @@ def test_a_wrong_option_of_the_view_is_one_line(store, tmp_path):
     with pytest.raises(ValueError, match="no option is called 'drip'; there are drop"):
         with solver_of(tmp_path, store, *drums(store), "+dataset.view.drip=1"):
             pass
+
+
+def test_a_list_of_settings_stays_one(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.get_xp(["solver=drums/small", "dataset.view.augment=false"])
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and "augment" in err and "set the keys in it" in err and err.count("\n") == 1
 
 
 def test_a_folder_of_midi_becomes_a_drummer_and_only_what_is_missing_is_made_again(tmp_path):
