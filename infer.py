@@ -12,23 +12,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
+from audiocraft_ext.commands import add_sampling, chosen, given, maker, not_the_same
 from audiocraft_ext.errors import Parser, UserError, run_cli
 
 STARTED = time.perf_counter()
 
 
-def per_codebook(text: str) -> float | tuple[float, ...]:
-    """``1.1``, or one for each codebook: ``1,1.1,1.2,1.2``."""
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, or one for each codebook (1,1.1,1.2,1.2), got {text!r}"
-                                         ) from None
-    return values if len(values) > 1 else values[0]
-
-
+@cache
 def build_parser() -> Parser:
     parser = Parser(prog="infer.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", nargs="?", help="folder or name of the instrument (default: the embedded one)")
@@ -41,10 +34,7 @@ def build_parser() -> Parser:
     add("--loop", action="store_true", default=None, help="make the end lead into the start, and say so in the file")
     add = parser.add_argument_group("sampling (one number, or one for each codebook: 1,1.1,1.2,1.2)").add_argument
     add("--seed", type=int, help="0 to 2**64 - 1 (default: a random one, which is printed)")
-    add("--temperature", type=per_codebook, help="0 is always the likeliest, above 1 is wilder")
-    add("--top-k", type=per_codebook, help="choose among so many of the likeliest codes; 0 is all of them")
-    add("--top-p", type=per_codebook, help="choose among the likeliest that together have this probability; 1 is off")
-    add("--min-p", type=per_codebook, help="no code less likely than so many times the likeliest; 0 is off")
+    add_sampling(add, "codebook (1,1.1,1.2,1.2)")
     add = parser.add_argument_group("from other sounds").add_argument
     add("--prompt", metavar="FILE", help="go on from this sound, or from a clip's JSON")
     add("--prompt-seconds", type=float, metavar="S", help="only the last S seconds of it")
@@ -167,18 +157,6 @@ def main(argv: list[str] | None = None) -> object:
     make(args, instrument, recipe, range(args.n or 1), output)
 
 
-def chosen(args: argparse.Namespace, names: tuple[str, ...]) -> dict:
-    """Those options that were given."""
-    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-
-
-def given(args: argparse.Namespace, names: tuple[str, ...]) -> str:
-    """Those options that were given, as one types them."""
-    short = {"n": "-n", "seconds": "-d"}
-    return ", ".join(short.get(name, "--" + name.replace("_", "-")) for name in names
-                     if getattr(args, name) not in (None, False))
-
-
 def make(args, instrument, recipe, indices, output) -> list:
     """Make the clips that are not there yet; returns all of their paths."""
     from audiocraft_ext.clips import Place, find_place, make_folder
@@ -216,9 +194,7 @@ def make(args, instrument, recipe, indices, output) -> list:
 
 def again(args) -> None:
     """Make one clip from its JSON, and see whether it is the same."""
-    from audiocraft_ext.bundle import Bundle, find_bundle
     from audiocraft_ext.clips import read_sidecar
-    from audiocraft_ext.files import sha256
     from audiocraft_ext.instrument import Instrument
 
     others = given(args, ("n", *WHAT, *WRITTEN, "stream", "precision", "backend"))
@@ -226,22 +202,12 @@ def again(args) -> None:
         raise UserError(f"--from takes everything from the file; leave out {others}")
     sidecar = read_sidecar(args.from_)
     recipe = sidecar.recipe
-    try:
-        folder = find_bundle(args.bundle or sidecar.folder or recipe.bundle)
-    except UserError as error:
-        raise error if args.bundle else UserError(
-            f"{args.from_} was made with {sidecar.folder or recipe.bundle}, which is not here; name the folder of that "
-            f"bundle: infer.py FOLDER --from {args.from_}") from None
-    bundle = Bundle(folder)
-    if bundle.hash[:16] != recipe.bundle_hash:
-        raise UserError(f"{args.from_} was made with {recipe.bundle} {recipe.bundle_hash}, and {bundle.path} is "
-                        f"{bundle.hash[:16]}; name the folder of the right one")
+    bundle = maker(args.from_, args.bundle, sidecar.folder, recipe.bundle, recipe.bundle_hash)
     instrument = Instrument(bundle, threads=args.threads, precision=recipe.precision, backend=recipe.backend,
                             device=args.device)
     path = make(args, instrument, recipe, [sidecar.index], sidecar.output)[0]
-    if sha256(path) != sidecar.sha256:
-        print(f"note: {path} is not the same to the last bit. If it was there already, it was changed since; if not, "
-              "another machine or version of ONNX Runtime adds up in another order", file=sys.stderr)
+    if note := not_the_same(path, sidecar.sha256):
+        print(note, file=sys.stderr)
 
 
 def stream(args, instrument, recipe, output) -> None:

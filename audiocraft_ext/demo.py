@@ -8,7 +8,6 @@ picture, and the numbers that say whether it worked.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import shlex
@@ -20,8 +19,8 @@ from audiocraft_ext import audio, baseline, picture
 from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.clips import read_comment
 from audiocraft_ext.codecs import CODECS
-from audiocraft_ext.diary import ROOT, Diary, overrides_for, prepared, run_folder, shown
-from audiocraft_ext.errors import Parser, UserError, run_cli
+from audiocraft_ext.diary import ROOT, Diary, add_options, begin, exported, prepared, settle, shown, trained
+from audiocraft_ext.errors import Parser, run_cli
 from audiocraft_ext.split import VALID
 from audiocraft_ext.store import TokenStore
 
@@ -90,22 +89,11 @@ def numbers(diary: Diary, history: list[dict], store: TokenStore, seconds_of_sou
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(prog="python -m audiocraft_ext.demo", description=__doc__.split("\n\n")[0])
     parser.add_argument("--audio", type=Path, default=BREAKS, help="folder of sound (default: the breaks that ship)")
-    parser.add_argument("--name", help="what to call it (default: the folder's name)")
     parser.add_argument("--codec", default="microcodec", help="microcodec (default), encodec_32khz, or a folder")
     parser.add_argument("--codec-path", help="where the codec's files lie, if not in their usual place")
-    parser.add_argument("--out", type=Path, help="folder for clips, picture and bundle (default: out/NAME)")
-    parser.add_argument("-n", type=int, default=CLIPS, help="clips (default %(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=f"for training (default: {' '.join(RECIPE)})")
+    add_options(parser, "clips", CLIPS, RECIPE)
     args = parser.parse_intermixed_args(argv)
-    if not args.audio.is_dir():
-        raise UserError(f"--audio {args.audio}: no such folder")
-    args.audio = Path(os.path.abspath(args.audio))  # the stages run in the repository's folder
-    args.name = args.name or args.audio.name
-    if not args.name or Path(args.name).name != args.name:
-        raise UserError(f"--name is a word for folders to be called by, got {args.name!r}")
-    args.out = Path(os.path.abspath(args.out or ROOT / "out" / args.name))
-    if args.n < 1:
-        raise UserError(f"-n is the number of clips, 1 or more, got {args.n}")
+    settle(args, "audio", "clips")
     if args.codec not in CODECS:
         args.codec = os.path.abspath(args.codec)
     if args.codec_path:
@@ -115,22 +103,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    if "MICRO_OUTPUTS" in os.environ:
-        os.environ["MICRO_OUTPUTS"] = os.path.abspath(os.environ["MICRO_OUTPUTS"])
-    stores = Path(os.path.abspath(os.environ.get("MICRO_STORES", ROOT / "stores")))
-    out, bundle = args.out, args.out / args.name
-    out.mkdir(parents=True, exist_ok=True)
-    diary = Diary.open(out / "demo.json")
+    (diary, path), out, bundle = begin(args), args.out, args.out / args.name
 
-    store = prepare(diary, args.audio, stores / args.name, args)
-    overrides = overrides_for(store, RECIPE, args.overrides)
-    run = run_folder(overrides)
-    diary.run("train", ["-m", "dora", "-P", "audiocraft_ext", "run", *overrides], store.hash,
-              (run / "checkpoint.th").is_file)
-    history = json.loads((run / "history.json").read_text())
-    diary.run("export", ["-m", "audiocraft_ext.export", str(run), str(bundle), "--force",
-                         "--codec", args.codec_path or args.codec],
-              [store.hash, history[-1]["valid"]["ce"]], (bundle / "model.json").is_file)
+    store = prepare(diary, args.audio, path, args)
+    run, history = trained(diary, store, RECIPE, args.overrides)
+    exported(diary, run, bundle, ["--codec", args.codec_path or args.codec], store, history)
     diary.run("sample", ["infer.py", str(bundle), "-n", str(args.n), "-d", str(SECONDS), "-o", str(out),
                          "--seed", str(SEED)], Bundle(bundle).hash, lambda: len(sampled(out, bundle, args.n)) == args.n)
 

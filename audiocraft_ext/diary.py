@@ -5,6 +5,7 @@ What a stage made is noted in a JSON; a stage whose command and input are as the
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
@@ -81,6 +82,60 @@ class Diary:
         self.path.write_text(json.dumps(self.stages, indent=1), "utf-8")
         if code:
             raise SystemExit(code)  # the stage has said why
+
+
+def add_options(parser: argparse.ArgumentParser, things: str, n: int, recipe: list[str]) -> None:
+    """What every demo can be told, but for the folder that it begins with."""
+    parser.add_argument("--name", help="what to call it (default: the folder's name)")
+    parser.add_argument("--out", type=Path, help=f"folder for {things}, picture and bundle (default: out/NAME)")
+    parser.add_argument("-n", type=int, default=n, help=f"{things} (default %(default)s)")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=f"for training (default: {' '.join(recipe)})")
+
+
+def settle(args: argparse.Namespace, option: str, things: str) -> None:
+    """Check these options, and make their paths whole: the stages run in the repository's folder.
+
+    Args:
+        option: that says the folder, such as "audio".
+
+    Raises:
+        UserError: one that cannot be.
+    """
+    folder = getattr(args, option)
+    if not folder.is_dir():
+        raise UserError(f"--{option} {folder}: no such folder")
+    folder = Path(os.path.abspath(folder))
+    setattr(args, option, folder)
+    args.name = args.name or folder.name
+    if not args.name or Path(args.name).name != args.name:
+        raise UserError(f"--name is a word for folders to be called by, got {args.name!r}")
+    args.out = Path(os.path.abspath(args.out or ROOT / "out" / args.name))
+    if args.n < 1:
+        raise UserError(f"-n is the number of {things}, 1 or more, got {args.n}")
+
+
+def begin(args: argparse.Namespace) -> tuple[Diary, Path]:
+    """The diary of a demo, in its folder, and where its store is to be."""
+    if "MICRO_OUTPUTS" in os.environ:
+        os.environ["MICRO_OUTPUTS"] = os.path.abspath(os.environ["MICRO_OUTPUTS"])
+    stores = Path(os.path.abspath(os.environ.get("MICRO_STORES", ROOT / "stores")))
+    args.out.mkdir(parents=True, exist_ok=True)
+    return Diary.open(args.out / "demo.json"), stores / args.name
+
+
+def trained(diary: Diary, store: TokenStore, recipe: list[str], given: list[str]) -> tuple[Path, list[dict]]:
+    """The stage that trains: the folder of the run, and its history."""
+    overrides = overrides_for(store, recipe, given)
+    run = run_folder(overrides)
+    diary.run("train", ["-m", "dora", "-P", "audiocraft_ext", "run", *overrides], store.hash,
+              (run / "checkpoint.th").is_file)
+    return run, json.loads((run / "history.json").read_text())
+
+
+def exported(diary: Diary, run: Path, bundle: Path, how: list[str], store: TokenStore, history: list[dict]) -> None:
+    """The stage that exports."""
+    diary.run("export", ["-m", "audiocraft_ext.export", str(run), str(bundle), "--force", *how],
+              [store.hash, history[-1]["valid"]["ce"]], (bundle / "model.json").is_file)
 
 
 def prepared(diary: Diary, folder: Path, path: Path, command: list[str], files: list[Path]) -> TokenStore:

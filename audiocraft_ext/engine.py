@@ -100,12 +100,13 @@ class Engine:
 
     def stream(self, indices: Sequence[int], frames: int, *, seed: int, sampling: Sampling | None = None,
                given: np.ndarray | None = None, progress: Progress | None = None,
-               guide: Guide | None = None) -> Iterator[np.ndarray]:
+               guide: Guide | None = None, window: int | None = None) -> Iterator[np.ndarray]:
         """Sample one batch and hand out the frames as they come, ``codes int64 [B, K, t]``; as
         :func:`audiocraft_ext.sampler.stream`. By default the bundle's own sampling.
 
         Args:
             guide: how much more the prompt is heeded than by the model itself.
+            window: frames heard at once, at most the bundle's context, which it is by default.
         """
         sampling = (sampling or self.bundle.sampling).clamped(self.spec.card)[0]
         sampling.check(self.spec.n_q)
@@ -113,7 +114,7 @@ class Engine:
             raise UserError(f"a clip has at least 1 frame, got {frames}")
         stepper = self.stepper if guide is None else guide.around(self.stepper, self.spec)
         return sampler.stream(stepper, self.spec, indices, frames, seed=seed, sampling=sampling, given=given,
-                              window=self.bundle.context, progress=progress)
+                              window=window or self.bundle.context, progress=progress)
 
     def generate(self, clips: int | Sequence[int], frames: int, *, seed: int, sampling: Sampling | None = None,
                  given: np.ndarray | None = None, progress: Progress | None = None,

@@ -21,7 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from audiocraft_ext.drums.options import ASKED, CHANGES, HEEDED, SAMPLING, WRITTEN, chosen, parse
+from audiocraft_ext.commands import chosen, maker, not_the_same
+from audiocraft_ext.drums.options import ASKED, CHANGES, HEEDED, SAMPLING, WRITTEN, parse
 from audiocraft_ext.errors import UserError, run_cli
 
 STARTED = time.perf_counter()
@@ -132,31 +133,19 @@ def _many(number: int, what: str) -> str:
 
 def again(args: argparse.Namespace) -> None:
     """Make one beat from its JSON, and see whether it is the same."""
-    from audiocraft_ext.bundle import Bundle, find_bundle
     from audiocraft_ext.drums.drummer import Drummer
     from audiocraft_ext.drums.output import read_sidecar
     from audiocraft_ext.drums.recipe import BeatRecipe
-    from audiocraft_ext.files import sha256
 
     known = read_sidecar(args.from_)
     recipe = replace(BeatRecipe.from_dict(known.recipe), title=str(known.about.get("title", "")))
     known.output.check()
-    try:
-        folder = find_bundle(args.bundle or known.folder or recipe.bundle)
-    except UserError as error:
-        raise error if args.bundle else UserError(
-            f"{args.from_} was made with {known.folder or recipe.bundle}, which is not here; name the folder of that "
-            f"bundle: infer.py FOLDER --from {args.from_}") from None
-    bundle = Bundle(folder)
-    if bundle.hash[:16] != recipe.bundle_hash:
-        raise UserError(f"{args.from_} was made with {recipe.bundle} {recipe.bundle_hash}, and {bundle.path} is "
-                        f"{bundle.hash[:16]}; name the folder of the right one")
+    bundle = maker(args.from_, args.bundle, known.folder, recipe.bundle, recipe.bundle_hash)
     drummer = Drummer(bundle, note, precision=recipe.precision, backend=recipe.backend,
                       **chosen(args, ("threads", "max_batch")))
     path = make(args, drummer, [(recipe, range(known.index, known.index + 1))], known.output)[0]
-    if sha256(path) != known.sha256:
-        note(f"note: {path} is not the same to the last bit. If it was there already, it was changed since; if not, "
-             "another machine or version of ONNX Runtime adds up in another order")
+    if text := not_the_same(path, known.sha256):
+        note(text)
 
 
 def list_drummers() -> None:

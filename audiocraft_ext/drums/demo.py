@@ -8,7 +8,6 @@ whether it worked.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 
 from audiocraft_ext import baseline
 from audiocraft_ext.bundle import Bundle
-from audiocraft_ext.diary import ROOT, Diary, overrides_for, prepared, run_folder, shown
+from audiocraft_ext.diary import ROOT, Diary, add_options, begin, exported, prepared, settle, shown, trained
 from audiocraft_ext.drums import roll, sidecar
 from audiocraft_ext.drums.beat import Beat
 from audiocraft_ext.drums.codec import codec_of
@@ -88,21 +87,10 @@ def numbers(diary: Diary, history: list[dict], store: TokenStore) -> str:
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(prog="python -m audiocraft_ext.drums.demo", description=__doc__.split("\n\n")[0])
     parser.add_argument("--midi", type=Path, default=GROOVES, help="folder of MIDI drums (default: those that ship)")
-    parser.add_argument("--name", help="what to call it (default: the folder's name)")
     parser.add_argument("--map", default="drums12", help="which pitches are which drum: a name, or a JSON file")
-    parser.add_argument("--out", type=Path, help="folder for beats, picture and bundle (default: out/NAME)")
-    parser.add_argument("-n", type=int, default=BEATS, help="beats (default %(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=f"for training (default: {' '.join(RECIPE)})")
+    add_options(parser, "beats", BEATS, RECIPE)
     args = parser.parse_intermixed_args(argv)
-    if not args.midi.is_dir():
-        raise UserError(f"--midi {args.midi}: no such folder")
-    args.midi = Path(os.path.abspath(args.midi))  # the stages run in the repository's folder
-    args.name = args.name or args.midi.name
-    if not args.name or Path(args.name).name != args.name:
-        raise UserError(f"--name is a word for folders to be called by, got {args.name!r}")
-    args.out = Path(os.path.abspath(args.out or ROOT / "out" / args.name))
-    if args.n < 1:
-        raise UserError(f"-n is the number of beats, 1 or more, got {args.n}")
+    settle(args, "midi", "beats")
     if Path(args.map).is_file():
         args.map = os.path.abspath(args.map)
     return args
@@ -110,23 +98,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    if "MICRO_OUTPUTS" in os.environ:
-        os.environ["MICRO_OUTPUTS"] = os.path.abspath(os.environ["MICRO_OUTPUTS"])
-    stores = Path(os.path.abspath(os.environ.get("MICRO_STORES", ROOT / "stores")))
-    out, bundle, path = args.out, args.out / args.name, stores / args.name
-    out.mkdir(parents=True, exist_ok=True)
-    diary = Diary.open(out / "demo.json")
+    (diary, path), out, bundle = begin(args), args.out, args.out / args.name
 
     files = sorted(p for p in args.midi.rglob("*") if p.is_file())
     store = prepared(diary, args.midi, path, ["-m", "data_prep.midi", str(args.midi), str(path), "--map", args.map,
                                               "--valid-share", str(VALID_SHARE)], files)
-    overrides = overrides_for(store, RECIPE, args.overrides)
-    run = run_folder(overrides)
-    diary.run("train", ["-m", "dora", "-P", "audiocraft_ext", "run", *overrides], store.hash,
-              (run / "checkpoint.th").is_file)
-    history = json.loads((run / "history.json").read_text())
-    diary.run("export", ["-m", "audiocraft_ext.export", str(run), str(bundle), "--force", "--half"],
-              [store.hash, history[-1]["valid"]["ce"]], (bundle / "model.json").is_file)
+    run, history = trained(diary, store, RECIPE, args.overrides)
+    exported(diary, run, bundle, ["--half"], store, history)
     diary.run("sample", ["infer.py", str(bundle), "-n", str(args.n), "--bars", str(BARS), "-o", str(out), "--seed",
                          str(SEED), "--wav"], Bundle(bundle).hash, lambda: len(sampled(out, bundle, args.n)) == args.n)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from audiocraft_ext.commands import add_sampling, given
 from audiocraft_ext.errors import Parser, UserError
 
 MOST = 1_000_000  # beats
@@ -28,15 +29,6 @@ def meter(text: str) -> tuple[int, int]:
         return int(over), int(under)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a time signature such as 4/4 or 7/8, got {text!r}") from None
-
-
-def per_stream(text: str) -> float | tuple[float, ...]:
-    """``1.1``, or one for each stream of codes."""
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, or one for each stream of codes, got {text!r}") from None
-    return values if len(values) > 1 else values[0]
 
 
 def build_parser(description: str = "") -> Parser:
@@ -76,10 +68,7 @@ def build_parser(description: str = "") -> Parser:
     add("--from", dest="from_", type=Path, metavar="JSON", help="make the beat of this JSON again, the same file")
     add = parser.add_argument_group("sampling (one number, or one for each stream of codes)").add_argument
     add("--seed", type=int, help="0 to 2**64 - 1 (default: a random one, which is printed)")
-    add("--temperature", type=per_stream, help="0 is always the likeliest, above 1 is wilder")
-    add("--top-k", type=per_stream, help="choose among so many of the likeliest codes; 0 is all of them")
-    add("--top-p", type=per_stream, help="choose among the likeliest that together have this probability; 1 is off")
-    add("--min-p", type=per_stream, help="no code less likely than so many times the likeliest; 0 is off")
+    add_sampling(add, "stream of codes")
     add = parser.add_argument_group("files").add_argument
     add("--wav", action="store_true", default=None, help="the sound too, with the kit that is here")
     add("--soundfont", type=Path, metavar="FILE", help="the sound through this SoundFont")
@@ -139,14 +128,3 @@ def _check_parts(args: argparse.Namespace) -> None:
     if args.swap or args.from_midi and not (args.keep or args.reroll):
         if others := given(args, ("n", *ASKED, *HEEDED, "seed", *SAMPLING)):
             raise UserError(f"nothing is left to chance where only the groove changes; leave out {others}")
-
-
-def given(args: argparse.Namespace, names: tuple[str, ...]) -> str:
-    """Those options that were given, as one types them."""
-    return ", ".join("-n" if name == "n" else "--" + name.replace("_", "-") for name in names
-                     if getattr(args, name) not in (None, False))
-
-
-def chosen(args: argparse.Namespace, names: tuple[str, ...]) -> dict:
-    """Those options that were given."""
-    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}

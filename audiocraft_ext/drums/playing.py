@@ -150,24 +150,22 @@ class Playing:
     def _takes(self, engine: Engine, numbers: list[int], given: np.ndarray,
                report: Callable[[int, int], object]) -> list[np.ndarray]:
         """Codes ``[K, T]``, without the prompt."""
-        from audiocraft_ext import sampler
-
-        recipe, spec, stepper = self.recipe, self.bundle.spec, engine.stepper
+        recipe, guide = self.recipe, None
         if recipe.guidance != 1:
             from audiocraft_ext.guidance import Guide
 
             facts = {name: word for name, word in recipe.said.items() if name in FACTS}
-            stepper = Guide(self.prompts.codes(facts), recipe.guidance).around(stepper, spec)
+            guide = Guide(self.prompts.codes(facts), recipe.guidance)
         pieces, lines = [], 0
-        for piece in sampler.stream(stepper, spec, numbers, self.frames, seed=recipe.seed, sampling=recipe.sampling,
-                                    given=given, progress=report,
-                                    window=heard(self.bundle, self.codec, recipe.bars, recipe.meter)[0]):
+        for piece in engine.stream(numbers, self.frames, seed=recipe.seed, sampling=recipe.sampling, given=given,
+                                   progress=report, guide=guide,
+                                   window=heard(self.bundle, self.codec, recipe.bars, recipe.meter)[0]):
             pieces.append(piece)
             if self.counts:
                 lines = lines + (piece[:, 0] == 0).sum(axis=1)  # a prompt has none: its codes are larger
                 if lines.min() > recipe.bars:
                     break
-        codes = np.concatenate(pieces, axis=-1)[..., spec.prompt :]
+        codes = np.concatenate(pieces, axis=-1)[..., self.bundle.spec.prompt :]
         assert codes.min() >= 0, "a code was not made"
         return [_up_to_bar(clip, recipe.bars) for clip in codes] if self.counts else list(codes)
 
