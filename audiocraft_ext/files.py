@@ -1,11 +1,15 @@
-"""What a file is: the hash of its bytes, the one way that every part takes it."""
+"""What a file is (the hash of its bytes, the one way that every part takes it), and whose a folder is."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+from audiocraft_ext.errors import UserError
 
 
 def sha256(path: Path) -> str:
@@ -44,3 +48,31 @@ def known_sha256(path: Path) -> str:
 def _cache() -> Path:
     shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "micro-musicgen"
     return Path(os.environ.get("MICRO_CACHE") or shared) / "sha256"
+
+
+@contextlib.contextmanager
+def only_one(path: Path, what: str) -> Iterator[None]:
+    """One process at a time between here and the end: it holds the file ``path``, which stays. The kernel lets go of it
+    however the process ends. Where files cannot be locked (Windows, some network disks) there is no such guard.
+
+    Raises:
+        UserError: another process is there; says which, as far as it is known.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(f"{what} is busy: {file.read().strip() or 'another process'} is at it; wait for it, or "
+                            "stop it") from None
+        except OSError:
+            pass
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+        file.flush()
+        yield

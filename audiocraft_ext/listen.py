@@ -19,8 +19,8 @@ from audiocraft_ext.wav import write_wav
 
 
 def write_samples(model: LM, spec: Spec, meaning: dict | None, folder: Path, n: int, frames: int, seed: int,
-                  temperature: float, top_k: int, writer, step: int, logger) -> dict:
-    """Sample ``n`` clips into ``folder`` (codes, and files where the codec is at hand) and into TensorBoard.
+                  temperature: float, top_k: int, trackers, step: int, logger) -> dict:
+    """Sample ``n`` clips into ``folder`` (codes, and files where the codec is at hand) and to ``trackers``.
 
     Clip i of a seed is the clip that the engine makes of it from the exported bundle, rounding aside.
 
@@ -40,8 +40,7 @@ def write_samples(model: LM, spec: Spec, meaning: dict | None, folder: Path, n: 
     else:
         sounds = _write_sounds(codes, spec, folder, seed, logger)
     for i, (wav, rate) in enumerate(sounds):
-        if writer is not None:
-            writer.add_audio(f"generate/clip_{i}", wav[None], step, rate)
+        trackers.sound(f"clip_{i}", step, wav, rate)
     logger.info("Samples: %s", folder)
     return {"clips": n}
 

@@ -1,4 +1,4 @@
-"""What a person sees while a model trains: log lines, a bar with the time left, TensorBoard curves."""
+"""What a person sees while a model trains: log lines, a bar with the time left, points of the curves."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from tqdm import tqdm
 class TrainingProgress(LogProgressBar):
     """flashy's log lines, and on a terminal one bar over the whole run.
 
-    flashy formats metrics when they come; the raw numbers are kept beside them for TensorBoard.
+    flashy formats metrics when they come; the raw numbers are kept beside them for the trackers.
     """
 
-    _writer = None
+    _trackers = None
     _bar: tqdm | None = None
 
-    def follow(self, writer, done: int, total: int) -> None:
-        """Draw a bar from ``done`` to ``total`` updates (where there is a terminal) and write curves to ``writer``."""
-        self._writer, self._done = writer, done
+    def follow(self, trackers, done: int, total: int) -> None:
+        """Draw a bar from ``done`` to ``total`` updates (where there is a terminal) and tell ``trackers``."""
+        self._trackers, self._done = trackers, done
         self._bar = tqdm(initial=done, total=total, unit="step", desc="training", disable=None, dynamic_ncols=True)
 
     def update(self, **metrics) -> bool:
@@ -25,9 +25,8 @@ class TrainingProgress(LogProgressBar):
             self._done += 1
             self._bar.update()
             self._bar.set_postfix_str(f"ce {metrics['ce']:.3f}", refresh=False)
-            if self._will_log and self._writer is not None:
-                for key, value in metrics.items():
-                    self._writer.add_scalar(f"step/{key}", value, self._done)
+            if self._will_log:
+                self._trackers.point("train", self._done, metrics)
         return super().update(**metrics)
 
     def __next__(self):

@@ -8,7 +8,6 @@ only :meth:`StreamSolver.generate` asks the codec, and only to write what it mad
 
 from __future__ import annotations
 
-import random
 import signal
 import time
 from collections.abc import Sequence
@@ -17,9 +16,7 @@ from pathlib import Path
 import audiocraft_ext.compat  # noqa: F401  isort: skip  (audiocraft cannot be imported before it)
 import dora
 import flashy
-import numpy as np
 import torch
-from audiocraft.optim.ema import ModuleDictEMA
 from audiocraft.solvers import builders
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.utils.checkpoint import flush_stale_checkpoints
@@ -27,99 +24,34 @@ from dora import git_save
 from omegaconf import OmegaConf
 
 from audiocraft_ext import baseline, checkpoint, ends, memory, trained
+from audiocraft_ext.choices import check_choices, delays_of
 from audiocraft_ext.dataset import StreamDataset, StreamLoader
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.identity import check_same_run, identity
 from audiocraft_ext.lm import LM, LMConfig
+from audiocraft_ext.optimisers import get_optimiser
 from audiocraft_ext.progress import TrainingProgress
+from audiocraft_ext.record import Record
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.split import TRAIN, VALID
 from audiocraft_ext.store import TokenStore
+from audiocraft_ext.tracking import get_trackers
+from audiocraft_ext.training_state import CountedEMA, RandomState
+from audiocraft_ext.update import NotFinite, Updater
 
 SHOWN = 8  # streams whose loss is in the log
-CHOICES: dict[str, tuple] = {
-    "conditioners": (None,),
-    "device": ("cpu", "cuda"),
-    "execute_only": (None, "valid", "evaluate", "generate"),
-    "optim.optimizer": ("adamw", "adam"),
-    "autocast_dtype": ("bfloat16",), "fsdp.use": (False,), "profiler.enabled": (False,), "benchmark_no_load": (False,),
-}
-
-
-def check_choices(cfg) -> None:
-    """Raise a :class:`UserError` for a value that upstream would pass over or fail on later."""
-    schedules = (None, *(name for name in cfg.schedule if name != "lr_scheduler"))
-    for key, known in {**CHOICES, "schedule.lr_scheduler": schedules}.items():
-        value = OmegaConf.select(cfg, key)
-        if value not in known:
-            words = " or ".join("empty" if choice is None else str(choice) for choice in known)
-            raise UserError(f"{key} is {words} here, got {value}")
-    if cfg.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda, but torch finds no CUDA device; set device=cpu, or install a torch with CUDA")
-    for key, value in (cfg.schedule[cfg.schedule.lr_scheduler] if cfg.schedule.lr_scheduler else {}).items():
-        if value is None:
-            raise UserError(f"schedule.lr_scheduler={cfg.schedule.lr_scheduler} needs a number for "
-                            f"schedule.{cfg.schedule.lr_scheduler}.{key}")
+REQUEUE = signal.SIGUSR2  # submitit's choice
 
 
 class Interrupted(KeyboardInterrupt):
     """Somebody asked the run to stop; the loop raises it where the state is whole."""
 
 
-class RandomState:
-    """Every random generator of the process, as one state of plain numbers and tensors."""
-
-    def state_dict(self) -> dict:
-        name, keys, position, has_gauss, gauss = np.random.get_state()
-        state = {"torch": torch.get_rng_state(), "python": list(random.getstate()[1]),
-                 "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss]}
-        if torch.cuda.is_available():
-            state["cuda"] = torch.cuda.get_rng_state_all()
-        return state
-
-    def load_state_dict(self, state: dict) -> None:
-        torch.set_rng_state(state["torch"])
-        random.setstate((3, tuple(state["python"]), None))
-        name, keys, position, has_gauss, gauss = state["numpy"]
-        np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
-        if "cuda" in state and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda"])
-
-
-class CountedEMA(ModuleDictEMA):
-    """Moves with the number of updates since the start. Upstream's loop counts from where the process started, so a
-    run that was resumed inside an epoch would move its averages at other updates."""
-
-    def __init__(self, *args, every: int, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.every = every
-
-    def state_dict(self) -> dict:
-        """Upstream's is a defaultdict, which a checkpoint that is read safely may not hold."""
-        return {"state": {name: dict(tensors) for name, tensors in self.state.items()}, "count": self.count}
-
-    def step(self) -> None:
-        """What upstream's loop calls: nothing."""
-
-    def update(self, updates: int) -> None:
-        if updates % self.every == 0:
-            super().step()
-
-
-def delays_of(cfg) -> tuple[int, ...]:
-    """The delays of the config's codebook pattern, one a stream."""
-    pattern = cfg.codebooks_pattern.modeling
-    if pattern == "parallel":
-        return (0,) * cfg.transformer_lm.n_q
-    if pattern != "delay":
-        raise UserError(f"codebooks_pattern.modeling is 'delay' or 'parallel', got {pattern!r}")
-    return tuple(cfg.codebooks_pattern.delay.delays)
-
-
 class StreamSolver(StandardSolver):
     """Trains an :class:`~audiocraft_ext.lm.LM` on a :class:`~audiocraft_ext.store.TokenStore`."""
 
-    def __init__(self, cfg):
+    def __init__(self, cfg, record: Record | None = None):
+        """``record``: where the run says how it is doing; None in all processes of a run but the first."""
         check_choices(cfg)
         self.store = TokenStore(Path(cfg.datasource.store))
         for key in ("n_q", "card"):
@@ -142,7 +74,9 @@ class StreamSolver(StandardSolver):
         # reports all of it.
         self.progress = {"step": 0, "sums": {}}
         self._stop = self._saved_at = None
+        self.record = record
         super().__init__(cfg)
+        self.trackers = get_trackers(cfg, record, self.tensorboard)
         self.updates_per_epoch = self.train_updates_per_epoch
         self.random_state = RandomState()
         self.identity = identity(OmegaConf.to_container(cfg, resolve=True), list(cfg.dora.exclude), self.store.hash,
@@ -200,7 +134,7 @@ class StreamSolver(StandardSolver):
         """Upstream also loads the codec, to encode with; here it may not even be on this machine."""
         self.model = LM(self.lm_config, self.spec.delays, self.spec.sizes, self.spec.gates).to(self.device)
         self.register_ema("model")
-        self.optimizer = builders.get_optimizer(builders.get_optim_parameter_groups(self.model), self.cfg.optim)
+        self.optimizer = get_optimiser(self.model, self.cfg.optim)
         warmup = self.cfg.schedule.cosine.warmup
         if self.cfg.schedule.lr_scheduler == "cosine" and warmup == self.total_updates:  # upstream divides by 0 then
             raise UserError(f"schedule.cosine.warmup={warmup} is as long as the run; set "
@@ -211,6 +145,8 @@ class StreamSolver(StandardSolver):
         self.register_best_state("model")
         self.autocast_dtype = torch.bfloat16
         self.scaler = None  # bf16 has the range of fp32
+        self.updater = Updater(self.model, self.optimizer, self.autocast, self.cfg.optim.accumulate,
+                               self.cfg.optim.max_norm)
 
     def initialize_ema(self) -> None:
         """Upstream's, with a count of its own (see :class:`CountedEMA`)."""
@@ -235,7 +171,7 @@ class StreamSolver(StandardSolver):
         bar = TrainingProgress(self.logger, iterable, updates=updates, total=total, formatter=self.formatter,
                                name=f"{stage_name.capitalize()} | Epoch {self.epoch}", delimiter="|")
         if stage_name == TRAIN:
-            bar.follow(self.tensorboard, self.updates_done, self.total_updates)
+            bar.follow(self.trackers, self.updates_done, self.total_updates)
         return bar
 
     @property
@@ -278,34 +214,22 @@ class StreamSolver(StandardSolver):
                 ce, each = self.model.losses(batch.to(self.device))
             return self._losses(ce, each)
         self._save_if_due()
-        batch = batch.to(self.device)
-        parts, targets = batch.chunk(min(self.cfg.optim.accumulate, len(batch))), self.model.targets(batch)
-        ce, each = torch.zeros((), device=self.device), torch.zeros(self.spec.n_q, device=self.device)
-        for part in parts:
-            with self.autocast:
-                loss, stream_losses = self.model.losses(part, targets)
-            loss.backward()
-            ce += loss.detach()
-            each += stream_losses
-        flashy.distrib.sync_model(self.model)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optim.max_norm or float("inf"))
-        if not (torch.isfinite(ce) and torch.isfinite(norm)):
-            raise UserError(f"the loss is {float(ce)} (gradient norm {float(norm)}) at update {self.updates_done + 1}; "
-                            f"the weights were left alone. {self._last_checkpoint()} Try a lower optim.lr.")
-        metrics["lr"] = self.optimizer.param_groups[0]["lr"]
-        self.optimizer.step()
+        lr = self.optimizer.param_groups[0]["lr"]
+        try:
+            done = self.updater(batch.to(self.device))
+        except NotFinite as error:
+            raise UserError(f"{error} at update {self.updates_done + 1}; the weights were left alone. "
+                            f"{self._last_checkpoint()} Try a lower optim.lr.") from None
         if self.lr_scheduler:
             self.lr_scheduler.step()
-        self.optimizer.zero_grad(set_to_none=True)
         self.progress["step"] += 1
         if self.updates_done == 1:
-            self.progress["ce_first"] = float(ce)  # what the loss was before anything was learned
+            self.progress["ce_first"] = float(done.ce)  # what the loss was before anything was learned
         if self.ema is not None:
             self.ema.update(self.updates_done)
         now = time.monotonic()
         took, self._clock = now - self._clock, now
-        metrics |= self._losses(ce, each)
-        metrics["grad_norm"] = norm
+        metrics |= {"lr": lr, **self._losses(done.ce, done.each), "grad_norm": done.norm}
         metrics["tokens_s"] = batch.numel() * flashy.distrib.world_size() / took
         metrics["left_min"] = took * (self.total_updates - self.updates_done) / 60
         metrics["mem_gib"] = memory.peak_bytes(self.device) / memory.GIB
@@ -313,10 +237,26 @@ class StreamSolver(StandardSolver):
         sums = self.progress["sums"]
         for key, value in metrics.items():
             sums[key] = sums.get(key, 0.0) + value
+        self._tell_status(metrics)
         return metrics
+
+    def _tell_status(self, metrics: dict) -> None:
+        if self.record is not None:
+            self.record.status(step=self.updates_done, steps=self.total_updates, epoch=self.epoch,
+                               epochs=self.cfg.optim.epochs, left_s=round(60 * metrics["left_min"]), metrics=metrics)
 
     def _losses(self, ce: torch.Tensor, each: torch.Tensor) -> dict:
         return {"ce": ce.detach(), **{f"ce_q{k + 1}": loss for k, loss in enumerate(each)}}
+
+    def log_metrics(self, stage_name: str, metrics: dict, formatter=None) -> None:
+        """Upstream's log lines, and the trackers; of training they hear by the update."""
+        super().log_metrics(stage_name, metrics, formatter)
+        if stage_name == TRAIN:
+            return
+        self.trackers.point(stage_name, self.updates_done, metrics)
+        if stage_name == VALID and self.record is not None:
+            losses = [past[VALID]["ce"] for past in self.history if VALID in past]
+            self.record.status(now=True, valid=metrics["ce"], best=min([*losses, metrics["ce"]]))
 
     def should_run_stage(self, stage_name: str) -> bool:
         """Upstream always generates and evaluates after the last epoch, whatever ``every`` says."""
@@ -337,21 +277,32 @@ class StreamSolver(StandardSolver):
         self.model.eval()
         folder = self.folder / cfg.path / ("best" if self.cfg.execute_only else f"epoch_{self.epoch}")
         frames = round(cfg.lm.gen_duration * self.spec.frame_rate)
-        return write_samples(self.model, self.spec, self.meaning, folder, cfg.num_samples, frames, self.cfg.seed,
-                             cfg.lm.temp, cfg.lm.top_k, self.tensorboard, self.updates_done, self.logger)
+        made = write_samples(self.model, self.spec, self.meaning, folder, cfg.num_samples, frames, self.cfg.seed,
+                             cfg.lm.temp, cfg.lm.top_k, self.trackers, self.updates_done, self.logger)
+        if self.record is not None:
+            self.record.status(now=True, samples=str(folder.relative_to(self.folder)))
+        return made
 
     def run(self) -> None:
         """Upstream's epochs, started where the checkpoint stopped and left in good order."""
-        handlers = {s: signal.signal(s, self._ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.signal(number, self._ask_to_stop) for number in self._signals()}
         self._saved_at = time.monotonic()
         try:
             super().run()
         except Interrupted:
             self.save_checkpoints(by_epoch=False)
+            if self._stop == REQUEUE:  # ends this process; the cluster starts the same command again
+                handlers[REQUEUE](REQUEUE, None)
             raise KeyboardInterrupt(f"{self._last_checkpoint()} The same command goes on from it.") from None
         finally:
+            self.trackers.close()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+
+    def _signals(self) -> list[int]:
+        """Ctrl-C, `kill`; and what a cluster sends some time before it takes the machine away, where submitit waits for
+        it (by itself it would interrupt the run anywhere in an update)."""
+        return [signal.SIGINT, signal.SIGTERM, *([REQUEUE] if callable(signal.getsignal(REQUEUE)) else [])]
 
     def run_epoch(self) -> None:
         super().run_epoch()
@@ -365,9 +316,9 @@ class StreamSolver(StandardSolver):
         super().run_one_stage(stage_name)
 
     def _ask_to_stop(self, number, frame) -> None:
-        if self._stop:  # the second time: now
+        if self._stop and number != REQUEUE:  # the second time: now
             raise KeyboardInterrupt(self._last_checkpoint())
-        self._stop = True
+        self._stop = number
         self.logger.warning("Stopping after this step; once more to stop at once.")
 
     def _stop_if_asked(self) -> None:

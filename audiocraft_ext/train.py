@@ -22,8 +22,10 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from audiocraft_ext.errors import UserError, run_cli
+from audiocraft_ext.files import only_one
 from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.overrides import quoted
+from audiocraft_ext.record import Record
 
 
 class Main(HydraMain):
@@ -72,7 +74,7 @@ def resolve(cfg) -> None:
     if cfg.device == "auto":
         cfg.device = "cuda" if torch.cuda.is_available() else "cpu"
     if cfg.num_threads == "auto":
-        cfg.num_threads = physical_cores()
+        cfg.num_threads = int(os.environ.get("OMP_NUM_THREADS") or physical_cores())
     if cfg.datasource.store is None:
         raise UserError("choose a data set: dset=audio/jungle, or datasource.store=FOLDER")
     cfg.datasource.store = str(git_save.to_absolute_path(cfg.datasource.store))
@@ -87,7 +89,7 @@ def init_seed_and_system(cfg) -> None:
     torch.set_float32_matmul_precision("high")
 
 
-def get_solver(cfg):
+def get_solver(cfg, record: Record | None = None):
     """The solver of a resolved config; the batch is divided among the processes."""
     from audiocraft_ext.solver import StreamSolver
 
@@ -96,7 +98,7 @@ def get_solver(cfg):
         if cfg.dataset.batch_size % world:
             raise UserError(f"dataset.batch_size={cfg.dataset.batch_size} must be a multiple of the {world} processes")
         cfg.dataset.batch_size //= world
-    return StreamSolver(cfg)
+    return StreamSolver(cfg, record)
 
 
 def run(cfg) -> None:
@@ -106,14 +108,19 @@ def run(cfg) -> None:
     log_name = f"{cfg.execute_only}.log.{{rank}}" if cfg.execute_only else "solver.log.{rank}"
     flashy.setup_logging(level=str(cfg.logging.level).upper(), log_name=log_name)
     flashy.distrib.init()
-    solver = get_solver(cfg)
     if cfg.show:
-        solver.show()
+        get_solver(cfg).show()
     elif cfg.execute_only:
+        solver = get_solver(cfg)
         solver.restore()
         solver.run_one_stage(cfg.execute_only)
+    elif not flashy.distrib.is_rank_zero():
+        get_solver(cfg).run()
     else:
-        solver.run()
+        folder = get_xp().folder
+        record = Record(folder)
+        with only_one(folder / "lock", f"the run {get_xp().sig}"), record.of_run():
+            get_solver(cfg, record).run()
 
 
 def main(cfg) -> None:

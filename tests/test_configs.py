@@ -10,8 +10,8 @@ import torch
 from omegaconf import OmegaConf
 
 from audiocraft_ext import memory
+from audiocraft_ext.choices import delays_of
 from audiocraft_ext.lm import LM, LMConfig
-from audiocraft_ext.solver import delays_of
 from audiocraft_ext.train import main
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"

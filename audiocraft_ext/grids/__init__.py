@@ -1,0 +1,1 @@
+"""Grids: ``dora grid NAME`` runs what ``NAME.py`` here lists."""

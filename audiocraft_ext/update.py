@@ -1,0 +1,62 @@
+"""One update of the weights from one batch: forward and backward in parts, gradients of all processes, the step."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import flashy
+import torch
+
+from audiocraft_ext.lm import LM
+
+
+class NotFinite(ArithmeticError):
+    """The loss or the gradient is no number; the weights were left alone."""
+
+    def __init__(self, ce: float, norm: float):
+        super().__init__(f"the loss is {ce} (gradient norm {norm})")
+
+
+@dataclass
+class Outcome:
+    """Of the whole batch: the loss, the loss of each stream ``[K]``, the norm of the gradient before clipping."""
+
+    ce: torch.Tensor
+    each: torch.Tensor
+    norm: torch.Tensor
+
+
+class Updater:
+    """Takes a batch ``codes [B, K, T]`` on the model's device.
+
+    Args:
+        autocast: the context in which the model computes.
+        accumulate: parts that a batch is cut into: the same result, a fraction of the memory.
+        max_norm: of the gradient; 0 is no limit.
+    """
+
+    def __init__(self, model: LM, optimiser: torch.optim.Optimizer, autocast: AbstractContextManager,
+                 accumulate: int = 1, max_norm: float = 0.0):
+        self.model, self.optimiser, self.autocast = model, optimiser, autocast
+        self.accumulate, self.max_norm = accumulate, max_norm
+
+    def __call__(self, batch: torch.Tensor) -> Outcome:
+        """Raises:
+            NotFinite: before the weights have taken it in.
+        """
+        parts, targets = batch.chunk(min(self.accumulate, len(batch))), self.model.targets(batch)
+        ce, each = torch.zeros((), device=batch.device), torch.zeros(batch.shape[1], device=batch.device)
+        for part in parts:
+            with self.autocast:
+                loss, stream_losses = self.model.losses(part, targets)
+            loss.backward()
+            ce += loss.detach()
+            each += stream_losses
+        flashy.distrib.sync_model(self.model)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_norm or float("inf"))
+        if not (torch.isfinite(ce) and torch.isfinite(norm)):
+            raise NotFinite(float(ce), float(norm))
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return Outcome(ce, each, norm)
