@@ -26,6 +26,7 @@ from audiocraft_ext.files import only_one
 from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.overrides import quoted
 from audiocraft_ext.record import Record
+from audiocraft_ext.sweep import hooks
 
 
 class Main(HydraMain):
@@ -129,6 +130,7 @@ def main(cfg) -> None:
 
 
 main = Main(main, config_name="config", config_path="../configs", version_base="1.3")
+hooks.install()
 
 if __name__ == "__main__":
     main()
