@@ -1,14 +1,79 @@
-"""The table of a grid in the place of Dora's."""
+"""The table of a grid in the place of Dora's: from what the runs write, every second and not every five minutes.
+
+How often a queue is asked stays submitit's affair: its watchers pass over questions that come too soon.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 
-from dora import grid as dora_grid
+from omegaconf import OmegaConf
 
-_dora = getattr(dora_grid.monitor, "__wrapped__", dora_grid.monitor)
+from audiocraft_ext.sweep.options import OPTIONS
+from audiocraft_ext.sweep.summary import Row, common, differences, summary
+from audiocraft_ext.sweep.table import Screen, ordered
+
+EVERY_S = 1.0
+PAGE_EVERY_S = 30.0  # with clips in it, a page is megabytes
 
 
 def monitor(args, main, explorer, herd: list, maybe_print: Callable) -> bool:
-    """One look at the runs of a grid (Dora's signature); whether all have ended."""
-    return _dora(args, main, explorer, herd, maybe_print)
+    """Show the runs of a grid until all have ended, or once (``--no_monitor``); Dora's signature.
+
+    Returns:
+        Whether all have ended, each in its own way.
+    """
+    settings = [_settings(main, sheep.xp) for sheep in herd]
+    differing, shared = differences(_filled(settings, herd)), common(settings)
+    ordered(_rows(herd, differing), OPTIONS.sort)  # a column that there is not is said before anything else
+    if shared:
+        maybe_print("all runs: " + " ".join(f"{key}={value}" for key, value in shared.items()))
+    screen = Screen(maybe_print, terminal=False if args.jupyter else None)
+    written, note = None, ""
+    while True:
+        ended = all(sheep.is_done() for sheep in herd)
+        rows = _rows(herd, differing, _epochs(args, herd, main))
+        last = ended or not args.monitor
+        news = screen.show(rows, OPTIONS.sort, note)
+        if OPTIONS.html and (last or written is None or news and time.monotonic() - written > PAGE_EVERY_S):
+            note, written = _page(rows, shared), time.monotonic()
+        if last:
+            screen.end(note)
+            return ended
+        time.sleep(EVERY_S)
+
+
+def _rows(herd: list, differing: list[dict[str, str]], epochs: int | None = None) -> list[Row]:
+    return [summary(sheep.xp.folder, index, settings, sheep.state(), sheep.current_job_id, sheep.log, epochs)
+            for index, (sheep, settings) in enumerate(zip(herd, differing))]
+
+
+def _settings(main, xp) -> dict[str, object]:
+    """What a run was given beyond the defaults, as in its name."""
+    return dict(main.get_name_parts(xp))
+
+
+def _filled(settings: list[dict], herd: list) -> list[Mapping[str, object]]:
+    """The same keys for all: a run that leaves one alone has the default, which is in its config."""
+    keys = list(dict.fromkeys(key for run in settings for key in run))
+    return [{key: run[key] if key in run else OmegaConf.select(sheep.xp.cfg, key) for key in keys}
+            for run, sheep in zip(settings, herd)]
+
+
+def _epochs(args, herd: list, main) -> int | None:
+    """Dora's ``--trim INDEX`` and ``--trim_last``: compare at the epoch of that run, or of the one least advanced."""
+    if args.trim is None and not args.trim_last:
+        return None
+    lengths = [len(main.get_xp_history(sheep.xp)) for sheep in herd]
+    return max(1, lengths[args.trim] if args.trim is not None else min(lengths))
+
+
+def _page(rows: list[Row], shared: Mapping[str, str]) -> str:
+    """Writes the page; a line that says so. A full disk must not end the watch."""
+    from audiocraft_ext.sweep.page import write_page
+
+    try:
+        return write_page(OPTIONS.html, rows, OPTIONS.grid, shared)
+    except OSError as error:
+        return f"warning: {OPTIONS.html} was not written: {error.strerror or error}"
