@@ -9,6 +9,7 @@ only :meth:`StreamSolver.generate` asks the codec, and only to write what it mad
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,9 +24,10 @@ from audiocraft.utils.checkpoint import flush_stale_checkpoints
 from dora import git_save
 from omegaconf import OmegaConf
 
-from audiocraft_ext import baseline, checkpoint, ends, memory, trained
+from audiocraft_ext import baseline, checkpoint, distributed, ends, memory, trained
 from audiocraft_ext.choices import check_choices, delays_of
 from audiocraft_ext.dataset import StreamDataset, StreamLoader
+from audiocraft_ext.distributed import Stopped
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.identity import check_same_run, identity
 from audiocraft_ext.lm import LM, LMConfig
@@ -35,12 +37,14 @@ from audiocraft_ext.record import Record
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.split import TRAIN, VALID
 from audiocraft_ext.store import TokenStore
-from audiocraft_ext.tracking import get_trackers
+from audiocraft_ext.sweep import cluster
+from audiocraft_ext.tracking import Trackers, get_trackers
 from audiocraft_ext.training_state import CountedEMA, RandomState
 from audiocraft_ext.update import NotFinite, Updater
 
 SHOWN = 8  # streams whose loss is in the log
 REQUEUE = signal.SIGUSR2  # submitit's choice
+STOPS = (REQUEUE, signal.SIGTERM, signal.SIGINT)  # what asks a run to stop; of several the first counts
 
 
 class Interrupted(KeyboardInterrupt):
@@ -76,7 +80,7 @@ class StreamSolver(StandardSolver):
         self._stop = self._saved_at = None
         self.record = record
         super().__init__(cfg)
-        self.trackers = get_trackers(cfg, record, self.tensorboard)
+        self.trackers = get_trackers(cfg, record, self.tensorboard) if distributed.rank() == 0 else Trackers([])
         self.updates_per_epoch = self.train_updates_per_epoch
         self.random_state = RandomState()
         self.identity = identity(OmegaConf.to_container(cfg, resolve=True), list(cfg.dora.exclude), self.store.hash,
@@ -106,13 +110,16 @@ class StreamSolver(StandardSolver):
         sizes = dict(frames=self.spec.prompt + self.frames, ema=cfg.optim.ema.use, half=cfg.autocast, device=cfg.device)
         chosen = dora.get_xp().folder / "auto_batch_size"  # kept: a run goes on with the batch it began with
         auto = cfg.dataset.batch_size == "auto"
-        if auto and chosen.exists():
-            cfg.dataset.batch_size = int(chosen.read_text())
-        elif auto:
-            free = memory.available_bytes(cfg.device)
-            cfg.dataset.batch_size = memory.largest_batch(self.lm_config, free=free, most=64, **sizes) or 1
-        self._memory_line = memory.check_fits(self.lm_config, cfg.dataset.batch_size, cfg.optim.accumulate, **sizes)
+        free = memory.available_bytes(cfg.device)
+        if cfg.device == "cpu":
+            free //= distributed.local_size()
         if auto:
+            kept = distributed.least(int(chosen.read_text()) if chosen.exists() else 0)
+            fits = distributed.least(kept or memory.largest_batch(self.lm_config, free=free, most=64, **sizes) or 1)
+            cfg.dataset.batch_size = kept or fits * distributed.size()
+        self.rows = distributed.share(cfg.dataset.batch_size)
+        self._memory_line = memory.check_fits(self.lm_config, self.rows, cfg.optim.accumulate, free=free, **sizes)
+        if auto and distributed.rank() == 0:
             chosen.write_text(str(cfg.dataset.batch_size))
 
     def build_dataloaders(self) -> None:
@@ -124,10 +131,10 @@ class StreamSolver(StandardSolver):
                               sample_on_duration=cfg.sample_on_duration, **common)
         valid = StreamDataset(self.store, VALID, num_samples=cfg.valid.num_samples, **common)
         self.logger.info("%s", baseline.line(self.store))
-        rank, world = flashy.distrib.rank(), flashy.distrib.world_size()
+        rank, world = distributed.rank(), distributed.size()
         self.dataloaders = {
-            "train": StreamLoader(train, cfg.batch_size, self.cfg.optim.updates_per_epoch, rank, world),
-            "valid": StreamLoader(valid, cfg.batch_size, None, rank, world),
+            "train": StreamLoader(train, self.rows, self.cfg.optim.updates_per_epoch, rank, world),
+            "valid": StreamLoader(valid, self.rows, None, rank, world),
         }
 
     def build_model(self) -> None:
@@ -197,26 +204,31 @@ class StreamSolver(StandardSolver):
         finally:
             self.train_updates_per_epoch = self.updates_per_epoch
         metrics = {key: total / self.progress["step"] for key, total in self.progress["sums"].items()}
-        metrics = flashy.distrib.average_metrics(metrics, self.progress["step"])
         if self.epoch == 1:
             metrics["ce_first"] = self.progress["ce_first"]
         return metrics
 
+    def common_train_valid(self, dataset_split: str, **kwargs) -> dict:
+        """Upstream's validation loss is the mean of its batches', and that of each process; ours is that of all codes,
+        however they were divided."""
+        self._valid = torch.zeros(2, self.spec.n_q, dtype=torch.float64)  # per stream: the sum of the losses, targets
+        metrics = super().common_train_valid(dataset_split, **kwargs)
+        return metrics if self.is_training else metrics | self._mean_losses(*self._valid)
+
     def run_step(self, idx: int, batch: torch.Tensor, metrics: dict) -> dict:
-        """One update or one validation batch, ``codes [B, K, T]``.
+        """One update or one validation batch, ``codes [B, K, T]``: this process's rows of it.
 
         Upstream encodes audio, fuses conditions, has one backward pass an update, and looks for a loss that is not
         finite after the weights have taken it in.
         """
         if not self.is_training:
-            self._stop_if_asked()
-            with self.autocast:
-                ce, each = self.model.losses(batch.to(self.device))
-            return self._losses(ce, each)
+            return self._valid_step(batch)
+        targets = self._total(self.model.targets(batch))
         self._save_if_due()
+        distributed.seed_update(self.cfg.seed, self.updates_done)
         lr = self.optimizer.param_groups[0]["lr"]
         try:
-            done = self.updater(batch.to(self.device))
+            done = self.updater(batch.to(self.device), targets.to(self.device))
         except NotFinite as error:
             raise UserError(f"{error} at update {self.updates_done + 1}; the weights were left alone. "
                             f"{self._last_checkpoint()} Try a lower optim.lr.") from None
@@ -230,7 +242,7 @@ class StreamSolver(StandardSolver):
         now = time.monotonic()
         took, self._clock = now - self._clock, now
         metrics |= {"lr": lr, **self._losses(done.ce, done.each), "grad_norm": done.norm}
-        metrics["tokens_s"] = batch.numel() * flashy.distrib.world_size() / took
+        metrics["tokens_s"] = batch.numel() * distributed.size() / took
         metrics["left_min"] = took * (self.total_updates - self.updates_done) / 60
         metrics["mem_gib"] = memory.peak_bytes(self.device) / memory.GIB
         metrics = {key: float(value) for key, value in metrics.items()}  # once: each is a wait for the device
@@ -240,6 +252,34 @@ class StreamSolver(StandardSolver):
         self._tell_status(metrics)
         return metrics
 
+    def _valid_step(self, batch: torch.Tensor) -> dict:
+        """Of a last batch that is short a process may have no row; it adds up with the others all the same."""
+        targets = self.model.targets(batch)
+        each = torch.zeros(self.spec.n_q)
+        if len(batch):
+            with self.autocast:
+                _, each = self.model.losses(batch.to(self.device))
+        totals = self._total(torch.stack([each.cpu().double() * targets, targets]))
+        self._valid += totals
+        return self._mean_losses(*totals)
+
+    def _total(self, numbers: torch.Tensor) -> torch.Tensor:
+        """``numbers`` (on the CPU) added up over all processes. What each was asked to do travels along: if any should
+        stop, all do, here.
+
+        Raises:
+            Interrupted: between two updates, or in the validation.
+        """
+        if self._stop is None and distributed.launcher_gone():
+            self._stop = signal.SIGTERM
+        asked = torch.tensor([self._stop == number for number in STOPS], dtype=torch.float64)
+        together = distributed.total(torch.cat([numbers.flatten().double(), asked]))
+        asked = together[-len(STOPS) :].tolist()
+        if any(asked):
+            self._stop = next(number for number, n in zip(STOPS, asked) if n)
+            raise Interrupted
+        return together[: -len(STOPS)].view_as(numbers).to(numbers.dtype)
+
     def _tell_status(self, metrics: dict) -> None:
         if self.record is not None:
             self.record.status(step=self.updates_done, steps=self.total_updates, epoch=self.epoch,
@@ -247,6 +287,11 @@ class StreamSolver(StandardSolver):
 
     def _losses(self, ce: torch.Tensor, each: torch.Tensor) -> dict:
         return {"ce": ce.detach(), **{f"ce_q{k + 1}": loss for k, loss in enumerate(each)}}
+
+    def _mean_losses(self, sums: torch.Tensor, targets: torch.Tensor) -> dict:
+        """Both ``[K]``; the mean over the streams, as in :meth:`LM.losses`."""
+        each = sums / targets.clamp(min=1)
+        return {key: float(value) for key, value in self._losses(each.mean(), each).items()}
 
     def log_metrics(self, stage_name: str, metrics: dict, formatter=None) -> None:
         """Upstream's log lines, and the trackers; of training they hear by the update."""
@@ -277,8 +322,12 @@ class StreamSolver(StandardSolver):
         self.model.eval()
         folder = self.folder / cfg.path / ("best" if self.cfg.execute_only else f"epoch_{self.epoch}")
         frames = round(cfg.lm.gen_duration * self.spec.frame_rate)
-        made = write_samples(self.model, self.spec, self.meaning, folder, cfg.num_samples, frames, self.cfg.seed,
-                             cfg.lm.temp, cfg.lm.top_k, self.trackers, self.updates_done, self.logger)
+        heeding = self.model.register_forward_pre_hook(self._stop_sampling)
+        try:
+            made = write_samples(self.model, self.spec, self.meaning, folder, cfg.num_samples, frames, self.cfg.seed,
+                                 cfg.lm.temp, cfg.lm.top_k, self.trackers, self.updates_done, self.logger)
+        finally:
+            heeding.remove()
         if self.record is not None:
             self.record.status(now=True, samples=str(folder.relative_to(self.folder)))
         return made
@@ -291,9 +340,10 @@ class StreamSolver(StandardSolver):
             super().run()
         except Interrupted:
             self.save_checkpoints(by_epoch=False)
-            if self._stop == REQUEUE:  # ends this process; the cluster starts the same command again
-                handlers[REQUEUE](REQUEUE, None)
-            raise KeyboardInterrupt(f"{self._last_checkpoint()} The same command goes on from it.") from None
+            if self._stop == REQUEUE or self._stop == signal.SIGTERM and REQUEUE in handlers and cluster.goes_on():
+                handlers[REQUEUE](REQUEUE, None)  # ends this process; the cluster starts the same command again
+                sys.exit()  # where it left that to the first of several
+            raise Stopped(f"{self._last_checkpoint()} The same command goes on from it.") from None
         finally:
             self.trackers.close()
             for number, handler in handlers.items():
@@ -316,18 +366,23 @@ class StreamSolver(StandardSolver):
         super().run_one_stage(stage_name)
 
     def _ask_to_stop(self, number, frame) -> None:
-        if self._stop and number != REQUEUE:  # the second time: now
+        if self._stop and number == signal.SIGINT and time.monotonic() - self._asked > ECHO_S:  # the second time: now
             raise KeyboardInterrupt(self._last_checkpoint())
-        self._stop = number
-        self.logger.warning("Stopping after this step; once more to stop at once.")
+        self._asked = time.monotonic()
+        if self._stop != REQUEUE:  # what follows it is only the cluster's way of ending the job
+            self._stop = number
+        self.logger.warning("%s: stopping after this step; Ctrl-C to stop at once.", signal.Signals(number).name)
 
-    def _stop_if_asked(self) -> None:
+    def _stop_sampling(self, *_) -> None:
+        """Before each step of a clip. The other processes wait in the first update of the next epoch, if there is
+        one."""
         if self._stop:
+            if not self.cfg.execute_only and self.epoch < self.cfg.optim.epochs:
+                self._total(torch.zeros(self.spec.n_q))
             raise Interrupted
 
     def _save_if_due(self) -> None:
         """Between two updates: everything that the last one changed is in place."""
-        self._stop_if_asked()
         minutes = self.cfg.checkpoint.save_minutes
         if minutes and time.monotonic() - self._saved_at > 60 * minutes:
             self.save_checkpoints(by_epoch=False)
@@ -366,6 +421,7 @@ class StreamSolver(StandardSolver):
                                 f"{self.checkpoint_path()}; train first with the same command less execute_only")
             self.history.clear()
         restored = super().restore(*args, **kwargs)
+        distributed.check_same_start(self.updates_done, self.model)
         if flashy.distrib.is_rank_zero():
             self.xp.link.update_history(self.history)
         return restored
