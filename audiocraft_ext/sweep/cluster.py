@@ -44,11 +44,6 @@ SETUP = 'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'
 TEARDOWN = 'code=$?; [ $code -ne 140 ] || scontrol requeue "$SLURM_JOB_ID"; exit $code'
 
 
-def install() -> None:
-    """Dora submits our target from here on."""
-    shep._SubmitItTarget = Target
-
-
 class Target(shep._SubmitItTarget):
     """What a job runs: Dora's, which also survives a notice that comes while the run is starting."""
 
@@ -146,6 +141,7 @@ class ClusterShepherd(shep.Shepherd):
     def __init__(self, main, log=shep.no_log):
         super().__init__(main, log)
         submitit.SlurmJob.watcher = Watcher(self._by_id)
+        shep._SubmitItTarget = Target  # what Dora's `_submit` makes
 
     def _check_orphans(self) -> None:
         """Dora's asks who is at the terminal. Cancels what a command submitted that died before it noted the job."""
