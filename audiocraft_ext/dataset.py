@@ -29,10 +29,12 @@ class StreamDataset:
             altered on the train side.
         sample_on_duration: choose a track by its length (every frame is as likely) rather than all alike.
         num_samples: windows an epoch; None is one pass through the store.
+        share: of the train side's sound, above 0 and up to 1; None is all of it. Whole tracks, in an order that the seed
+            alone decides: a smaller share is a part of a larger one.
     """
 
     def __init__(self, store: TokenStore, split: str, frames: int, num_samples: int | None = None, seed: int = 0,
-                 sample_on_duration: bool = True, view: View | None = None):
+                 sample_on_duration: bool = True, view: View | None = None, share: float | None = None):
         if store.spec.prompt and view is None:
             raise UserError(f"{store.path}: its codes ({store.spec.kind}) have prompts, which nothing here can make")
         if frames < 1:
@@ -41,6 +43,8 @@ class StreamDataset:
         self.tracks = store.tracks(split)
         if not self.tracks:
             raise UserError(f"the store has nothing on its {split} side; prepare more files, or a larger --valid-share")
+        if share is not None and split == TRAIN:
+            self.tracks = _share(self.tracks, share, seed)
         lengths = np.array([t.frames for t in self.tracks], dtype=np.float64)
         weight = lengths if sample_on_duration else np.ones_like(lengths)
         self._cumulative = np.cumsum(weight / weight.sum())
@@ -80,6 +84,16 @@ class StreamDataset:
         if track.slices:
             return track, track.slices[int(rng.integers(len(track.slices)))] - track.start
         return track, int(rng.integers(0, max(0, track.frames - self.frames) + 1))
+
+
+def _share(tracks: list[Track], share: float, seed: int) -> list[Track]:
+    """Tracks one after the other until they are ``share`` of all frames, one at least; in the order of the store."""
+    if not 0 < share <= 1:
+        raise UserError(f"dataset.train.share={share:g}: expected a part of the train side, above 0 and up to 1")
+    order = np.random.default_rng([seed, len(tracks)]).permutation(len(tracks))
+    frames = np.cumsum([tracks[i].frames for i in order])
+    enough = int(np.searchsorted(frames, share * frames[-1] * (1 - 1e-9))) + 1
+    return [tracks[i] for i in sorted(order[:enough])]
 
 
 def _in_a_row(track: Track, frames: int) -> Iterator[int]:

@@ -128,7 +128,7 @@ class StreamSolver(StandardSolver):
         self.logger.info("%s", self._memory_line)
         common = dict(frames=self.frames, seed=self.cfg.seed, view=self.view)
         train = StreamDataset(self.store, TRAIN, num_samples=cfg.train.num_samples,
-                              sample_on_duration=cfg.sample_on_duration, **common)
+                              sample_on_duration=cfg.sample_on_duration, share=cfg.train.share, **common)
         valid = StreamDataset(self.store, VALID, num_samples=cfg.valid.num_samples, **common)
         self.logger.info("%s", baseline.line(self.store))
         rank, world = distributed.rank(), distributed.size()
