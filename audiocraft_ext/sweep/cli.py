@@ -1,0 +1,82 @@
+"""``dora``: Dora's own command line, for this package from any folder, with a few more options for ``dora grid``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from audiocraft_ext.errors import UserError, run_cli
+from audiocraft_ext.sweep.options import OPTIONS
+
+PACKAGE = "audiocraft_ext"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Dora's; each of its options means what it does there."""
+    import dora.__main__
+
+    whole = dora.__main__.get_parser.__wrapped__()
+    commands = next(action for action in whole._actions if isinstance(action, argparse._SubParsersAction))
+    grid = commands.choices["grid"]
+    grid.error = _wrong
+    ours = grid.add_argument_group("on one machine, and the table")
+    ours.add_argument("--local", action="store_true", default=OPTIONS.local,
+                      help="Run on this machine: a queue over its GPUs, or over CPU slots. Default where there is no "
+                           "srun.")
+    ours.add_argument("--slots", type=_count(1, 256), metavar="N",
+                      help="With --local: runs at a time. Default: the number of GPUs, or of cores without a GPU.")
+    ours.add_argument("--retries", type=_count(0, 100), metavar="N", default=OPTIONS.retries,
+                      help=f"With --local: how often a run that crashed is tried again, from its checkpoint. Default: "
+                           f"{OPTIONS.retries}.")
+    ours.add_argument("--html", type=Path, metavar="FILE",
+                      help="Write a page with the table, the curves and a player for every run's samples.")
+    ours.add_argument("--sort", metavar="COLUMN", help="Sort the table.")
+    grid.set_defaults(action=_grid)
+    return whole
+
+
+def _wrong(message: str):
+    raise UserError(f"{message}; see dora grid --help")
+
+
+def _count(least: int, most: int):
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"expected {least} to {most}, got {text!r}")
+        return int(text)
+
+    return number
+
+
+def _grid(args: argparse.Namespace, main) -> None:
+    from dora import grid
+
+    from audiocraft_ext.sweep.grid import check_grid
+
+    check_grid(args.grid, main)
+    for key in ("grid", "local", "slots", "retries", "html", "sort"):
+        setattr(OPTIONS, key, getattr(args, key))
+    grid.grid_action(args, main)
+
+
+def main() -> None:
+    """The console script."""
+    os.environ.setdefault("DORA_PACKAGE", PACKAGE)
+    run_cli(_main)
+
+
+def _main() -> None:
+    try:
+        import dora.__main__ as command
+    except ImportError:
+        raise UserError("training is not installed here; `make setup` in the checkout installs it") from None
+    if not hasattr(command.get_parser, "__wrapped__"):
+        theirs = command.get_parser
+        command.get_parser = parser
+        parser.__wrapped__ = theirs
+    command.main()
+
+
+if __name__ == "__main__":
+    main()
