@@ -13,6 +13,7 @@ CHOICES: dict[str, tuple] = {
     "execute_only": (None, "valid", "evaluate", "generate"),
     "optim.optimizer": ("adamw", "adam"),
     "autocast_dtype": ("bfloat16",), "fsdp.use": (False,), "profiler.enabled": (False,), "benchmark_no_load": (False,),
+    "deadlock.use": (False,),
 }
 
 

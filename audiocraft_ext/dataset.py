@@ -115,6 +115,10 @@ def _in_a_row(track: Track, frames: int) -> Iterator[int]:
 class StreamLoader:
     """Batches ``[B, K, T]`` of one epoch; reading codes is so quick that it needs no workers.
 
+    Of several processes each takes its ``batch_size`` rows of every batch, one behind the other, so that together they
+    see what one would. Where the last batch of the valid side is short, some have fewer rows or none, and as many
+    batches all the same.
+
     Attributes:
         epoch, first: the next iteration is of this epoch and starts with this batch (a resumed run is inside one).
     """
@@ -137,5 +141,4 @@ class StreamLoader:
             rows = range(start, start + self.batch_size)
             if self.dataset.split != TRAIN:
                 rows = range(start, min(start + self.batch_size, len(self.dataset)))
-            if len(rows):
-                yield torch.from_numpy(self.dataset.batch(self.epoch, rows))
+            yield torch.from_numpy(self.dataset.batch(self.epoch, rows))

@@ -45,6 +45,7 @@ from audiocraft_ext.update import NotFinite, Updater
 SHOWN = 8  # streams whose loss is in the log
 REQUEUE = signal.SIGUSR2  # submitit's choice
 STOPS = (REQUEUE, signal.SIGTERM, signal.SIGINT)  # what asks a run to stop; of several the first counts
+ECHO_S = 5  # Ctrl-C reaches all processes of a terminal, and torchrun passes it on to them once more
 
 
 class Interrupted(KeyboardInterrupt):
@@ -77,7 +78,7 @@ class StreamSolver(StandardSolver):
         # Of the epoch under way: updates done, and the sums of their metrics. A run that is resumed inside an epoch
         # reports all of it.
         self.progress = {"step": 0, "sums": {}}
-        self._stop = self._saved_at = None
+        self._stop = self._asked = self._saved_at = None
         self.record = record
         super().__init__(cfg)
         self.trackers = get_trackers(cfg, record, self.tensorboard) if distributed.rank() == 0 else Trackers([])
@@ -259,7 +260,7 @@ class StreamSolver(StandardSolver):
         if len(batch):
             with self.autocast:
                 _, each = self.model.losses(batch.to(self.device))
-        totals = self._total(torch.stack([each.cpu().double() * targets, targets]))
+        totals = self._total(torch.stack([each.cpu().double() * targets, targets.double()]))
         self._valid += totals
         return self._mean_losses(*totals)
 
@@ -276,7 +277,7 @@ class StreamSolver(StandardSolver):
         together = distributed.total(torch.cat([numbers.flatten().double(), asked]))
         asked = together[-len(STOPS) :].tolist()
         if any(asked):
-            self._stop = next(number for number, n in zip(STOPS, asked) if n)
+            self._stop, self._asked = next(number for number, n in zip(STOPS, asked) if n), time.monotonic()
             raise Interrupted
         return together[: -len(STOPS)].view_as(numbers).to(numbers.dtype)
 
@@ -366,7 +367,8 @@ class StreamSolver(StandardSolver):
         super().run_one_stage(stage_name)
 
     def _ask_to_stop(self, number, frame) -> None:
-        if self._stop and number == signal.SIGINT and time.monotonic() - self._asked > ECHO_S:  # the second time: now
+        echo = ECHO_S if distributed.size() > 1 else 0
+        if self._stop and number == signal.SIGINT and time.monotonic() > self._asked + echo:  # the second time: now
             raise KeyboardInterrupt(self._last_checkpoint())
         self._asked = time.monotonic()
         if self._stop != REQUEUE:  # what follows it is only the cluster's way of ending the job

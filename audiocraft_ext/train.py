@@ -5,9 +5,12 @@ Only what turns a command line into a solver; configs/ holds the settings, :mod:
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import audiocraft_ext.compat  # noqa: F401  isort: skip  (audiocraft cannot be imported before it)
@@ -21,11 +24,12 @@ from dora.hydra import HydraMain
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
+from audiocraft_ext import distributed
 from audiocraft_ext.errors import UserError, run_cli
 from audiocraft_ext.files import only_one
 from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.overrides import quoted
-from audiocraft_ext.record import Record
+from audiocraft_ext.record import Record, read_status
 from audiocraft_ext.sweep import hooks
 
 
@@ -75,7 +79,8 @@ def resolve(cfg) -> None:
     if cfg.device == "auto":
         cfg.device = "cuda" if torch.cuda.is_available() else "cpu"
     if cfg.num_threads == "auto":
-        cfg.num_threads = int(os.environ.get("OMP_NUM_THREADS") or physical_cores())
+        cores = max(1, physical_cores() // distributed.local_size())
+        cfg.num_threads = int(os.environ.get("OMP_NUM_THREADS") or cores)
     if cfg.datasource.store is None:
         raise UserError("choose a data set: dset=audio/jungle, or datasource.store=FOLDER")
     cfg.datasource.store = str(git_save.to_absolute_path(cfg.datasource.store))
@@ -91,14 +96,9 @@ def init_seed_and_system(cfg) -> None:
 
 
 def get_solver(cfg, record: Record | None = None):
-    """The solver of a resolved config; the batch is divided among the processes."""
+    """The solver of a resolved config."""
     from audiocraft_ext.solver import StreamSolver
 
-    world = flashy.distrib.world_size()
-    if cfg.dataset.batch_size != "auto":
-        if cfg.dataset.batch_size % world:
-            raise UserError(f"dataset.batch_size={cfg.dataset.batch_size} must be a multiple of the {world} processes")
-        cfg.dataset.batch_size //= world
     return StreamSolver(cfg, record)
 
 
@@ -108,20 +108,39 @@ def run(cfg) -> None:
     init_seed_and_system(cfg)
     log_name = f"{cfg.execute_only}.log.{{rank}}" if cfg.execute_only else "solver.log.{rank}"
     flashy.setup_logging(level=str(cfg.logging.level).upper(), log_name=log_name)
-    flashy.distrib.init()
-    if cfg.show:
-        get_solver(cfg).show()
-    elif cfg.execute_only:
-        solver = get_solver(cfg)
-        solver.restore()
-        solver.run_one_stage(cfg.execute_only)
-    elif not flashy.distrib.is_rank_zero():
-        get_solver(cfg).run()
-    else:
-        folder = get_xp().folder
-        record = Record(folder)
-        with only_one(folder / "lock", f"the run {get_xp().sig}"), record.of_run():
-            get_solver(cfg, record).run()
+    first, folder = get_distrib_spec().rank == 0, get_xp().folder
+    record = Record(folder) if first and not (cfg.show or cfg.execute_only) else None
+    if not first:  # its lines are in its own file
+        logging.getLogger().handlers[0].setLevel(logging.ERROR)
+    with contextlib.ExitStack() as stack:
+        if record is not None:
+            stack.enter_context(only_one(folder / "lock", f"the run {get_xp().sig}"))
+        stack.enter_context(distributed.group(cfg.device, _teller(folder, first)))
+        if record is not None:
+            stack.enter_context(record.of_run())
+        solver = get_solver(cfg, record)
+        if cfg.show:
+            solver.show()
+        elif cfg.execute_only:
+            solver.restore()
+            solver.run_one_stage(cfg.execute_only)
+        else:
+            solver.run()
+
+
+def _teller(folder: Path, first: bool) -> Callable[[str], None]:
+    """What a process says when it ends because another one died. If that was the first, its status is left as it was:
+    "training", which then is for the others to mend."""
+    def tell(line: str) -> None:
+        checkpoint = folder / "checkpoint.th"
+        line += (f". The last checkpoint is {checkpoint}; the same command goes on from it."
+                 if checkpoint.exists() else ". No checkpoint was written yet.")
+        status = read_status(folder)
+        if first or status.get("state") == "training":
+            Record(folder).status(now=True, **status | {"state": "failed", "error": line})
+        logging.getLogger(__name__).error(line)
+
+    return tell
 
 
 def main(cfg) -> None:

@@ -11,14 +11,19 @@ from audiocraft.optim.ema import ModuleDictEMA
 
 
 class RandomState:
-    """Every random generator of the process, as one state of plain numbers and tensors."""
+    """Every random generator of the process, as one state of plain numbers and tensors.
+
+    Of several processes that of the first is kept, which serves one that goes on alone. Among themselves they need none
+    (:func:`audiocraft_ext.distributed.seed_update`): with the same number of processes a run goes on to the bit. With
+    another number the sums have another order, and dropout other numbers.
+    """
 
     def state_dict(self) -> dict:
         name, keys, position, has_gauss, gauss = np.random.get_state()
         state = {"torch": torch.get_rng_state(), "python": list(random.getstate()[1]),
                  "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss]}
         if torch.cuda.is_available():
-            state["cuda"] = torch.cuda.get_rng_state_all()
+            state["cuda"] = [torch.cuda.get_rng_state()]  # of this process's own GPU
         return state
 
     def load_state_dict(self, state: dict) -> None:
@@ -27,7 +32,7 @@ class RandomState:
         name, keys, position, has_gauss, gauss = state["numpy"]
         np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
         if "cuda" in state and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda"])
+            torch.cuda.set_rng_state(state["cuda"][0])
 
 
 class CountedEMA(ModuleDictEMA):

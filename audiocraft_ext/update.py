@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import flashy
 import torch
 
+from audiocraft_ext.distributed import total_gradients
 from audiocraft_ext.lm import LM
 
 
@@ -20,7 +20,8 @@ class NotFinite(ArithmeticError):
 
 @dataclass
 class Outcome:
-    """Of the whole batch: the loss, the loss of each stream ``[K]``, the norm of the gradient before clipping."""
+    """Of the whole batch of all processes: the loss, the loss of each stream ``[K]``, the norm of the gradient before
+    clipping."""
 
     ce: torch.Tensor
     each: torch.Tensor
@@ -41,11 +42,15 @@ class Updater:
         self.model, self.optimiser, self.autocast = model, optimiser, autocast
         self.accumulate, self.max_norm = accumulate, max_norm
 
-    def __call__(self, batch: torch.Tensor) -> Outcome:
-        """Raises:
+    def __call__(self, batch: torch.Tensor, targets: torch.Tensor | None = None) -> Outcome:
+        """``batch`` is this process's share; ``targets [K]`` are the :meth:`LM.targets` of all shares together, by
+        default those of the batch.
+
+        Raises:
             NotFinite: before the weights have taken it in.
         """
-        parts, targets = batch.chunk(min(self.accumulate, len(batch))), self.model.targets(batch)
+        parts = batch.chunk(min(self.accumulate, len(batch)))
+        targets = self.model.targets(batch) if targets is None else targets
         ce, each = torch.zeros((), device=batch.device), torch.zeros(batch.shape[1], device=batch.device)
         for part in parts:
             with self.autocast:
@@ -53,7 +58,7 @@ class Updater:
             loss.backward()
             ce += loss.detach()
             each += stream_losses
-        flashy.distrib.sync_model(self.model)
+        total_gradients(self.model.parameters(), ce, each)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_norm or float("inf"))
         if not (torch.isfinite(ce) and torch.isfinite(norm)):
             raise NotFinite(float(ce), float(norm))
