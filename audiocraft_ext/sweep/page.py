@@ -24,6 +24,7 @@ LARGEST = 50_000_000  # bytes of sound; a page of which a browser takes long to 
 COLOURS = 7  # of the template's; then they come again with dashes
 DASHES = ("none", "7 4", "2 3")
 MARK = '<meta name="generator" content="micro-musicgen sweep">'  # what may be written over
+LATER = {"state": 2, "best": 1, "epoch": 4, "train": 3, "step": 2, "valid": 3, "tok/s": 3, "left": 3, "tries": 4, "sig": 4}
 HEADS = {"tok/s": "tokens/s", "left": "time left", "best": "best valid"}
 
 
@@ -100,6 +101,7 @@ def _render(rows: Sequence[Row], title: str, shared: Mapping[str, str], players:
     best = min((row for row in rows if row.best is not None), key=lambda row: row.best, default=None)
     picture = chart([read_curve(row.folder) for row in rows])
     shows = [column for column in columns(rows) if column.name != "sounds" and any(column.text(row) for row in rows)]
+    shows.sort(key=lambda column: LATER.get(column.name, 0))
     return env.get_template("page.j2").render(
         rows=rows, title=title, shared=shared, players=players, left_out=left_out, best=best, picture=picture,
         columns=shows, heads=HEADS, total=total(rows), when=time.strftime("%Y-%m-%d %H:%M"), mark=MARK,
