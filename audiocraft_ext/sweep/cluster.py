@@ -39,9 +39,12 @@ WORDS = {
     "RECONFIG_FAIL": "FAILED", "REVOKED": "MISSING",
 }
 # From 22.05 on srun does not take this from its job, and a run would get one core.
-SETUP = 'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'
+SETUP = 'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"'
 # Python takes a second until it listens; a notice that comes before kills it (128 + SIGUSR2).
-TEARDOWN = 'code=$?; [ $code -ne 140 ] || scontrol requeue "$SLURM_JOB_ID"; exit $code'
+TEARDOWN = """code=$?
+job="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
+[ $code -ne 140 ] || scontrol requeue "$job"
+exit $code"""
 
 
 class Target(shep._SubmitItTarget):
@@ -129,9 +132,11 @@ def goes_on() -> bool:
     Who got SIGTERM and is not being ended was told that somebody else is to have the machine soon (preemption with a
     grace time). If it just ended, its job would have failed; so it has to go back into the queue.
     """
-    if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
+    try:
+        job = submitit.JobEnvironment()
+    except RuntimeError:
         return False
-    said = _said(["squeue", "--noheader", f"--jobs={os.environ.get('SLURM_JOB_ID')}", "--format=%T"])
+    said = _said(["squeue", "--noheader", f"--jobs={job.job_id}", "--format=%T"]) if job.cluster == "slurm" else None
     return (said or "").strip() == "RUNNING"
 
 
