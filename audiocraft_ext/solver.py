@@ -188,6 +188,9 @@ class StreamSolver(StandardSolver):
         logger = self.result_logger._experiment_loggers.get("tensorboard")
         return logger.writer if logger else None
 
+    def init_wandb(self, **kwargs) -> None:
+        """Upstream's asks the network for the run's past before it starts; :mod:`audiocraft_ext.tracking` does it."""
+
     @property
     def updates_done(self) -> int:
         """Optimizer updates since the start of the run."""
