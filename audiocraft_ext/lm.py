@@ -17,8 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from audiocraft_ext.delay import delay
 from audiocraft_ext.errors import UserError
-
-IGNORE = -100  # a target that counts for nothing
+from audiocraft_ext.head_loss import IGNORE, stream_losses
 
 # Keys of audiocraft's `transformer_lm` that this model does not have, and the values that switch them off.
 _OFF: dict[str, tuple] = {
@@ -268,7 +267,7 @@ class LM(nn.Module):
             targets: what to divide by, for ``codes`` that are a part of a batch: the :meth:`targets` of the batch.
                 The losses of the parts then add up to that of the batch.
 
-        The heads are applied one by one, so the logits of all K never exist together before the backward pass.
+        The logits of a few thousand tokens and one head exist at a time (:mod:`audiocraft_ext.head_loss`).
 
         Returns:
             Mean over the streams (a scalar), and the mean of each stream ``[K]`` in nats (detached; 0 where a stream
@@ -276,16 +275,8 @@ class LM(nn.Module):
         """
         B, K, T = codes.shape
         h = self.hidden(delay(codes, self.delays, self.special_id)[..., :T])
-        labels = self._labels(codes)
+        labels = delay(self._labels(codes), self.delays, IGNORE)[..., 1 : T + 1]  # of what each step predicts
         count = (self.targets(codes) if targets is None else targets).clamp(min=1)
-        per_stream = []
-        for k, d in enumerate(self.delays):
-            if T <= d:
-                per_stream.append(h.new_zeros((), dtype=torch.float32))
-                continue
-            logits, wanted = self._head(k, h[:, d:]), labels[:, k, : T - d]
-            total = F.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=IGNORE,
-                                    reduction="sum")
-            per_stream.append(total / count[k])
-        each = torch.stack(per_stream)
-        return each.mean(), each.detach()
+        biases = [linear.bias for linear in self.linears] if self.cfg.bias_proj else None
+        return stream_losses(h.flatten(0, 1), labels.transpose(0, 1).flatten(1), count, self.sizes,
+                             [linear.weight for linear in self.linears], biases)
