@@ -200,9 +200,9 @@ def real(name: str, folder: Path, **environment: str) -> None:
         from pathlib import Path
         from audiocraft_ext.record import Record
         from tests import test_tracking as t
+        record, cfg = Record(Path({str(folder)!r})), t.config(tracker={name!r}, tracker_audio=True)
         for _ in range(2):
-            t.tell(t.tracking.get_trackers(t.config(tracker={name!r}, tracker_audio=True), Record(Path({str(folder)!r})),
-                                           None))"""
+            t.tell(t.tracking.get_trackers(cfg, record, None))"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ | environment, capture_output=True,
                           text=True, timeout=120)
     assert done.returncode == 0 and "does not work" not in done.stderr, done.stderr
