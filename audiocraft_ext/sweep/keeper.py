@@ -78,7 +78,7 @@ class Run:
 
     def busy(self) -> bool:
         """Somebody else trains it: ``dora run`` in another terminal."""
-        with contextlib.suppress(ImportError, FileNotFoundError):
+        with contextlib.suppress(ImportError, OSError):
             import fcntl
 
             with (self.folder / "lock").open() as file:
@@ -86,8 +86,6 @@ class Run:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return True
-                except OSError:
-                    pass
         return False
 
     def press(self) -> None:
@@ -121,7 +119,7 @@ class Run:
             last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         if "code" in self.target:
             return last.removeprefix("error: ")[:300] or f"exit code {self.target['code']}; nothing in {log}"
-        return f"killed, or out of memory; the last line of {log}: {last[:200]}"
+        return f"ended without a word (killed? out of memory?); the last line of {log}: {last[:200]}"
 
 
 def _kill(pid: int, number: int) -> None:

@@ -44,9 +44,7 @@ class Target:
             write_json(note, me)
         code = 1
         try:
-            from dora.shep import _SubmitItTarget
-
-            _SubmitItTarget()(pickle.dumps(_Main(self.main)), self.argv)
+            self.work()
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -57,3 +55,8 @@ class Target:
         finally:
             with contextlib.suppress(OSError):
                 write_json(note, me | {"code": code})
+
+    def work(self) -> None:
+        from dora.shep import _SubmitItTarget
+
+        _SubmitItTarget()(pickle.dumps(_Main(self.main)), self.argv)
