@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from omegaconf import OmegaConf
 
 from audiocraft_ext.sweep.options import OPTIONS
+from audiocraft_ext.sweep.page import check_ours, write_page
 from audiocraft_ext.sweep.summary import Row, common, differences, summary
 from audiocraft_ext.sweep.table import Screen, ordered
 
 EVERY_S = 1.0
-PAGE_EVERY_S = 30.0  # with clips in it, a page is megabytes
+PAGE_EVERY_S = 30.0  # at the soonest: with clips in it, a page is megabytes
 
 
 def monitor(args, main, explorer, herd: list, maybe_print: Callable) -> bool:
@@ -27,9 +28,11 @@ def monitor(args, main, explorer, herd: list, maybe_print: Callable) -> bool:
     settings = [_settings(main, sheep.xp) for sheep in herd]
     differing, shared = differences(_filled(settings, herd)), common(settings)
     ordered(_rows(herd, differing), OPTIONS.sort)  # a column that there is not is said before anything else
+    if OPTIONS.html:
+        check_ours(OPTIONS.html)
     if shared:
         maybe_print("all runs: " + " ".join(f"{key}={value}" for key, value in shared.items()))
-    screen = Screen(maybe_print, terminal=False if args.jupyter else None)
+    screen = Screen(maybe_print, terminal=False if args.jupyter else None, every_s=60 * args.interval)
     written, note = None, ""
     while True:
         ended = all(sheep.is_done() for sheep in herd)
@@ -71,8 +74,6 @@ def _epochs(args, herd: list, main) -> int | None:
 
 def _page(rows: list[Row], shared: Mapping[str, str]) -> str:
     """Writes the page; a line that says so. A full disk must not end the watch."""
-    from audiocraft_ext.sweep.page import write_page
-
     try:
         return write_page(OPTIONS.html, rows, OPTIONS.grid, shared)
     except OSError as error:

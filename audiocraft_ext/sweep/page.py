@@ -24,7 +24,8 @@ LARGEST = 50_000_000  # bytes of sound; a page of which a browser takes long to 
 COLOURS = 7  # of the template's; then they come again with dashes
 DASHES = ("none", "7 4", "2 3")
 MARK = '<meta name="generator" content="micro-musicgen sweep">'  # what may be written over
-LATER = {"state": 2, "best": 1, "epoch": 4, "train": 3, "step": 2, "valid": 3, "tok/s": 3, "left": 3, "tries": 4, "sig": 4}
+LATER = {name: place for place, names in enumerate([
+    ["best"], ["state", "step"], ["valid", "train", "tok/s", "left"], ["epoch", "tries", "sig"]], 1) for name in names}
 HEADS = {"tok/s": "tokens/s", "left": "time left", "best": "best valid"}
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from audiocraft_ext.record import read_curve, read_status
+from audiocraft_ext.sweep import local, process
 
 OLD_S = 600  # a run on another machine that has said nothing for so long has probably gone (on this one we look)
 RUNNING, WAITING, DONE, FAILED = "running", "waiting", "done", "failed"
@@ -69,7 +70,7 @@ def summary(folder: Path, index: int = 0, settings: Mapping[str, str] | None = N
     """The row of the run in ``folder`` (which need not be there yet).
 
     Args:
-        job_state: what the queue says, in Slurm's words; None where nothing was ever queued.
+        job_state: what the queue says, in Slurm's words; None asks the queue of this machine, if it was ever in it.
         epochs: look at the first so many only.
     """
     status, curve = read_status(folder), read_curve(folder)
@@ -79,8 +80,9 @@ def summary(folder: Path, index: int = 0, settings: Mapping[str, str] | None = N
     if epochs and len(curve.get("valid", [])) >= epochs:
         train = [point for point in train if point["step"] <= curve["valid"][epochs - 1]["step"]]
     metrics = status.get("metrics") if isinstance(status.get("metrics"), dict) else {}
-    state = _state(status, job_state)
-    error = status.get("error") if state not in (DONE, RUNNING, WAITING) else None
+    note = local.read(folder)
+    state = _state(status, job_state or local.state_of(folder))
+    error = (status.get("error") or note.get("reason")) if state not in (DONE, RUNNING, WAITING) else None
     return Row(index=index, sig=folder.name, folder=folder, settings=settings or {}, state=state, job=job, log=log,
                epoch=_whole(status.get("epoch")), epochs=_whole(status.get("epochs")),
                step=_whole(status.get("step")), steps=_whole(status.get("steps")),
@@ -90,7 +92,7 @@ def summary(folder: Path, index: int = 0, settings: Mapping[str, str] | None = N
                tokens_s=_number(metrics.get("tokens_s")),
                left_s=_number(status.get("left_s")) if state == RUNNING else None, took_s=_took(folder),
                samples=_samples(folder, status.get("samples")), error=plain(str(error)) if error else None,
-               tries=_whole(status.get("tries")))
+               tries=_whole(note.get("tries")))
 
 
 def _state(status: dict, job_state: str | None) -> str:
@@ -118,23 +120,17 @@ def _alive(status: dict) -> bool:
     pid = _whole(status.get("pid"))
     if status.get("host") != socket.gethostname() or not pid:
         return time.time() - updated < OLD_S
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        pass
-    except OSError:
-        return False
-    return _born(pid) <= updated + 1  # else the number is another's by now
+    started = process.started(pid)
+    return started is not None and _born(started) <= updated + 1  # else the number is another's by now
 
 
-def _born(pid: int) -> float:
-    """When a process began, in seconds since 1970; 0 where the system does not say."""
+def _born(ticks: str) -> float:
+    """When a process began, in seconds since 1970, from what Linux says; elsewhere 0."""
     try:
-        ticks = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
         uptime = float(Path("/proc/uptime").read_text().split()[0])
-    except (OSError, ValueError, IndexError):
+        return time.time() - uptime + int(ticks) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
         return 0.0
-    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _samples(folder: Path, said: object) -> Path | None:

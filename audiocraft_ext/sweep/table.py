@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ def columns(rows: Sequence[Row]) -> list[Column]:
         Column("best", lambda row: row.best, lambda row: loss(row.best)),
         Column("tok/s", lambda row: row.tokens_s, lambda row: count(row.tokens_s), keep=60),
         Column("left", lambda row: row.left_s, lambda row: span(row.left_s), keep=80),
-        Column("tries", lambda row: row.tries, lambda row: "" if row.tries is None else str(row.tries), keep=10),
+        Column("tries", lambda row: row.tries, lambda row: str(row.tries) if (row.tries or 0) > 1 else "", keep=10),
         Column("sig", lambda row: row.sig, lambda row: row.sig, right=False, keep=50),
         Column("sounds", lambda row: row.samples and str(row.samples), _sounds, right=False, keep=30),
     ]
@@ -192,19 +193,22 @@ def total(rows: Sequence[Row]) -> str:
 
 
 class Screen:
-    """Where the table goes: on a terminal each takes the place of the last; elsewhere it is printed when something
-    other than steps and seconds changed."""
+    """Where the table goes: on a terminal each takes the place of the last; elsewhere it is printed when a run began,
+    ended or made sounds, and every ``every_s`` seconds if a validation is new."""
 
-    def __init__(self, write: Callable[..., None] = print, terminal: bool | None = None):
-        self.write = write
+    def __init__(self, write: Callable[..., None] = print, terminal: bool | None = None, every_s: float = 300.0):
+        self.write, self.every_s = write, every_s
         self.terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" if terminal is None else terminal
-        self._lines, self._news = 0, None
+        self._lines, self._states, self._losses, self._printed = 0, None, None, 0.0
 
     def show(self, rows: Sequence[Row], sort: str | None = None, note: str = "") -> bool:
-        """Draw the table, and on a terminal ``note`` below it; whether there were news."""
+        """Draw the table, and on a terminal ``note`` below it; whether there were such news."""
         size = shutil.get_terminal_size((120, 40))
-        news = [(row.sig, row.state, row.valid, row.samples, row.error) for row in rows]
-        fresh, self._news = news != self._news, news
+        states, losses = [(row.state, row.samples, row.error) for row in rows], [row.valid for row in rows]
+        late = time.monotonic() - self._printed >= self.every_s
+        fresh = states != self._states or late and losses != self._losses
+        if fresh:
+            self._states, self._losses, self._printed = states, losses, time.monotonic()
         if self.terminal:
             lines = [fitted(line, size.columns) for line in table(rows, sort, size.columns, True).split("\n")]
             lines += [fitted(note, size.columns)] if note else []
