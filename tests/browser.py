@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
            "--autoplay-policy=no-user-gesture-required", "--remote-debugging-pipe")
+# It reads commands from descriptor 3 and writes answers to 4.
+START = "import os, sys; a = sys.argv; os.dup2(int(a[1]), 3); os.dup2(int(a[2]), 4); os.execv(a[3], a[3:])"
 PATIENCE_S = 60
 
 
@@ -32,9 +35,8 @@ class Browser:
     def __init__(self, program: str, folder: str):
         command_read, self._write = os.pipe()
         self._read, answer_write = os.pipe()
-        # It reads commands from descriptor 3 and writes answers to 4; a shell puts them there.
         self.process = subprocess.Popen(
-            ["sh", "-c", f'exec "$@" 3<&{command_read} 4>&{answer_write}', "sh", program, *OPTIONS,
+            [sys.executable, "-c", START, str(command_read), str(answer_write), program, *OPTIONS,
              f"--user-data-dir={folder}", "about:blank"],
             pass_fds=(command_read, answer_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(command_read)

@@ -15,6 +15,7 @@ WIDTH, HEIGHT = 1000, 380
 MOST = 300  # points of a curve; more cannot be told apart
 LABEL = 16  # pixels between two labels
 BEGINNING = 0.05  # of a curve: what a model unlearns first would leave no room for the rest
+NEAR = 40  # a point of the training curve is the mean of this part of it to either side: batches differ more than runs
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ class Chart:
 
 def chart(runs: Sequence[Mapping[str, list[dict]]]) -> Chart | None:
     """Of the curves of several runs (:func:`audiocraft_ext.record.read_curve`); None where there is nothing yet."""
-    points = [{stage: _points(run.get(stage, [])) for stage in ("train", "valid")} for run in runs]
+    points = [{"train": smooth(_points(run.get("train", []))), "valid": _points(run.get("valid", []))} for run in runs]
     every = [point for run in points for stage in run.values() for point in stage]
     if not every:
         return None
     last = max(step for step, _ in every) or 1
     low, high = _range(points)
-    ticks = nice(low, high, 6)
+    ticks = nice(low, high, 8)
     low, high = min(low, ticks[0]), max(high, ticks[-1])
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
@@ -76,6 +77,20 @@ def _range(points: list[dict]) -> tuple[float, float]:
     high = min(max(tops), low + 3 * (median(tops) - low))
     margin = 0.04 * (high - low) or 0.1
     return low - margin, high + margin
+
+
+def smooth(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Each the mean of its neighbours, as many to the left as to the right; at the end, where a curve is flat, of those
+    there are."""
+    n, sums = len(points), [0.0]
+    for _, y in points:
+        sums.append(sums[-1] + y)
+    out = []
+    for i, (x, _) in enumerate(points):
+        k = min(n // NEAR, i)
+        end = min(i + k + 1, n)
+        out.append((x, (sums[end] - sums[i - k]) / (end - i + k)))
+    return out
 
 
 def thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -17,7 +17,7 @@ from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.record import read_curve
 from audiocraft_ext.sweep import sounds
 from audiocraft_ext.sweep.chart import HEIGHT, WIDTH, chart
-from audiocraft_ext.sweep.summary import FAILED, KINDS, Row, common, differences, overrides, summary
+from audiocraft_ext.sweep.summary import FAILED, KINDS, RUNNING, WAITING, Row, common, differences, overrides, summary
 from audiocraft_ext.sweep.table import columns, loss, ordered, shown, total
 
 LARGEST = 50_000_000  # bytes of sound; a page of which a browser takes long to open helps nobody
@@ -108,6 +108,7 @@ def _render(rows: Sequence[Row], title: str, shared: Mapping[str, str], players:
         columns=shows, heads=HEADS, total=total(rows), when=time.strftime("%Y-%m-%d %H:%M"), mark=MARK,
         looks={row.sig: (row.index % COLOURS, DASHES[row.index // COLOURS % len(DASHES)]) for row in rows},
         failed=[row for row in rows if row.error or row.state in KINDS[FAILED]],
+        going=any(row.state in (RUNNING, WAITING) for row in rows),
         silent=[row for row in rows if not any(row is card[0] for _, cards in players for card in cards)],
         width=WIDTH, height=HEIGHT, largest=LARGEST // 1_000_000)
 
