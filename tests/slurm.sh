@@ -6,9 +6,9 @@
 # without systemd, cgroups and accounting. Several may run beside each other, each in its FOLDER. `start` prints what to
 # export; starting twice is starting once. Whatever cannot be is said in one line, with exit code 1.
 #
-# Partition "debug", one node of 8 CPUs (claimed: jobs of tests wait more than they work). A cancelled job or one past
-# its limit gets SIGTERM and 2 seconds later SIGKILL; --signal and requeueing are as on a cluster, but a job
-# that is requeued waits 5 seconds and not 120 (cred_expire).
+# Partition "debug", one node of 8 CPUs and 2 GPUs (claimed: jobs of tests wait more than they work, and count GPUs
+# without using any). A cancelled job or one past its limit gets SIGTERM and 10 seconds later SIGKILL; --signal and
+# requeueing are as on a cluster, but a job that is requeued waits 5 seconds and not 120 (cred_expire).
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -51,13 +51,14 @@ free_port() {
 }
 
 configure() {
-    local user memory
+    local user memory node
     user=$(id -un)
+    node=$(uname -n | cut -d. -f1)  # its name too: processes of a job meet there
     memory=$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo)
     mkdir -p "$folder/state" "$folder/spool"
     cat >"$conf" <<CONF
 ClusterName=micro
-SlurmctldHost=$(uname -n | cut -d. -f1)(127.0.0.1)
+SlurmctldHost=$node(127.0.0.1)
 SlurmctldPort=$(free_port)
 SlurmdPort=$(free_port)
 SlurmUser=$user
@@ -83,12 +84,14 @@ SchedulerParameters=bf_interval=1,sched_interval=1,batch_sched_delay=0
 SlurmdParameters=config_overrides
 ReturnToService=2
 JobRequeue=1
-KillWait=2
+KillWait=10
 OverTimeLimit=0
 MinJobAge=300
-NodeName=node1 NodeHostname=$(uname -n | cut -d. -f1) NodeAddr=127.0.0.1 CPUs=8 RealMemory=$memory State=UNKNOWN
-PartitionName=debug Nodes=node1 Default=YES MaxTime=INFINITE State=UP
+GresTypes=gpu
+NodeName=$node NodeAddr=127.0.0.1 CPUs=8 RealMemory=$memory Gres=gpu:2 State=UNKNOWN
+PartitionName=debug Nodes=$node Default=YES MaxTime=INFINITE State=UP
 CONF
+    printf 'Name=gpu File=%s\n' /dev/null /dev/zero >"$folder/gres.conf"  # any two devices are GPUs to a queue
     # From 23 on the daemons look for cgroups unless told not to; 22 does not know the word.
     case $(slurmd -V) in
         *" "2[0-2].*) rm -f "$folder/cgroup.conf" ;;
@@ -104,7 +107,7 @@ start_daemons() {
         --log-file="$folder/munged.log" --seed-file="$folder/munged.seed" >"$folder/start.log" 2>&1 ||
         { echo "munged: $(tail -n 1 "$folder/start.log")"; return 1; }
     slurmctld >>"$folder/start.log" 2>&1 || { echo "slurmctld: $(last_error slurmctld)"; return 1; }
-    slurmd -N node1 >>"$folder/start.log" 2>&1 || { echo "slurmd: $(last_error slurmd)"; return 1; }
+    slurmd >>"$folder/start.log" 2>&1 || { echo "slurmd: $(last_error slurmd)"; return 1; }
     for _ in $(seq 200); do
         [ "$(timeout 5 sinfo --noheader --format=%T 2>/dev/null)" = idle ] && return
         sleep 0.1
