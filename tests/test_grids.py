@@ -117,6 +117,12 @@ def test_what_cannot_be_prepared_is_said(monkeypatch, tmp_path):
         _explorer.shipped_breaks("debug")
 
 
+def test_the_document_lists_them_with_the_number_of_their_runs(launch):
+    text = (FOLDER.parents[1] / "docs" / "SWEEPS.md").read_text("utf-8")
+    said = {name: int(n) for name, n in re.findall(r"^\| `(\w+)` \| .* \| (\d+) \|$", text, re.M)}
+    assert said == {name: len(launch(name)[0]) for name in GRIDS}
+
+
 def test_the_debug_grid_wants_little(launch):
     xps, slurms, _ = launch("debug")
     assert len(xps) == 4 and len({(xp.cfg.optim.lr, xp.cfg.transformer_lm.dim) for xp in xps}) == 4

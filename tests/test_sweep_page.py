@@ -116,6 +116,15 @@ def test_one_plays_at_a_time_by_mouse_and_by_keyboard(opened):
     assert playing([]) is True
 
 
+@pytest.mark.parametrize("sort, order, said", [("lr", ["second", "first", "third", "fourth"], "lrascending"),
+                                               ("-lr", ["fourth", "third", "first", "second"], "lrdescending")])
+def test_the_page_begins_in_the_order_that_is_asked_for(sort, order, said, runs, browser, tmp_path):  # noqa: F811
+    write_page(tmp_path / "page.html", runs, "x", sort=sort)
+    browser.open(tmp_path / "page.html")
+    assert browser.run(ORDER) == order
+    assert browser.run("(th => th.textContent + th.ariaSort)(document.querySelector('[aria-sort]'))") == said
+
+
 def test_pointing_at_a_run_brings_it_forward(opened):
     opened.click("#runs tbody tr:nth-child(2) td:nth-child(3)")
     assert opened.run("document.querySelector('.curve.on').dataset.run") == "first"

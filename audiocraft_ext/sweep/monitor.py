@@ -75,6 +75,6 @@ def _epochs(args, herd: list, main) -> int | None:
 def _page(rows: list[Row], shared: Mapping[str, str]) -> str:
     """Writes the page; a line that says so. A full disk must not end the watch."""
     try:
-        return write_page(OPTIONS.html, rows, OPTIONS.grid, shared)
+        return write_page(OPTIONS.html, rows, OPTIONS.grid, shared, OPTIONS.sort)
     except OSError as error:
         return f"warning: {OPTIONS.html} was not written: {error.strerror or error}"

@@ -46,7 +46,7 @@ def write_page(path: Path, rows: Sequence[Row], title: str, shared: Mapping[str,
     check_ours(path)
     rows = ordered(rows, sort)
     players, left_out = _players(rows)
-    text = _render(rows, title, shared or {}, players, left_out)
+    text = _render(rows, title, shared or {}, players, left_out, sort or "best")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -93,7 +93,7 @@ def _players(rows: Sequence[Row]) -> tuple[list[tuple[int, list[tuple[Row, sound
     return players, left_out
 
 
-def _render(rows: Sequence[Row], title: str, shared: Mapping[str, str], players: list, left_out: int) -> str:
+def _render(rows: Sequence[Row], title: str, shared: Mapping[str, str], players: list, left_out: int, by: str) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -109,6 +109,7 @@ def _render(rows: Sequence[Row], title: str, shared: Mapping[str, str], players:
         looks={row.sig: (row.index % COLOURS, DASHES[row.index // COLOURS % len(DASHES)]) for row in rows},
         failed=[row for row in rows if row.error or row.state in KINDS[FAILED]],
         going=any(row.state in (RUNNING, WAITING) for row in rows),
+        by=by.removeprefix("-"), direction="descending" if by.startswith("-") else "ascending",
         silent=[row for row in rows if not any(row is card[0] for _, cards in players for card in cards)],
         width=WIDTH, height=HEIGHT, largest=LARGEST // 1_000_000)
 
