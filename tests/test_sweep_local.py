@@ -60,10 +60,10 @@ def keep(folder: Path, runs: dict[str, dict], stop=(), retries: int = 1, places:
     (folder / "by_id").mkdir(exist_ok=True)
     queue = Queue(folder / "queue")
     queue.folder.mkdir(exist_ok=True)
-    for run in runs.values():
+    for one in runs.values():
         with contextlib.suppress(OSError):
-            Path(run["folder"]).mkdir(exist_ok=True)
-            local.write_json(Path(run["folder"]) / local.NOTE, {"state": "PENDING", "queue": str(queue.folder)})
+            Path(one["folder"]).mkdir(exist_ok=True)
+            local.write_json(Path(one["folder"]) / local.NOTE, {"state": "PENDING", "queue": str(queue.folder)})
     local.write_json(queue.folder / "queue.json", {"main": "", "slots": slots(places, [], 2), "retries": retries,
                                                    "runs": runs, "stop": list(stop)})
     keeper.Keeper(queue.folder).run()

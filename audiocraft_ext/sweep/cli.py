@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     whole = dora.__main__.get_parser.__wrapped__()
     commands = next(action for action in whole._actions if isinstance(action, argparse._SubParsersAction))
     grid = commands.choices["grid"]
-    grid.error = _wrong
+    whole.error = grid.error = _wrong
     ours = grid.add_argument_group("on one machine, and the table")
     ours.add_argument("--local", action="store_true", default=OPTIONS.local,
                       help="Run on this machine: a queue over its GPUs, or over CPU slots. Default where there is no "
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _wrong(message: str):
-    raise UserError(f"{message}; see dora grid --help")
+    raise UserError(f"{message}; see dora --help, dora grid --help")
 
 
 def _count(least: int, most: int):

@@ -159,8 +159,8 @@ class Shepherd(ClusterShepherd):
             if self._code.changed:
                 self.log(f"the code is not committed ({self._code}); what differs is kept as {code.DIFF} with each run")
         save = sheeps[0].xp.dora.git_save
-        if save and (self._code.dirty or self._code.commit is None):
-            self.log("git_save needs a clean checkout; the runs are made with the code as it is")
+        if save and (self._code.dirty or self._code.commit is None or not Path.cwd().is_relative_to(code.ROOT)):
+            self.log("git_save needs a clean checkout, and to be in it; the runs are made with the code as it is")
             save = self.main.dora.local_code = False
         for sheep in sheeps:
             sheep.xp.dora.git_save = save

@@ -1,0 +1,113 @@
+"""The ``dora`` command: ours, Dora's in all else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from dora import grid as dora_grid
+
+from audiocraft_ext.sweep import cli, code, hooks, shepherd
+from audiocraft_ext.sweep.options import OPTIONS, Options
+from audiocraft_ext.train import main
+from tests.stores import make_store
+from tests.test_sweep_local import argvs, go, outputs  # noqa: F401  a fixture
+
+
+@pytest.fixture(autouse=True)
+def options(monkeypatch):
+    """As they were, afterwards."""
+    for key, value in vars(Options()).items():
+        monkeypatch.setattr(OPTIONS, key, value)
+
+
+def dora(*argv: str, monkeypatch, capsys) -> tuple[int, str]:
+    """The command in this process: exit code and what it said."""
+    monkeypatch.setattr(sys, "argv", ["dora", *argv])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code, capsys.readouterr().err
+
+
+def test_the_installed_command_is_ours_in_any_folder(tmp_path):
+    """dora-search brings a script of the same name; pip must write ours after it."""
+    script = Path(sys.executable).with_name("dora")
+    if not script.exists():
+        pytest.skip("not installed with its commands")
+    ours = [entry for entry in entry_points(group="console_scripts") if entry.name == "dora"]
+    assert "audiocraft_ext.sweep.cli:main" in {entry.value for entry in ours}
+    assert "audiocraft_ext.sweep.cli" in script.read_text()
+    done = subprocess.run([script, "grid", "nope", "--local"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: no grid nope; there are: data, debug, ")
+    assert done.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("argv, words", [
+    (["grid", "debug", "--slots", "0"], "error: argument --slots: expected 1 to 256, got '0'"),
+    (["grid", "debug", "--slots", "two"], "error: argument --slots: expected 1 to 256, got 'two'"),
+    (["grid", "debug", "--retries", "-1"], "error: argument --retries: expected"),
+    (["grid", "debug", "--retries", "1.5"], "error: argument --retries: expected 0 to 100, got '1.5'"),
+    (["grid", "debug", "--what"], "error: unrecognized arguments: --what"),
+    (["grid"], "error: name a grid; there are: data, debug, "),
+])
+def test_a_wrong_option_is_one_line(argv, words, monkeypatch, capsys):
+    status, said = dora(*argv, monkeypatch=monkeypatch, capsys=capsys)
+    assert status == 2 and said.splitlines()[-1].startswith(words)
+
+
+def test_the_options_reach_the_parts(monkeypatch, capsys, tmp_path):
+    seen = []
+    monkeypatch.setattr(dora_grid, "grid_action", lambda args, main: seen.append((args, main)))
+    status, _ = dora("grid", "debug", "lr", "--local", "--slots", "3", "--retries", "0", "--html", "a.html", "--sort",
+                     "lr", "-i", "1", monkeypatch=monkeypatch, capsys=capsys)
+    args, used = seen[0]
+    assert status == 0 and used is main and args.patterns == ["lr"] and args.interval == 1.0
+    assert vars(OPTIONS) == {"grid": "debug", "local": True, "slots": 3, "retries": 0, "html": Path("a.html"),
+                             "sort": "lr"}
+
+
+def test_all_of_doras_commands_take_part():
+    hooks.install()
+    for name in hooks.PLACES:
+        assert sys.modules[f"dora.{name}"].Shepherd is shepherd.Shepherd
+    assert dora_grid.Herd is shepherd.Herd
+
+
+def test_where_there_is_no_srun_it_is_this_machine(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert shepherd.is_local()
+    (tmp_path / "srun").touch(mode=0o755)
+    assert not shepherd.is_local()
+    OPTIONS.local = True
+    assert shepherd.is_local()
+
+
+@pytest.mark.parametrize("git_save", [False, True])
+def test_a_dirty_checkout_warns_and_keeps_the_difference(git_save, tmp_path, outputs, monkeypatch, capsys):  # noqa: F811
+    """Never a failure, also where Dora wants a clean one."""
+    store = make_store(tmp_path / "store", {"a": 400}, {"v": 120}).path
+    dirty = code.Version("c" * 40, {"audiocraft_ext/lm.py": "1"}, ["audiocraft_ext/lm.py"], True, "-a\n+b\n")
+    monkeypatch.setattr(code, "version", lambda: dirty)
+    monkeypatch.setattr(main.dora, "git_save", git_save)
+    monkeypatch.setattr("audiocraft_ext.sweep.queue.Queue._start_keeper", lambda self: None)
+    go(store, monitor=False)
+    said = capsys.readouterr().err
+    assert said.count("the code is not committed (cccccccccc and 1 changed file)") == 1
+    assert ("git_save needs a clean checkout" in said) == git_save
+    for argv in argvs(store):
+        folder = outputs / "xps" / main.get_xp(argv).sig
+        assert (folder / "code.diff").read_text() == "-a\n+b\n"
+        assert json.loads((folder / "code.json").read_text())[0]["changed"] == ["audiocraft_ext/lm.py"]
+    run = json.loads((outputs / "local" / "two" / "queue.json").read_text())["runs"]
+    assert {one["cwd"] for one in run.values()} == {os.getcwd()}
+
+    later = code.Version("d" * 40, {"audiocraft_ext/lm.py": "2"})
+    monkeypatch.setattr(code, "version", lambda: later)
+    go(store, monitor=False)
+    assert "began with cccccccccc and 1 changed file, goes on with dddddddddd; different: audiocraft_ext/lm.py" in \
+        capsys.readouterr().err
