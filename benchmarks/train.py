@@ -37,7 +37,6 @@ from audiocraft.solvers.base import StandardSolver
 
 from audiocraft_ext.codecs.encodec import EncodecConfig
 from audiocraft_ext.errors import Parser, UserError, run_cli
-from audiocraft_ext.lm import LMConfig
 from audiocraft_ext.record import Record
 from audiocraft_ext.solver import StreamSolver
 from audiocraft_ext.train import get_solver, init_seed_and_system, resolve
@@ -45,11 +44,11 @@ from audiocraft_ext.train import main as dora_main
 from benchmarks import audiocraft_solver
 from benchmarks.gpu import size_of
 from benchmarks.machine import describe, finish, numbers, row, spread
+from benchmarks.products import arithmetic, peak, products, wait
 
 OURS, CACHED, ENCODING = "ours, token store", "audiocraft, its token cache", "audiocraft, EnCodec in the loop"
 FLOOR, PEAK = "the matrix products alone", "peak"
 CODEC = EncodecConfig()
-SIDE = {"cpu": 2048, "cuda": 8192}  # of the product that measures the peak
 MOST = 512  # clips; where the search for the largest batch ends
 TARGET_SCALE = "micro"
 CPU_TIMES, CPU_FLOOR, CUDA_TIMES, CUDA_BATCH, CUDA_PEAK = 2.0, 1.3, 5.0, 3, 0.4
@@ -75,10 +74,6 @@ class Plan:
         """Of audiocraft's loaders; its default is 10."""
         return min(10, os.cpu_count() or 1) if self.device == "cuda" else 1
 
-    def wait(self) -> None:
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-
 
 def our_solver(folder: Path, scale: str, batch: int, plan: Plan) -> StreamSolver:
     """As ``dora run solver=musicgen/micro_32khz`` makes it, in a run of its own below ``folder``."""
@@ -101,7 +96,7 @@ def turn(solver: StandardSolver, plan: Plan) -> float:
     stamps: list[float] = []
 
     def stamp() -> None:
-        plan.wait()
+        wait(plan.device)
         stamps.append(time.perf_counter())
 
     def stamped(loader) -> Iterator:
@@ -122,50 +117,18 @@ def turn(solver: StandardSolver, plan: Plan) -> float:
     return (stamps[plan.updates] - stamps[1]) / (plan.updates - 1)
 
 
-def arithmetic(size: LMConfig, batch: int, frames: int) -> float:
-    """Floating point operations of an update. Embeddings are looked up; attention is causal, half of a square."""
-    weights = size.parameter_count() - size.n_q * (size.card + 1) * size.dim
-    return 6.0 * batch * frames * (weights + frames * size.dim * size.num_layers)
+def their_ways(folder: Path, ours: StreamSolver, batch: int, plan: Plan) -> dict[str, Callable[[], float]]:
+    """Turns of one of audiocraft's solvers, from its cache and from audio."""
+    theirs = audiocraft_solver.build(folder, audiocraft_solver.config(folder, ours.lm_config, ours.cfg, plan.workers))
+    cache = folder / f"cache_{batch}"
+    if not cache.exists():
+        audiocraft_solver.write_cache(theirs, cache, plan.updates)
 
+    def turn_from(cache: Path | None) -> float:
+        audiocraft_solver.use_cache(theirs, cache)
+        return turn(theirs, plan)
 
-def products(size: LMConfig, rows: int, plan: Plan) -> Callable[[], float]:
-    """What an update multiplies with the weights or their gradients, and nothing else; returns seconds."""
-    d, hidden = size.dim, size.dim * size.hidden_scale
-    shapes = [(3 * d, d), (d, d), (hidden, d), (d, hidden)] * size.num_layers + [(size.card, d)] * size.n_q
-    like = dict(device=plan.device, dtype=torch.bfloat16 if plan.device == "cuda" else torch.float32)
-    there = {(o, i): (torch.randn(rows, i, **like), torch.randn(o, i, **like), torch.randn(rows, o, **like))
-             for o, i in set(shapes)}
-    out = {shape: tuple(torch.empty_like(operand) for operand in operands) for shape, operands in there.items()}
-
-    def run() -> float:
-        plan.wait()
-        start = time.perf_counter()
-        for shape in shapes:
-            (x, weight, y), (dx, dweight, product) = there[shape], out[shape]
-            torch.mm(x, weight.t(), out=product)
-            torch.mm(y, weight, out=dx)
-            torch.mm(y.t(), x, out=dweight)
-        plan.wait()
-        return time.perf_counter() - start
-
-    return run
-
-
-def peak(plan: Plan) -> Callable[[], float]:
-    """One large product; returns the seconds that an operation takes."""
-    side = SIDE[plan.device]
-    a = torch.randn(side, side, device=plan.device, dtype=torch.bfloat16 if plan.device == "cuda" else torch.float32)
-
-    def run() -> float:
-        plan.wait()
-        start = time.perf_counter()
-        for _ in range(4):
-            a @ a
-        plan.wait()
-        return (time.perf_counter() - start) / (4 * 2 * side**3)
-
-    run()
-    return run
+    return {CACHED: partial(turn_from, cache), ENCODING: partial(turn_from, None)}
 
 
 def measure(folder: Path, scale: str, batch: int, plan: Plan, alone: bool = False) -> dict:
@@ -174,26 +137,22 @@ def measure(folder: Path, scale: str, batch: int, plan: Plan, alone: bool = Fals
     Args:
         alone: without audiocraft.
     """
-    size = size_of(scale)
     ours = our_solver(folder, scale, batch, plan)
-    ways = {PEAK: peak(plan), FLOOR: products(size, batch * plan.frames, plan), OURS: partial(turn, ours, plan)}
+    size = ours.lm_config
+    ways: dict[str, Callable[[], float]] = {PEAK: partial(peak, plan.device), OURS: partial(turn, ours, plan),
+                                            FLOOR: partial(products, size, batch * plan.frames, plan.device)}
+    seconds: dict[str, list[float] | None] = {name: [] for name in (PEAK, FLOOR, OURS)}
     if not alone:
-        theirs = audiocraft_solver.build(folder, audiocraft_solver.config(folder, size, ours.cfg, plan.workers))
-        cache = folder / f"cache_{batch}"
-        if not cache.exists():
-            audiocraft_solver.write_cache(theirs, cache, plan.updates)
-
-        def theirs_from(cache: Path | None) -> float:
-            audiocraft_solver.use_cache(theirs, cache)
-            return turn(theirs, plan)
-
-        ways |= {CACHED: partial(theirs_from, cache), ENCODING: partial(theirs_from, None)}
-    seconds: dict[str, list[float] | None] = {name: [] for name in ways}
+        try:
+            ways |= their_ways(folder, ours, batch, plan)
+        except torch.cuda.OutOfMemoryError:
+            seconds |= {CACHED: None, ENCODING: None}
     for _ in range(plan.turns):
         for name, way in ways.items():
-            if seconds[name] is not None:
+            taken = seconds.setdefault(name, [])
+            if taken is not None:
                 try:
-                    seconds[name].append(way())
+                    taken.append(way())
                 except torch.cuda.OutOfMemoryError:
                     seconds[name] = None
                     torch.cuda.empty_cache()
@@ -235,9 +194,11 @@ def clean() -> None:
 def ratios(block: dict) -> dict[str, float]:
     """From the medians: ours over each of audiocraft's, over the floor, and the share of the peak."""
     median = {name: s["median"] for name, s in block["update_s"].items() if s}
-    ours = median[OURS]
+    ours = median.get(OURS)
+    if ours is None:
+        return {}
     found = {key: median[name] / ours for key, name in (("encoding", ENCODING), ("cached", CACHED)) if name in median}
-    return found | {"floor": ours / median[FLOOR], "peak": block["at_peak_s"] / ours}
+    return found | {"peak": block["at_peak_s"] / ours, "floor": ours / median[FLOOR]}
 
 
 def report(scale: str, block: dict, plan: Plan) -> None:
@@ -253,30 +214,23 @@ def report(scale: str, block: dict, plan: Plan) -> None:
         elif name in block["update_s"]:
             print(row(name, ("does not fit",), 34))
     found = ratios(block)
-    words = [f"{found[key]:.2f}x {name}" for key, name in (("encoding", "EnCodec in the loop"), ("cached", "the cache"))
-             if key in found]
-    if words:
-        print(f"ours is {', '.join(words)}")
+    for key, name in (("encoding", "with EnCodec in the loop"), ("cached", "from its token cache")):
+        if key in found:
+            print(f"ours is {found[key]:.2f}x audiocraft {name}")
     for line in targets(scale, block, found, plan):
         print(line)
 
 
 def targets(scale: str, block: dict, found: dict[str, float], plan: Plan) -> Iterator[str]:
     """What was aimed at, and whether it was reached."""
-    if scale != TARGET_SCALE:
-        return
-    if plan.device == "cpu":
-        wanted = [("encoding", CPU_TIMES, "x audiocraft with EnCodec in the loop"),
-                  ("floor", -CPU_FLOOR, "x the time of the matrix products")]
-    elif block.get("largest"):
-        wanted = [("peak", CUDA_PEAK, " of the bf16 peak at the largest batch")]
-    else:
-        wanted = [("encoding", CUDA_TIMES, "x audiocraft with EnCodec in the loop")] * (block["batch"] == CUDA_BATCH)
-    for key, bound, words in wanted:
-        if key in found:
-            reached = found[key] >= bound if bound > 0 else found[key] <= -bound
-            yield (f"target: {'at least' if bound > 0 else 'at most'} {abs(bound):g}{words}; "
-                   f"{found[key]:.2f}, {'reached' if reached else 'missed'}")
+    cpu, times = plan.device == "cpu", "x audiocraft with EnCodec in the loop"
+    for key, sign, bound, words, meant in (
+            ("encoding", 1, CPU_TIMES, times, cpu), ("floor", -1, CPU_FLOOR, "x the time of the matrix products", cpu),
+            ("encoding", 1, CUDA_TIMES, times, not cpu and block["batch"] == CUDA_BATCH),
+            ("peak", 1, CUDA_PEAK, " of the bf16 peak at the largest batch", not cpu and block.get("largest"))):
+        if meant and scale == TARGET_SCALE and key in found:
+            yield (f"target: {'at least' if sign > 0 else 'at most'} {bound:g}{words}; {found[key]:.2f}, "
+                   f"{'reached' if sign * (found[key] - bound) >= 0 else 'missed'}")
 
 
 def run(plan: Plan, folder: Path) -> dict:
@@ -292,7 +246,10 @@ def run(plan: Plan, folder: Path) -> dict:
             clean()
 
         for batch in plan.batches:
-            add(quietly(measure, folder, scale, batch, plan))
+            try:
+                add(quietly(measure, folder, scale, batch, plan))
+            except (UserError, torch.cuda.OutOfMemoryError) as error:
+                print(f"\n{scale}, {batch} x {plan.seconds:g} s: {str(error).splitlines()[0]}")
         if plan.device == "cuda" and (most := quietly(largest, folder, scale, plan)):
             add(quietly(measure, folder, scale, most, plan, alone=True) | {"largest": True})
     return results

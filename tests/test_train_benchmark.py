@@ -13,7 +13,7 @@ from audiocraft.solvers.musicgen import MusicGenSolver
 from audiocraft_ext.codecs.encodec import EncodecConfig
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.lm import LM, LMConfig
-from benchmarks import audiocraft_solver, train
+from benchmarks import audiocraft_solver, products, train
 
 # audiocraft says sorry in its training step, and averages a loss that still has its graph
 pytestmark = pytest.mark.filterwarnings("ignore:Up to version 1.0.1", "ignore:Converting a tensor with requires_grad")
@@ -26,7 +26,7 @@ def ran(tmp_path_factory):
     calls: list[tuple[str, ...]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "CODEC", TINY)
-        patch.setitem(train.SIDE, "cpu", 64)
+        patch.setitem(products.SIDE, "cpu", 64)
         step = MusicGenSolver.run_step
 
         def counted(self, idx, batch, metrics):
@@ -73,7 +73,7 @@ def test_the_table(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "micro, 134.2 M parameters, 3 x 5 s: 3000 tokens an update"
     assert lines[4].split() == "ours, token store 15000 100.0 200.0 300.0 25.0 % 2.00".split()
-    assert lines[5].endswith("does not fit") and lines[7] == "ours is 2.50x EnCodec in the loop"
+    assert lines[5].endswith("does not fit") and lines[7] == "ours is 2.50x audiocraft with EnCodec in the loop"
     assert lines[8] == "target: at least 2x audiocraft with EnCodec in the loop; 2.50, reached"
     assert lines[9] == "target: at most 1.3x the time of the matrix products; 2.00, missed"
     gpu = train.Plan("cuda", ("micro",), (3,), 30.0, 1, 2)
@@ -95,7 +95,7 @@ def test_the_arithmetic_is_that_of_the_products():
         model(torch.randint(0, 64, (2, 4, frames))).sum().backward()
     attention = 6 * 2 * frames * frames * size.dim * size.num_layers
     norms = 6 * 2 * frames * (2 * size.num_layers + 1) * 2 * size.dim  # weights that no product has
-    assert train.arithmetic(size, 2, frames) == counter.get_total_flops() - attention + norms
+    assert products.arithmetic(size, 2, frames) == counter.get_total_flops() - attention + norms
 
 
 def test_the_cache_is_what_was_written(tmp_path, monkeypatch):
@@ -117,6 +117,41 @@ def test_the_cache_is_what_was_written(tmp_path, monkeypatch):
     assert sum(p.numel() for p in theirs.model.parameters()) == sum(p.numel() for p in ours.model.parameters())
     audiocraft_solver.use_cache(theirs, None)
     assert set(theirs.dataloaders) == {"train", "valid"} and theirs._cached_batch_loader is None
+
+
+def test_the_largest_batch_is_looked_for(monkeypatch, tmp_path):
+    """Beyond 45 clips the device has no room, beyond 60 the solver refuses."""
+    def turn(batch: int, plan: train.Plan) -> float:
+        if batch > 45:
+            raise UserError("it does not fit") if batch > 60 else torch.cuda.OutOfMemoryError()
+        return 0.1
+
+    monkeypatch.setattr(train, "our_solver", lambda folder, scale, batch, plan: batch)
+    monkeypatch.setattr(train, "turn", turn)
+    plan = train.Plan("cpu", ("debug",), (3,), 30.0, 1, 10)
+    assert 40 <= train.largest(tmp_path, "debug", plan) <= 45
+    monkeypatch.setattr(train, "turn", lambda batch, plan: 0.1)
+    assert train.largest(tmp_path, "debug", plan) == train.MOST
+    monkeypatch.setattr(train, "turn", lambda batch, plan: turn(100, plan))
+    assert train.largest(tmp_path, "debug", plan) == 0
+
+
+def test_what_does_not_fit_is_said(monkeypatch, tmp_path, capsys):
+    """audiocraft's solver beside ours; all of a batch."""
+    def too_large(*args):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(train, "CODEC", TINY)
+    monkeypatch.setitem(products.SIDE, "cpu", 64)
+    monkeypatch.setattr(train, "their_ways", too_large)
+    plan = train.Plan("cpu", ("debug",), (1,), 0.4, 1, 2)
+    (block,) = train.run(plan, tmp_path)["scales"]["debug"]
+    assert block["update_s"][train.ENCODING] is None and "encoding" not in block["ratios"]
+    monkeypatch.setattr(train, "our_solver", too_large)
+    (tmp_path / "more").mkdir()
+    assert train.run(plan, tmp_path / "more")["scales"]["debug"] == []
+    out = capsys.readouterr().out
+    assert "EnCodec in the loop   does not fit" in out and "debug, 1 x 0.4 s: CUDA out of memory." in out
 
 
 @pytest.mark.parametrize("args, what", [
