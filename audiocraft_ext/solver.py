@@ -8,8 +8,6 @@ only :meth:`StreamSolver.generate` asks the codec, and only to write what it mad
 
 from __future__ import annotations
 
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,20 +34,13 @@ from audiocraft_ext.progress import TrainingProgress
 from audiocraft_ext.record import Record
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.split import TRAIN, VALID
+from audiocraft_ext.stopping import Interrupted, Stopping
 from audiocraft_ext.store import TokenStore
-from audiocraft_ext.sweep import cluster
 from audiocraft_ext.tracking import Trackers, get_trackers
 from audiocraft_ext.training_state import CountedEMA, RandomState
 from audiocraft_ext.update import NotFinite, Updater
 
 SHOWN = 8  # streams whose loss is in the log
-REQUEUE = signal.SIGUSR2  # submitit's choice
-STOPS = (REQUEUE, signal.SIGTERM, signal.SIGINT)  # what asks a run to stop; of several the first counts
-ECHO_S = 5  # Ctrl-C reaches all processes of a terminal, and torchrun passes it on to them once more
-
-
-class Interrupted(KeyboardInterrupt):
-    """Somebody asked the run to stop; the loop raises it where the state is whole."""
 
 
 class StreamSolver(StandardSolver):
@@ -78,7 +69,8 @@ class StreamSolver(StandardSolver):
         # Of the epoch under way: updates done, and the sums of their metrics. A run that is resumed inside an epoch
         # reports all of it.
         self.progress = {"step": 0, "sums": {}}
-        self._stop = self._asked = self._saved_at = None
+        self._saved_at = None
+        self.stopping = Stopping(self._last_checkpoint)
         self.record = record
         super().__init__(cfg)
         self.trackers = get_trackers(cfg, record, self.tensorboard) if distributed.rank() == 0 else Trackers([])
@@ -227,7 +219,7 @@ class StreamSolver(StandardSolver):
         """
         if not self.is_training:
             return self._valid_step(batch)
-        targets = self._total(self.model.targets(batch))
+        targets = self.stopping.total(self.model.targets(batch))
         self._save_if_due()
         distributed.seed_update(self.cfg.seed, self.updates_done)
         lr = self.optimizer.param_groups[0]["lr"]
@@ -263,26 +255,9 @@ class StreamSolver(StandardSolver):
         if len(batch):
             with self.autocast:
                 _, each = self.model.losses(batch.to(self.device))
-        totals = self._total(torch.stack([each.cpu().double() * targets, targets.double()]))
+        totals = self.stopping.total(torch.stack([each.cpu().double() * targets, targets.double()]))
         self._valid += totals
         return self._mean_losses(*totals)
-
-    def _total(self, numbers: torch.Tensor) -> torch.Tensor:
-        """``numbers`` (on the CPU) added up over all processes. What each was asked to do travels along: if any should
-        stop, all do, here.
-
-        Raises:
-            Interrupted: between two updates, or in the validation.
-        """
-        if self._stop is None and distributed.launcher_gone():
-            self._stop = signal.SIGTERM
-        asked = torch.tensor([self._stop == number for number in STOPS], dtype=torch.float64)
-        together = distributed.total(torch.cat([numbers.flatten().double(), asked]))
-        asked = together[-len(STOPS) :].tolist()
-        if any(asked):
-            self._stop, self._asked = next(number for number, n in zip(STOPS, asked) if n), time.monotonic()
-            raise Interrupted
-        return together[: -len(STOPS)].view_as(numbers).to(numbers.dtype)
 
     def _tell_status(self, metrics: dict) -> None:
         if self.record is not None:
@@ -326,7 +301,7 @@ class StreamSolver(StandardSolver):
         self.model.eval()
         folder = self.folder / cfg.path / ("best" if self.cfg.execute_only else f"epoch_{self.epoch}")
         frames = round(cfg.lm.gen_duration * self.spec.frame_rate)
-        heeding = self.model.register_forward_pre_hook(self._stop_sampling)
+        heeding = self.model.register_forward_pre_hook(self._stop_sampling_if_asked)
         try:
             made = write_samples(self.model, self.spec, self.meaning, folder, cfg.num_samples, frames, self.cfg.seed,
                                  cfg.lm.temp, cfg.lm.top_k, self.trackers, self.updates_done, self.logger)
@@ -338,25 +313,16 @@ class StreamSolver(StandardSolver):
 
     def run(self) -> None:
         """Upstream's epochs, started where the checkpoint stopped and left in good order."""
-        handlers = {number: signal.signal(number, self._ask_to_stop) for number in self._signals()}
         self._saved_at = time.monotonic()
-        try:
-            super().run()
-        except Interrupted:
-            self.save_checkpoints(by_epoch=False)
-            if self._stop == REQUEUE or self._stop == signal.SIGTERM and REQUEUE in handlers and cluster.goes_on():
-                handlers[REQUEUE](REQUEUE, None)  # ends this process; the cluster starts the same command again
-                sys.exit()  # where it left that to the first of several
-            raise Stopped(f"{self._last_checkpoint()} The same command goes on from it.") from None
-        finally:
-            self.trackers.close()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-
-    def _signals(self) -> list[int]:
-        """Ctrl-C, `kill`; and what a cluster sends some time before it takes the machine away, where submitit waits for
-        it (by itself it would interrupt the run anywhere in an update)."""
-        return [signal.SIGINT, signal.SIGTERM, *([REQUEUE] if callable(signal.getsignal(REQUEUE)) else [])]
+        with self.stopping.listening():
+            try:
+                super().run()
+            except Interrupted:
+                self.save_checkpoints(by_epoch=False)
+                self.stopping.hand_back()
+                raise Stopped(f"{self._last_checkpoint()} The same command goes on from it.") from None
+            finally:
+                self.trackers.close()
 
     def run_epoch(self) -> None:
         super().run_epoch()
@@ -369,21 +335,12 @@ class StreamSolver(StandardSolver):
                 self.best_state.update("model", self.model)
         super().run_one_stage(stage_name)
 
-    def _ask_to_stop(self, number, frame) -> None:
-        echo = ECHO_S if distributed.size() > 1 else 0
-        if self._stop and number == signal.SIGINT and time.monotonic() > self._asked + echo:  # the second time: now
-            raise KeyboardInterrupt(self._last_checkpoint())
-        self._asked = time.monotonic()
-        if self._stop != REQUEUE:  # what follows it is only the cluster's way of ending the job
-            self._stop = number
-        self.logger.warning("%s: stopping after this step; Ctrl-C to stop at once.", signal.Signals(number).name)
-
-    def _stop_sampling(self, *_) -> None:
+    def _stop_sampling_if_asked(self, *_) -> None:
         """Before each step of a clip. The other processes wait in the first update of the next epoch, if there is
         one."""
-        if self._stop:
+        if self.stopping.asked:
             if not self.cfg.execute_only and self.epoch < self.cfg.optim.epochs:
-                self._total(torch.zeros(self.spec.n_q))
+                self.stopping.total(torch.zeros(self.spec.n_q))
             raise Interrupted
 
     def _save_if_due(self) -> None:

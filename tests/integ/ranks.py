@@ -43,12 +43,13 @@ class Ranks:
 
 
 def start(folder: Path, store: Path, *overrides: str, size: int = 2, hook: str = "", env: Sequence[dict] = (),
-          solver: str = "musicgen/debug") -> Ranks:
+          solver: str = "musicgen/debug", launcher: bool = False) -> Ranks:
     """Start ``size`` processes of one run below ``folder``.
 
     Args:
         hook: ``module:function``, called in each process with its rank and the folder before the run.
         env: variables of each process instead of those of ``dora run -d``.
+        launcher: start them from a process in between, which then is the only one in ``processes``.
     """
     import audiocraft_ext.compat  # noqa: F401  it sets what is imported beforehand, too
 
@@ -61,11 +62,22 @@ def start(folder: Path, store: Path, *overrides: str, size: int = 2, hook: str =
     logs = [folder / f"{time.monotonic_ns()}_{rank}.txt" for rank in range(size)]
     arguments = [f"solver={solver}", f"datasource.store={store}", "logging.log_tensorboard=false", "num_threads=1",
                  *overrides]
-    processes = [SERVER.Process(target=_train, args=(rank, folder, arguments, hook, {"MASTER_PORT": port, **own}, log))
-                 for rank, (own, log) in enumerate(zip(env, logs))]
+    each = [(rank, folder, arguments, hook, {"MASTER_PORT": port, **own}, log)
+            for rank, (own, log) in enumerate(zip(env, logs))]
+    processes = [SERVER.Process(target=_train, args=args) for args in each]
+    if launcher:
+        processes = [SERVER.Process(target=_launch, args=(each,))]
     for process in processes:
         process.start()
     return Ranks(processes, logs)
+
+
+def _launch(each: list[tuple]) -> None:
+    for args in each:
+        if not os.fork():
+            _train(*args)
+            os._exit(0)
+    os.wait()
 
 
 def _train(rank: int, folder: Path, arguments: list[str], hook: str, env: dict[str, str], log: Path) -> None:

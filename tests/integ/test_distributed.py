@@ -18,7 +18,7 @@ import torch
 from audiocraft_ext import checkpoint
 from audiocraft_ext.record import read_status
 from data_prep import midi
-from tests.integ.ranks import at_update, note_windows, start
+from tests.integ.ranks import Ranks, at_update, note_windows, start
 from tests.integ.runs import run, solver_of
 from tests.stores import make_store
 
@@ -212,11 +212,34 @@ def test_a_killed_process_ends_the_others_with_a_reason(store, tmp_path, victim,
     assert status["state"] == "failed" and f"process {victim} is gone" in status["error"]
 
 
-def wait_until(done, ranks, timeout: float = 60) -> None:
+def wait_until(done, ranks: Ranks | None = None, timeout: float = 60) -> None:
     end = time.monotonic() + timeout
     while not done():
-        assert time.monotonic() < end, ranks.text()
+        assert time.monotonic() < end, ranks and ranks.text()
         time.sleep(0.05)
+
+
+def test_when_the_launcher_is_killed_its_processes_stop_by_themselves(store, tmp_path):
+    ranks = start(tmp_path, store, *LONG, launcher=True)
+    wait_until(lambda: training(tmp_path), ranks)
+    (launcher,) = ranks.processes
+    workers = children(launcher.pid)
+    assert len(workers) == 2
+    launcher.kill()
+    wait_until(lambda: not any(map(alive, workers)), ranks)
+    (run_folder,) = tmp_path.glob("xps/*")
+    assert read_status(run_folder)["state"] == "stopped" and state_of(tmp_path)["progress"]["step"] > 20
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
 
 
 def stop_asleep(rank: int, folder: Path) -> None:
@@ -322,20 +345,8 @@ def blind(rank: int, folder: Path) -> None:
         StreamSolver.checkpoint_path = lambda self, **kwargs: self.folder / "elsewhere.th"
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except OSError:
-        return False
-
-
 def test_both_launchers(store, tmp_path):
-    """`dora run -d`, of which a process is killed; torchrun goes on, and is stopped by Ctrl-C; Dora goes on, and its
-    launcher is killed."""
+    """`dora run -d`, of which a process is killed; torchrun goes on, and is stopped by Ctrl-C."""
     argv = ["run", "solver=musicgen/debug", f"datasource.store={store}", "logging.log_tensorboard=false", *LONG,
             "checkpoint.save_minutes=1e-9"]
     module = ["-m", "dora", "-P", "audiocraft_ext"]
@@ -358,28 +369,16 @@ def test_both_launchers(store, tmp_path):
         assert len(workers) == 2
         return process, workers
 
-    def gone(pids: list[int]) -> None:
-        end = time.monotonic() + 60
-        while any(map(alive, pids)):
-            assert time.monotonic() < end, "orphans"
-            time.sleep(0.1)
-
     process, workers = launch(dora, "killed")
     os.kill(workers[1], signal.SIGKILL)
     assert process.wait(60) == 1
-    gone(workers)
+    wait_until(lambda: not any(map(alive, workers)))
     assert "process 1 is gone" in (tmp_path / "killed").read_text()
 
     process, workers = launch(torchrun, "ctrl-c")
     os.killpg(process.pid, signal.SIGINT)
     process.wait(60)
-    gone(workers)
+    wait_until(lambda: not any(map(alive, workers)))
     (run_folder,) = tmp_path.glob("xps/*")
     assert read_status(run_folder)["state"] == "stopped"
     assert "The same command goes on from it" in (tmp_path / "ctrl-c").read_text()
-
-    process, workers = launch(dora, "orphans")
-    process.kill()
-    process.wait()
-    gone(workers)
-    assert read_status(run_folder)["state"] == "stopped"
