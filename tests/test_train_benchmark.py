@@ -127,6 +127,7 @@ def test_the_largest_batch_is_looked_for(monkeypatch, tmp_path):
         return 0.1
 
     monkeypatch.setattr(train, "our_solver", lambda folder, scale, batch, plan: batch)
+    monkeypatch.setattr(train, "clean", lambda: None)
     monkeypatch.setattr(train, "turn", turn)
     plan = train.Plan("cpu", ("debug",), (3,), 30.0, 1, 10)
     assert 40 <= train.largest(tmp_path, "debug", plan) <= 45
