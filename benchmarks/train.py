@@ -147,6 +147,7 @@ def measure(folder: Path, scale: str, batch: int, plan: Plan, alone: bool = Fals
             ways |= their_ways(folder, ours, batch, plan)
         except torch.cuda.OutOfMemoryError:
             seconds |= {CACHED: None, ENCODING: None}
+            clean()
     for _ in range(plan.turns):
         for name, way in ways.items():
             taken = seconds.setdefault(name, [])
@@ -155,7 +156,7 @@ def measure(folder: Path, scale: str, batch: int, plan: Plan, alone: bool = Fals
                     taken.append(way())
                 except torch.cuda.OutOfMemoryError:
                     seconds[name] = None
-                    torch.cuda.empty_cache()
+                    clean()
     rate = 1 / min(seconds.pop(PEAK))
     return {"parameters": size.parameter_count(), "batch": batch, "seconds": plan.seconds, "peak_flops": rate,
             "tokens": batch * plan.frames * size.n_q, "at_peak_s": arithmetic(size, batch, plan.frames) / rate,
