@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -289,3 +290,13 @@ def test_labels_do_not_lie_on_each_other():
 def test_ticks_are_round(low, high):
     ticks = nice(low, high, 6)
     assert 2 <= len(ticks) <= 7 and all(low <= tick <= high for tick in ticks)
+
+
+def test_somebody_elses_file_is_refused_before_anything_starts(tmp_path, monkeypatch):
+    from audiocraft_ext.sweep import cli
+    from audiocraft_ext.train import main
+
+    monkeypatch.setattr("dora.grid.grid_action", lambda args, main: pytest.fail("started"))
+    (tmp_path / "notes.html").write_text("mine")
+    with pytest.raises(UserError, match="no page of ours"):
+        cli._grid(SimpleNamespace(grid="debug", html=tmp_path / "notes.html"), main)

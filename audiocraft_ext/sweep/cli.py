@@ -53,8 +53,11 @@ def _grid(args: argparse.Namespace, main) -> None:
     from dora import grid
 
     from audiocraft_ext.sweep.grid import check_grid
+    from audiocraft_ext.sweep.page import check_ours
 
     check_grid(args.grid, main)
+    if args.html:
+        check_ours(args.html)
     for key in ("grid", "local", "slots", "retries", "html", "sort"):
         setattr(OPTIONS, key, getattr(args, key))
     grid.grid_action(args, main)
