@@ -11,9 +11,9 @@ CHOICES: dict[str, tuple] = {
     "conditioners": (None,),
     "device": ("cpu", "cuda"),
     "execute_only": (None, "valid", "evaluate", "generate"),
-    "optim.optimizer": ("adamw", "adam"),
-    "autocast_dtype": ("bfloat16",), "fsdp.use": (False,), "profiler.enabled": (False,), "benchmark_no_load": (False,),
-    "deadlock.use": (False,),
+    "optim.optimizer": ("adamw", "adam", "adamw8bit", "muon"),
+    "autocast_dtype": ("bfloat16", "float16"), "fsdp.use": (False,), "profiler.enabled": (False,),
+    "benchmark_no_load": (False,), "deadlock.use": (False,),
 }
 
 
@@ -31,6 +31,13 @@ def check_choices(cfg) -> None:
         if value is None:
             raise UserError(f"schedule.lr_scheduler={cfg.schedule.lr_scheduler} needs a number for "
                             f"schedule.{cfg.schedule.lr_scheduler}.{key}")
+
+
+def can_autocast(cfg) -> bool:
+    """Whether the device computes in ``autocast_dtype`` faster than in float32; on a CPU that is the user's to say."""
+    if cfg.device == "cpu":
+        return cfg.autocast_cpu
+    return cfg.autocast_dtype == "float16" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def delays_of(cfg) -> tuple[int, ...]:

@@ -2,8 +2,8 @@
 
 The logits are the largest thing in training a small model: tokens x K x card, kept until the backward pass, as they are
 and as log-probabilities. But the gradient of a cross entropy is known as soon as the logits are (softmax less one), so
-it is carried on to the hidden state and to the heads' weights at once, slice by slice. Not one product more is computed.
-The idea is that of Liger Kernel's fused linear cross entropy (https://arxiv.org/abs/2410.10989, section 3.2).
+it is carried on to the hidden state and to the heads' weights at once, slice by slice. No product more is computed. The
+idea is that of Liger Kernel's fused linear cross entropy (https://arxiv.org/abs/2410.10989, section 3.2).
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class _HeadLoss(torch.autograd.Function):
         h = h.to(dtype)
         with torch.autocast(kind, enabled=False):
             for k, size in enumerate(sizes):
-                weight, bias = [t[:size].to(dtype) for t in heads[k :: len(sizes)]] + [None] * (len(heads) == len(sizes))
-                grads = None if not learn else [ctx.grads[0], *(grad[:size] for grad in ctx.grads[1 + k :: len(sizes)])]
+                head = [tensor[:size].to(dtype) for tensor in heads[k :: len(sizes)]]  # the weight, the bias if any
+                grads = [grad[:size] for grad in ctx.grads[1 + k :: len(sizes)]] if learn else None
                 for at in range(0, len(h), SLICE):
                     rows = slice(at, at + SLICE)
-                    each[k] += _slice(h[rows], weight, bias, labels[k, rows], h.shape[0] / targets[k],
-                                      grads and [grads[0][rows], *grads[1:]])
+                    each[k] += _slice(h[rows], labels[k, rows], h.shape[0] / targets[k],
+                                      [ctx.grads[0][rows], *grads] if learn else None, *head)
         each /= targets
         ctx.mark_non_differentiable(each)
         return each.mean(), each
@@ -65,10 +65,10 @@ class _HeadLoss(torch.autograd.Function):
         return None, None, None, None, *(grad.mul_(factor) for grad in grads)
 
 
-def _slice(h: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, labels: torch.Tensor,
-           factor: torch.Tensor, grads: list[torch.Tensor] | None) -> torch.Tensor:
+def _slice(h: torch.Tensor, labels: torch.Tensor, factor: torch.Tensor, grads: list[torch.Tensor] | None,
+           weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """The summed loss of ``h [n, dim]`` under one head; its gradients times ``factor`` are added to ``grads``
-    (of h, of the weight, of the bias)."""
+    (of h, of the weight, of the bias if there is one)."""
     known = labels != IGNORE
     index = labels.clamp(min=0)[:, None]
     logs = torch.log_softmax(F.linear(h, weight, bias), dim=-1, dtype=torch.float32)  # [n, size]

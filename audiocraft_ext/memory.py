@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.head_loss import SLICE
 from audiocraft_ext.lm import LMConfig
 
 GIB = 2**30
@@ -15,26 +16,34 @@ OVERHEAD = {"cpu": 0.6 * GIB, "cuda": 0.9 * GIB}  # Python, torch and its librar
 MARGIN = 0.9  # of what is free
 
 
-def training_bytes(cfg: LMConfig, batch_size: int, frames: int, ema: bool, half: bool, device: str) -> int:
+def training_bytes(cfg: LMConfig, batch_size: int, frames: int, ema: bool, half: bool, device: str,
+                   optimiser: str = "adamw") -> int:
     """Peak bytes on the training device for one step with a micro batch of ``batch_size`` clips of ``frames`` codes.
 
-    Weights, gradients and AdamW's two moments are fp32 (16 bytes a parameter), EMA 4 more; on a CPU the copy of the
-    best state and the one made while a checkpoint is written count too. A layer keeps about 17 ``dim`` numbers a
-    token (norms, q, k, v, attention, hidden layer before and after GELU); a head keeps its logits twice, once as
-    they are and once as log-probabilities, and the backward pass needs a third.
+    Weights and gradients are fp32 (8 bytes a parameter), the optimiser's moments come on top, EMA is 4 more; on a CPU
+    the copy of the best state and the one made while a checkpoint is written count too. A layer keeps about 17 ``dim``
+    numbers a token (norms, q, k, v, attention, hidden layer before and after GELU). Of the logits only those of one
+    head and one slice exist (:mod:`audiocraft_ext.head_loss`), with the gradients of all heads a second time.
     """
-    parameters = cfg.parameter_count()
-    per_parameter = 16 + 4 * ema + (8 if device == "cpu" else 0) + (2 if half else 0)
+    parameters, tokens = cfg.parameter_count(), batch_size * frames
+    per_parameter = 8 + _moments(cfg, optimiser) + 4 * ema + (8 if device == "cpu" else 0) + (2 if half else 0)
     size = 2 if half else 4
-    tokens = batch_size * frames
     if cfg.checkpointing == "torch":
         activations = tokens * cfg.dim * size * (cfg.num_layers + 17)
     else:
         activations = tokens * cfg.dim * size * (13 + cfg.hidden_scale) * cfg.num_layers
     if cfg.dropout:
         activations = int(activations * 1.3)
-    logits = tokens * cfg.card * (cfg.n_q * (4 + size) + 8)
-    return int(parameters * per_parameter + activations + logits + OVERHEAD.get(device, OVERHEAD["cuda"]))
+    heads = min(tokens, SLICE) * cfg.card * (8 + size) + 4 * cfg.dim * (tokens + cfg.n_q * cfg.card)
+    return int(parameters * per_parameter + activations + heads + OVERHEAD.get(device, OVERHEAD["cuda"]))
+
+
+def _moments(cfg: LMConfig, optimiser: str) -> float:
+    """Bytes a parameter that the optimiser keeps."""
+    if optimiser == "adamw8bit":
+        return 2 + 8 / 256
+    matrices = (4 + 2 * cfg.hidden_scale) * cfg.dim**2 * cfg.num_layers
+    return 8 - (4 * matrices / cfg.parameter_count() if optimiser == "muon" else 0)
 
 
 def available_bytes(device: str) -> int:
@@ -77,18 +86,19 @@ def peak_bytes(device: str) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def largest_batch(cfg: LMConfig, frames: int, ema: bool, half: bool, device: str, free: int, most: int = 256) -> int:
+def largest_batch(cfg: LMConfig, frames: int, ema: bool, half: bool, device: str, free: int, most: int = 256,
+                  optimiser: str = "adamw") -> int:
     """The largest batch that fits into ``free`` bytes, 0 if none does."""
     best = 0
     for size in range(1, most + 1):
-        if training_bytes(cfg, size, frames, ema, half, device) > free * MARGIN:
+        if training_bytes(cfg, size, frames, ema, half, device, optimiser) > free * MARGIN:
             break
         best = size
     return best
 
 
 def check_fits(cfg: LMConfig, batch_size: int, accumulate: int, frames: int, ema: bool, half: bool, device: str,
-               free: int | None = None) -> str:
+               free: int | None = None, optimiser: str = "adamw") -> str:
     """One line that says what training will take.
 
     Raises:
@@ -96,11 +106,11 @@ def check_fits(cfg: LMConfig, batch_size: int, accumulate: int, frames: int, ema
     """
     free = available_bytes(device) if free is None else free
     micro = -(-batch_size // accumulate)
-    need = training_bytes(cfg, micro, frames, ema, half, device)
+    need = training_bytes(cfg, micro, frames, ema, half, device, optimiser)
     line = f"memory: about {need / GIB:.1f} GiB for {micro} x {frames} frames at a time, {free / GIB:.1f} GiB free"
     if need <= free * MARGIN:
         return line
-    fits = largest_batch(cfg, frames, ema, half, device, free)
+    fits = largest_batch(cfg, frames, ema, half, device, free, optimiser=optimiser)
     if fits == 0:
         raise UserError(f"{line}: not even one clip fits; take a smaller model/lm/model_scale, a shorter "
                         "dataset.segment_duration, or transformer_lm.checkpointing=torch")

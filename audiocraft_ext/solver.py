@@ -23,12 +23,13 @@ from dora import git_save
 from omegaconf import OmegaConf
 
 from audiocraft_ext import baseline, checkpoint, distributed, ends, memory, trained
-from audiocraft_ext.choices import check_choices, delays_of
+from audiocraft_ext.choices import can_autocast, check_choices, delays_of
 from audiocraft_ext.dataset import StreamDataset, StreamLoader
 from audiocraft_ext.distributed import Stopped
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.identity import check_same_run, identity
 from audiocraft_ext.lm import LM, LMConfig
+from audiocraft_ext.loss_scale import LossScaler
 from audiocraft_ext.optimisers import get_optimiser
 from audiocraft_ext.progress import TrainingProgress
 from audiocraft_ext.record import Record
@@ -63,8 +64,7 @@ class StreamSolver(StandardSolver):
         self.meaning = end and end.meaning(self.store.settings)
         if self.view is not None:
             cfg.dataset.view = self.view.options  # a run is what they are, not what their defaults were
-        if cfg.autocast and (cfg.device == "cpu" or not torch.cuda.is_bf16_supported(including_emulation=False)):
-            cfg.autocast = False  # upstream would run half precision wherever it is told to
+        cfg.autocast = bool(cfg.autocast and can_autocast(cfg))  # upstream would run half precision anywhere
         self._fit_memory(cfg)
         # Of the epoch under way: updates done, and the sums of their metrics. A run that is resumed inside an epoch
         # reports all of it.
@@ -100,7 +100,8 @@ class StreamSolver(StandardSolver):
 
     def _fit_memory(self, cfg) -> None:
         """Refuse a batch that cannot fit before anything is built; choose one if asked to."""
-        sizes = dict(frames=self.spec.prompt + self.frames, ema=cfg.optim.ema.use, half=cfg.autocast, device=cfg.device)
+        sizes = dict(frames=self.spec.prompt + self.frames, half=cfg.autocast, device=cfg.device,
+                     ema=cfg.optim.ema.use and cfg.optim.ema.device == cfg.device, optimiser=cfg.optim.optimizer)
         chosen = dora.get_xp().folder / "auto_batch_size"  # kept: a run goes on with the batch it began with
         auto = cfg.dataset.batch_size == "auto"
         free = memory.available_bytes(cfg.device)
@@ -133,6 +134,8 @@ class StreamSolver(StandardSolver):
     def build_model(self) -> None:
         """Upstream also loads the codec, to encode with; here it may not even be on this machine."""
         self.model = LM(self.lm_config, self.spec.delays, self.spec.sizes, self.spec.gates).to(self.device)
+        if self.cfg.compile:
+            self.model.compile_layers()
         self.register_ema("model")
         self.optimizer = get_optimiser(self.model, self.cfg.optim)
         warmup = self.cfg.schedule.cosine.warmup
@@ -143,17 +146,19 @@ class StreamSolver(StandardSolver):
         self.register_stateful("model", "optimizer", "lr_scheduler")
         self.best_state.dtype = None  # upstream rounds to the autocast dtype, and what is exported is the best state
         self.register_best_state("model")
-        self.autocast_dtype = torch.bfloat16
-        self.scaler = None  # bf16 has the range of fp32
+        self.autocast_dtype = getattr(torch, self.cfg.autocast_dtype)
+        half = self.cfg.autocast and self.autocast_dtype == torch.float16  # bfloat16 has the range of float32
+        self.scaler = LossScaler(self.device, enabled=half)
+        self.register_stateful("scaler")
         self.updater = Updater(self.model, self.optimizer, self.autocast, self.cfg.optim.accumulate,
-                               self.cfg.optim.max_norm)
+                               self.cfg.optim.max_norm, self.scaler)
 
     def initialize_ema(self) -> None:
         """Upstream's, with a count of its own (see :class:`CountedEMA`)."""
         cfg = self.cfg.optim.ema
         self.ema = None
         if cfg.use:
-            self.ema = CountedEMA(self._ema_sources, decay=cfg.decay, device=self.device, every=cfg.updates)
+            self.ema = CountedEMA(self._ema_sources, decay=cfg.decay, device=cfg.device, every=cfg.updates)
 
     def show(self) -> None:
         self.log_model_summary(self.model)
@@ -163,8 +168,8 @@ class StreamSolver(StandardSolver):
         the screen; TensorBoard has it."""
         hidden = ["ce_q*"] if self.spec.n_q > SHOWN else []
         return flashy.Formatter({"lr": ".2E", "ce*": ".4f", "grad_norm": ".2f", "tokens_s": ".0f", "left_min": ".1f",
-                                 "mem_gib": ".2f", "duration": ".1f"}, exclude_keys=hidden,
-                                include_formatted=not hidden)
+                                 "mem_gib": ".2f", "duration": ".1f", "loss_scale": ".0f", "skipped": ".0f"},
+                                exclude_keys=hidden, include_formatted=not hidden)
 
     def log_progress(self, stage_name, iterable, total=None, updates=5):
         """Upstream's log lines with a bar, and TensorBoard by the update instead of only by the epoch."""
@@ -227,7 +232,10 @@ class StreamSolver(StandardSolver):
             done = self.updater(batch.to(self.device), targets.to(self.device))
         except NotFinite as error:
             raise UserError(f"{error} at update {self.updates_done + 1}; the weights were left alone. "
-                            f"{self._last_checkpoint()} Try a lower optim.lr.") from None
+                            f"{self._last_checkpoint()} Try a lower optim.lr{self.scaler.instead}.") from None
+        if done.skipped:
+            self.logger.warning("Update %d was skipped, too large for float16: the loss scale is %g now, %d skipped "
+                                "so far", self.updates_done + 1, self.scaler.get_scale(), self.scaler.skipped)
         if self.lr_scheduler:
             self.lr_scheduler.step()
         self.progress["step"] += 1
@@ -238,6 +246,8 @@ class StreamSolver(StandardSolver):
         now = time.monotonic()
         took, self._clock = now - self._clock, now
         metrics |= {"lr": lr, **self._losses(done.ce, done.each), "grad_norm": done.norm}
+        if self.scaler.is_enabled():
+            metrics |= {"loss_scale": self.scaler.get_scale(), "skipped": self.scaler.skipped}
         metrics["tokens_s"] = batch.numel() * distributed.size() / took
         metrics["left_min"] = took * (self.total_updates - self.updates_done) / 60
         metrics["mem_gib"] = memory.peak_bytes(self.device) / memory.GIB

@@ -9,6 +9,7 @@ import torch
 
 from audiocraft_ext.distributed import total_gradients
 from audiocraft_ext.lm import LM
+from audiocraft_ext.loss_scale import LossScaler
 
 
 class NotFinite(ArithmeticError):
@@ -21,11 +22,12 @@ class NotFinite(ArithmeticError):
 @dataclass
 class Outcome:
     """Of the whole batch of all processes: the loss, the loss of each stream ``[K]``, the norm of the gradient before
-    clipping."""
+    clipping. Of an update that was ``skipped`` the norm is 0, and where the loss was no number it is the one before."""
 
     ce: torch.Tensor
     each: torch.Tensor
     norm: torch.Tensor
+    skipped: bool = False
 
 
 class Updater:
@@ -35,19 +37,23 @@ class Updater:
         autocast: the context in which the model computes.
         accumulate: parts that a batch is cut into: the same result, a fraction of the memory.
         max_norm: of the gradient; 0 is no limit.
+        scaler: of the loss, for float16; by default there is none.
     """
 
     def __init__(self, model: LM, optimiser: torch.optim.Optimizer, autocast: AbstractContextManager,
-                 accumulate: int = 1, max_norm: float = 0.0):
+                 accumulate: int = 1, max_norm: float = 0.0, scaler: LossScaler | None = None):
         self.model, self.optimiser, self.autocast = model, optimiser, autocast
         self.accumulate, self.max_norm = accumulate, max_norm
+        self.scaler = scaler or LossScaler("cpu", enabled=False)
+        self._losses: tuple[torch.Tensor, torch.Tensor] | None = None  # the last that were numbers
 
     def __call__(self, batch: torch.Tensor, targets: torch.Tensor | None = None) -> Outcome:
         """``batch`` is this process's share; ``targets [K]`` are the :meth:`LM.targets` of all shares together, by
         default those of the batch.
 
         Raises:
-            NotFinite: before the weights have taken it in.
+            NotFinite: before the weights have taken it in. With a scale an update is skipped instead, but for so many
+                in a row that no scale will help (:data:`audiocraft_ext.loss_scale.MOST_SKIPPED`).
         """
         parts = batch.chunk(min(self.accumulate, len(batch)))
         targets = self.model.targets(batch) if targets is None else targets
@@ -55,13 +61,18 @@ class Updater:
         for part in parts:
             with self.autocast:
                 loss, stream_losses = self.model.losses(part, targets)
-            loss.backward()
+            self.scaler.scale(loss).backward()
             ce += loss.detach()
             each += stream_losses
         total_gradients(self.model.parameters(), ce, each)
+        self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_norm or float("inf"))
-        if not (torch.isfinite(ce) and torch.isfinite(norm)):
+        finite = bool(torch.isfinite(ce) & torch.isfinite(norm))
+        if finite:
+            self.scaler.step(self.optimiser)
+        if not self.scaler.finish(finite):
             raise NotFinite(float(ce), float(norm))
-        self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        return Outcome(ce, each, norm)
+        if self._losses is None or torch.isfinite(ce):
+            self._losses = ce, each
+        return Outcome(*self._losses, norm if finite else torch.zeros_like(norm), skipped=not finite)
