@@ -82,8 +82,8 @@ def group(device: str, tell: Callable[[str], None]) -> Iterator[None]:
         return
     if device == "cuda":
         torch.cuda.set_device(_own_gpu())
-    store, spec = _meet()
-    _watch = Watch(spec.rank, connect(spec.rank, spec.world_size, os.environ["MASTER_ADDR"], store), tell)
+    store, spec, peers = _meet()
+    _watch = Watch(spec.rank, peers, tell)
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", store=store, rank=spec.rank,
                                 world_size=spec.world_size, timeout=PATIENCE)
@@ -109,7 +109,7 @@ def _own_gpu() -> int:
 
 
 def _meet():
-    """torch's store, shared by all processes, and who this one is among them."""
+    """torch's store, shared by all processes, who this one is among them, and the connections of its watch."""
     spec = get_distrib_spec()
     os.environ["LOCAL_WORLD_SIZE"] = str(local_size())
     if "SLURM_JOB_NODELIST" not in os.environ:
@@ -117,11 +117,11 @@ def _meet():
     set_distrib_env()
     try:
         store, _, _ = next(dist.rendezvous("env://", spec.rank, spec.world_size, timeout=timedelta(seconds=START_S)))
-    except (dist.DistNetworkError, dist.DistStoreError) as error:
+        return store, spec, connect(spec.rank, spec.world_size, os.environ["MASTER_ADDR"], store)
+    except (dist.DistNetworkError, dist.DistStoreError, OSError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        raise UserError(f"the {spec.world_size} processes cannot meet at {where} ({str(error).splitlines()[0]}); "
+        raise UserError(f"the {spec.world_size} processes cannot meet at {where} ({str(error).partition(chr(10))[0]}); "
                         "set MASTER_PORT to a free port, for all of them") from None
-    return store, spec
 
 
 def seed_update(seed: int, update: int) -> None:

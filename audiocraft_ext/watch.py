@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 START_S = 600  # all processes have come by then
 BYE = "bye"  # the last word of a process that ended as it should
+SAME_S = 2  # what one process failed of may be what all are about to say
 KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}  # seconds, seconds, times: 35 s in all
 
 
@@ -35,8 +36,8 @@ class Watch:
 
     def __init__(self, rank: int, peers: dict[int, socket.socket], tell: Callable[[str], None]):
         self.rank, self.peers, self.tell = rank, peers, tell
-        self.orphaned = self._leaving = False
-        self._first_ended = threading.Event()
+        self.orphaned = False
+        self._failed, self._first_ended = threading.Event(), threading.Event()
         self._parent = os.getppid()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
         self._thread.start()
@@ -46,7 +47,8 @@ class Watch:
         more to do: a launcher takes the first end of a process that was stopped for a crash, and kills the rest."""
         if isinstance(error, RuntimeError):  # a collective failed because of another's death? The thread will say so
             self._thread.join(timeout=5)
-        self._leaving = error is not None
+        if error is not None:
+            self._failed.set()
         words = BYE if error is None else f"process {self.rank} ended: {str(error) or type(error).__name__}"
         self._say(words)
         if error is None and self.rank:
@@ -69,10 +71,10 @@ class Watch:
                         selector.unregister(key.fileobj)
                         if key.data == 0:
                             self._first_ended.set()
-                    elif not self._leaving:
-                        self._end(words or f"process {key.data} is gone: killed (out of memory?), or its machine is")
-                    else:
+                    elif self._failed.wait(SAME_S if words else 0):
                         return
+                    else:
+                        self._end(words or f"process {key.data} is gone: killed (out of memory?), or its machine is")
                 self.orphaned = os.getppid() != self._parent
 
     def _end(self, line: str) -> None:
@@ -115,10 +117,11 @@ def connect(rank: int, size: int, address: str, store) -> dict[int, socket.socke
         store.set("watch", f"{server.getsockname()[1]} {word.hex()}")
         while len(peers) < size - 1:
             peer = server.accept()[0]
-            peer.settimeout(START_S)
-            hello = peer.recv(len(word) + 4, socket.MSG_WAITALL)
-            if hello[:-4] == word:
-                peers[int.from_bytes(hello[-4:], "big")] = _kept_alive(peer)
+            peer.settimeout(10)
+            with contextlib.suppress(OSError):  # a stranger
+                hello = peer.recv(len(word) + 4, socket.MSG_WAITALL)
+                if hello[:-4] == word:
+                    peers[int.from_bytes(hello[-4:], "big")] = _kept_alive(peer)
     return peers
 
 

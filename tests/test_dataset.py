@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import torch
 
 from audiocraft_ext.dataset import StreamDataset, StreamLoader
 from audiocraft_ext.errors import UserError
@@ -79,6 +80,32 @@ def test_two_ranks_together_see_what_one_process_sees(store):
 
     for one, a, b in zip(batches(4, 0, 1), batches(2, 0, 2), batches(2, 1, 2)):
         assert one.tolist() == a.tolist() + b.tolist()
+
+
+@pytest.mark.parametrize("world, then", [(1, 2), (2, 1), (2, 3), (6, 2), (3, 3)])
+def test_every_index_of_an_epoch_is_read_once_whoever_reads(store, world, then):
+    """Also by other processes from the fourth batch on."""
+    read = []
+
+    class Noting(StreamDataset):
+        def batch(self, epoch, indices):
+            read.extend((epoch, index) for index in indices)
+            return super().batch(epoch, indices)
+
+    for ranks, first, last in ((world, 0, 3), (then, 3, None)):
+        for rank in range(ranks):
+            loader = StreamLoader(Noting(store, TRAIN, 10, num_samples=40), 6 // ranks, None, rank, ranks)
+            loader.epoch, loader.first, loader.batches = 2, first, last or loader.batches
+            assert len(list(loader)) == loader.batches - first
+    assert sorted(read) == [(2, index) for index in range(42)]  # seven whole batches
+
+
+def test_all_ranks_have_as_many_batches_of_a_short_side(store):
+    data = StreamDataset(store, VALID, 10)
+    ranks = [list(StreamLoader(data, 3, None, rank, 3)) for rank in range(3)]
+    assert [[len(batch) for batch in batches] for batches in ranks] == [[3], [1], [0]]
+    assert torch.cat([batch for batches in ranks for batch in batches]).tolist() == [data[1, i].tolist()
+                                                                                    for i in range(4)]
 
 
 def test_what_cannot_be_sampled_is_said(store, tmp_path):
