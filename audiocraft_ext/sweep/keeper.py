@@ -51,6 +51,8 @@ class Run:
     slot: int = -1
     tries: int = 0
     reason: str | None = None
+    began: float | None = None
+    ended: float | None = None
     child: subprocess.Popen | None = None
     asked: float | None = None
     pressed: float = 0.0
@@ -62,7 +64,7 @@ class Run:
         paths = {key: Path(entry[key]) for key in ("folder", "jobs", "by_id")}
         run = cls(sig, **entry | paths)
         note = local.read(run.folder)
-        for key in ("state", "job_id", "process", "slot", "tries", "reason"):
+        for key in ("state", "job_id", "process", "slot", "tries", "reason", "began", "ended"):
             setattr(run, key, note.get(key, getattr(run, key)))
         return run
 
@@ -161,7 +163,7 @@ class Keeper:
         with contextlib.suppress(OSError):
             local.write_json(run.folder / local.NOTE, {
                 "state": state, "job_id": run.job_id, "process": run.process, "queue": str(self.queue.folder),
-                "slot": run.slot, "tries": run.tries, "reason": run.reason})
+                "slot": run.slot, "tries": run.tries, "reason": run.reason, "began": run.began, "ended": run.ended})
 
     def _over(self) -> bool:
         """Nothing is left; nobody can add to the queue between the look and the end."""
@@ -201,7 +203,7 @@ class Keeper:
 
     def ended(self, run: Run) -> None:
         """How it did, and what now."""
-        code = run.target.get("code")
+        run.ended, code = time.time(), run.target.get("code")
         if code == 0 or run.said("finished"):
             self.note(run, COMPLETED, reason=None)
         elif run.asked:
@@ -224,7 +226,7 @@ class Keeper:
                 self.start(run, free[0])
 
     def start(self, run: Run, slot: int) -> None:
-        run.slot, run.tries, run.heard = slot, run.tries + 1, False
+        run.slot, run.tries, run.heard, run.began, run.ended = slot, run.tries + 1, False, time.time(), None
         environ = run.environ | self.slots[slot]
         gpu = {GPUS: environ[GPUS]}  # submitit hides all GPUs but those that it gives itself, by number
         try:

@@ -2,7 +2,8 @@
 
 ``local.json`` in the run's folder is what is known of it: ``state`` in Slurm's words, ``job_id`` (the process that
 started it, which names its log), ``process`` (see sweep/process.py), ``queue`` (the folder of sweep/queue.py that it
-belongs to), ``slot``, ``tries`` and, of a failure, ``reason``. The keeper writes it.
+belongs to), ``slot``, ``tries``, ``began`` and ``ended`` (seconds since 1970) and, of a failure, ``reason``. The keeper
+writes it.
 """
 
 from __future__ import annotations
