@@ -30,7 +30,7 @@ from audiocraft_ext.files import only_one
 from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.overrides import quoted
 from audiocraft_ext.record import Record, read_status
-from audiocraft_ext.sweep import hooks
+from audiocraft_ext.sweep import code, hooks
 
 
 class Main(HydraMain):
@@ -115,6 +115,8 @@ def run(cfg) -> None:
     with contextlib.ExitStack() as stack:
         if record is not None:
             stack.enter_context(only_one(folder / "lock", f"the run {get_xp().sig}"))
+            if different := code.note(folder):
+                logging.getLogger(__name__).warning("The run %s", different)
         stack.enter_context(distributed.group(cfg.device, _teller(folder, first)))
         if record is not None:
             stack.enter_context(record.of_run())

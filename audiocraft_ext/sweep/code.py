@@ -104,6 +104,16 @@ def record(folder: Path, now: Version) -> None:
         (folder / RECORD).write_text(json.dumps(versions, indent=1), "utf-8")
 
 
+def note(folder: Path, now: Version | None = None) -> str | None:
+    """Both: what is other, in one line, and the version recorded. Never raises for want of a disk or of git."""
+    with contextlib.suppress(OSError):
+        now = now or version()
+        different = differences(folder, now)
+        record(folder, now)
+        return different
+    return None
+
+
 def _versions(folder: Path) -> list[dict]:
     try:
         versions = json.loads((folder / RECORD).read_text("utf-8"))

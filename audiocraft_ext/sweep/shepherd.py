@@ -145,6 +145,8 @@ class Shepherd(ClusterShepherd):
         if not self.local:
             super()._submit(job_array)
             return
+        if job_array.slurm_config.gpus > 1:
+            self.log(f"the runs ask for {job_array.slurm_config.gpus} GPUs; on this machine each gets one slot")
         for sheep in sheeps:
             try:
                 self._queue(sheep, clone)
@@ -164,12 +166,10 @@ class Shepherd(ClusterShepherd):
             save = self.main.dora.local_code = False
         for sheep in sheeps:
             sheep.xp.dora.git_save = save
-            different = code.differences(sheep.xp.folder, self._code)
-            if different:
-                self.log(f"{sheep.xp.sig} {different}")
             with contextlib.suppress(OSError):
                 sheep.xp.folder.mkdir(parents=True, exist_ok=True)
-                code.record(sheep.xp.folder, self._code)
+            if different := code.note(sheep.xp.folder, self._code):
+                self.log(f"{sheep.xp.sig} {different}")
         if not save:
             return None
         if self.local and self._existing_git_clone is None:
