@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from audiocraft_ext import memory
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.lm import LMConfig
 
+ROOT = Path(__file__).parents[1]
 TINY = LMConfig(4, 2048, 384, 6, 6)
 
 
@@ -44,23 +46,40 @@ def test_files_that_the_system_keeps_in_memory_count_as_free(tmp_path, monkeypat
     assert memory.available_bytes("cpu") == 824 * 2**20
 
 
-def test_the_estimate_is_near_what_a_step_takes():
-    """Peak memory of a real process (three AdamW steps, 8 clips of 250 codes) lies within the estimate and not far
-    under it."""
-    script = """
+@pytest.mark.parametrize("checkpointing, half, optimiser", [
+    ("none", False, "adamw"), ("torch", False, "adamw"), ("none", True, "muon"),
+])
+def test_the_estimate_is_near_what_a_step_takes(checkpointing, half, optimiser):
+    """Peak memory of a real process (two updates, 8 clips of 250 codes) lies within the estimate and not far under
+    it."""
+    script = f"""
 import torch
+from omegaconf import OmegaConf
 from audiocraft_ext import memory
 from audiocraft_ext.lm import LM, LMConfig
+from audiocraft_ext.optimisers import get_optimiser
+from audiocraft_ext.update import Updater
 torch.set_num_threads(2)
-cfg = LMConfig(4, 2048, 384, 6, 6)
-model = LM(cfg, (0, 1, 2, 3))
-optim = torch.optim.AdamW(model.parameters(), fused=True)
-for _ in range(3):
-    model.losses(torch.randint(0, 2048, (8, 4, 250)))[0].backward()
-    optim.step()
-    optim.zero_grad()
-print(memory.peak_bytes("cpu"), memory.training_bytes(cfg, 8, 250, False, False, "cpu"))
+cfg = LMConfig(4, 2048, 384, 6, 6, checkpointing="{checkpointing}")
+model = LM(cfg, (0, 1, 2, 3)).train()
+optim = OmegaConf.load("configs/solver/default.yaml").optim
+optim.update(dict(lr=1e-3, optimizer="{optimiser}"))
+update = Updater(model, get_optimiser(model, optim), torch.autocast("cpu", torch.bfloat16, enabled={half}))
+for _ in range(2):
+    update(torch.randint(0, 2048, (8, 4, 250)))
+print(memory.peak_bytes("cpu"), memory.training_bytes(cfg, 8, 250, False, {half}, "cpu", "{optimiser}"))
 """
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     peak, estimate = map(int, run.stdout.split())
     assert 0.6 * estimate < peak < 1.1 * estimate
+
+
+def test_each_lever_takes_less():
+    base = memory.training_bytes(TINY, 8, 500, True, False, "cuda")
+    checkpointed = LMConfig(**{**TINY.to_dict(), "checkpointing": "torch"})
+    for less in (memory.training_bytes(checkpointed, 8, 500, True, False, "cuda"),
+                 memory.training_bytes(TINY, 8, 500, False, False, "cuda"),
+                 memory.training_bytes(TINY, 8, 500, True, True, "cuda"),
+                 memory.training_bytes(TINY, 8, 500, True, False, "cuda", "muon"),
+                 memory.training_bytes(TINY, 8, 500, True, False, "cuda", "adamw8bit")):
+        assert less < base
