@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[1]
 def config(**logging_options):
     """The root config with what a store and a solver would add."""
     cfg = OmegaConf.load(ROOT / "configs/config.yaml")
-    more = {"optim": {"lr": 1e-3, "adam": {"betas": [0.9, 0.95]}}, "datasource": {"store": "/data/of-mine/stores/secret"},
-            "continue_from": "/data/of-mine/other.th"}
+    more = {"optim": {"lr": 1e-3, "adam": {"betas": [0.9, 0.95]}}, "datasource": {"store": "/data/mine/stores/secret"},
+            "continue_from": "/data/mine/other.th"}
     return OmegaConf.merge({k: v for k, v in cfg.items() if k != "defaults"}, more, {"logging": logging_options})
 
 
@@ -110,7 +110,7 @@ def test_what_the_config_tells(fakes, tmp_path, name):
     assert told["optim.lr"] == 1e-3 and told["optim.adam.betas"] == [0.9, 0.95] and told["seed"] == 2036
     assert "label" in told and not any(isinstance(value, dict) for value in told.values())
     words = json.dumps(told)
-    assert "/data/of-mine" not in words and "outputs" not in words and "store" not in words
+    assert "/data/mine" not in words and "outputs" not in words and "store" not in words
 
 
 def test_names_of_the_users_own(fakes, tmp_path):
@@ -217,7 +217,7 @@ def test_wandb_itself(tmp_path):
     assert len(written) >= 1 and list(folder.glob("wandb/*/files/media/audio/generate/clip_0*.wav"))
     data = written[0].read_bytes()
     assert b"optim.lr" in data and b"valid/ce" in data
-    assert not any(word in data for word in (b"/data/of-mine", str(ROOT).encode(), sys.executable.encode()))
+    assert not any(word in data for word in (b"/data/mine", str(ROOT).encode(), sys.executable.encode()))
 
 
 def test_trackio_itself(tmp_path):
