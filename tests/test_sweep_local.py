@@ -181,7 +181,7 @@ def outputs(tmp_path, monkeypatch) -> Iterator[Path]:
 
 
 def kill(who: dict) -> None:
-    if process.alive(who):
+    if process.alive(who) and who["pid"] != os.getpid():
         os.kill(who["pid"], signal.SIGKILL)
 
 
