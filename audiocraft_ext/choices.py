@@ -36,7 +36,7 @@ def check_choices(cfg) -> None:
 def can_autocast(cfg) -> bool:
     """Whether the device computes in ``autocast_dtype`` faster than in float32; on a CPU that is the user's to say."""
     if cfg.device == "cpu":
-        return cfg.autocast_cpu
+        return bool(cfg.autocast_cpu)
     return cfg.autocast_dtype == "float16" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 

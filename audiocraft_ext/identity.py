@@ -49,6 +49,9 @@ def check_same_run(then: dict, now: dict, checkpoint: str) -> None:
                         f"now {now['store_hash'][:12]}); {advice}")
     if then["config_hash"] != now["config_hash"]:
         old, new = then["config"], now["config"]
-        keys = sorted(k for k in old.keys() | new.keys() if old.get(k, "(unset)") != new.get(k, "(unset)"))
+        # What is empty says nothing: a setting that came later and is not used makes no other run.
+        keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+        if not keys:
+            return
         changes = "; ".join(f"{k} was {old.get(k, '(unset)')}, is {new.get(k, '(unset)')}" for k in keys)
         raise UserError(f"{checkpoint} was made with other settings: {changes}; {advice}")

@@ -46,7 +46,7 @@ def _muon(model: nn.Module, cfg) -> torch.optim.Optimizer:
               if name.startswith("transformer.layers.") and p.ndim == 2}
     rest = [p for p in model.parameters() if p not in hidden]
     return MuonAndAdamW(hidden, rest, cfg.muon.lr or cfg.lr, cfg.lr, dict(cfg.adam),
-                        {key: value for key, value in cfg.muon.items() if key != "lr"})
+                        {key: value for key, value in cfg.muon.items() if key != "lr" and value is not None})
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
