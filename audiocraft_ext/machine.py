@@ -9,7 +9,8 @@ from pathlib import Path
 def physical_cores() -> int:
     """Cores that this process may use, two threads of one core counted once.
 
-    A second thread on a core shares its arithmetic units: matrix products get no faster by it, often slower.
+    A second thread on a core shares its arithmetic units: matrix products get no faster by it, often slower. Of a Slurm
+    job no more than it asked for: not every cluster binds a process to them.
     """
     try:
         allowed = os.sched_getaffinity(0)
@@ -22,4 +23,5 @@ def physical_cores() -> int:
             cores.add(siblings.read_text())
         except OSError:
             cores.add(str(cpu))
-    return max(1, len(cores))
+    asked = int(os.environ.get("SLURM_CPUS_PER_TASK") or len(cores))
+    return max(1, min(len(cores), asked))
