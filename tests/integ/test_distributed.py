@@ -312,6 +312,7 @@ def test_tasks_of_a_cluster_are_requeued_together(store, whole, tmp_path):
 def little_memory(rank: int, folder: Path) -> None:
     from audiocraft_ext import memory
 
+    note_windows(rank, folder)
     memory.available_bytes = lambda device: (32 if rank else 2) * memory.GIB
     memory.largest_batch = lambda *args, free, **kwargs: int(free / memory.GIB) * 3
 
@@ -322,6 +323,7 @@ def test_a_batch_that_is_chosen_is_one_for_all(store, tmp_path):
     assert ranks.codes() == [0, 0], ranks.text()
     (chosen,) = tmp_path.glob("xps/*/auto_batch_size")
     assert chosen.read_text() == "6"  # two share the 2 GiB that the first one sees: 3 clips each
+    assert windows(tmp_path) == Counter((1, index) for index in range(5 * 6))
     assert checkpoint.config_of(state_of(tmp_path))["dataset"]["batch_size"] == 6
 
 
