@@ -33,7 +33,7 @@ from tests.integ.runs import run
 from tests.stores import make_store
 from tests.sweep_jobs import Job
 
-RECIPE = ("transformer_lm.dropout=0.1", "optim.updates_per_epoch=60", "optim.epochs=2", "generate.use=false",
+RECIPE = ("transformer_lm.dropout=0.1", "optim.updates_per_epoch=40", "optim.epochs=2", "generate.use=false",
           "checkpoint.save_minutes=1e-9")  # a checkpoint before every update: a kill loses nothing that was said
 PATIENCE_S = 240
 ROOT = Path(__file__).resolve().parents[1]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from audiocraft_ext.errors import UserError, run_cli
 from audiocraft_ext.sweep.options import OPTIONS
 
 PACKAGE = "audiocraft_ext"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,6 +67,9 @@ def _grid(args: argparse.Namespace, main) -> None:
 
 def main() -> None:
     """The console script."""
+    here = Path.cwd() / PACKAGE  # in another checkout, its code: so does Dora
+    if (here / "sweep" / "cli.py").is_file() and not here.samefile(ROOT / PACKAGE):
+        os.execv(sys.executable, [sys.executable, "-m", "audiocraft_ext.sweep.cli", *sys.argv[1:]])
     os.environ.setdefault("DORA_PACKAGE", PACKAGE)
     run_cli(_main)
 
