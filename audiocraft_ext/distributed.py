@@ -63,6 +63,12 @@ def launcher_gone() -> bool:
     return _watch is not None and _watch.orphaned
 
 
+def verdict() -> None:
+    """After an error that another process's death may have caused: if so, this one ends here, with the reason."""
+    if _watch is not None:
+        _watch.verdict()
+
+
 @contextmanager
 def group(device: str, tell: Callable[[str], None]) -> Iterator[None]:
     """All processes of the run, from here to the end of the block; nothing if there is one.

@@ -45,14 +45,20 @@ class Watch:
     def leave(self, error: BaseException | None = None) -> None:
         """The last word of this process. If it ends as it should, all but the first wait here for the first, which has
         more to do: a launcher takes the first end of a process that was stopped for a crash, and kills the rest."""
-        if isinstance(error, RuntimeError):  # a collective failed because of another's death? The thread will say so
-            self._thread.join(timeout=5)
+        if isinstance(error, RuntimeError):
+            self.verdict()
         if error is not None:
             self._failed.set()
         words = BYE if error is None else f"process {self.rank} ended: {str(error) or type(error).__name__}"
         self._say(words)
         if error is None and self.rank:
             self._first_ended.wait()
+
+    def verdict(self) -> None:
+        """A collective failed, maybe because another process died? Then the thread says so and ends this one."""
+        if not self._failed.is_set():
+            self._thread.join(timeout=5)
+            self._failed.set()
 
     def _say(self, words: str) -> None:
         line = " ".join(words.split())[:1000] + "\n"

@@ -188,6 +188,14 @@ def sleepy(rank: int, folder: Path) -> None:
     StreamSolver.generate = generate
 
 
+def slow_word(rank: int, folder: Path) -> None:
+    """A busy machine: the thread comes late."""
+    from audiocraft_ext.watch import Watch
+
+    end = Watch._end
+    Watch._end = lambda self, line: (time.sleep(0.5), end(self, line))
+
+
 def training(folder: Path) -> bool:
     return any(read_status(run).get("step", 0) > 20 for run in folder.glob("xps/*"))
 
@@ -199,10 +207,12 @@ def test_a_killed_process_ends_the_others_with_a_reason(store, tmp_path, victim,
     if asleep:
         ranks = start(tmp_path, store, *PLAIN, "generate.use=true", "generate.every=1", hook=f"{HERE}:sleepy")
     else:
-        ranks = start(tmp_path, store, *LONG, "checkpoint.save_minutes=1e-9")
+        ranks = start(tmp_path, store, *LONG, "checkpoint.save_minutes=1e-9", hook=f"{HERE}:slow_word")
     wait_until(lambda: (tmp_path / "asleep").exists() if asleep else training(tmp_path), ranks)
     time.sleep(0.5)
     ranks.processes[victim].kill()
+    time.sleep(0.1)
+    ranks.processes[1 - victim].terminate()  # as Dora's launcher does
     codes = ranks.codes(timeout=20)
     assert codes[victim] == -signal.SIGKILL and codes[1 - victim] == 1
     said = ranks.logs[1 - victim].read_text()
