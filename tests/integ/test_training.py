@@ -94,6 +94,28 @@ def test_a_run_that_was_stopped_in_a_validation_reports_the_whole_epoch(store, w
     assert_same_run(state_of(run(tmp_path, store, *RECIPE)), whole)
 
 
+def test_a_run_that_was_stopped_while_it_sampled(store, tmp_path):
+    """It does not wait for the clips; they are made again, and the run ends as if nothing had been."""
+    sampling = [*(r for r in RECIPE if not r.startswith("generate")), "generate.every=1"]
+    with solver_of(tmp_path, store, *sampling) as solver:
+        generate, steps = solver.generate, []
+
+        def count(*_):
+            steps.append(1)
+            if len(steps) == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def stopped():
+            solver.model.register_forward_pre_hook(count)
+            return generate()
+
+        solver.generate = stopped
+        with pytest.raises(KeyboardInterrupt, match="checkpoint.th"):
+            solver.run()
+    assert len(steps) <= 6 and state_of(solver)["history"] == []
+    assert_same_run(state_of(run(tmp_path, store, *sampling)), state_of(run(tmp_path / "whole", store, *sampling)))
+
+
 def test_before_the_first_validation_the_average_is_what_a_run_has_to_show(store, tmp_path):
     """The best state is then what the run began with."""
     with solver_of(tmp_path, store, *RECIPE) as solver:
