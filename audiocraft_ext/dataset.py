@@ -29,8 +29,8 @@ class StreamDataset:
             altered on the train side.
         sample_on_duration: choose a track by its length (every frame is as likely) rather than all alike.
         num_samples: windows an epoch; None is one pass through the store.
-        share: of the train side's sound, above 0 and up to 1; None is all of it. Whole tracks, in an order that the seed
-            alone decides: a smaller share is a part of a larger one.
+        share: of the train side's sound, above 0 and up to 1; None is all of it. Whole tracks, in an order that only
+            the seed decides: a smaller share is a part of a larger one.
     """
 
     def __init__(self, store: TokenStore, split: str, frames: int, num_samples: int | None = None, seed: int = 0,

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from dora.conf import SubmitRules
 from dora.explore import Herd, Launcher
 from dora.shep import Shepherd
 from omegaconf import OmegaConf
@@ -17,6 +18,7 @@ from audiocraft_ext.errors import UserError
 from audiocraft_ext.grids import _explorer
 from audiocraft_ext.lm import LMConfig
 from audiocraft_ext.split import TRAIN, VALID
+from audiocraft_ext.sweep.shepherd import Shepherd as Ours
 from audiocraft_ext.sweep.summary import differences
 from audiocraft_ext.train import main, resolve
 from tests.stores import make_store
@@ -82,15 +84,16 @@ def test_a_page_says_what_it_asks_and_how_it_is_called(name):
 
 
 @pytest.mark.parametrize("data, said", [
-    ({"dset": "audio/jungle"}, r"none/jungle.*python -m data_prep\.audio YOUR_FOLDER .*none/jungle"),
+    ({"dset": "audio/jungle"}, r"none/jungle.*python -m data_prep\.audio SRC .*none/jungle"),
     ({}, "dset=audio/jungle"),
 ])
 def test_missing_data_is_said_before_anything_is_scheduled(data, said, launch, tmp_path, monkeypatch):
     monkeypatch.setenv("MICRO_STORES", str(tmp_path / "none"))
     explorer = _explorer.grid(lambda launcher: launcher(solver="musicgen/debug", **data))
+    herd, shepherd = Herd(), Ours(main)
+    explorer(Launcher(shepherd, main.get_slurm_config(), herd))
     with pytest.raises(UserError, match=said):
-        explorer(Launcher(Shepherd(main), main.get_slurm_config(), Herd()))
-    assert all(isinstance(page(name).explorer, _explorer.Grid) for name in GRIDS)
+        shepherd.maybe_submit_lazy(*herd.sheeps.values(), main.get_slurm_config(), SubmitRules())
 
 
 def test_the_debug_grid_prepares_what_ships_once(monkeypatch, tmp_path):

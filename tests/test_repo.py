@@ -156,7 +156,7 @@ def test_ci_calls_make_test_and_nothing_else():
     assert run.stat().st_mode & 0o111, "not executable"
     lines = [line for line in run.read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "set -euo pipefail" and lines[1].startswith("cd ")
-    assert lines[2] == "export MICRO_SLURM=required"
+    assert lines[2] == "export MICRO_SLURM=required MICRO_CHROMIUM=required"
     assert re.fullmatch(r"exec make( --[a-z-]+)* test", lines[3]) and len(lines) == 4
 
 

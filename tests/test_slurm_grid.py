@@ -267,10 +267,10 @@ def test_what_sbatch_refuses_is_one_line_and_leaves_nothing(sweep):
     code, said = dora("grid", "unwanted", "--no_monitoring", "-r", "-p", "nosuch")
     assert code == 2 and [line for line in said.splitlines() if "sbatch" in line] == [
         "error: sbatch: invalid partition specified: nosuch; Batch job submission failed: Invalid partition name "
-        "specified; the partitions here are: debug"]
+        "specified; the partitions here are: debug; `dora grid NAME --local` runs on this machine"]
     assert "Traceback" not in said
     code, said = dora("grid", "unwanted", "--no_monitoring", "-r", "--constraint", "fast")
-    assert code == 2 and "error: sbatch: Batch job submission failed: Invalid feature specification\n" in said
+    assert code == 2 and "error: sbatch: Batch job submission failed: Invalid feature specification; `" in said
     assert files(sweep.outputs) == before
     assert [sweep.job(label) for label in ("one", "another")] == jobs
 

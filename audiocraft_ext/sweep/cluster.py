@@ -212,4 +212,4 @@ def _refused(words: str) -> str:
     if "partition" in words:
         there = (_said(["sinfo", "--noheader", "--format=%R"]) or "").split()
         words += f"; the partitions here are: {', '.join(there) or 'unknown'}"
-    return f"sbatch: {words}"
+    return f"sbatch: {words}; `dora grid NAME --local` runs on this machine"

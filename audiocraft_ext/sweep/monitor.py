@@ -20,7 +20,7 @@ PAGE_EVERY_S = 30.0  # at the soonest: with clips in it, a page is megabytes
 
 
 def monitor(args, main, explorer, herd: list, maybe_print: Callable) -> bool:
-    """Show the runs of a grid until all have ended, or once (``--no_monitor``); Dora's signature.
+    """Show the runs of a grid until all have ended, or once (``--no_monitoring``); Dora's signature.
 
     Returns:
         Whether all have ended, each in its own way.
