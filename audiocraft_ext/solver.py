@@ -240,7 +240,7 @@ class StreamSolver(StandardSolver):
             self.lr_scheduler.step()
         self.progress["step"] += 1
         if self.updates_done == 1:
-            self.progress["ce_first"] = float(done.ce)  # what the loss was before anything was learned
+            self.progress["ce_first"] = done.ce  # what the loss was before anything was learned
         if self.ema is not None:
             self.ema.update(self.updates_done)
         now = time.monotonic()
@@ -251,7 +251,6 @@ class StreamSolver(StandardSolver):
         metrics["tokens_s"] = batch.numel() * distributed.size() / took
         metrics["left_min"] = took * (self.total_updates - self.updates_done) / 60
         metrics["mem_gib"] = memory.peak_bytes(self.device) / memory.GIB
-        metrics = {key: float(value) for key, value in metrics.items()}  # once: each is a wait for the device
         sums = self.progress["sums"]
         for key, value in metrics.items():
             sums[key] = sums.get(key, 0.0) + value
@@ -274,13 +273,13 @@ class StreamSolver(StandardSolver):
             self.record.status(step=self.updates_done, steps=self.total_updates, epoch=self.epoch,
                                epochs=self.cfg.optim.epochs, left_s=round(60 * metrics["left_min"]), metrics=metrics)
 
-    def _losses(self, ce: torch.Tensor, each: torch.Tensor) -> dict:
-        return {"ce": ce.detach(), **{f"ce_q{k + 1}": loss for k, loss in enumerate(each)}}
+    def _losses(self, ce: float, each: list[float]) -> dict:
+        return {"ce": ce, **{f"ce_q{k + 1}": loss for k, loss in enumerate(each)}}
 
     def _mean_losses(self, sums: torch.Tensor, targets: torch.Tensor) -> dict:
         """Both ``[K]``; the mean over the streams, as in :meth:`LM.losses`."""
         each = sums / targets.clamp(min=1)
-        return {key: float(value) for key, value in self._losses(each.mean(), each).items()}
+        return self._losses(float(each.mean()), each.tolist())
 
     def log_metrics(self, stage_name: str, metrics: dict, formatter=None) -> None:
         """Upstream's log lines, and the trackers; of training they hear by the update."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -21,12 +22,12 @@ class NotFinite(ArithmeticError):
 
 @dataclass
 class Outcome:
-    """Of the whole batch of all processes: the loss, the loss of each stream ``[K]``, the norm of the gradient before
+    """Of the whole batch of all processes: the loss, the loss of each of the K streams, the norm of the gradient before
     clipping. Of an update that was ``skipped`` the norm is 0, and where the loss was no number it is the one before."""
 
-    ce: torch.Tensor
-    each: torch.Tensor
-    norm: torch.Tensor
+    ce: float
+    each: list[float]
+    norm: float
     skipped: bool = False
 
 
@@ -45,7 +46,7 @@ class Updater:
         self.model, self.optimiser, self.autocast = model, optimiser, autocast
         self.accumulate, self.max_norm = accumulate, max_norm
         self.scaler = scaler or LossScaler("cpu", enabled=False)
-        self._losses: tuple[torch.Tensor, torch.Tensor] | None = None  # the last that were numbers
+        self._losses: tuple[float, list[float]] | None = None  # the last that were numbers
 
     def __call__(self, batch: torch.Tensor, targets: torch.Tensor | None = None) -> Outcome:
         """``batch`` is this process's share; ``targets [K]`` are the :meth:`LM.targets` of all shares together, by
@@ -67,12 +68,13 @@ class Updater:
         total_gradients(self.model.parameters(), ce, each)
         self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_norm or float("inf"))
-        finite = bool(torch.isfinite(ce) & torch.isfinite(norm))
+        ce, norm, *each = torch.stack([ce, norm, *each]).tolist()  # the one wait for the device in an update
+        finite = math.isfinite(ce) and math.isfinite(norm)
         if finite:
             self.scaler.step(self.optimiser)
         if not self.scaler.finish(finite):
-            raise NotFinite(float(ce), float(norm))
+            raise NotFinite(ce, norm)
         self.optimiser.zero_grad(set_to_none=True)
-        if self._losses is None or torch.isfinite(ce):
+        if self._losses is None or math.isfinite(ce):
             self._losses = ce, each
-        return Outcome(*self._losses, norm if finite else torch.zeros_like(norm), skipped=not finite)
+        return Outcome(*self._losses, norm if finite else 0.0, skipped=not finite)
