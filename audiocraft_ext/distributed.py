@@ -106,7 +106,7 @@ def group(device: str, tell: Callable[[str], None]) -> Iterator[None]:
 
 def _own_gpu() -> int:
     local, there = get_distrib_spec().local_rank, torch.cuda.device_count()
-    if there == 1:  # a cluster may show each process its own; two on one are refused by NCCL
+    if there == 1 and "SLURM_JOB_ID" in os.environ:  # a cluster may show each process its own
         return 0
     if local >= there:
         raise UserError(f"{local_size()} processes on this machine, which has {there} GPUs; start {there}, or set "

@@ -76,14 +76,15 @@ def _slice(h: torch.Tensor, labels: torch.Tensor, factor: torch.Tensor, grads: l
     if grads is not None:
         p = logs.exp_()
         p.scatter_add_(1, index, p.new_full((1, 1), -1.0).expand(len(p), 1))
-        p.mul_((known * factor)[:, None])
+        p.mul_(known[:, None])
         if bias is not None:
-            grads[2].add_(p.sum(0))
-        p = p.to(h.dtype)
+            grads[2].add_(p.sum(0) * factor)
         if h.dtype == torch.float32:
+            p.mul_(factor)
             grads[0].addmm_(p, weight)
             grads[1].addmm_(p.t(), h)
-        else:
-            grads[0].add_(p @ weight)
-            grads[1].add_(p.t() @ h)
+        else:  # few targets make a large factor: in float16 a product that has it in would overflow at any loss scale
+            p = p.to(h.dtype)
+            grads[0].add_((p @ weight).float().mul_(factor))
+            grads[1].add_((p.t() @ h).float().mul_(factor))
     return loss

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from fnmatch import fnmatch
 
 from audiocraft_ext.errors import UserError
@@ -31,13 +32,16 @@ def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
 
 def identity(config: dict, exclude: list[str], store_hash: str, spec: dict) -> dict:
     """The record that goes into a checkpoint: plain values only."""
-    ignored = [*exclude, *NO_EFFECT]
-    flat = {k: v for k, v in flatten(config).items() if not any(fnmatch(k, pattern) for pattern in ignored)}
+    flat = {k: v for k, v in flatten(config).items() if not _ignored(k, exclude)}
     digest = hashlib.sha256(json.dumps(flat, sort_keys=True, default=str).encode()).hexdigest()
     return {"config": flat, "config_hash": digest, "store_hash": store_hash, "spec": spec}
 
 
-def check_same_run(then: dict, now: dict, checkpoint: str) -> None:
+def _ignored(key: str, exclude: Sequence[str]) -> bool:
+    return any(fnmatch(key, pattern) for pattern in (*exclude, *NO_EFFECT))
+
+
+def check_same_run(then: dict, now: dict, checkpoint: str, exclude: Sequence[str] = ()) -> None:
     """Refuse to go on under other settings or with other data.
 
     Raises:
@@ -50,7 +54,7 @@ def check_same_run(then: dict, now: dict, checkpoint: str) -> None:
     if then["config_hash"] != now["config_hash"]:
         old, new = then["config"], now["config"]
         # What is empty says nothing: a setting that came later and is not used makes no other run.
-        keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+        keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and not _ignored(k, exclude))
         if not keys:
             return
         changes = "; ".join(f"{k} was {old.get(k, '(unset)')}, is {new.get(k, '(unset)')}" for k in keys)

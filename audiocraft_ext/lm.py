@@ -90,7 +90,7 @@ def sin_embedding(positions: torch.Tensor, dim: int, max_period: float) -> torch
     """``positions [S]`` to ``[S, dim]``, cosines first (audiocraft's ``create_sin_embedding``)."""
     half = dim // 2
     rate = torch.arange(half, device=positions.device, dtype=torch.float32) / (half - 1)
-    phase = positions.float()[:, None] / torch.tensor(max_period, device=positions.device) ** rate
+    phase = positions.float()[:, None] / max_period**rate
     return torch.cat([phase.cos(), phase.sin()], dim=-1)
 
 
@@ -176,6 +176,12 @@ class LM(nn.Module):
         self.transformer = Transformer(cfg)
         self.out_norm = nn.LayerNorm(cfg.dim)
         self.linears = nn.ModuleList(nn.Linear(cfg.dim, cfg.card, bias=cfg.bias_proj) for _ in range(cfg.n_q))
+        # On the device from the start: what is carried there in an update, the host waits for.
+        self.register_buffer("_sizes", torch.tensor(self.sizes)[:, None], persistent=False)
+        if self.gates:
+            gated, gate, _ = torch.tensor(self.gates).T
+            self.register_buffer("_gated", gated, persistent=False)
+            self.register_buffer("_gate", gate, persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -263,11 +269,9 @@ class LM(nn.Module):
 
     def _labels(self, codes: torch.Tensor) -> torch.Tensor:
         """``codes [B, K, T]`` with IGNORE for what is no target."""
-        sizes = torch.tensor(self.sizes, device=codes.device)[:, None]
-        labels = codes.masked_fill(codes >= sizes, IGNORE)
+        labels = codes.masked_fill(codes >= self._sizes, IGNORE)
         if self.gates:
-            stream, gate, _ = zip(*self.gates)
-            labels[:, list(stream)] = labels[:, list(stream)].masked_fill(codes[:, list(gate)] == 0, IGNORE)
+            labels[:, self._gated] = labels[:, self._gated].masked_fill(codes[:, self._gate] == 0, IGNORE)
         return labels
 
     def losses(self, codes: torch.Tensor, targets: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -292,8 +296,8 @@ class LM(nn.Module):
             has no target at all).
         """
         B, K, T = codes.shape
-        h = self.hidden(delay(codes, self.delays, self.special_id)[..., :T])
         labels = delay(self._labels(codes), self.delays, IGNORE)[..., 1 : T + 1]  # of what each step predicts
+        h = self.hidden(delay(codes, self.delays, self.special_id)[..., :T])
         count = (self.targets(codes) if targets is None else targets).clamp(min=1)
         biases = [linear.bias for linear in self.linears] if self.cfg.bias_proj else None
         return stream_losses(h.flatten(0, 1), labels.transpose(0, 1).flatten(1), count, self.sizes,

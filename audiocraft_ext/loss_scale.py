@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-# In a row, and the run ends. Each halves the scale; after so many it is below 1 (from 2**16, where it begins), and what
-# overflows is the model itself.
+# In a row, and the run ends. Each halves the scale, which begins at 2**16: where so many do not help, what overflows is
+# the model itself.
 MOST_SKIPPED = 20
 
 

@@ -98,8 +98,8 @@ def largest_batch(cfg: LMConfig, frames: int, ema: bool, half: bool, device: str
 
 
 def check_fits(cfg: LMConfig, batch_size: int, accumulate: int, frames: int, ema: bool, half: bool, device: str,
-               free: int | None = None, optimiser: str = "adamw") -> str:
-    """One line that says what training will take.
+               free: int | None = None, optimiser: str = "adamw", processes: int = 1) -> str:
+    """One line that says what training will take; ``batch_size`` is that of each process.
 
     Raises:
         UserError: it will not fit; names the batch size that does.
@@ -114,5 +114,5 @@ def check_fits(cfg: LMConfig, batch_size: int, accumulate: int, frames: int, ema
     if fits == 0:
         raise UserError(f"{line}: not even one clip fits; take a smaller model/lm/model_scale, a shorter "
                         "dataset.segment_duration, or transformer_lm.checkpointing=torch")
-    raise UserError(f"{line}: it does not fit; dataset.batch_size={fits} does (dataset.batch_size=auto picks it), or "
-                    f"keep {batch_size} with optim.accumulate={-(-batch_size // fits)}")
+    raise UserError(f"{line}: it does not fit; dataset.batch_size={fits * processes} does (dataset.batch_size=auto "
+                    f"picks it), or keep {batch_size * processes} with optim.accumulate={-(-batch_size // fits)}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from flashy.logging import LogProgressBar
 from tqdm import tqdm
 
+from audiocraft_ext.distributed import rank
+
 
 class TrainingProgress(LogProgressBar):
     """flashy's log lines, and on a terminal one bar over the whole run.
@@ -18,7 +20,8 @@ class TrainingProgress(LogProgressBar):
     def follow(self, trackers, done: int, total: int) -> None:
         """Draw a bar from ``done`` to ``total`` updates (where there is a terminal) and tell ``trackers``."""
         self._trackers, self._done = trackers, done
-        self._bar = tqdm(initial=done, total=total, unit="step", desc="training", disable=None, dynamic_ncols=True)
+        self._bar = tqdm(initial=done, total=total, unit="step", desc="training", dynamic_ncols=True,
+                         disable=None if rank() == 0 else True)
 
     def update(self, **metrics) -> bool:
         if self._bar is not None:

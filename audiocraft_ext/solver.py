@@ -8,7 +8,10 @@ only :meth:`StreamSolver.generate` asks the codec, and only to write what it mad
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,11 +67,12 @@ class StreamSolver(StandardSolver):
         self.meaning = end and end.meaning(self.store.settings)
         if self.view is not None:
             cfg.dataset.view = self.view.options  # a run is what they are, not what their defaults were
+        self._no_half = cfg.autocast and cfg.device == "cuda" and not can_autocast(cfg)
         cfg.autocast = bool(cfg.autocast and can_autocast(cfg))  # upstream would run half precision anywhere
         self._fit_memory(cfg)
         # Of the epoch under way: updates done, and the sums of their metrics. A run that is resumed inside an epoch
         # reports all of it.
-        self.progress = {"step": 0, "sums": {}}
+        self.progress = {"step": 0, "unknown": 0, "sums": {}}
         self._saved_at = None
         self.stopping = Stopping(self._last_checkpoint)
         self.record = record
@@ -112,7 +116,8 @@ class StreamSolver(StandardSolver):
             fits = distributed.least(kept or memory.largest_batch(self.lm_config, free=free, most=64, **sizes) or 1)
             cfg.dataset.batch_size = kept or fits * distributed.size()
         self.rows = distributed.share(cfg.dataset.batch_size)
-        self._memory_line = memory.check_fits(self.lm_config, self.rows, cfg.optim.accumulate, free=free, **sizes)
+        self._memory_line = memory.check_fits(self.lm_config, self.rows, cfg.optim.accumulate, free=free,
+                                              processes=distributed.size(), **sizes)
         if auto and distributed.rank() == 0:
             chosen.write_text(str(cfg.dataset.batch_size))
 
@@ -120,6 +125,8 @@ class StreamSolver(StandardSolver):
         """Upstream opens audio files and encodes them in every step; here the codes are there already."""
         cfg = self.cfg.dataset
         self.logger.info("%s", self._memory_line)
+        if self._no_half:
+            self.logger.warning("This GPU has no bfloat16, so float32 it is; autocast_dtype=float16 is quicker")
         common = dict(frames=self.frames, seed=self.cfg.seed, view=self.view)
         train = StreamDataset(self.store, TRAIN, num_samples=cfg.train.num_samples,
                               sample_on_duration=cfg.sample_on_duration, share=cfg.train.share, **common)
@@ -197,15 +204,16 @@ class StreamSolver(StandardSolver):
         """Upstream starts an epoch at its first batch; a resumed run starts at the batch it stopped before."""
         loader = self.dataloaders["train"]
         loader.epoch, loader.first = self.epoch, self.progress["step"]
-        self._clock = time.monotonic()
+        self._clock, self._paces = time.monotonic(), deque(maxlen=20)  # seconds of the last updates
         self.train_updates_per_epoch = self.updates_per_epoch - loader.first
         try:
             if self.train_updates_per_epoch:  # none is left where the run stopped in the validation
                 super().train()
         finally:
             self.train_updates_per_epoch = self.updates_per_epoch
-        metrics = {key: total / self.progress["step"] for key, total in self.progress["sums"].items()}
-        if self.epoch == 1:
+        counted = self.progress["step"] - self.progress.get("unknown", 0)  # losses
+        metrics = {key: total / counted for key, total in self.progress["sums"].items()}
+        if self.epoch == 1 and counted:
             metrics["ce_first"] = self.progress["ce_first"]
         return metrics
 
@@ -239,22 +247,25 @@ class StreamSolver(StandardSolver):
         if self.lr_scheduler:
             self.lr_scheduler.step()
         self.progress["step"] += 1
-        if self.updates_done == 1:
-            self.progress["ce_first"] = done.ce  # what the loss was before anything was learned
         if self.ema is not None:
             self.ema.update(self.updates_done)
         now = time.monotonic()
-        took, self._clock = now - self._clock, now
+        self._paces.append(now - self._clock)
+        took, self._clock = statistics.median(self._paces), now  # one may have waited for a checkpoint
         metrics |= {"lr": lr, **self._losses(done.ce, done.each), "grad_norm": done.norm}
         if self.scaler.is_enabled():
             metrics |= {"loss_scale": self.scaler.get_scale(), "skipped": self.scaler.skipped}
         metrics["tokens_s"] = batch.numel() * distributed.size() / took
         metrics["left_min"] = took * (self.total_updates - self.updates_done) / 60
         metrics["mem_gib"] = memory.peak_bytes(self.device) / memory.GIB
-        sums = self.progress["sums"]
-        for key, value in metrics.items():
-            sums[key] = sums.get(key, 0.0) + value
-        self._tell_status(metrics)
+        if not math.isfinite(done.ce):
+            self.progress["unknown"] = self.progress.get("unknown", 0) + 1
+        else:
+            self.progress.setdefault("ce_first", done.ce)  # what the loss was before anything was learned
+            sums = self.progress["sums"]
+            for key, value in metrics.items():
+                sums[key] = sums.get(key, 0.0) + value
+            self._tell_status(metrics)
         return metrics
 
     def _valid_step(self, batch: torch.Tensor) -> dict:
@@ -330,12 +341,10 @@ class StreamSolver(StandardSolver):
                 self.save_checkpoints(by_epoch=False)
                 self.stopping.hand_back()
                 raise Stopped(f"{self._last_checkpoint()} The same command goes on from it.") from None
-            finally:
-                self.trackers.close()
 
     def run_epoch(self) -> None:
         super().run_epoch()
-        self.progress |= {"step": 0, "sums": {}}
+        self.progress |= {"step": 0, "unknown": 0, "sums": {}}
 
     def run_one_stage(self, stage_name: str) -> None:
         """Upstream takes the best state, which before the first validation is what the run began with."""
@@ -423,5 +432,5 @@ class StreamSolver(StandardSolver):
     def load_state_dict(self, state: dict) -> None:
         """Upstream resumes whatever lies in the folder."""
         if "identity" in state:
-            check_same_run(state["identity"], self.identity, str(self.checkpoint_path()))
+            check_same_run(state["identity"], self.identity, str(self.checkpoint_path()), list(self.cfg.dora.exclude))
         super().load_state_dict(state)

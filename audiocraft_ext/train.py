@@ -113,14 +113,15 @@ def run(cfg) -> None:
     if not first:  # its lines are in its own file
         logging.getLogger().handlers[0].setLevel(logging.ERROR)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(distributed.group(cfg.device, _teller(folder, first)))
+        last = stack.enter_context(contextlib.ExitStack())  # trackers may take their time: the status comes first
         if record is not None:
             stack.enter_context(only_one(folder / "lock", f"the run {get_xp().sig}"))
             if different := code.note(folder):
                 logging.getLogger(__name__).warning("The run %s", different)
-        stack.enter_context(distributed.group(cfg.device, _teller(folder, first)))
-        if record is not None:
             stack.enter_context(record.of_run())
         solver = get_solver(cfg, record)
+        last.callback(solver.trackers.close)
         if cfg.show:
             solver.show()
         elif cfg.execute_only:

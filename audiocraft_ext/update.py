@@ -23,7 +23,7 @@ class NotFinite(ArithmeticError):
 @dataclass
 class Outcome:
     """Of the whole batch of all processes: the loss, the loss of each of the K streams, the norm of the gradient before
-    clipping. Of an update that was ``skipped`` the norm is 0, and where the loss was no number it is the one before."""
+    clipping. Of an update that was ``skipped`` the norm is 0 and the losses may be no numbers."""
 
     ce: float
     each: list[float]
@@ -46,7 +46,6 @@ class Updater:
         self.model, self.optimiser, self.autocast = model, optimiser, autocast
         self.accumulate, self.max_norm = accumulate, max_norm
         self.scaler = scaler or LossScaler("cpu", enabled=False)
-        self._losses: tuple[float, list[float]] | None = None  # the last that were numbers
 
     def __call__(self, batch: torch.Tensor, targets: torch.Tensor | None = None) -> Outcome:
         """``batch`` is this process's share; ``targets [K]`` are the :meth:`LM.targets` of all shares together, by
@@ -75,6 +74,4 @@ class Updater:
         if not self.scaler.finish(finite):
             raise NotFinite(ce, norm)
         self.optimiser.zero_grad(set_to_none=True)
-        if self._losses is None or math.isfinite(ce):
-            self._losses = ce, each
-        return Outcome(*self._losses, norm if finite else 0.0, skipped=not finite)
+        return Outcome(ce, each, norm if finite else 0.0, skipped=not finite)

@@ -77,6 +77,7 @@ def measure(args, options: dict) -> dict:
     """One row, in this process."""
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision("high")  # as in training
     store = TokenStore(Path(args.store))
     spec, device = store.spec, torch.device(args.device)
     size = OmegaConf.to_container(OmegaConf.load(SCALES / f"{args.scale}.yaml"))["transformer_lm"]

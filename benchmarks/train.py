@@ -9,8 +9,9 @@ audio with a full-size EnCodec (random weights) in every update, and once more r
 
 They take turns of a few updates, of which the first is not counted; a turn gives the mean of the others. Same sizes,
 batch, clips, schedule, clipping, optimiser (AdamW; fused for both, which audiocraft's default is not) and precision
-(fp32 on a CPU; bfloat16 autocast on CUDA, where audiocraft's default is float16). What differs: ours also writes
-TensorBoard's file, its curve and its status; audiocraft's loader has worker processes, its cache worker threads.
+(fp32 on a CPU, and ours in bfloat16 as well; bfloat16 autocast on CUDA, where audiocraft's default is float16). What
+differs: ours also writes TensorBoard's file, its curve and its status; audiocraft's loader has worker processes, its
+cache worker threads.
 
 "of peak": the arithmetic of forward and backward pass (6 for each weight and frame, and attention's products) in a
 second, over what one large product reaches. "x floor": the time over that which the products with the weights need by
@@ -47,6 +48,7 @@ from benchmarks.machine import describe, finish, numbers, row, spread
 from benchmarks.products import arithmetic, peak, products, wait
 
 OURS, CACHED, ENCODING = "ours, token store", "audiocraft, its token cache", "audiocraft, EnCodec in the loop"
+OURS_HALF = "ours, autocast_cpu=true"  # only where the processor multiplies bfloat16
 FLOOR, PEAK = "the matrix products alone", "peak"
 CODEC = EncodecConfig()
 MOST = 512  # clips; where the search for the largest batch ends
@@ -75,14 +77,14 @@ class Plan:
         return min(10, os.cpu_count() or 1) if self.device == "cuda" else 1
 
 
-def our_solver(folder: Path, scale: str, batch: int, plan: Plan) -> StreamSolver:
+def our_solver(folder: Path, scale: str, batch: int, plan: Plan, *more: str) -> StreamSolver:
     """As ``dora run solver=musicgen/micro_32khz`` makes it, in a run of its own below ``folder``."""
     dora_main.dora.dir = folder
     xp = dora_main.get_xp([
         "solver=musicgen/micro_32khz", f"model/lm/model_scale={scale}", f"device={plan.device}",
         f"datasource.store={folder / audiocraft_solver.STORE}", f"dataset.batch_size={batch}",
         f"dataset.segment_duration={plan.seconds}", "optim.epochs=1000", f"optim.updates_per_epoch={plan.updates}",
-        f"optim.ema.updates={plan.updates}", "checkpoint.save_minutes=0"])
+        f"optim.ema.updates={plan.updates}", "checkpoint.save_minutes=0", *more])
     dora_main.init_xp(xp)
     with xp.enter(stack=True):
         resolve(xp.cfg)
@@ -113,7 +115,7 @@ def turn(solver: StandardSolver, plan: Plan) -> float:
         del solver.log_progress
     solver.commit(save_checkpoints=False)
     if isinstance(solver, StreamSolver):
-        solver.progress |= {"step": 0, "sums": {}}  # as at the end of its epochs
+        solver.progress |= {"step": 0, "unknown": 0, "sums": {}}  # as at the end of its epochs
     return (stamps[plan.updates] - stamps[1]) / (plan.updates - 1)
 
 
@@ -141,6 +143,8 @@ def measure(folder: Path, scale: str, batch: int, plan: Plan, alone: bool = Fals
     size = ours.lm_config
     ways: dict[str, Callable[[], float]] = {PEAK: partial(peak, plan.device), OURS: partial(turn, ours, plan),
                                             FLOOR: partial(products, size, batch * plan.frames, plan.device)}
+    if plan.device == "cpu" and multiplies_bfloat16():
+        ways[OURS_HALF] = partial(turn, our_solver(folder, scale, batch, plan, "autocast_cpu=true"), plan)
     seconds: dict[str, list[float] | None] = {name: [] for name in (PEAK, FLOOR, OURS)}
     if not alone:
         try:
@@ -185,6 +189,14 @@ def largest(folder: Path, scale: str, plan: Plan) -> int:
     return low
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether this processor does, where Linux says so."""
+    try:
+        return any(flag in Path("/proc/cpuinfo").read_text() for flag in ("avx512_bf16", "amx_bf16"))
+    except OSError:
+        return False
+
+
 def clean() -> None:
     """Models refer to themselves, so they go when somebody looks."""
     gc.collect()
@@ -206,7 +218,7 @@ def report(scale: str, block: dict, plan: Plan) -> None:
     print(f"\n{scale}, {block['parameters'] / 1e6:.1f} M parameters, {block['batch']} x {block['seconds']:g} s: "
           f"{block['tokens']} tokens an update")
     print(row("", ("tokens/s", "min ms", "median", "max", "of peak", "x floor"), 34))
-    for name in (FLOOR, OURS, CACHED, ENCODING):
+    for name in (FLOOR, OURS, OURS_HALF, CACHED, ENCODING):
         s = block["update_s"].get(name)
         if s:
             print(row(name, (f"{block['tokens'] / s['median']:.0f}", *numbers(s, 1000, 1),

@@ -28,6 +28,13 @@ def test_a_setting_that_came_later_and_is_not_used_makes_no_other_run():
     check_same_run(make(), make({**CONFIG, "optim": CONFIG["optim"] | {"muon": {"lr": None}}}), "c.th")
 
 
+def test_what_names_no_run_any_more_may_be_in_an_old_record():
+    then = make({**CONFIG, "compile": "slowly"})
+    check_same_run(then, make(), "c.th", exclude=["compile"])
+    with pytest.raises(UserError, match="compile was slowly"):
+        check_same_run(then, make(), "c.th")
+
+
 @pytest.mark.parametrize("change, words", [
     ({"optim": {"lr": 2e-3, "adam": {"betas": [0.9, 0.95]}}}, "optim.lr was 0.001, is 0.002"),
     ({"optim": {"lr": 1e-3, "adam": {"betas": [0.9, 0.99]}}}, r"optim.adam.betas was \[0.9, 0.95\], is \[0.9, 0.99\]"),

@@ -188,6 +188,7 @@ def test_a_training_is_followed_from_its_solver(fakes, tmp_path, monkeypatch):
     init, run = fakes["wandb"].inits[0], fakes["wandb"].runs[0]
     assert init["id"] == solver.xp.sig and init["dir"] == str(solver.folder)
     assert init["config"] == solver.identity["config"] | {"label": None}
+    solver.trackers.close()
     assert [step for data, step in run.logged if "valid/ce" in data] == [2, 4] and run.finished == 1
     assert any("train/ce" in data for data, _ in run.logged)
     runs.run(tmp_path / "runs", store, *options)

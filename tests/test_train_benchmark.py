@@ -46,7 +46,8 @@ def ran(tmp_path_factory):
 def test_all_ways_are_measured(ran):
     results, _ = ran
     (block,) = results["scales"]["debug"]
-    assert list(block["update_s"]) == [train.FLOOR, train.OURS, train.CACHED, train.ENCODING]
+    assert [name for name in block["update_s"] if name != train.OURS_HALF] == [train.FLOOR, train.OURS, train.CACHED,
+                                                                                train.ENCODING]
     assert all(0 < s["min"] <= s["median"] <= s["max"] for s in block["update_s"].values())
     assert (block["tokens"], block["parameters"], results["precision"]) == (2 * 50 * 4, 1147776, "fp32")
     median = {name: s["median"] for name, s in block["update_s"].items()}
@@ -177,4 +178,4 @@ def test_on_a_gpu(capsys):
     results = json.loads(capsys.readouterr().out.splitlines()[-1])["results"]
     first, most = results["scales"]["debug"]
     assert results["precision"] == "bf16" and most["largest"] and most["batch"] > first["batch"]
-    assert set(first["update_s"]) == {train.FLOOR, train.OURS, train.CACHED, train.ENCODING}
+    assert set(first["update_s"]) - {train.OURS_HALF} == {train.FLOOR, train.OURS, train.CACHED, train.ENCODING}
