@@ -142,6 +142,79 @@ def test_what_was_interrupted_is_told_from_what_goes_on(tmp_path):
     assert local.state_of(tmp_path) is None
 
 
+def test_another_machine_is_heard_and_never_signalled(tmp_path, monkeypatch):
+    """Also this machine, under the name that it had before."""
+    queue, other = tmp_path / "queue", process.identity() | {"host": "other"}
+    queue.mkdir()
+    local.write_json(tmp_path / local.NOTE, {"state": "RUNNING", "process": other, "queue": str(queue), "job_id": "7"})
+    assert local.state_of(tmp_path) == "NODE_FAIL"
+    local.write_json(tmp_path / "status.json", {"state": "training", "updated": time.time()})
+    assert local.state_of(tmp_path) == "RUNNING" and LocalJob(tmp_path).elsewhere == "other"
+    local.write_json(tmp_path / "status.json", {"state": "training", "updated": time.time() - 2 * process.OLD_S})
+    assert local.state_of(tmp_path) == "NODE_FAIL"
+    local.write_json(queue / "keeper.json", other)
+    assert local.state_of(tmp_path) == "RUNNING"
+    with pytest.raises(UserError, match="is kept on other"):
+        Queue(queue).add({}, "", [], 1)
+    os.utime(queue / "keeper.json", (0, 0))
+    assert local.state_of(tmp_path) == "NODE_FAIL" and Queue(queue).keeper() is None
+
+    monkeypatch.setattr(process.os, "kill", lambda *signal: killed.append(signal))
+    killed = []
+    one = keeper.Run.of("sig", entry(tmp_path) | {"since": 1.0})
+    one.began = time.time()
+    assert one.alive()
+    one.press()
+    assert not killed
+    process.send(process.identity() | {"started": "1"}, 2)
+    assert not killed
+    one.process, one.pressed = process.identity(), -9.0
+    one.press()
+    assert killed == [(os.getpid(), signal.SIGTERM)]
+
+
+def test_a_stop_has_an_end(tmp_path, monkeypatch):
+    local.write_json(tmp_path / local.NOTE, {"state": "RUNNING", "process": process.identity(), "queue": "/none"})
+    monkeypatch.setattr(shepherd, "LIMIT_S", 0.2)
+    with pytest.raises(UserError, match=f"not stopped after .*: {tmp_path}; see /none/log"):
+        shepherd.stop([LocalJob(tmp_path)], (said := []).append)
+    assert said == ["Stopping 1 run; what trains writes a checkpoint first"]
+    monkeypatch.setattr(shepherd.time, "sleep", lambda s: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt, match="they stop by themselves"):
+        shepherd.stop([LocalJob(tmp_path)], said.append)
+
+
+def test_a_full_disk_leaves_the_keeper_alive(tmp_path, monkeypatch):
+    """The log is on it, too."""
+    monkeypatch.setattr(keeper, "Target", Job)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+    with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        keep(tmp_path, {"one": entry(tmp_path / "one")})
+        with contextlib.suppress(OSError):
+            full.close()
+    assert LocalJob(tmp_path / "one").state == "COMPLETED"
+
+
+def test_a_keeper_that_was_killed_is_followed_by_another(store, outputs, monkeypatch):
+    """Also when nothing is new; where all is done there is none."""
+    started = []
+    monkeypatch.setattr(Queue, "_start_keeper", lambda self: started.append(self.folder.name))
+    go(store, monitor=False)
+    for argv in argvs(store):
+        run = outputs / "xps" / main.get_xp(argv).sig
+        local.write_json(run / local.NOTE, local.read(run) | {"state": "RUNNING", "process": process.identity()})
+    started.clear()
+    go(store, monitor=False)
+    assert started == ["two"]
+    for argv in argvs(store):
+        run = outputs / "xps" / main.get_xp(argv).sig
+        local.write_json(run / local.NOTE, local.read(run) | {"state": "COMPLETED"})
+    go(store, monitor=False)
+    assert started == ["two"]
+
+
 def test_slots(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, GPU-ab")
     assert visible_gpus(2) == ["5", "GPU-ab"]

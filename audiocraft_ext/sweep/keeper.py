@@ -21,8 +21,8 @@ from submitit.core.utils import environment_variables
 
 from audiocraft_ext.record import read_status
 from audiocraft_ext.sweep import local, process
-from audiocraft_ext.sweep.local import CANCELLED, COMPLETED, FAILED, INTERRUPTED, PENDING, RUNNING, UNDER_WAY
-from audiocraft_ext.sweep.queue import KEEPER, Queue
+from audiocraft_ext.sweep.local import CANCELLED, COMPLETED, FAILED, INTERRUPTED, KEEPER, PENDING, RUNNING, UNDER_WAY
+from audiocraft_ext.sweep.queue import Queue
 from audiocraft_ext.sweep.slots import GPUS
 from audiocraft_ext.sweep.target import Target, note_of
 
@@ -76,7 +76,8 @@ class Run:
     def alive(self) -> bool:
         if self.child is not None:
             self.child.poll()  # else it stays a zombie
-        return process.alive(self.process) or process.alive(self.target)
+        heard = local.heard(self.folder, {"began": self.began})
+        return process.alive(self.process, heard) or process.alive(self.target, heard)
 
     def busy(self) -> bool:
         """Somebody else trains it: ``dora run`` in another terminal."""
@@ -99,12 +100,12 @@ class Run:
             return
         self.pressed = now
         target = self.target
-        if process.alive(target):
+        if process.alive(target) and not process.elsewhere(target):
             number = signal.SIGINT if now - self.asked < PATIENCE_S else signal.SIGKILL
             self.heard = self.said("training")
-            _kill(target["pid"], number)
-        elif process.alive(self.process):
-            _kill(self.process["pid"], signal.SIGTERM)  # handed on
+            process.send(target, number)
+        else:
+            process.send(self.process, signal.SIGTERM)  # handed on
 
     def said(self, state: str) -> bool:
         """Whether its process has said so of itself; what an earlier one said does not count."""
@@ -124,35 +125,40 @@ class Run:
         return f"ended without a word (killed? out of memory?); the last line of {log}: {last[:200]}"
 
 
-def _kill(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
 class Keeper:
     """Sees to one :class:`~audiocraft_ext.sweep.queue.Queue`."""
 
     def __init__(self, folder: Path):
         self.queue = Queue(folder)
         self.runs: dict[str, Run] = {}
-        self._seen = 0
+        self._seen, self._touched = 0, time.monotonic()
 
     def run(self) -> None:
         """To the end; at once if there is another keeper."""
         with self.queue.locked():
             other = self.queue.keeper()
-            if other and other["pid"] != os.getpid():
+            if other and other != process.identity():
                 return
-            local.write_json(self.queue.folder / KEEPER, process.identity())
+            if not other:
+                local.write_json(self.queue.folder / KEEPER, process.identity())
         self.say(f"process {os.getpid()} keeps the queue")
         while not self._over():
+            self.touch()
             self.refresh()
             self.look()
             self.fill()
             time.sleep(POLL_S)
 
     def say(self, text: str) -> None:
-        print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
+        with contextlib.suppress(OSError):  # the log may be on a full disk
+            print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
+
+    def touch(self) -> None:
+        """Other machines cannot look at this process; they see by the age of its file that it is there."""
+        if time.monotonic() - self._touched > process.OLD_S / 10:
+            self._touched = time.monotonic()
+            with contextlib.suppress(OSError):
+                os.utime(self.queue.folder / KEEPER)
 
     def note(self, run: Run, state: str, **fields) -> None:
         """A new state; one that cannot be written (a full disk) is known here all the same."""
@@ -169,7 +175,7 @@ class Keeper:
         """Nothing is left; nobody can add to the queue between the look and the end."""
         if not self._seen or any(run.state in UNDER_WAY for run in self.runs.values()):
             return False
-        with self.queue.locked():
+        with contextlib.suppress(OSError), self.queue.locked():  # where even that fails, it is over all the same
             if self.queue.version != self._seen:
                 return False
             (self.queue.folder / KEEPER).unlink(missing_ok=True)
@@ -178,7 +184,10 @@ class Keeper:
 
     def refresh(self) -> None:
         """What is new in the queue, and what is no longer wanted."""
-        version = self.queue.version
+        try:
+            version = self.queue.version
+        except OSError:  # gone, or a network disk that is away: what it knows it sees to
+            return
         if version == self._seen:
             return
         self._seen, queue = version, self.queue.read()

@@ -15,7 +15,7 @@ from pathlib import Path
 from audiocraft_ext.record import read_status
 from audiocraft_ext.sweep import process
 
-NOTE = "local.json"
+NOTE, KEEPER = "local.json", "keeper.json"
 PENDING, RUNNING, COMPLETED, FAILED, CANCELLED = "PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"
 INTERRUPTED = "NODE_FAIL"  # the machine went down, or somebody killed the run and its keeper
 UNDER_WAY = (PENDING, RUNNING)
@@ -51,18 +51,34 @@ def state_of(folder: Path) -> str | None:
     (``dora run``) is COMPLETED all the same."""
     note = read(folder)
     state = note.get("state")
-    if state in UNDER_WAY and _under_way(note):
+    if state in UNDER_WAY and _under_way(folder, note):
         return state
     if read_status(folder).get("state") == "finished":
         return COMPLETED
     return INTERRUPTED if state in UNDER_WAY else state
 
 
-def _under_way(note: dict) -> bool:
+def _under_way(folder: Path, note: dict) -> bool:
     """Somebody sees to it."""
-    if note["state"] == RUNNING and process.alive(note.get("process")):
+    if note["state"] == RUNNING and process.alive(note.get("process"), heard(folder, note)):
         return True
-    return process.alive(read_json(Path(note.get("queue") or "") / "keeper.json"))
+    return keeper_of(Path(note.get("queue") or "")) is not None
+
+
+def heard(folder: Path, note: dict) -> float:
+    """When the run in ``folder`` last said something, in seconds since 1970."""
+    times = (read_status(folder).get("updated"), note.get("began"))
+    return max([float(value) for value in times if isinstance(value, (int, float))], default=0.0)
+
+
+def keeper_of(queue: Path) -> dict | None:
+    """The process that sees to the queue in the folder ``queue``; it touches its file as long as it does."""
+    try:
+        touched = (queue / KEEPER).stat().st_mtime
+    except OSError:
+        return None
+    keeper = read_json(queue / KEEPER)
+    return keeper if process.alive(keeper, touched) else None
 
 
 class LocalJob:
@@ -84,6 +100,13 @@ class LocalJob:
     def reason(self) -> str | None:
         """Why it failed, in a line."""
         return self._reason or read(self.folder).get("reason")
+
+    @property
+    def elsewhere(self) -> str | None:
+        """The other machine that has it or, while it waits, its queue."""
+        note = read(self.folder)
+        who = note.get("process") if note.get("state") == RUNNING else keeper_of(Path(note.get("queue") or ""))
+        return who["host"] if process.elsewhere(who) else None
 
     @property
     def watcher(self) -> LocalJob:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
+
+OLD_S = 600  # what runs on another machine and has said nothing for so long has probably gone (on this one we look)
 
 
 def started(pid: int) -> str | None:
@@ -28,10 +32,26 @@ def identity(pid: int | None = None) -> dict:
     return {"pid": pid, "started": started(pid), "host": socket.gethostname()}
 
 
-def alive(process: dict | None) -> bool:
-    """Whether it still runs. A process of another machine counts as running: nobody here can tell."""
+def elsewhere(process: dict | None) -> bool:
+    """Whether it is one of another machine (or of this one under another name): nobody here can look or signal."""
+    return bool(process) and process.get("host") != socket.gethostname()
+
+
+def alive(process: dict | None, heard: float = 0.0) -> bool:
+    """Whether it still runs. One of another machine counts as running while it speaks.
+
+    Args:
+        heard: when it was last heard of, in seconds since 1970.
+    """
     if not process or process.get("started") is None:
         return False
-    if process.get("host") != socket.gethostname():
-        return True
+    if elsewhere(process):
+        return time.time() - heard < OLD_S
     return started(process["pid"]) == process["started"]
+
+
+def send(process: dict | None, number: int) -> None:
+    """A signal to it, and to no other that has its number now."""
+    if not elsewhere(process) and alive(process):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process["pid"], number)

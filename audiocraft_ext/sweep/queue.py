@@ -17,10 +17,10 @@ from pathlib import Path
 
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.sweep import process
-from audiocraft_ext.sweep.local import UNDER_WAY, read, read_json, state_of, write_json
+from audiocraft_ext.sweep.local import KEEPER, UNDER_WAY, keeper_of, read, read_json, state_of, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
-FILE, KEEPER, LOCK, LOG = "queue.json", "keeper.json", "lock", "log"
+FILE, LOCK, LOG = "queue.json", "lock", "log"
 
 
 class Queue:
@@ -58,23 +58,21 @@ class Queue:
             yield
 
     def keeper(self) -> dict | None:
-        """The process that sees to the queue.
-
-        Raises:
-            UserError: it is one of another machine.
-        """
-        keeper = read_json(self.folder / KEEPER)
-        if not process.alive(keeper):
-            return None
-        if keeper["host"] != process.identity()["host"]:
-            raise UserError(f"the queue {self.folder} is kept on {keeper['host']} (process {keeper['pid']}): go on "
-                            f"there, or if that machine is gone for good remove {self.folder / KEEPER}")
-        return keeper
+        """The process that sees to the queue; it may be one of another machine."""
+        return keeper_of(self.folder)
 
     def add(self, runs: dict[str, dict], main: str, slots: list[dict[str, str]], retries: int) -> None:
         """Put ``runs`` (folder, argv, cwd, environ of each) behind those that are there, and see to it that there is a
-        keeper."""
+        keeper.
+
+        Raises:
+            UserError: another machine keeps the queue.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
+        keeper = self.keeper()
+        if process.elsewhere(keeper):
+            raise UserError(f"the queue {self.folder} is kept on {keeper['host']} (process {keeper['pid']}): go on "
+                            f"there, or if that machine is gone for good remove {self.folder / KEEPER}")
         with self.locked():
             before = self.read()
             there = {sig: run for sig, run in before["runs"].items() if state_of(Path(run["folder"])) in UNDER_WAY
@@ -96,8 +94,9 @@ class Queue:
             self._start_keeper()
 
     def start_keeper(self) -> None:
-        """If there is none and something is to be done."""
-        if self.read()["runs"] and not self.keeper():
+        """If there is none and runs are under way: they outlived it."""
+        folders = [Path(run["folder"]) for run in self.read()["runs"].values()]
+        if not self.keeper() and any(state_of(folder) in UNDER_WAY for folder in folders):
             with self.locked():
                 self._start_keeper()
 

@@ -21,7 +21,7 @@ from dora.shep import no_log
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.store import RECORD, TokenStore
-from audiocraft_ext.sweep import code
+from audiocraft_ext.sweep import code, process
 from audiocraft_ext.sweep.cluster import ClusterShepherd
 from audiocraft_ext.sweep.local import INTERRUPTED, PENDING, LocalJob, read, state_of, write_json
 from audiocraft_ext.sweep.local import NOTE as LOCAL_NOTE
@@ -30,6 +30,7 @@ from audiocraft_ext.sweep.queue import Queue
 from audiocraft_ext.sweep.slots import describe, slots, visible_gpus
 
 WAIT_S = 0.1
+LIMIT_S = 720.0  # for a stop: after 600 the keeper kills, and another machine counts as gone
 
 
 def is_local() -> bool:
@@ -98,6 +99,9 @@ class Shepherd(ClusterShepherd):
         if isinstance(job, LocalJob):
             if job.state == INTERRUPTED or (not self.local and job.is_done() and job.state != "COMPLETED"):
                 sheep.job = None
+            elif not job.is_done() and (host := job.elsewhere):
+                self.log(f"{sheep.xp.sig} is {job.state.lower()} on {host} (job {job.job_id}): left alone; if that "
+                         f"machine is gone it counts as interrupted {process.OLD_S // 60} minutes after its last word")
             elif not self.local and not job.is_done():
                 self.log(f"{sheep.xp.sig} is {job.state.lower()} on this machine (job {job.job_id}): left alone")
         elif job is not None and self.local:
@@ -123,6 +127,8 @@ class Shepherd(ClusterShepherd):
         super().commit()
         if self._queued:
             self._commit_queue()
+        elif self.local:
+            queue_of(self.main.dora, OPTIONS.grid).start_keeper()
 
     def _commit_queue(self) -> None:
         queue, places = queue_of(self.main.dora, OPTIONS.grid), machine_slots()
@@ -204,11 +210,24 @@ def _give(sheep, job: LocalJob):
 
 
 def stop(jobs: list[LocalJob], log) -> None:
-    """Stop runs of this machine, each with a checkpoint, and wait until they have."""
+    """Stop runs of this machine, each with a checkpoint, and wait until they have.
+
+    Raises:
+        UserError: some have not, in ``LIMIT_S``.
+        KeyboardInterrupt: with a word about what becomes of them.
+    """
     jobs = [job for job in jobs if not job.is_done()]
     for folder in {str(Queue.of(job.folder).folder) for job in jobs}:
         Queue(Path(folder)).remove(job.folder.name for job in jobs if str(Queue.of(job.folder).folder) == folder)
     if jobs:
-        log(f"Stopping {len(jobs)} runs; those that train write a checkpoint first")
-    while not all(job.is_done() for job in jobs):
-        time.sleep(WAIT_S)
+        log(f"Stopping {len(jobs)} run{'s' if len(jobs) > 1 else ''}; what trains writes a checkpoint first")
+    end = time.monotonic() + LIMIT_S
+    try:
+        while left := [job for job in jobs if not job.is_done()]:
+            if time.monotonic() > end:
+                raise UserError(f"not stopped after {LIMIT_S / 60:.0f} minutes: "
+                                f"{', '.join(str(job.folder) for job in left)}; see {Queue.of(left[0].folder).log}")
+            time.sleep(WAIT_S)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"they stop by themselves, with a checkpoint each; then `dora grid {OPTIONS.grid} -r` "
+                                "goes on") from None

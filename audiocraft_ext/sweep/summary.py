@@ -14,7 +14,6 @@ from pathlib import Path
 from audiocraft_ext.record import read_curve, read_status
 from audiocraft_ext.sweep import local, process
 
-OLD_S = 600  # a run on another machine that has said nothing for so long has probably gone (on this one we look)
 RUNNING, WAITING, DONE, FAILED = "running", "waiting", "done", "failed"
 STOPPED, INTERRUPTED, NEW = "stopped", "interrupted", "new"
 KINDS = {DONE: (DONE,), RUNNING: (RUNNING,), WAITING: (WAITING,), FAILED: (FAILED, "timeout", "out of memory"),
@@ -119,7 +118,7 @@ def _alive(status: dict) -> bool:
     updated = _number(status.get("updated")) or 0.0
     pid = _whole(status.get("pid"))
     if status.get("host") != socket.gethostname() or not pid:
-        return time.time() - updated < OLD_S
+        return time.time() - updated < process.OLD_S
     started = process.started(pid)
     return started is not None and _born(started) <= updated + 1  # else the number is another's by now
 
