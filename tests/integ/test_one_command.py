@@ -141,11 +141,13 @@ def test_the_real_clip_is_the_held_out_end_of_a_single_file(tmp_path):
     np.testing.assert_array_equal(clip, audio.read(tmp_path / "one.wav", 16000)[6 * 16000 :])
 
 
-@pytest.mark.parametrize("text", [NAME, "a & b!", "a\\", "\\'", "\\\\'x'", "1e5", "null", "${x", "[a]=b", '"'])
+@pytest.mark.parametrize("text", [NAME, "a & b!", "a\\", "\\'", "\\\\'x'", "1e5", "null", "${x",
+                                  "o ${t}", "\\\\${t}'${", "[a]=b", '"'])
 def test_any_text_is_a_value_for_hydra(text):
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
 
-    assert OverridesParser.create().parse_override(f"key={quoted(text)}").value() == text
+    assert OmegaConf.create({"key": OverridesParser.create().parse_override(f"key={quoted(text)}").value()}).key == text
 
 
 def test_a_label_of_ones_own_is_kept_before_that_of_the_data(tmp_path):
