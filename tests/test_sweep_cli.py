@@ -68,7 +68,72 @@ def test_the_options_reach_the_parts(monkeypatch, capsys, tmp_path):
     args, used = seen[0]
     assert status == 0 and used is main and args.patterns == ["lr"] and args.interval == 1.0
     assert vars(OPTIONS) == {"grid": "debug", "local": True, "slots": 3, "retries": 0, "html": Path("a.html"),
-                             "sort": "lr"}
+                             "sort": "lr", "look": False}
+
+
+@pytest.fixture
+def page(tmp_path, outputs, monkeypatch) -> Path:  # noqa: F811
+    """One's own grid ``mine``, of two runs that nobody ever starts."""
+    package = tmp_path / "own_grids"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    store = make_store(tmp_path / "store", {"a": 400}, {"v": 120}).path
+    (package / "mine.py").write_text("from dora import Explorer\n\n\n@Explorer\ndef explorer(launcher):\n"
+                                     f"    for argv in {argvs(store)!r}:\n        launcher.bind(argv)()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(main.dora, "grid_package", "own_grids")
+    monkeypatch.setattr("audiocraft_ext.sweep.queue.Queue._start_keeper", lambda self: None)
+    yield package / "mine.py"
+    for name in [name for name in sys.modules if name.startswith("own_grids")]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("argv, words", [
+    (["--sort", "nosuch"], "--sort nosuch: no such column; there are #, lr, state"),
+    (["--trim", "99"], "--trim 99: no such run; there are 2, the first is 0"),
+    (["99"], "no such run; the grid has 2, the first is 0"),
+    (["--html", "own_grids/mine.py/page.html"], "own_grids/mine.py/page.html cannot be written: "),
+    (["--html", "own_grids"], "own_grids is a folder; "),
+    (["--log", "99"], "--log 99: no such run; there are 2"),
+    (["-f", "2"], "--folder 2: no such run; there are 2"),
+    (["--log", "0"], "--log 0: run "),
+    (["--tail", "1"], "--tail 1: run "),
+    (["--clear"], "--clear deletes runs and asks before it does; use it in a terminal"),
+])
+def test_what_is_wrong_is_said_before_anything_is_queued(argv, words, page, outputs, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setattr("builtins.input", lambda text: (_ for _ in ()).throw(EOFError))
+    status, said = dora("grid", "mine", "--local", "--no_monitoring", *argv, monkeypatch=monkeypatch, capsys=capsys)
+    assert status == 2 and said.splitlines()[-1].startswith(f"error: {words}")
+    assert not list(outputs.glob("local/*")) and not list(outputs.glob("xps/*"))
+
+
+def test_a_look_at_a_log_starts_nothing(page, outputs, monkeypatch, capsys):  # noqa: F811
+    """Also of a run that was interrupted, which would go on otherwise. Words after options are patterns."""
+    argv = ["grid", "mine", "--local", "--no_monitoring", "lr=0.002"]
+    dora(*argv, monkeypatch=monkeypatch, capsys=capsys)
+    [run] = outputs.glob("xps/*")
+    note = json.loads((run / "local.json").read_text())
+    (run / "local.json").write_text(json.dumps(note | {"state": "RUNNING", "job_id": "7"}))
+    (run / "submitit" / "7_0_log.out").write_text("what it said")
+    queue = (outputs / "local" / "mine" / "queue.json").read_text()
+    monkeypatch.setattr(sys, "argv", ["dora", *argv, "--log", "0"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0 and "what it said" in capsys.readouterr().out
+    assert (outputs / "local" / "mine" / "queue.json").read_text() == queue
+
+
+@pytest.mark.parametrize("text, line, words", [
+    ("import os\nexplorer = (\n", 2, "SyntaxError: '(' was never closed"),
+    ("explorer = nothing\n", 1, "NameError: name 'nothing' is not defined"),
+    ("import nosuch\n", 1, "ModuleNotFoundError: No module named 'nosuch'"),
+    ("from dora import Explorer\n@Explorer\ndef explorer(launcher):\n    launcher.bnd('a=1')\n", 4, "AttributeError: "),
+    ("explore = 1\n", None, "expected a function `explorer` with @Explorer above it"),
+])
+def test_a_mistake_in_a_grid_is_one_line_with_its_place(text, line, words, page, monkeypatch, capsys):
+    page.write_text(text)
+    status, said = dora("grid", "mine", "--local", monkeypatch=monkeypatch, capsys=capsys)
+    assert status == 2 and said.splitlines()[-1].startswith(f"error: {page}:{line or ''}{': ' if line else ' '}{words}")
 
 
 def test_all_of_doras_commands_take_part():

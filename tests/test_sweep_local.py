@@ -429,6 +429,22 @@ def test_data_that_is_not_there_is_said_before_anything_is_scheduled(store, outp
     assert not list(outputs.glob("xps/*")) and not list(outputs.glob("local/*"))
 
 
+@pytest.mark.parametrize("setting, words", [
+    ("transformer_lm.num_heads=5", "must be even and a multiple of num_heads=5"),
+    ("dataset.batch_size=2.5", "dataset.batch_size=2.5: expected a whole number, or auto"),
+])
+def test_settings_that_do_not_fit_are_said_before_anything_is_scheduled(setting, words, store, outputs):
+    with pytest.raises(UserError, match=words):
+        go(store, runs=[argvs(store)[0], [*argvs(store)[1], setting]])
+    assert not list(outputs.glob("xps/*"))
+
+
+def test_a_folder_that_hydra_would_misread_is_refused(store, outputs, monkeypatch):
+    monkeypatch.setattr(main.dora, "dir", outputs / "o ${t}")
+    with pytest.raises(UserError, match="set MICRO_OUTPUTS to another folder"):
+        go(store)
+
+
 def test_what_is_no_longer_in_the_grid_is_taken_out_of_the_queue(store, outputs, monkeypatch):
     """Without a keeper, a job stays where it is: what it would do is in the queue's file."""
     monkeypatch.setattr(Queue, "_start_keeper", lambda self: local.write_json(self.folder / "keeper.json",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from audiocraft_ext.errors import UserError, run_cli
@@ -32,10 +33,24 @@ def parser() -> argparse.ArgumentParser:
                       help=f"With --local: how often a run that crashed is tried again, from its checkpoint. Default: "
                            f"{OPTIONS.retries}.")
     ours.add_argument("--html", type=Path, metavar="FILE",
-                      help="Write a page with the table, the curves and a player for every run's samples.")
-    ours.add_argument("--sort", metavar="COLUMN", help="Sort the table.")
+                      help="Write a page with the table, the curves and a player for every run's samples; kept up to "
+                           "date while this command runs.")
+    ours.add_argument("--sort", metavar="COLUMN",
+                      help="Sort the table by one of its columns (best, valid, train, state, lr, ...), smallest first; "
+                           "--sort=-COLUMN: largest first. Default: best.")
     grid.set_defaults(action=_grid)
+    grid.parse_known_args = _patterns_anywhere(grid.parse_known_args)
     return whole
+
+
+def _patterns_anywhere(parse: Callable) -> Callable:
+    """argparse takes words after an option for a mistake."""
+    def known(*args, **kwargs):
+        found, rest = parse(*args, **kwargs)
+        found.patterns = [*found.patterns, *(word for word in rest if not word.startswith("-"))]
+        return found, [word for word in rest if word.startswith("-")]
+
+    return known
 
 
 def _wrong(message: str):

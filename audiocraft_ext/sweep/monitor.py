@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 
 from omegaconf import OmegaConf
 
+from audiocraft_ext.errors import UserError
 from audiocraft_ext.sweep.options import OPTIONS
-from audiocraft_ext.sweep.page import check_ours, write_page
+from audiocraft_ext.sweep.page import check_place, write_page
 from audiocraft_ext.sweep.summary import Row, common, differences, summary
 from audiocraft_ext.sweep.table import Screen, ordered
 
@@ -25,11 +26,9 @@ def monitor(args, main, explorer, herd: list, maybe_print: Callable) -> bool:
     Returns:
         Whether all have ended, each in its own way.
     """
+    check(args, main, herd)
     settings = [_settings(main, sheep.xp) for sheep in herd]
     differing, shared = differences(_filled(settings, herd)), common(settings)
-    ordered(_rows(herd, differing), OPTIONS.sort)  # a column that there is not is said before anything else
-    if OPTIONS.html:
-        check_ours(OPTIONS.html)
     if shared:
         maybe_print("all runs: " + " ".join(f"{key}={value}" for key, value in shared.items()))
     screen = Screen(maybe_print, terminal=False if args.jupyter else None, every_s=60 * args.interval)
@@ -45,6 +44,30 @@ def monitor(args, main, explorer, herd: list, maybe_print: Callable) -> bool:
             screen.end(note)
             return ended
         time.sleep(EVERY_S)
+
+
+def check(args, main, herd: list) -> None:
+    """What is wrong with the table or the page that was asked for, before anything else.
+
+    Raises:
+        UserError: there is no such column or run; the page cannot be written.
+    """
+    settings = [_settings(main, sheep.xp) for sheep in herd]
+    if herd:
+        ordered(_rows(herd, differences(_filled(settings, herd))), OPTIONS.sort)
+    if args.trim is not None:
+        check_index("--trim", args.trim, herd)
+    if OPTIONS.html:
+        check_place(OPTIONS.html)
+
+
+def check_index(option: str, index: int, herd: list) -> None:
+    """
+    Raises:
+        UserError: no run has that number.
+    """
+    if not 0 <= index < len(herd):
+        raise UserError(f"{option} {index}: no such run; there are {len(herd)}, the first is 0")
 
 
 def _rows(herd: list, differing: list[dict[str, str]], epochs: int | None = None) -> list[Row]:

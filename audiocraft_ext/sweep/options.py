@@ -14,6 +14,7 @@ class Options:
     retries: int = 1  # of a run that crashed
     html: Path | None = None  # where the page goes
     sort: str | None = None  # a column of the table
+    look: bool = False  # only at a folder or a log: nothing is started
 
 
 OPTIONS = Options()

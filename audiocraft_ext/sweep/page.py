@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,6 +59,21 @@ def write_page(path: Path, rows: Sequence[Row], title: str, shared: Mapping[str,
     return f"page: {shown(path)}, {len(rows)} runs, {clips} clips, {path.stat().st_size / 1e6:.1f} MB"
 
 
+def check_place(path: Path) -> None:
+    """Makes its folder.
+
+    Raises:
+        UserError: a page cannot be written there, or there is something else.
+    """
+    check_ours(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
 def check_ours(path: Path) -> None:
     """Only a page is written over.
 
@@ -68,7 +84,7 @@ def check_ours(path: Path) -> None:
         with path.open("rb") as file:
             if MARK.encode() not in file.read(2000):
                 raise UserError(f"{path} is there and is no page of ours; expected a new file, or an older page")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except IsADirectoryError:
         raise UserError(f"{path} is a folder; expected a file for the page, {path / 'page.html'} for example") from None

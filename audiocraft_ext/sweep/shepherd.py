@@ -17,8 +17,10 @@ from pathlib import Path
 import torch
 from dora import explore, git_save
 from dora.shep import no_log
+from omegaconf import OmegaConf
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.lm import LMConfig
 from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.store import RECORD, TokenStore
 from audiocraft_ext.sweep import code, process
@@ -95,6 +97,8 @@ class Shepherd(ClusterShepherd):
         return sheep.is_done() and sheep.state() != "COMPLETED"
 
     def maybe_submit_lazy(self, sheep, slurm_config, rules):
+        if OPTIONS.look:
+            return
         job = sheep.job
         if isinstance(job, LocalJob):
             if job.state == INTERRUPTED or (not self.local and job.is_done() and job.state != "COMPLETED"):
@@ -115,6 +119,13 @@ class Shepherd(ClusterShepherd):
 
     def _check(self, sheep) -> None:
         """Before anything is scheduled, what would fail at night."""
+        if "${" in str(sheep.xp.folder):
+            raise UserError(f"{self.main.dora.dir}: Hydra takes ${{ in a folder's name for a setting; set "
+                            "MICRO_OUTPUTS to another folder")
+        batch = sheep.xp.cfg.dataset.batch_size
+        if not isinstance(batch, int) and batch != "auto":
+            raise UserError(f"dataset.batch_size={batch}: expected a whole number, or auto")
+        LMConfig.from_dict(OmegaConf.to_container(sheep.xp.cfg.transformer_lm, resolve=True))  # says what does not fit
         store = sheep.xp.cfg.datasource.store
         if store is None:
             raise UserError(f"{' '.join(sheep.xp.argv)}: choose a data set: dset=audio/jungle, or "
