@@ -460,6 +460,49 @@ def test_what_is_no_longer_in_the_grid_is_taken_out_of_the_queue(store, outputs,
     assert set(queue.read()["stop"]) == {first, second}
 
 
+def test_coming_back_changes_what_is_asked_for_and_nothing_else(store, outputs, monkeypatch):
+    monkeypatch.setattr(Queue, "_start_keeper", lambda self: local.write_json(self.folder / "keeper.json",
+                                                                              process.identity()))
+    queue = Queue(outputs / "local" / "two")
+
+    def seen(slots: int | None, retries: int | None, runs: list) -> tuple[int, int, int]:
+        monkeypatch.setattr(OPTIONS, "slots", slots)
+        monkeypatch.setattr(OPTIONS, "retries", retries)
+        go(store, monitor=False, runs=runs)
+        return len(queue.read()["slots"]), queue.read()["retries"], len(queue.read()["runs"])
+
+    assert seen(3, 5, argvs(store)[:1]) == (3, 5, 1)
+    since = queue.read()["runs"]
+    assert seen(None, None, argvs(store)) == (3, 5, 2)
+    assert seen(1, None, argvs(store)) == (1, 5, 2)
+    assert seen(None, 0, argvs(store)) == (1, 0, 2)
+    assert since.items() <= queue.read()["runs"].items()
+
+
+def test_a_run_queued_twice_at_once_is_queued_once(tmp_path, monkeypatch):
+    """The second terminal looked before the first had written."""
+    monkeypatch.setattr(Queue, "_start_keeper", lambda self: local.write_json(self.folder / "keeper.json",
+                                                                              process.identity()))
+    queue, run, other = Queue(tmp_path / "queue"), tmp_path / "run", tmp_path / "other"
+    run.mkdir()
+    other.mkdir()
+    queue.add({"run": entry(run)}, "", [], 1)
+    first = queue.read()["runs"]["run"]
+    local.write_json(run / local.NOTE, local.read(run) | {"state": "RUNNING", "process": process.identity()})
+    queue.add({"run": entry(run), "other": entry(other)}, "", [], 1)
+    assert queue.read()["runs"]["run"] == first and local.read(run)["state"] == "RUNNING"
+    assert local.state_of(other) == "PENDING"
+
+    keeping = keeper.Keeper(queue.folder)
+    keeping.refresh()
+    known = keeping.runs["run"]
+    queue_file = queue.read()
+    queue_file["runs"]["run"]["since"] += 1
+    local.write_json(queue.folder / "queue.json", queue_file)
+    keeping.refresh()
+    assert keeping.runs["run"] is known
+
+
 def test_a_run_goes_from_one_place_to_the_other(store, outputs, monkeypatch):
     """What is done here is done under Slurm, what runs is left alone, anything else is no job there."""
     monkeypatch.setattr(OPTIONS, "local", False)

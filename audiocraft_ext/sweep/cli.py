@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audiocraft_ext.errors import UserError, run_cli
-from audiocraft_ext.sweep.options import OPTIONS
+from audiocraft_ext.sweep.options import OPTIONS, RETRIES
 
 PACKAGE = "audiocraft_ext"
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
                       help="With --local: runs at a time. Default: the number of GPUs, or of cores without a GPU.")
     ours.add_argument("--retries", type=_count(0, 100), metavar="N", default=OPTIONS.retries,
                       help=f"With --local: how often a run that crashed is tried again, from its checkpoint. Default: "
-                           f"{OPTIONS.retries}.")
+                           f"{RETRIES}. Like --slots it may be changed while the grid runs.")
     ours.add_argument("--html", type=Path, metavar="FILE",
                       help="Write a page with the table, the curves and a player for every run's samples; kept up to "
                            "date while this command runs.")

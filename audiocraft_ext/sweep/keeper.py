@@ -194,7 +194,7 @@ class Keeper:
         self.slots, self.retries, self.main = queue["slots"], queue["retries"], queue["main"]
         for sig, entry in queue["runs"].items():
             known = self.runs.get(sig)
-            if known is None or known.since != entry["since"]:
+            if known is None or (known.since != entry["since"] and not (known.state == RUNNING and known.alive())):
                 self.runs[sig] = Run.of(sig, entry)
         for sig in queue["stop"]:
             if sig in self.runs:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.sweep import process
+from audiocraft_ext.sweep import local, process
 from audiocraft_ext.sweep.local import KEEPER, UNDER_WAY, keeper_of, read, read_json, state_of, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +63,7 @@ class Queue:
 
     def add(self, runs: dict[str, dict], main: str, slots: list[dict[str, str]], retries: int) -> None:
         """Put ``runs`` (folder, argv, cwd, environ of each) behind those that are there, and see to it that there is a
-        keeper.
+        keeper. One that is under way, queued from another terminal meanwhile, stays as it is.
 
         Raises:
             UserError: another machine keeps the queue.
@@ -75,9 +75,11 @@ class Queue:
                             f"there, or if that machine is gone for good remove {self.folder / KEEPER}")
         with self.locked():
             before = self.read()
-            there = {sig: run for sig, run in before["runs"].items() if state_of(Path(run["folder"])) in UNDER_WAY
-                     and sig not in runs}
-            new = {sig: run | {"since": time.time()} for sig, run in runs.items()}
+            there = {sig: run for sig, run in before["runs"].items() if state_of(Path(run["folder"])) in UNDER_WAY}
+            new = {sig: run | {"since": time.time()} for sig, run in runs.items() if sig not in there}
+            for run in new.values():
+                note, old = Path(run["folder"]) / local.NOTE, read(Path(run["folder"])).get("job_id", "")
+                write_json(note, {"state": local.PENDING, "job_id": old, "queue": str(self.folder), "tries": 0})
             if there or new:
                 write_json(self.folder / FILE, {"main": main, "slots": slots, "retries": retries, "runs": there | new,
                                                 "stop": [sig for sig in before["stop"] if sig in there]})
@@ -93,10 +95,15 @@ class Queue:
             write_json(self.folder / FILE, queue)
             self._start_keeper()
 
+    def going(self) -> dict | None:
+        """What is in the file, if runs of it are under way."""
+        queue = self.read()
+        folders = (Path(run["folder"]) for run in queue["runs"].values())
+        return queue if any(state_of(folder) in UNDER_WAY for folder in folders) else None
+
     def start_keeper(self) -> None:
         """If there is none and runs are under way: they outlived it."""
-        folders = [Path(run["folder"]) for run in self.read()["runs"].values()]
-        if not self.keeper() and any(state_of(folder) in UNDER_WAY for folder in folders):
+        if not self.keeper() and self.going():
             with self.locked():
                 self._start_keeper()
 

@@ -25,9 +25,8 @@ from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.store import RECORD, TokenStore
 from audiocraft_ext.sweep import code, process
 from audiocraft_ext.sweep.cluster import ClusterShepherd
-from audiocraft_ext.sweep.local import INTERRUPTED, PENDING, LocalJob, read, state_of, write_json
-from audiocraft_ext.sweep.local import NOTE as LOCAL_NOTE
-from audiocraft_ext.sweep.options import OPTIONS
+from audiocraft_ext.sweep.local import INTERRUPTED, LocalJob, state_of
+from audiocraft_ext.sweep.options import OPTIONS, RETRIES
 from audiocraft_ext.sweep.queue import Queue
 from audiocraft_ext.sweep.slots import describe, slots, visible_gpus
 
@@ -136,14 +135,19 @@ class Shepherd(ClusterShepherd):
 
     def commit(self):
         super().commit()
-        if self._queued:
-            self._commit_queue()
-        elif self.local:
-            queue_of(self.main.dora, OPTIONS.grid).start_keeper()
+        queue = queue_of(self.main.dora, OPTIONS.grid)
+        going = queue.going() if self.local else None
+        changed = going and (OPTIONS.slots is not None or OPTIONS.retries is not None)
+        if self._queued or changed:
+            self._commit_queue(queue, going or {})
+        elif going:
+            queue.start_keeper()
 
-    def _commit_queue(self) -> None:
-        queue, places = queue_of(self.main.dora, OPTIONS.grid), machine_slots()
-        queue.add(self._queued, self.main._full_name, places, OPTIONS.retries)
+    def _commit_queue(self, queue: Queue, going: dict) -> None:
+        """What was not asked for stays as it is, as long as there are runs that go by it."""
+        places = going["slots"] if going and OPTIONS.slots is None else machine_slots()
+        retries = going.get("retries", RETRIES) if OPTIONS.retries is None else OPTIONS.retries
+        queue.add(self._queued, self.main._full_name, places, retries)
         self._queued = {}
         self.log(f"{describe(places)}; what happens to them is in {queue.log}")
 
@@ -206,9 +210,6 @@ class Shepherd(ClusterShepherd):
             git_save.assign_clone(xp, clone)
             with git_save.enter_clone(clone):
                 cwd, environ = os.getcwd(), {"_DORA_ORIGINAL_DIR": os.environ["_DORA_ORIGINAL_DIR"]}
-        queue = queue_of(self.main.dora, OPTIONS.grid)
-        old = read(xp.folder).get("job_id", "")
-        write_json(xp.folder / LOCAL_NOTE, {"state": PENDING, "job_id": old, "queue": str(queue.folder), "tries": 0})
         self._queued[xp.sig] = {"folder": str(xp.folder), "jobs": str(xp._xp_submitit), "by_id": str(self._by_id),
                                 "argv": list(xp.argv), "cwd": cwd, "environ": environ}
         _give(sheep, LocalJob(xp.folder))
