@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from dora import get_xp, git_save, is_xp
 from dora.distrib import get_distrib_spec
-from dora.hydra import HydraMain
+from dora.hydra import HydraMain, _compare_config
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -50,6 +50,7 @@ class Main(HydraMain):
         except MissingConfigException as error:
             raise UserError(self._choices(error)) from None
         except AssertionError as error:  # Dora compares the run with the defaults, key by key
+            _compare_config.__defaults__[0].clear()  # where it was; else every later signature would begin with it
             raise UserError(f"{error} A list of settings stays one: set the keys in it") from None
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(str(error).split("Set the environment variable")[0]) from None

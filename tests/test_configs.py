@@ -89,3 +89,11 @@ def test_a_mistake_is_one_line_with_what_there_is_and_exit_code_2(overrides, wor
     said = capsys.readouterr().err
     assert stop.value.code == 2 and said.count("\n") == 1 and said.startswith("error: ")
     assert [w for w in words if w not in said] == []
+
+
+def test_a_setting_in_the_wrong_place_leaves_later_signatures_alone():
+    good = ["solver=musicgen/debug", "optim.lr=0.5", "generate.every=3"]
+    before = main.get_xp(good).sig
+    with pytest.raises(SystemExit):
+        main.get_xp(["solver=drums/grid", "dataset.view.augment=5"])
+    assert main.get_xp(good).sig == before
