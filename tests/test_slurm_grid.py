@@ -247,9 +247,8 @@ def test_a_grid_is_cancelled(sweep):
     assert {sweep.state("one"), sweep.state("another")} <= {"PENDING", "RUNNING"}
     wait(lambda: "SubmitItTarget starting" in sweep.log("one"), "a run starts")
     ask("scancel", "--signal=USR2", one)
-    wait(lambda: "Requeued job" in sweep.log("one"), "it is back in the queue")
-    restarts = [int("Restarts=1 " in ask("scontrol", "show", "job", job)) for job in (one, another)]
-    assert restarts == [1, 0]
+    wait(lambda: "Restarts=1 " in ask("scontrol", "show", "job", one), "it is back in the queue")
+    assert "Restarts=0 " in ask("scontrol", "show", "job", another)
 
     code, said = dora("grid", "unwanted", "--cancel")
     assert code == 0 and said.count("Canceling job") == 2
@@ -258,7 +257,7 @@ def test_a_grid_is_cancelled(sweep):
 
 
 def files(folder: Path) -> set[Path]:
-    return {path for path in folder.rglob("*") if "submitit" in path.parts or "orphans" in path.parts}
+    return {path for path in folder.rglob("*") if {"submitit", "orphans"} & {*path.parts} and not path.is_dir()}
 
 
 def test_what_sbatch_refuses_is_one_line_and_leaves_nothing(sweep):
