@@ -1,4 +1,4 @@
-"""What a file is (the hash of its bytes, the one way that every part takes it), and whose a folder is."""
+"""What a file is (the hash of its bytes, the one way that every part takes it) or holds, and whose a folder is."""
 
 from __future__ import annotations
 
@@ -76,3 +76,12 @@ def only_one(path: Path, what: str) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
         file.flush()
         yield
+
+
+def read_json(path: Path) -> dict:
+    """The object in a file; empty where there is none (yet)."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

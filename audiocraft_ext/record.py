@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import read_json
 
 STATUS, CURVE = "status.json", "curve.jsonl"
 STATES = ("training", "finished", "stopped", "failed")
@@ -77,11 +78,7 @@ class Record:
 
 def read_status(folder: Path) -> dict:
     """What ``status.json`` says; empty where there is none (yet)."""
-    try:
-        status = json.loads((folder / STATUS).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return status if isinstance(status, dict) else {}
+    return read_json(folder / STATUS)
 
 
 def read_curve(folder: Path) -> dict[str, list[dict]]:

@@ -12,6 +12,7 @@ import json
 import os
 from pathlib import Path
 
+from audiocraft_ext.files import read_json
 from audiocraft_ext.record import read_status
 from audiocraft_ext.sweep import process
 
@@ -19,15 +20,6 @@ NOTE, KEEPER = "local.json", "keeper.json"
 PENDING, RUNNING, COMPLETED, FAILED, CANCELLED = "PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"
 INTERRUPTED = "NODE_FAIL"  # the machine went down, or somebody killed the run and its keeper
 UNDER_WAY = (PENDING, RUNNING)
-
-
-def read_json(path: Path) -> dict:
-    """The object in a file; empty where there is none (yet)."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def write_json(path: Path, value: dict) -> None:
