@@ -24,7 +24,7 @@ from audiocraft_ext import checkpoint
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.record import read_status
 from audiocraft_ext.sweep import keeper, local, process, shepherd
-from audiocraft_ext.sweep.local import LocalJob
+from audiocraft_ext.sweep.job import LocalJob
 from audiocraft_ext.sweep.options import OPTIONS
 from audiocraft_ext.sweep.queue import Queue
 from audiocraft_ext.sweep.slots import describe, slots, visible_gpus

@@ -17,7 +17,8 @@ from dora.conf import SubmitRules
 
 from audiocraft_ext.errors import UserError, run_cli
 from audiocraft_ext.sweep import shepherd
-from audiocraft_ext.sweep.local import INTERRUPTED, LocalJob
+from audiocraft_ext.sweep.job import LocalJob
+from audiocraft_ext.sweep.local import INTERRUPTED
 from audiocraft_ext.sweep.monitor import check, check_index, monitor
 from audiocraft_ext.sweep.options import OPTIONS
 

@@ -25,7 +25,8 @@ from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.store import RECORD, TokenStore
 from audiocraft_ext.sweep import code, process
 from audiocraft_ext.sweep.cluster import ClusterShepherd
-from audiocraft_ext.sweep.local import INTERRUPTED, LocalJob, state_of
+from audiocraft_ext.sweep.job import LocalJob
+from audiocraft_ext.sweep.local import INTERRUPTED, state_of
 from audiocraft_ext.sweep.options import OPTIONS, RETRIES
 from audiocraft_ext.sweep.queue import Queue
 from audiocraft_ext.sweep.slots import describe, slots, visible_gpus
