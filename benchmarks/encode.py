@@ -26,10 +26,10 @@ from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.split import TRAIN
 from audiocraft_ext.store import StoreWriter
 from benchmarks.machine import Spread, describe, finish, in_turn, row
-from data_prep import chain, sandbox
+from data_prep import sandbox
 from data_prep.cuts import Piece
 from data_prep.encoder import CodecRef, Encoder, ready
-from data_prep.entries import Entry
+from data_prep.entries import Entry, encode_entry, open_codec
 
 if TYPE_CHECKING:  # torch is imported where it is needed: workers import this module, and their start counts
     from audiocraft_ext.codecs.codec import Codec
@@ -75,7 +75,7 @@ def prepare(entries: list[Entry], codec: Codec, ref: CodecRef, workers: int) -> 
     """The step: from files to a store."""
     setup = (ref, codec.sample_rate, codec.spec.frame_rate)
     with tempfile.TemporaryDirectory() as folder, StoreWriter(Path(folder) / "store", codec.spec, {}) as writer:
-        for entry, rows in zip(entries, worked_off(chain.encode_entry, entries, workers, chain.open_codec, setup)):
+        for entry, rows in zip(entries, worked_off(encode_entry, entries, workers, open_codec, setup)):
             writer.add_rows(entry.name, rows)
         writer.finish()
 

@@ -25,8 +25,8 @@ from audiocraft_ext.split import TRAIN, VALID
 from audiocraft_ext.store import StoreWriter
 from data_prep import remote, sources, stages
 from data_prep.analyse import Task
-from data_prep.encoder import CodecRef, Encoder, ready
-from data_prep.entries import Entry, encode, entries
+from data_prep.encoder import CodecRef, ready
+from data_prep.entries import Entry, encode_entry, entries, open_codec
 from data_prep.facts import Facts, FactsFile, Refused
 from data_prep.going_on import going_on
 from data_prep.labels import Row
@@ -87,6 +87,11 @@ class Work:
         onsets = self.settings.cut == "onsets"
         return [Task(str(file.path), name, file.size, file.mtime_ns, self.rate, self.settings.tempo, onsets,
                      str(self.src)) for name, file in self.found.items()]
+
+
+def open_facts(work: Work) -> FactsFile:
+    """What was found of the files, as ``prepare`` left it."""
+    return FactsFile(work.store / PREP / FACTS, work.tasks[0].how)
 
 
 def find(src: Path, skipped: dict[str, str]) -> dict[str, Found]:
@@ -198,16 +203,3 @@ def encode_planned(work: Work, plan: Plan, writer: StoreWriter, known: FactsFile
     failed = stages.encode(planned(), left, writer, work.limits, work.rate, encode_entry, open_codec,
                            (work.recipe, work.rate, work.spec.frame_rate))
     return {entry.of: (failure.reason, failure.passing) for entry, failure in failed}
-
-
-_open: list = []  # in a worker: the codec and its rates
-
-
-def open_codec(recipe: CodecRef, rate: int, frame_rate: float) -> None:
-    """In a worker, once."""
-    _open[:] = [Encoder(recipe), rate, frame_rate]
-
-
-def encode_entry(entry: Entry) -> list:
-    """In a worker: the rows of an entry."""
-    return encode(entry, *_open)

@@ -19,7 +19,7 @@ from audiocraft_ext.level import TRUE_PEAK
 from audiocraft_ext.split import TRAIN, VALID
 from data_prep import augment, levels
 from data_prep.cuts import Cut, Piece
-from data_prep.encoder import Encoder
+from data_prep.encoder import CodecRef, Encoder
 from data_prep.facts import Facts
 from data_prep.labels import Row
 from data_prep.plan import Plan, pieces
@@ -113,6 +113,19 @@ def encode(entry: Entry, encoder: Encoder, sample_rate: int, frame_rate: float) 
     for piece, blocks in heard(entry, sample_rate):
         rows += _rows(encoder.encode(blocks), piece, entry, sample_rate, frame_rate)
     return _held_out(rows, entry.held_out) if entry.held_out else [(entry.split, *row) for row in rows]
+
+
+_open: list = []  # in a worker: the codec and its rates
+
+
+def open_codec(recipe: CodecRef, rate: int, frame_rate: float) -> None:
+    """In a worker, once."""
+    _open[:] = [Encoder(recipe), rate, frame_rate]
+
+
+def encode_entry(entry: Entry) -> list:
+    """In a worker: the rows of an entry."""
+    return encode(entry, *_open)
 
 
 def heard(entry: Entry, sample_rate: int) -> Iterator[tuple[Piece, Iterator[np.ndarray]]]:

@@ -30,21 +30,6 @@ RESERVED = {"array", "job-name", "output", "error", "input", "open-mode", "wrap"
 SETTLE_S = 10.0
 
 
-def get(name: str, folder: Path, options: dict) -> Executor:
-    """"local" or "slurm", for a run in ``folder``.
-
-    Raises:
-        UserError: there is no Slurm here; a folder that sbatch cannot name.
-    """
-    if name == "local":
-        return Local(folder, options)
-    if name == "slurm":
-        from data_prep.slurm import Slurm
-
-        return Slurm(folder, options)
-    raise UserError(f"expected --executor local or slurm, got {name!r}")
-
-
 def slurm_options(pairs: list[str]) -> dict:
     """``["partition=debug", "time=240", "mem-gb=8", "cpus=2", "qos=low", "exclusive"]`` as options of a run.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from audiocraft_ext.store import TokenStore
 from data_prep import labels, manifest, report, slices, summary
-from data_prep.chain import Work
+from data_prep.chain import Work, open_facts
 from data_prep.labels import Row
 from data_prep.plan import Plan
 from data_prep.sources import Found
@@ -36,7 +36,7 @@ def write(work: Work, plan: Plan, added: int, dry: bool, folder: Path | None = N
         OSError: the disk is full, say; what was there stays.
     """
     store = None if dry else TokenStore(work.store)
-    with summary.open_facts(work) as known:
+    with open_facts(work) as known:
         sums = report.write(work.store, summary.report(work, plan, known, store))
     if store:
         files = slices.write(work, plan, store, folder) if folder else None

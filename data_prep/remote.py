@@ -26,7 +26,7 @@ from audiocraft_ext.store import StoreWriter, TokenStore
 from data_prep import shards, stages
 from data_prep.analyse import Task
 from data_prep.encoder import CodecRef
-from data_prep.entries import Entry
+from data_prep.entries import Entry, encode_entry, open_codec
 from data_prep.facts import Facts, FactsFile, Refused
 from data_prep.stages import Limits
 
@@ -82,8 +82,6 @@ def encode(entries: Iterable[Entry], writer: StoreWriter, limits: Limits, rate: 
 
 def encode_shard(entries: str, store: str, spec: dict, settings: dict, limits: dict, rate: int, recipe: dict) -> dict:
     """A job: encode some entries into a store."""
-    from data_prep.chain import encode_entry, open_codec
-
     todo = [Entry.from_dict(values) for values in _read(Path(entries))]
     how = CodecRef(**recipe | {key: Path(recipe[key]) for key in ("folder", "path") if recipe[key]})
     with StoreWriter(store, Spec.from_dict(spec), settings) as writer:

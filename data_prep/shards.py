@@ -27,7 +27,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from audiocraft_ext.errors import UserError
-from data_prep import executors
+from data_prep.executors import Executor, Local
+from data_prep.slurm import Slurm
 
 try:
     import fcntl
@@ -65,8 +66,21 @@ def run(work: str | Callable[..., object], jobs: list[dict], *, executor: str, f
     folder.mkdir(parents=True, exist_ok=True)
     calls = [Call(name, json.loads(json.dumps(job)), str(folder / f"job-{n}.json")) for n, job in enumerate(jobs)]
     with _locked(folder / "lock", f"{folder}: another process is at work in this folder; wait for it"):
-        there = executors.get(executor, folder, options)
+        there = executor_for(executor, folder, options)
         return _Run(calls, there, folder, options.get("retries", RETRIES), what).results()
+
+
+def executor_for(name: str, folder: Path, options: dict) -> Executor:
+    """"local" or "slurm", for a run in ``folder``.
+
+    Raises:
+        UserError: there is no Slurm here; a folder that sbatch cannot name.
+    """
+    if name == "local":
+        return Local(folder, options)
+    if name == "slurm":
+        return Slurm(folder, options)
+    raise UserError(f"expected --executor local or slurm, got {name!r}")
 
 
 def name_of(work: str | Callable[..., object]) -> str:
@@ -195,7 +209,7 @@ def _lives(process: int) -> bool:
 class _Run:
     """Jobs on their way to their results."""
 
-    def __init__(self, calls: list[Call], executor: executors.Executor, folder: Path, retries: int,
+    def __init__(self, calls: list[Call], executor: Executor, folder: Path, retries: int,
                  what: str):
         self.calls, self.executor, self.folder, self.retries, self.what = calls, executor, folder, retries, what
         self.done: dict[int, object] = {}

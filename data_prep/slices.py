@@ -19,8 +19,8 @@ import soundfile as sf
 
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.store import TokenStore
-from data_prep import sandbox, stages, summary
-from data_prep.chain import Work
+from data_prep import sandbox, stages
+from data_prep.chain import Work, open_facts
 from data_prep.cuts import Piece
 from data_prep.entries import Entry, entries, heard
 from data_prep.facts import FactsFile
@@ -61,7 +61,7 @@ def write(work: Work, plan: Plan, store: TokenStore, folder: Path) -> dict[int, 
 
 def _tasks(work: Work, plan: Plan, store: TokenStore) -> Iterator[tuple[Entry, list[int]]]:
     """An entry for each source of the store, its pieces the rows of it, and the numbers of those rows."""
-    with summary.open_facts(work) as known:
+    with open_facts(work) as known:
         for source, group in itertools.groupby(enumerate(store.rows), key=lambda pair: pair[1]["source"]):
             numbers, rows = zip(*group)
             entry = _entry(work, plan, known, source, rows[0])

@@ -8,12 +8,12 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from audiocraft_ext.split import TRAIN, VALID
 from audiocraft_ext.store import TokenStore
 from data_prep import beats, cuts, levels
-from data_prep.chain import FACTS, PREP, Work
+from data_prep.audio_options import build_parser
+from data_prep.chain import PREP, Work
 from data_prep.facts import Facts, FactsFile
 from data_prep.plan import Plan, pieces, regions
 from data_prep.report_words import shown
@@ -110,8 +110,6 @@ def report(work: Work, plan: Plan, known: FactsFile, store: TokenStore | None) -
 
 def command(work: Work) -> str:
     """What makes the same store, wherever that is to be."""
-    from data_prep.audio import build_parser
-
     usual, options = vars(build_parser().parse_args(["SRC", "STORE"])), []
     said = work.settings.to_dict() | {"codec": work.place[1]}
     for name, value in said.items():
@@ -122,10 +120,6 @@ def command(work: Work) -> str:
     if work.settings.min_seconds != (0.05 if work.settings.cut == "onsets" else 1.0):
         options += ["--min-seconds", f"{work.settings.min_seconds:g}"]
     return shlex.join(["python", "-m", "data_prep.audio", str(work.src), "STORE", *options])
-
-
-def open_facts(work: Work) -> FactsFile:
-    return FactsFile(Path(work.store) / PREP / FACTS, work.tasks[0].how)
 
 
 def _hold_out(spans: list[list], share: float) -> None:
