@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
+from audiocraft_ext.files import files
 from audiocraft_ext.reader import BrokenAudio as BrokenAudio
 from audiocraft_ext.reader import Reader, open_sound
 
@@ -41,49 +41,6 @@ def passed_over(root: Path) -> dict[str, int]:
 def is_audio(path: Path) -> bool:
     """By its ending."""
     return path.suffix.lower() in EXTENSIONS
-
-
-def files(root: Path, unreadable: dict[Path, str] | None = None) -> Iterator[Path]:
-    """All files below ``root`` that are not hidden, in the same order each time, one folder's names in memory.
-
-    Links to folders are followed, after the real ones; a folder that was seen, or that holds ``root``, is not gone
-    into again.
-
-    Args:
-        unreadable: takes up the folders that cannot be looked into, with the reason.
-    """
-    folders, links, seen = [root], deque(), set(root.resolve().parents)
-    while folders or links:
-        folder = folders.pop() if folders else links.popleft()
-        real = folder.resolve()
-        if real in seen:
-            continue
-        seen.add(real)
-        inside = []
-        try:
-            with os.scandir(folder) as entries:
-                listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
-        except OSError as error:
-            if unreadable is not None:
-                unreadable[folder] = error.strerror or str(error)
-            continue
-        for entry in listed:
-            if entry.name.startswith("."):
-                continue
-            if not _is_folder(entry):
-                yield Path(entry.path)
-            elif entry.is_symlink():
-                links.append(Path(entry.path))
-            else:
-                inside.append(Path(entry.path))
-        folders += reversed(inside)
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from audiocraft_ext import audio
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.kit import Kit
 from benchmarks.machine import describe, finish
+from data_prep.beat_grid import Beats
 from data_prep.beat_renders import KICKS, RATE, Take, hits_of, random_kit, read_groove
 from data_prep.beats import SURE, BeatListener
-from data_prep.facts import Beats
 
 NEAR, FAR = 0.02, 0.02  # seconds a cut may be off; share a tempo may be
 BARS = 4

@@ -29,8 +29,9 @@ import soxr
 from audiocraft_ext import audio
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from benchmarks.machine import ROOT, describe, finish, row
-from data_prep.duplicates import COPY, Item, find
+from data_prep.duplicates import Item, find
 from data_prep.fingerprint import VERSION, Fingerprinter
+from data_prep.shared_groups import COPY
 
 RATE = 32_000
 Damage = Callable[[np.ndarray], np.ndarray]

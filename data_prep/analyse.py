@@ -15,12 +15,13 @@ import numpy as np
 
 from audiocraft_ext import audio
 from audiocraft_ext.files import sha256
-from data_prep import labels
+from data_prep import label_reading
 from data_prep.beats import BeatListener
-from data_prep.facts import Facts, Labels
+from data_prep.facts import Facts
 from data_prep.fingerprint import Fingerprinter
 from data_prep.hits import OnsetListener
 from data_prep.levels import ChannelListener, LevelListener
+from data_prep.naming import Labels
 from data_prep.outline import EnvelopeListener
 from data_prep.spectra import SpectrumListener
 
@@ -78,7 +79,7 @@ def analyse(task: Task) -> Facts:
         BrokenAudio: it cannot be used.
     """
     path = Path(task.path)
-    told = labels.read(path, Path(task.root) if task.root else None)
+    told = label_reading.read(path, Path(task.root) if task.root else None)
     facts, mix = _hear(task, path, told, "mid")
     return facts if mix == "mid" else _hear(task, path, told, mix)[0]
 

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from audiocraft_ext.errors import Parser, UserError
-from data_prep.cuts import KINDS, Cut
-from data_prep.settings import DUPLICATES, TEMPOS, Settings
+from data_prep.settings import TEMPOS, Settings
+from data_prep.shared_cut import KINDS, Cut
+from data_prep.shared_split import DUPLICATES
 
 SHARDS = 8
 

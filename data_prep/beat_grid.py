@@ -17,6 +17,24 @@ MACHINE, PLAYER, TIGHT = -0.0035, 0.006, 0.006
 LONGEST, EVENLY = 600.0, 0.5  # seconds in which one is looked for; how much of the beats it has to have
 
 
+@dataclass(frozen=True)
+class Beats:
+    """Tempo and metre as heard.
+
+    Attributes:
+        bpm: quarter notes a minute.
+        confidence: 0 to 1, that the downbeats are right; from ``beats.SURE`` on a cut there can be trusted.
+        beats_per_bar: 3 or 4, say.
+        beats, downbeats: ascending samples ``int64``; each downbeat is one of the beats.
+    """
+
+    bpm: float
+    confidence: float
+    beats_per_bar: int
+    beats: np.ndarray
+    downbeats: np.ndarray
+
+
 @dataclass
 class Grid:
     """Beats as tracked.

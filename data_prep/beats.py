@@ -12,10 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from data_prep import beats_this
-from data_prep.beat_grid import Grid
+from data_prep.beat_grid import Beats, Grid
 from data_prep.beat_net import LOOP, NetEar
 from data_prep.beat_track import FASTEST, SLOWEST, SPREAD, TEMPO_WEIGHT, USUAL, odds, track
-from data_prep.facts import Beats
 
 SURE = 0.65  # the confidence from which a cut is trusted
 SHORTEST = 2.0  # seconds, below which there is no beat to be found, unless a file is a loop

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from audiocraft_ext.audio import COMPANIONS, EXTENSIONS
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.split import TRAIN, VALID
@@ -30,8 +31,9 @@ from data_prep.entries import Entry, encode_entry, entries, open_codec
 from data_prep.facts import Facts, FactsFile, Refused
 from data_prep.going_on import going_on
 from data_prep.labels import Row
-from data_prep.plan import Plan, decide
+from data_prep.plan import decide
 from data_prep.settings import Settings
+from data_prep.shared_split import Plan
 from data_prep.sources import Found
 from data_prep.stages import Limits
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from audiocraft_ext.codecs.codec import Codec
 
 PREP, FACTS, JOBS, CODEC = ".prep", "facts.sqlite", "jobs", "codec"
+AUDIO = sources.Kind("audio", "sound", EXTENSIONS, COMPANIONS)
 BESIDE = ("report.html", "report.json", "labels.csv", "manifest")  # in a store's folder, no part of it
 
 
@@ -101,7 +104,7 @@ def find(src: Path, skipped: dict[str, str]) -> dict[str, Found]:
         UserError: see :func:`sources.walk`.
     """
     found = {}
-    for file in sources.walk(src, skipped):
+    for file in sources.walk(src, skipped, AUDIO):
         try:
             changed = file.path.with_suffix(".json").stat().st_mtime_ns
         except OSError:

@@ -2,9 +2,7 @@
 
 Three relations, the strongest of which counts: ``exact``, both decode to the same samples; ``copy``, practically all of
 both is one sound (another codec, level, offset, a little varispeed); ``overlap``, they have a part in common, such as a
-loop and a track that plays it. Of sounds that are exact or copies one is enough (:func:`superseded` says which go);
-those that overlap are all worth keeping, but must not lie on both sides of a split. A group is what hangs together by
-any of these.
+loop and a track that plays it. What follows from them is in data_prep/shared_groups.py.
 
 What says too little is no evidence (data_prep/alignment.py): silence, hum, a metronome, one kick in two songs or two
 takes of one groove link nothing. Candidates come from an index (data_prep/candidates.py), whose hits by chance alone
@@ -14,17 +12,15 @@ grow with the square of the collection; of short sounds that are all alike each 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from data_prep import candidates
 from data_prep.alignment import Match, align, heads_agree
 from data_prep.heads import Heads
-
-EXACT, COPY, OVERLAP = "exact", "copy", "overlap"
+from data_prep.shared_groups import COPY, EXACT, OVERLAP, Group, Link, grouped
 
 
 @dataclass(frozen=True)
@@ -35,29 +31,6 @@ class Item:
     sound_sha256: str
     fingerprint: np.ndarray
     seconds: float
-
-
-@dataclass(frozen=True)
-class Link:
-    """Two names, the lower one first, their ``relation``, the share of what was compared that agrees (0 to 1), and how
-    many seconds they share."""
-
-    a: str
-    b: str
-    relation: str
-    score: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Group:
-    """Names that hang together, sorted, and why: ``links``, sorted by names. Of several with the same samples, the
-    first by name is linked with all the others and alone with anything else. Of many short sounds that are alike each
-    is linked with few; ``others`` tells of the rest."""
-
-    names: tuple[str, ...]
-    links: tuple[Link, ...]
-    others: Others | None = field(default=None, compare=False, repr=False)
 
 
 class Others:
@@ -92,34 +65,6 @@ def find(items: Iterable[Item]) -> list[Group]:
     return [replace(group, others=others) for group in grouped(links)]
 
 
-def superseded(group: Group, best_first: Sequence[str]) -> dict[str, str]:
-    """Which names of a group are not needed, each with the one that is kept in its stead.
-
-    A name goes only if one that is kept is exactly it or a copy of it: with copies of copies nothing that is left out
-    is further from what is kept than one step.
-
-    Args:
-        best_first: all names of the group, in the order in which they are to be kept.
-    """
-    first = {link.b: link.a for link in group.links if link.relation == EXACT}  # all others are linked to that
-    same: dict[str, set[str]] = defaultdict(set)
-    for link in group.links:
-        if link.relation == COPY:
-            same[link.a].add(link.b)
-            same[link.b].add(link.a)
-    gone: dict[str, str] = {}
-    kept: dict[str, str] = {}  # by the first of those that are exactly it
-    for name in best_first:
-        one = first.get(name, name)
-        also = group.others.first_copy(one, kept) if group.others else None
-        stead = next((kept[other] for other in kept if other in (one, also) or other in same[one]), None)
-        if stead is None:
-            kept[one] = name
-        else:
-            gone[name] = stead
-    return gone
-
-
 def _heard_alike(items: list[Item], prints: candidates.Prints, heads: Heads) -> list[Link]:
     found: dict[tuple[int, int], Match] = {(i, j): match for i, j, match in heads.pairs()}
 
@@ -136,25 +81,3 @@ def _heard_alike(items: list[Item], prints: candidates.Prints, heads: Heads) -> 
             found[i, j] = best
     return [Link(items[i].name, items[j].name, COPY if m.whole else OVERLAP, round(m.score, 4), round(m.seconds, 2))
             for (i, j), m in found.items()]
-
-
-def grouped(links: list[Link]) -> list[Group]:
-    """Names that hang together by links, sorted by their first names."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        parent.setdefault(name, name)
-        while parent[name] != name:
-            parent[name] = name = parent[parent[name]]
-        return name
-
-    for link in links:
-        a, b = sorted((root(link.a), root(link.b)))
-        parent[b] = a
-    names, of = defaultdict(list), defaultdict(list)
-    for name in parent:
-        names[root(name)].append(name)
-    for link in links:
-        of[root(link.a)].append(link)
-    groups = [Group(tuple(sorted(names[r])), tuple(sorted(of[r], key=lambda l: (l.a, l.b)))) for r in names]
-    return sorted(groups, key=lambda group: group.names)

@@ -18,12 +18,14 @@ from audiocraft_ext import audio
 from audiocraft_ext.level import TRUE_PEAK
 from audiocraft_ext.split import TRAIN, VALID
 from data_prep import augment, levels
-from data_prep.cuts import Cut, Piece
+from data_prep.cuts import Piece
 from data_prep.encoder import CodecRef, Encoder
 from data_prep.facts import Facts
 from data_prep.labels import Row
-from data_prep.plan import Plan, pieces
+from data_prep.plan import pieces
 from data_prep.settings import Settings
+from data_prep.shared_cut import Cut
+from data_prep.shared_split import Plan
 
 BETWEEN = 1.0  # dB that the true peak of a channel may lie above its largest sample
 

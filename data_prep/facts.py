@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 
 from audiocraft_ext.errors import UserError
+from data_prep.beat_grid import Beats
+from data_prep.naming import Labels
 
 VERSION = 3  # of what an analysis finds; another one is heard again
 ENVELOPE_RATE = 100  # values a second
@@ -54,34 +56,6 @@ class Level:
     channels: int = 1
     mid_db: float = 0.0
     mix: str = "mid"
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What people say of a file: from its tags, a sidecar, its name, a table. None where nobody says."""
-
-    title: str | None = None
-    bpm: float | None = None
-    key: str | None = None
-    licence: str | None = None
-
-
-@dataclass(frozen=True)
-class Beats:
-    """Tempo and metre as heard.
-
-    Attributes:
-        bpm: quarter notes a minute.
-        confidence: 0 to 1, that the downbeats are right; from ``beats.SURE`` on a cut there can be trusted.
-        beats_per_bar: 3 or 4, say.
-        beats, downbeats: ascending samples ``int64``; each downbeat is one of the beats.
-    """
-
-    bpm: float
-    confidence: float
-    beats_per_bar: int
-    beats: np.ndarray
-    downbeats: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,8 @@ from types import SimpleNamespace
 
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.split import TRAIN, VALID
-from data_prep import aside, tags
-from data_prep.facts import Labels
-from data_prep.naming import bpm_of, in_name, key_of, licence_of, text_of
+from data_prep import aside
+from data_prep.naming import Labels, bpm_of, key_of, licence_of, text_of
 
 AT_MOST = 2**16  # bytes of a sidecar or a licence; longer ones are read so far
 LICENCES = [name + end for name in ("LICENSE", "LICENCE", "License", "Licence", "license", "licence", "COPYING",
@@ -58,22 +57,6 @@ class Row:
         return replace(labels, **{name: value for name, value in said.items() if value is not None})
 
 
-def read(path: Path, root: Path | None = None) -> Labels:
-    """What is said of one file, but for the table.
-
-    Args:
-        root: the folder that is prepared, up to which a licence is looked for; without it only beside the file.
-
-    Raises:
-        OSError: the file itself cannot be read.
-    """
-    sidecar, inside = _said_beside(path), tags.read(path)
-    bpm, key = in_name(path.stem)
-    return Labels(title=sidecar.title or inside.title, bpm=sidecar.bpm or inside.bpm or bpm,
-                  key=sidecar.key or inside.key or key,
-                  licence=sidecar.licence or inside.licence or licence_near(path, root))
-
-
 def _head(path: Path) -> str | None:
     """The beginning of a text file; None if there is none that can be read."""
     try:
@@ -95,7 +78,7 @@ def sidecar(path: Path) -> dict:
     return about if isinstance(about, dict) else {}
 
 
-def _said_beside(path: Path) -> Labels:
+def said_beside(path: Path) -> Labels:
     about = sidecar(path)
     licence = text_of(about.get("licence")) or text_of(about.get("license"))
     return Labels(title=text_of(about.get("title")), bpm=bpm_of(about.get("bpm")),

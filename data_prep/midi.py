@@ -22,13 +22,13 @@ from audiocraft_ext.drums.codec import GRID, HITS, NAMES
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.midi_drums import ALL
-from data_prep.cuts import Cut
 from data_prep.midi_settings import MidiSettings
-from data_prep.settings import DUPLICATES
+from data_prep.shared_cut import Cut
+from data_prep.shared_split import DUPLICATES
 
 if TYPE_CHECKING:  # workers import this module again, and need nothing of what it does at the end
     from data_prep.midi_chain import Known, MidiWork
-    from data_prep.plan import Plan
+    from data_prep.shared_split import Plan
 
 ENDINGS = frozenset({".mid", ".midi", ".smf", ".kar"})
 

@@ -1,6 +1,6 @@
 """Which drum files hold the same: by their hits on the grid, whatever their tempo, velocities and kit.
 
-The relations are those of sounds (data_prep/duplicates.py):
+The relations are those of data_prep/shared_groups.py:
 
 - ``exact``: the same codes;
 - ``copy``: the same performance, from another kit or with other velocities, a few hits more or less, or quantised: the
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.duplicates import COPY, EXACT, OVERLAP, Group, Link, grouped
+from data_prep.shared_groups import COPY, EXACT, OVERLAP, Group, Link, grouped
 
 BANDS, ROWS = 10, 4  # of a MinHash: of pairs with 0.85 in common 1 in 1,600 is missed, with 0.3 1 in 13 is compared
 ALIKE = 0.85  # of all hits of two patterns (Jaccard), that are the same then

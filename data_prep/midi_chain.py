@@ -24,8 +24,8 @@ from data_prep.going_on import going_on
 from data_prep.labels import Row
 from data_prep.midi_hear import Heard, Slice, Task, hear
 from data_prep.midi_settings import MidiSettings
-from data_prep.plan import Plan, Seen, choose_sides, drop_copies
 from data_prep.sandbox import Failure
+from data_prep.shared_split import Plan, Seen, choose_sides, drop_copies
 from data_prep.sources import Found
 
 BESIDE = ("report.html", "report.json", "labels.csv")  # in a store's folder, no part of it

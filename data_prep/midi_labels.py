@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep import labels
-from data_prep.facts import Labels
-from data_prep.naming import bpm_of, in_name, licence_of, text_of
+from data_prep.naming import Labels, bpm_of, in_name, licence_of, text_of
 
 # The names of the Groove MIDI Dataset: number_style_bpm_kind_meter, its style with a hyphen before what it is more
 # closely ("latin-brazilian-samba" is latin/brazilian-samba in its table).

@@ -12,12 +12,12 @@ from audiocraft_ext.codecs.drum_grid import DrumGrid
 from audiocraft_ext.split import VALID
 from audiocraft_ext.store import TokenStore
 from data_prep import midi_prompts
-from data_prep.duplicates import Group
 from data_prep.midi_chain import Known, MidiWork, rows_of, sided
 from data_prep.midi_hear import ERROR_MS, FileCost, Heard
 from data_prep.midi_settings import MidiSettings
-from data_prep.plan import Plan
 from data_prep.report_words import count, share
+from data_prep.shared_groups import Group
+from data_prep.shared_split import Plan
 
 MOST_PITCHES = 8
 

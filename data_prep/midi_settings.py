@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from audiocraft_ext.codecs.drum_codec import DrumCodec
 from audiocraft_ext.codecs.drum_grid import DrumGrid
 from audiocraft_ext.errors import UserError
-from data_prep.cuts import MOST_BARS, Cut
+from data_prep.shared_cut import MOST_BARS, Cut
 
 
 @dataclass(frozen=True)

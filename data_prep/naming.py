@@ -7,6 +7,7 @@ than a wrong tempo, by which bars would be cut.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 SLOWEST, FASTEST = 20.0, 400.0  # bpm that is believed where it says so
 LONGEST = 200  # characters of a title
@@ -38,6 +39,16 @@ _BSD = re.compile(r"redistribution and use in source and binary forms,? with or 
 _MIT = re.compile(r"permission is hereby granted, free of charge, to any person obtaining a copy", re.I)
 _SPDX = re.compile(r"^(?:(?:the )?(?:licen[cs]e:? )?)(MIT|BSD-[23]-Clause|0BSD|ISC|Unlicense|WTFPL|OFL-1\.1|"
                    r"Apache-2\.0|[AL]?GPL-[23]\.[01](?:-only|-or-later|\+)?)(?: licen[cs]e)?\.?$", re.I)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What people say of a file: from its tags, a sidecar, its name, a table. None where nobody says."""
+
+    title: str | None = None
+    bpm: float | None = None
+    key: str | None = None
+    licence: str | None = None
 
 
 def text_of(value: object) -> str | None:

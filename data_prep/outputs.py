@@ -10,7 +10,7 @@ from audiocraft_ext.store import TokenStore
 from data_prep import labels, manifest, report, slices, summary
 from data_prep.chain import Work, open_facts
 from data_prep.labels import Row
-from data_prep.plan import Plan
+from data_prep.shared_split import Plan
 from data_prep.sources import Found
 
 

@@ -56,7 +56,7 @@ from data_prep.report_words import clock, count, done, headline, share, shown, s
 
 if TYPE_CHECKING:
     from audiocraft_ext.store import TokenStore
-    from data_prep.plan import Plan
+    from data_prep.shared_split import Plan
 
 HTML, JSON = "report.html", "report.json"
 MOST_ROWS = 1000  # of the table; report.json has all

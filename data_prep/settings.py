@@ -6,9 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 
 from audiocraft_ext.errors import UserError
-from data_prep.cuts import Cut
+from data_prep.shared_cut import Cut
 
-DUPLICATES = ("drop", "keep", "off")
 TEMPOS = ("net", "beat_this", "off")
 
 

@@ -24,8 +24,8 @@ from data_prep.chain import Work, open_facts
 from data_prep.cuts import Piece
 from data_prep.entries import Entry, entries, heard
 from data_prep.facts import FactsFile
-from data_prep.plan import Plan
 from data_prep.sandbox import Failure
+from data_prep.shared_split import Plan
 
 TAG = "micro-musicgen slice"  # how the comment of a FLAC of ours begins
 

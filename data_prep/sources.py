@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiocraft_ext import audio
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import files
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,13 @@ class Found:
 class Kind:
     """What is looked for: its name, what it is a file ``of``, its endings, and what lies beside it everywhere."""
 
-    name: str = "audio"
-    of: str = "sound"
-    endings: frozenset[str] = audio.EXTENSIONS
-    companions: frozenset[str] = audio.COMPANIONS
+    name: str
+    of: str
+    endings: frozenset[str]
+    companions: frozenset[str]
 
 
-AUDIO = Kind()
-
-
-def walk(root: Path, skipped: dict[str, str], kind: Kind = AUDIO) -> Iterator[Found]:
+def walk(root: Path, skipped: dict[str, str], kind: Kind) -> Iterator[Found]:
     """All files of a kind below ``root``, in the same order each time, none of them opened.
 
     Args:
@@ -56,7 +53,7 @@ def _walk(root: Path, skipped: dict[str, str], kind: Kind) -> Iterator[Found]:
     endings: Counter[str] = Counter()
     locked: dict[Path, str] = {}
     some = False
-    for path in audio.files(root, locked):
+    for path in files(root, locked):
         name = path.relative_to(root).as_posix()
         ending = path.suffix.lower()
         if ending not in kind.endings:

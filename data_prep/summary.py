@@ -15,8 +15,10 @@ from data_prep import beats, cuts, levels
 from data_prep.audio_options import build_parser
 from data_prep.chain import PREP, Work
 from data_prep.facts import Facts, FactsFile
-from data_prep.plan import Plan, pieces, regions
+from data_prep.plan import pieces, regions
 from data_prep.report_words import shown
+from data_prep.shared_cut import Cut
+from data_prep.shared_split import Plan
 
 
 class Sources:
@@ -76,7 +78,7 @@ class Sources:
         if facts.name in self.stored:
             spans = [[*row["at"], row["split"]] for row in self.stored[facts.name]]
         else:
-            rate, row = facts.heard_at, round(cuts.Cut.parse(self.work.settings.cut).row_seconds * facts.heard_at)
+            rate, row = facts.heard_at, round(Cut.parse(self.work.settings.cut).row_seconds * facts.heard_at)
             spans = []
             for piece in cut:
                 step = row if piece.divisible else piece.end - piece.start

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from audiocraft_ext.wav import ONE_SHOT
-from data_prep.facts import Labels
-from data_prep.naming import bpm_of, key_of, licence_of, text_of
+from data_prep.naming import Labels, bpm_of, key_of, licence_of, text_of
 
 MOST_BYTES, MOST_READS = 2**22, 20_000  # of one file, all in all: pictures lie among the tags, and some files lie
 AT_ONCE = 2**16  # bytes; of something longer the rest is passed over

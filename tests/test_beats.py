@@ -13,12 +13,11 @@ import pytest
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.kit import Kit
 from data_prep import beat_grid, beat_net, beat_track, beats_this
-from data_prep.beat_grid import Grid
+from data_prep.beat_grid import Beats, Grid
 from data_prep.beat_net import BANDS, Bands, Net, NetEar
 from data_prep.beat_renders import PATTERNS, Take, read_take
 from data_prep.beat_track import odds, track
 from data_prep.beats import SURE, BeatListener, bounced
-from data_prep.facts import Beats
 from data_prep.settings import Settings
 
 RATE = 32_000

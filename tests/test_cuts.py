@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from audiocraft_ext.errors import UserError
-from data_prep.cuts import Cut, Piece, cut
-from data_prep.facts import Beats
+from data_prep.beat_grid import Beats
+from data_prep.cuts import Piece, cut
+from data_prep.shared_cut import Cut
 
 RATE = 32_000
 BAR = 48_000  # 160 BPM

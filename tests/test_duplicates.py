@@ -12,8 +12,9 @@ from audiocraft_ext import audio
 from benchmarks import duplicates as damage
 from benchmarks.duplicates import RATE, item
 from data_prep.alignment import TONES_OFF, heads_agree, tones_off
-from data_prep.duplicates import COPY, EXACT, OVERLAP, Group, Item, Link, find, grouped, superseded
+from data_prep.duplicates import Item, find
 from data_prep.fingerprint import VERSION, Fingerprinter, take_apart
+from data_prep.shared_groups import COPY, EXACT, OVERLAP, Group, Link, grouped, superseded
 
 BREAKS = Path(__file__).parent.parent / "data_prep" / "breaks"
 PLANTED = ["cc0/arovane_beat_c", "cc0/loop_breakbeat", "cc0/loop_drone_g_97", "cc0/loop_industrial", "cc0/loop_perc1",

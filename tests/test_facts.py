@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from audiocraft_ext.errors import UserError
-from data_prep.facts import Beats, Facts, FactsFile, Labels, Level, Refused
+from data_prep.beat_grid import Beats
+from data_prep.facts import Facts, FactsFile, Level, Refused
+from data_prep.naming import Labels
 
 NAMES = ["a.wav", "b/ü 音.flac", os.fsdecode(b"bytes \xff\xfe.wav"), "quote'\"; DROP TABLE facts; --.mp3"]
 

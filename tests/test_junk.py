@@ -14,8 +14,9 @@ from scipy import signal
 
 from audiocraft_ext.mel import _bands
 from data_prep import junk
-from data_prep.facts import Facts, Labels
+from data_prep.facts import Facts
 from data_prep.levels import ChannelListener, LevelListener
+from data_prep.naming import Labels
 from data_prep.outline import EnvelopeListener
 from data_prep.spectra import SpectrumListener
 

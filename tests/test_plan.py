@@ -10,10 +10,10 @@ import pytest
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.split import TRAIN, VALID, number_of, split_of
 from data_prep import duplicates, plan
-from data_prep.duplicates import Link
 from data_prep.facts import FactsFile, Level, Refused
 from data_prep.labels import Row
 from data_prep.settings import Settings
+from data_prep.shared_groups import Link, grouped
 from data_prep.sources import Found
 from tests.test_facts import facts
 
@@ -38,7 +38,7 @@ class Folder:
         self.links += [Link(*sorted(pair), relation, 1.0, 2.0) for pair in zip(names, names[1:])]
 
     def decide(self, settings: Settings = SETTINGS, rows=None, finished=None) -> plan.Plan:
-        self.monkeypatch.setattr(duplicates, "find", lambda items: duplicates.grouped(self.links))
+        self.monkeypatch.setattr(duplicates, "find", lambda items: grouped(self.links))
         return plan.decide(self.files, self.known, settings, rows or {}, finished or {})
 
 
@@ -65,7 +65,7 @@ def test_no_group_is_on_both_sides(folder, seed, keep):
         a, b = rng.choice(NAMES, 2, replace=False)
         folder.link(str(rng.choice(["exact", "copy", "overlap"])), a, b)
     decided = folder.decide(Settings(valid_share=0.3, silence=0, duplicates=keep))
-    for group in duplicates.grouped(folder.links):
+    for group in grouped(folder.links):
         assert len({decided.sides[name] for name in group.names if name in decided.sides}) <= 1
         assert set(group.names) & set(decided.sides), "a group was dropped whole"
     assert {*decided.sides, *decided.dropped} == set(NAMES) and not {*decided.sides} & {*decided.dropped}

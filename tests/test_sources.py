@@ -11,6 +11,7 @@ import pytest
 from audiocraft_ext import audio
 from audiocraft_ext.errors import UserError
 from data_prep import sources
+from data_prep.chain import AUDIO
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX file names")
 
@@ -23,7 +24,7 @@ def make(folder: Path, *names: str) -> Path:
 
 
 def found(root: Path, skipped: dict | None = None) -> list[str]:
-    return [source.name for source in sources.walk(root, {} if skipped is None else skipped)]
+    return [source.name for source in sources.walk(root, {} if skipped is None else skipped, AUDIO)]
 
 
 def test_sound_by_its_ending_in_a_fixed_order(tmp_path):
@@ -31,7 +32,7 @@ def test_sound_by_its_ending_in_a_fixed_order(tmp_path):
          ".folder/4.wav", "c/.wav", "c/._3.aif")
     want = ["a.Mp3", "b.WAV", "c/3.aif", "z/2.ogg", "z/y/1.flac"]
     assert found(tmp_path) == want == found(tmp_path)
-    for source in sources.walk(tmp_path, {}):
+    for source in sources.walk(tmp_path, {}, AUDIO):
         about = (tmp_path / source.name).stat()
         assert (source.path, source.size, source.mtime_ns) == (tmp_path / source.name, about.st_size, about.st_mtime_ns)
     assert [p.relative_to(tmp_path).as_posix() for p in audio.find_audio(tmp_path)] == want
@@ -86,9 +87,9 @@ def test_what_cannot_be_looked_at_is_reported(tmp_path, monkeypatch):
 def test_a_folder_without_sound_or_none_at_all(tmp_path, capsys):
     make(tmp_path, "one/x.rx2", "one/y.RX2", "one/notes.txt", "two/a.wav", "two/b.rx2")
     with pytest.raises(UserError, match="no such folder"):
-        sources.walk(tmp_path / "none", {})  # at once, not when it is gone through
+        sources.walk(tmp_path / "none", {}, AUDIO)  # at once, not when it is gone through
     with pytest.raises(UserError, match=r"a\.wav: is a file; expected a folder"):
-        sources.walk(tmp_path / "two" / "a.wav", {})
+        sources.walk(tmp_path / "two" / "a.wav", {}, AUDIO)
     with pytest.raises(UserError, match=r"no audio in it.*, found \.rx2 \(2\)"):
         found(tmp_path / "one")
     assert found(tmp_path / "two") == ["a.wav"]
@@ -101,7 +102,7 @@ def test_ten_thousand_files_are_taken_as_they_are_found(tmp_path):
         (tmp_path / f"{folder:02}").mkdir()
         for n in range(100):
             os.close(os.open(tmp_path / f"{folder:02}" / f"{n:02}.wav", os.O_CREAT))
-    walk = sources.walk(tmp_path, {})
+    walk = sources.walk(tmp_path, {}, AUDIO)
     assert next(walk).name == "00/00.wav"
     (tmp_path / "99" / "99.wav").unlink()
     rest = [source.name for source in walk]
