@@ -31,7 +31,7 @@ from audiocraft_ext.codecs.encodec import EncodecConfig
 from audiocraft_ext.lm import LMConfig
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.split import TRAIN, VALID
-from audiocraft_ext.store import StoreWriter
+from audiocraft_ext.store_writer import StoreWriter
 from audiocraft_ext.wav import write_wav
 from data_prep import manifest
 

@@ -24,7 +24,7 @@ from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.split import TRAIN
-from audiocraft_ext.store import StoreWriter
+from audiocraft_ext.store_writer import StoreWriter
 from benchmarks.machine import Spread, describe, finish, in_turn, row
 from data_prep import sandbox
 from data_prep.cuts import Piece

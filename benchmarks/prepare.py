@@ -31,7 +31,7 @@ from audiocraft_ext.codecs.codec import Codec
 from audiocraft_ext.codecs.encodec import EncodecConfig, EncodecModel, keep_variance
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.machine import physical_cores
-from audiocraft_ext.store import StoreWriter
+from audiocraft_ext.store_writer import StoreWriter
 from benchmarks.machine import describe, finish
 from data_prep import chain, stages
 from data_prep.facts import FactsFile

@@ -19,7 +19,8 @@ from audiocraft_ext.dataset import StreamDataset, StreamLoader
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.split import TRAIN, VALID
-from audiocraft_ext.store import CODES, StoreWriter, TokenStore
+from audiocraft_ext.store import CODES, TokenStore
+from audiocraft_ext.store_writer import StoreWriter
 from benchmarks.machine import Spread, describe, finish, numbers, row, spread
 
 SPEC = Spec("audio", 4, 2048, 50.0, (0, 1, 2, 3), "random", "0" * 16)

@@ -23,7 +23,7 @@ from audiocraft_ext.audio import COMPANIONS, EXTENSIONS
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.split import TRAIN, VALID
-from audiocraft_ext.store import StoreWriter
+from audiocraft_ext.store_writer import StoreWriter
 from data_prep import remote, sources, stages
 from data_prep.analyse import Task
 from data_prep.encoder import CodecRef, ready

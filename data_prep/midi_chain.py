@@ -18,7 +18,7 @@ from tqdm import tqdm
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.prompts import Prompts
 from audiocraft_ext.split import VALID
-from audiocraft_ext.store import StoreWriter, bound
+from audiocraft_ext.store_writer import StoreWriter, bound
 from data_prep import midi_alike, midi_prompts, sandbox
 from data_prep.going_on import going_on
 from data_prep.labels import Row

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from audiocraft_ext.spec import Spec
-from audiocraft_ext.store import StoreWriter, TokenStore
+from audiocraft_ext.store import TokenStore
+from audiocraft_ext.store_writer import StoreWriter
 from data_prep import shards, stages
 from data_prep.analyse import Task
 from data_prep.encoder import CodecRef

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from audiocraft_ext.store import StoreWriter
+from audiocraft_ext.store_writer import StoreWriter
 from data_prep import sandbox
 from data_prep.analyse import Task, analyse
 from data_prep.entries import Entry

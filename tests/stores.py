@@ -8,7 +8,8 @@ import numpy as np
 
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.split import TRAIN, VALID
-from audiocraft_ext.store import StoreWriter, TokenStore
+from audiocraft_ext.store import TokenStore
+from audiocraft_ext.store_writer import StoreWriter
 
 DEBUG_SPEC = Spec("audio", 4, 64, 50.0, (0, 1, 2, 3), "debug", "0" * 16)
 

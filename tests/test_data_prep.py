@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from audiocraft_ext import audio, reader
-from audiocraft_ext import store as store_module
+from audiocraft_ext import audio, reader, store_writer
 from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.split import TRAIN, VALID, number_of, split_of
@@ -339,7 +338,7 @@ def test_a_folder_with_nothing_usable(tmp_path):
 
 @pytest.mark.parametrize("writes", [1, 2, 7])
 def test_a_disk_that_is_full_while_codes_are_written(tmp_path, monkeypatch, writes):
-    src, whole = make(tmp_path / "src", NAMES), store_module._append
+    src, whole = make(tmp_path / "src", NAMES), store_writer._append
     left = [writes]
 
     def full(file, data):
@@ -350,10 +349,10 @@ def test_a_disk_that_is_full_while_codes_are_written(tmp_path, monkeypatch, writ
         whole(file, data)
 
     monkeypatch.setattr(stages, "FLUSH", 0)
-    monkeypatch.setattr(store_module, "_append", full)
+    monkeypatch.setattr(store_writer, "_append", full)
     with pytest.raises(UserError, match="cannot be written .No space left on device.; .* go on with: python"):
         prep(src, tmp_path / "store")
-    monkeypatch.setattr(store_module, "_append", whole)
+    monkeypatch.setattr(store_writer, "_append", whole)
     prep(src, tmp_path / "store")
     prep(src, tmp_path / "whole")
     assert contents(tmp_path / "store") == contents(tmp_path / "whole")

@@ -11,7 +11,8 @@ import torch
 from audiocraft_ext.dataset import StreamDataset, StreamLoader
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.split import TRAIN, VALID
-from audiocraft_ext.store import StoreWriter, TokenStore
+from audiocraft_ext.store import TokenStore
+from audiocraft_ext.store_writer import StoreWriter
 from tests.stores import DEBUG_SPEC, make_store
 
 

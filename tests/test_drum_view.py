@@ -17,7 +17,8 @@ from audiocraft_ext.drums.view import OPTIONS, DrumView
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.midi_drums import drums_of, stretches
 from audiocraft_ext.split import TRAIN, VALID
-from audiocraft_ext.store import StoreWriter, TokenStore
+from audiocraft_ext.store import TokenStore
+from audiocraft_ext.store_writer import StoreWriter
 from data_prep.midi_labels import of_name
 
 GROOVE = sorted((Path(__file__).parent / "data" / "groove").glob("*.mid"))

@@ -168,16 +168,16 @@ def test_stopped_anywhere_and_gone_on_it_is_the_same_store(groove, tmp_path):
     src, store = groove
     code = """
 import os, sys
-from audiocraft_ext import store
+from audiocraft_ext import store_writer
 from data_prep import midi, midi_chain
-midi_chain.AT_ONCE, append, left = 3, store._append, [int(sys.argv[3])]
+midi_chain.AT_ONCE, append, left = 3, store_writer._append, [int(sys.argv[3])]
 def dying(f, data):
     left[0] -= 1
     if not left[0]:
         f.write(data[: len(data) // 2])
         os.kill(os.getpid(), 9)
     append(f, data)
-store._append = dying
+store_writer._append = dying
 midi.main([*sys.argv[1:3], "--workers", "0"])
 """
     for after in (1, 4, 7):  # half of the first codes, of the second lines, of the fourth codes

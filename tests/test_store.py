@@ -13,10 +13,11 @@ import sys
 import numpy as np
 import pytest
 
-from audiocraft_ext import store as store_module
+from audiocraft_ext import store_writer
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.spec import Spec
-from audiocraft_ext.store import StoreWriter, TokenStore, Track
+from audiocraft_ext.store import TokenStore, Track
+from audiocraft_ext.store_writer import StoreWriter
 
 SPEC = Spec("audio", 4, 64, 50.0, (0, 1, 2, 3), "debug", "abc")
 SETTINGS = {"segment": 2.0}
@@ -141,7 +142,7 @@ def test_kill_while_writing(tmp_path):
         import sys
         import numpy as np
         from audiocraft_ext.spec import Spec
-        from audiocraft_ext.store import StoreWriter
+        from audiocraft_ext.store_writer import StoreWriter
         with StoreWriter(sys.argv[1], Spec("audio", 4, 64, 50.0, (0, 1, 2, 3), "debug", "abc"), {"segment": 2.0}) as w:
             for n in range(2000):
                 if not w.done(str(n)):
@@ -176,7 +177,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(tmp_path, monkeypatch):
                     raise OSError(errno.ENOSPC, "No space left on device")
                 real(fd)
 
-            monkeypatch.setattr(store_module.os, "fsync", fsync)
+            monkeypatch.setattr(store_writer.os, "fsync", fsync)
             with pytest.raises(OSError, match="No space left"):
                 writer.add("c", "train", codes_of(2, 27), 10, {"extra": "c"})
             assert contents(tmp_path / "s") == before
