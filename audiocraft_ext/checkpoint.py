@@ -9,7 +9,6 @@ audiocraft's exports, a YAML string, because audiocraft expects them so; `config
 from __future__ import annotations
 
 import collections
-import os
 import pickle
 import re
 import sys
@@ -20,6 +19,8 @@ import omegaconf
 import torch
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from audiocraft_ext.files import atomic
 
 from .errors import UserError
 
@@ -79,24 +80,17 @@ def save(state: dict, path: Path | str) -> None:
         ValueError: ``state`` holds an object that `load` would refuse; found now and not when it is needed.
     """
     path = Path(path)
-    # One fixed name: what a kill leaves behind is overwritten by the next save and does not pile up. In the same
-    # folder, since a rename replaces a file in one step within one file system only.
-    aside = path.with_name(f".{path.name}.part")
     handled = sys.exc_info()[1]  # what the caller is dealing with, if anything: no cause of a failure in here
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(aside, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            load(aside, mmap=True)  # cheap: the tensors are not read
-        except UserError as error:
-            raise ValueError(f"the state for {path} holds what cannot be loaded again: {error}") from error
-        os.replace(aside, path)
-        _sync_folder(path.parent)
+        with atomic(path, sync=True) as part:
+            with part.open("wb") as file:
+                torch.save(state, file)
+            try:
+                load(part, mmap=True)  # cheap: the tensors are not read
+            except UserError as error:
+                raise ValueError(f"the state for {path} holds what cannot be loaded again: {error}") from error
     except BaseException as error:
-        _remove(aside)
         cause = _os_error_behind(error, handled)
         if cause is not None:
             raise UserError(f"{path}: the checkpoint could not be written ({cause.strerror or cause}); free some space "
@@ -173,24 +167,3 @@ def _os_error_behind(error: BaseException | None, before: BaseException | None) 
             return error
         error = error.__context__
     return None
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        pass  # the error that led here matters more
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut; a system that cannot open folders (Windows) does it by itself."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)

@@ -1,9 +1,12 @@
-"""What a file is (the hash of its bytes, the one way that every part takes it) or holds, and whose a folder is."""
+"""Files: their hashes, their JSON, written whole or not at all, found below a folder."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import filecmp
 import hashlib
+import itertools
 import json
 import os
 from collections import deque
@@ -38,9 +41,7 @@ def known_sha256(path: Path) -> str:
     digest = sha256(path)
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
-        part = note.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps([state, digest]), "utf-8")
-        os.replace(part, note)
+        write(note, json.dumps([state, digest]), shared=True)
     except (OSError, ValueError):  # a cache that cannot be written, a path that is no Unicode
         pass
     return digest
@@ -80,12 +81,111 @@ def only_one(path: Path, what: str) -> Iterator[None]:
 
 
 def read_json(path: Path) -> dict:
-    """The object in a file; empty where there is none (yet)."""
+    """The object in a file.
+
+    Raises:
+        UserError: there is something else in it.
+        OSError: it cannot be read.
+    """
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def json_or_empty(path: Path) -> dict:
+    """The object in a file that another process may be about to write; empty where there is none (yet)."""
+    try:
+        return read_json(path)
+    except (OSError, UserError):
         return {}
-    return value if isinstance(value, dict) else {}
+
+
+@contextlib.contextmanager
+def atomic(path: Path, *, sync: bool = False, shared: bool = False, unless_same: bool = False) -> Iterator[Path]:
+    """A path beside ``path`` to write to. What is there at the end takes the place of ``path`` in one step; where that
+    was not reached, because of an error or a kill, ``path`` is as it was.
+
+    Args:
+        sync: it shall outlive a power cut: wait for the disk, before the step and after it.
+        shared: several processes may write it at the same time, so each writes beside it under a name of its own. One
+            that is killed leaves that behind; without this the next overwrites it.
+        unless_same: leave a file alone, with its time, that has the same bytes.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part" if shared else f".{path.name}.part")
+    try:
+        yield part
+        if sync:
+            with part.open("r+b") as file:
+                os.fsync(file.fileno())
+        if not (unless_same and path.is_file() and filecmp.cmp(part, path, shallow=False)):
+            os.replace(part, path)
+            if sync:
+                _sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):  # the error that led here matters more
+            part.unlink(missing_ok=True)
+
+
+def write(path: Path, data: str | bytes, **how: bool) -> None:
+    """Write a file in one step; ``how`` as for :func:`atomic`. Text is UTF-8."""
+    with atomic(path, **how) as part:
+        part.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut; a system that cannot open folders (Windows) does it by itself."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def numbered(name: str) -> Iterator[str]:
+    """``name``, then ``name_v2``, ``name_v3`` and so on: for a file whose name may be taken."""
+    yield name
+    for number in itertools.count(2):
+        yield f"{name}_v{number}"
+
+
+def take_name(part: Path, path: Path) -> None:
+    """Rename, but never over a file that has come to be there: a link fails where a rename would not.
+
+    Raises:
+        FileExistsError: there is one.
+    """
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.rename(part, path)
+
+
+def make_folder(folder: Path) -> None:
+    """Make sure now that files can be written there, before they are made.
+
+    Raises:
+        UserError: they cannot.
+    """
+    import tempfile  # not for a command that writes nothing
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error.strerror}); choose another folder with -o") from None
 
 
 def files(root: Path, unreadable: dict[Path, str] | None = None) -> Iterator[Path]:

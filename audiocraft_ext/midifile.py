@@ -8,7 +8,6 @@ line.
 
 from __future__ import annotations
 
-import os
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from audiocraft_ext.codecs.drum_clip import TICKS, DrumClip
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import write as atomic_write
 
 DRUMS = 10  # the channel of General MIDI's drums, from 1
 SLOWEST, FASTEST = 10.0, 1000.0  # BPM: others are not believed
@@ -266,13 +266,7 @@ def write(path: str | Path, clip: DrumClip) -> None:
         UserError: see :func:`to_bytes`.
         OSError: it cannot be written; what was there stays.
     """
-    path, data = Path(path), to_bytes(clip)
-    aside = path.with_name(path.name + ".tmp")
-    try:
-        aside.write_bytes(data)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    atomic_write(Path(path), to_bytes(clip))
 
 
 def _hits(clip: DrumClip, last: int) -> list[tuple[int, bytes]]:

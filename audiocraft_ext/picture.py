@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import atomic
 from audiocraft_ext.mel import mel
 
 PER_PAGE = 64
@@ -102,17 +102,13 @@ def _page(clips, sample_rate: int, path: Path, title: str, seconds: float, ampli
 
 
 def save(fig, path: Path, **how) -> None:
-    """Beside its place, then renamed: a picture that is there is whole."""
-    part = path.with_name(f".{path.name}.part")
+    """A picture that is there is whole."""
     try:
-        with warnings.catch_warnings():
+        with atomic(path) as part, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in letters that the font has not
             fig.savefig(part, format="png", **how)
-        os.replace(part, path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.files import read_json
+from audiocraft_ext.files import json_or_empty, write
 
 STATUS, CURVE = "status.json", "curve.jsonl"
 STATES = ("training", "finished", "stopped", "failed")
@@ -45,10 +45,8 @@ class Record:
             return
         self._written = time.monotonic()
         text = json.dumps(self._status | {"updated": time.time(), "pid": os.getpid(), "host": socket.gethostname()})
-        aside = self.folder / f".{STATUS}.part"
         with contextlib.suppress(OSError):
-            aside.write_text(text, "utf-8")
-            os.replace(aside, self.folder / STATUS)
+            write(self.folder / STATUS, text)
 
     def point(self, stage: str, step: int, metrics: dict[str, float]) -> None:
         """One point of the curves, after ``step`` updates."""
@@ -78,7 +76,7 @@ class Record:
 
 def read_status(folder: Path) -> dict:
     """What ``status.json`` says; empty where there is none (yet)."""
-    return read_json(folder / STATUS)
+    return json_or_empty(folder / STATUS)
 
 
 def read_curve(folder: Path) -> dict[str, list[dict]]:

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import write
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.store import (
     CODES,
@@ -106,8 +107,8 @@ class StoreWriter:
             self._leave_record(command)
 
     def _leave_record(self, command: str) -> None:
-        _replace(self.path / PREPARING, {"format": FORMAT, "version": VERSION, "spec": self.spec.to_dict(),
-                                         "settings": self.settings, "command": command})
+        _write(self.path / PREPARING, {"format": FORMAT, "version": VERSION, "spec": self.spec.to_dict(),
+                                       "settings": self.settings, "command": command})
 
     def _check_same(self, what: str, old: dict, new: dict) -> None:
         differing = [f"{what}.{key} was {old.get(key)!r}, now {new.get(key)!r}"
@@ -257,7 +258,7 @@ class StoreWriter:
         digest = hash_of(spec, manifest)
         record = {"format": FORMAT, "version": VERSION, "spec": spec, "settings": self.settings, "frames": self.frames,
                   "rows": self.rows, "manifest_bytes": self._manifest_bytes, "hash": digest}
-        _replace(self.path / RECORD, record)
+        _write(self.path / RECORD, record)
         (self.path / PREPARING).unlink(missing_ok=True)
         return digest
 
@@ -275,23 +276,6 @@ def _append(f: BinaryIO, data: bytes) -> None:
     os.fsync(f.fileno())
 
 
-def _replace(path: Path, record: dict) -> None:
-    """Write a record aside, flush it to the disk and rename it; leave it alone where nothing changes."""
-    text = json.dumps(record, indent=1) + "\n"
-    if path.is_file() and path.read_text("utf-8") == text:
-        return
-    aside = path.with_name(path.name + ".tmp")
-    try:
-        with aside.open("w", encoding="utf-8") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)  # the rename itself must reach the disk
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+def _write(path: Path, record: dict) -> None:
+    """Write a record, in one step that outlives a power cut; leave it alone where nothing changes."""
+    write(path, json.dumps(record, indent=1) + "\n", sync=True, unless_same=True)

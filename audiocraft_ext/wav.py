@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import atomic
 
 BITS = (16, 24, 32)  # 32 is float
 UNKNOWN_SIZE = LARGEST = 0xFFFFFFFF
@@ -119,18 +120,14 @@ def write_wav(path: Path, wav: np.ndarray, sample_rate: int, *, bits: int = 16, 
     header = _header(sample_rate, bits, size, len(tail))
     if len(header) + size + len(tail) > LARGEST:
         raise UserError(f"cannot write {path}: a WAV holds 4 GiB; fewer bits or a shorter clip fit")
-    part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("wb") as file:
+        with atomic(path) as part, part.open("wb") as file:
             file.write(header)
             for at in range(0, len(wav), BLOCK):
                 file.write(encode(wav[at : at + BLOCK], bits))
             file.write(tail)
-        os.replace(part, path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class WavStream:

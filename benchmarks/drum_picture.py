@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from audiocraft_ext.files import atomic
 from benchmarks.drum_stats import Grooves
 from benchmarks.plots import FAINT, INK, OURS, OWN
 
@@ -52,10 +52,9 @@ def draw(path: Path, sets: dict[str, Grooves], classes: Sequence[str], offsets: 
         for x, name in zip((0.985 - 0.009 * len(second) - 0.03, 0.985), (first, second)):
             figure.text(x, 0.965, f"■ {name}", color=colours[name], fontsize=12, ha="right", va="center")
         figure.text(0.988, 0.008, small, ha="right", fontsize=7, color=FAINT)
-        aside = path.with_name(f".{path.name}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(aside, dpi=130, format="png", metadata={"Software": None})
-    os.replace(aside, path)
+        with atomic(path) as part:
+            figure.savefig(part, dpi=130, format="png", metadata={"Software": None})
 
 
 def _title(axis, text: str, more: str = "") -> None:

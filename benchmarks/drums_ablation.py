@@ -9,7 +9,6 @@ JSON: the same command goes on, and prints what is there.
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import torch
 from audiocraft_ext.dataset import StreamDataset, StreamLoader
 from audiocraft_ext.drums.view import OPTIONS, DrumView
 from audiocraft_ext.errors import Parser, UserError, run_cli
+from audiocraft_ext.files import write
 from audiocraft_ext.lm import LM, LMConfig
 from audiocraft_ext.split import TRAIN, VALID
 from audiocraft_ext.store import TokenStore
@@ -128,9 +128,7 @@ def main() -> None:
         done[f"{key}, {seed}"] = one = train(store, variants()[key], valid, args, seed)
         print(f"{key}, seed {seed}: {one[SILENT]:.4f} nats a hit, told {one[TOLD]:.4f}, at update {one['update']}, "
               f"last {one['last']:.4f}, {one['seconds']:.0f} s", flush=True)
-        aside = args.rows.with_name(args.rows.name + ".part")
-        aside.write_text(json.dumps(there), "utf-8")
-        os.replace(aside, args.rows)
+        write(args.rows, json.dumps(there))
     results = table(done, list(variants()))
     print(row("nats a hit", (SILENT, TOLD, "last", "update", "seeds", "worth"), 24))
     for name, one in results.items():

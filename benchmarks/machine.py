@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from audiocraft_ext.files import write
 from audiocraft_ext.machine import physical_cores
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -120,7 +121,5 @@ def finish(name: str, machine: dict[str, str], results: dict, save: Path | None 
         there = json.loads(save.read_text("utf-8")) if save.is_file() else {}
         there[name] = record | {"date": time.strftime("%Y-%m-%d")}
         save.parent.mkdir(parents=True, exist_ok=True)
-        aside = save.with_name(save.name + ".part")
         lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in there.items())
-        aside.write_text(f"{{\n{lines}\n}}\n", "utf-8")  # a line each
-        os.replace(aside, save)
+        write(save, f"{{\n{lines}\n}}\n")  # a line each

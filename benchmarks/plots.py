@@ -7,10 +7,10 @@ linear and begin at 0; bars are medians, the thin lines on them go from the fast
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from audiocraft_ext.errors import Parser, UserError, run_cli
+from audiocraft_ext.files import atomic
 from benchmarks.cold_boot import EMBEDDED
 from benchmarks.peers import AUDIOCRAFT, TRANSFORMERS
 
@@ -43,10 +43,9 @@ def draw(results: dict, out: Path) -> list[Path]:
         figure = picture(plt, record["results"])
         figure.text(0.995, 0.01, _machine(record), ha="right", va="bottom", fontsize=7, color=FAINT)
         out.mkdir(parents=True, exist_ok=True)
-        aside = out / f".{name}"
-        figure.savefig(aside, dpi=150, format="png", facecolor="white", metadata={"Software": None})
+        with atomic(out / name) as part:
+            figure.savefig(part, dpi=150, format="png", facecolor="white", metadata={"Software": None})
         plt.close(figure)
-        os.replace(aside, out / name)
         pictures.append(out / name)
     if not pictures:
         raise UserError("expected results of cold_boot or decode, saved with --save, and found "

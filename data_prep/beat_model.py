@@ -10,7 +10,6 @@ Google LLC, CC BY 4.0; the hits are CC0.
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from audiocraft_ext.errors import Parser, run_cli
+from audiocraft_ext.files import atomic
 from audiocraft_ext.split import VALID, split_of
 from data_prep import beat_net
 from data_prep.beat_net import BANDS, DILATIONS, RANGE, STEPS, TAPS, WEIGHTS, Bands
@@ -221,9 +221,8 @@ def main() -> None:
     torch.set_num_threads(1)
     model = TemporalNet.restore(args.start) if args.start else TemporalNet()
     train(model, *examples(args.groove, args.oneshots, args.examples, args.seed), args.steps, args.seed)
-    partial = args.out.with_suffix(".partial.npz")
-    np.savez_compressed(partial, **model.export())
-    os.replace(partial, args.out)
+    with atomic(args.out) as part, part.open("wb") as file:
+        np.savez_compressed(file, **model.export())
     print(f"{args.out}: {args.out.stat().st_size} bytes")
 
 

@@ -22,8 +22,8 @@ from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import atomic
 from audiocraft_ext.split import TRAIN, VALID
-from data_prep import aside
 from data_prep.naming import Labels, bpm_of, key_of, licence_of, text_of
 
 AT_MOST = 2**16  # bytes of a sidecar or a licence; longer ones are read so far
@@ -235,7 +235,7 @@ def write_csv(path: Path, rows: Iterable[dict], more: tuple[str, ...] = ()) -> N
         more: further columns, keys of the rows.
     """
     columns = ("file", *SAID, *more, *FOUND)
-    with aside.written(path) as file:
+    with atomic(path, sync=True, unless_same=True) as part, part.open("wb") as file:
         text = SimpleNamespace(write=lambda line: file.write(line.encode("utf-8", "surrogateescape")))
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)

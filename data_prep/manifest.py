@@ -17,9 +17,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+from audiocraft_ext.files import atomic
 from audiocraft_ext.split import TRAIN, VALID
 from audiocraft_ext.store import MANIFEST
-from data_prep import aside
 
 FOLDER, FILE = "manifest", "data.jsonl.gz"
 KNOWN = ("title", "bpm", "said_bpm", "confidence", "key", "licence", "bars", "bar_seconds", "gain_db", "group",
@@ -121,5 +121,7 @@ def _read(file: Path) -> Iterator[dict]:
 @contextmanager
 def _packed(path: Path) -> Iterator[IO[bytes]]:
     """A gzip file to write that takes the place of ``path``; the same lines are the same bytes."""
-    with aside.written(path) as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (atomic(path, sync=True, unless_same=True) as part, part.open("wb") as file,
+          gzip.GzipFile("", "wb", 6, file, mtime=0) as packed):
         yield packed

@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from audiocraft_ext.errors import Parser, UserError, run_cli
-from data_prep import aside
+from audiocraft_ext.files import write
 
 URL = "https://storage.googleapis.com/magentadata/datasets/groove/groove-v1.0.0-midionly.zip"
 SHA256 = "651cbc524ffb891be1a3e46d89dc82a1cecb09a57c748c7b45b844c4841dcc1e"  # as TensorFlow Datasets has it
@@ -102,7 +102,7 @@ def unpack(archive: Path, folder: Path) -> int:
                     shutil.copyfileobj(source, file)
             if folder.is_dir():
                 folder.rmdir()  # it is empty
-            os.replace(new, folder)
+            os.replace(new, folder)  # a folder, all that is in it at once
             return len(members)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         raise UserError(f"{archive}: not an archive that can be unpacked ({error})") from None
@@ -134,8 +134,7 @@ def write_split(folder: Path) -> None:
         raise UserError(f"{folder / INFO}: not the table of the Groove MIDI Dataset ({error!r})") from None
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
-    with aside.written(folder / TABLE) as file:
-        file.write(text.getvalue().encode())
+    write(folder / TABLE, text.getvalue(), sync=True)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from audiocraft_ext.files import write
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.store import TokenStore
 from audiocraft_ext.store_writer import StoreWriter
@@ -137,9 +138,7 @@ class _Folder:
         self.files = [self.path / f"{what}-{n}.jsonl" for n in range(len(texts))]
         for file, text in zip(self.files, texts):
             if not file.is_file():
-                aside = file.with_suffix(".tmp")
-                aside.write_text(text)
-                aside.rename(file)
+                write(file, text)
 
     def __enter__(self) -> _Folder:
         return self

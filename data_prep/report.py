@@ -50,7 +50,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from data_prep import aside, report_charts
+from audiocraft_ext.files import atomic
+from data_prep import report_charts
 from data_prep.report_numbers import Sums, flag_kind
 from data_prep.report_words import clock, count, done, headline, share, shown, span
 
@@ -81,12 +82,12 @@ def write(folder: Path, report: dict) -> dict:
             shown_rows = _worth(shown_rows, source)
         told = _complete(report, sums)
         lines.seek(0)
-        with aside.written(folder / JSON) as file:
+        with atomic(folder / JSON, sync=True, unless_same=True) as part, part.open("wb") as file:
             head = json.dumps(_plain(told), indent=1, sort_keys=True)
             file.write(head[:-2].encode() + b',\n "sources": [')
             shutil.copyfileobj(lines, file)
             file.write(b"\n ]\n}\n")
-    with aside.written(folder / HTML) as file:
+    with atomic(folder / HTML, sync=True, unless_same=True) as part, part.open("wb") as file:
         for text in _page(told, _worth(shown_rows)):
             file.write(text.encode("utf-8"))
     return told

@@ -4,7 +4,7 @@
         options={"partition": "debug", "time": 240})
 
 A job is a function by name and plain JSON to call it with. What it returns, plain JSON too, becomes one file
-(``folder/job-0.json``), written aside and renamed: a job has its file and is done, or has none and is not. So the next
+(``folder/job-0.json``), written in one step: a job has its file and is done, or has none and is not. So the next
 call after Ctrl-C, ``kill -9`` or a power cut does what is missing, and no more. Jobs that still wait or run on the
 cluster are taken up again; a job locks its file, so no two processes ever do the same one at the same time.
 
@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import write
 from data_prep.executors import Executor, Local
 from data_prep.slurm import Slurm
 
@@ -137,19 +138,7 @@ class Call:
                     outcome = {"result": getattr(importlib.import_module(module), function)(**self.arguments)}
                 except UserError as error:
                     outcome = {"error": str(error)}
-                _write(Path(self.path), json.dumps({"digest": self._digest, **outcome}))
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("w", encoding="utf-8") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+                write(Path(self.path), json.dumps({"digest": self._digest, **outcome}), sync=True, shared=True)
 
 
 @contextmanager

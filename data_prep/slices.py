@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import itertools
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import soundfile as sf
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import atomic
 from audiocraft_ext.store import TokenStore
 from data_prep import sandbox, stages
 from data_prep.chain import Work, open_facts
@@ -115,14 +115,10 @@ def cut(task: tuple[Entry, str, int, list[str]]) -> None:
     for number, (tag, (_, blocks)) in enumerate(zip(tags, heard(entry, rate), strict=True)):
         path = _path(Path(folder), entry.name, number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".tmp")
         try:
-            with sf.SoundFile(aside, "w", rate, 1, "PCM_24", format="FLAC") as file:
+            with atomic(path) as part, sf.SoundFile(part, "w", rate, 1, "PCM_24", format="FLAC") as file:
                 file.comment = tag
                 for block in blocks:
                     file.write(block)
-            os.replace(aside, path)
         except sf.LibsndfileError as error:  # of a full disk it says no more than "System error"
             raise OSError(errno.EIO, f"{path} cannot be written ({error.error_string.rstrip('.')})") from None
-        finally:
-            aside.unlink(missing_ok=True)

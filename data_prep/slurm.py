@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import write
 from data_prep.executors import Executor, python_path, starting
 
 ENDED = {"BOOT_FAIL", "CANCELLED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED",
@@ -95,9 +96,7 @@ class Slurm(Executor):
                 with starting():
                     jobs = self._submitit.submit_array([calls[n] for n in some])
                     self._ids.update({n: job.job_id for n, job in zip(some, jobs)})
-                    aside = self._record.with_suffix(".tmp")
-                    aside.write_text(json.dumps(self._ids), "utf-8")
-                    os.replace(aside, self._record)
+                    write(self._record, json.dumps(self._ids))
             except RuntimeError as error:  # submitit's, with what sbatch said
                 said = re.sub(r"sbatch: (error: )?", "", str(error)).strip().replace("\n", "; ")
                 raise UserError(f"sbatch: {said}") from None

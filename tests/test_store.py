@@ -191,7 +191,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(tmp_path, monkeypatch):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_disk_that_really_is_full(tmp_path):
     write(tmp_path / "s", names="ab")
-    (tmp_path / "s" / "store.json.tmp").symlink_to("/dev/full")
+    (tmp_path / "s" / ".store.json.part").symlink_to("/dev/full")
     with StoreWriter(tmp_path / "s", SPEC, SETTINGS) as writer:
         writer.add("c", "train", codes_of(2, 27))
         with pytest.raises(OSError) as caught:

@@ -22,6 +22,7 @@ from dora.conf import SubmitRules
 
 from audiocraft_ext import checkpoint
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import json_or_empty
 from audiocraft_ext.record import read_status
 from audiocraft_ext.sweep import keeper, local, process, shepherd
 from audiocraft_ext.sweep.job import LocalJob
@@ -327,12 +328,12 @@ def trainer(folder: Path) -> dict:
     """The process that trains the run, once it does."""
     def training() -> bool:
         note = local.read(folder)
-        self = local.read_json(folder / "submitit" / f"{note.get('job_id')}_process.json")
+        self = json_or_empty(folder / "submitit" / f"{note.get('job_id')}_process.json")
         status = read_status(folder)
         return bool(self) and status.get("pid") == self["pid"] and status.get("step", 0) > 2
 
     wait(training, f"{folder} trains")
-    return local.read_json(folder / "submitit" / f"{local.read(folder)['job_id']}_process.json")
+    return json_or_empty(folder / "submitit" / f"{local.read(folder)['job_id']}_process.json")
 
 
 @pytest.fixture

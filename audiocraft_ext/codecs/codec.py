@@ -10,7 +10,6 @@ and the LSTM is handed on, so the result is that of one pass over the whole (up 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ from torch import nn
 from audiocraft_ext.codecs.encodec import LSTM, EncodecConfig, EncodecModel, keep_variance
 from audiocraft_ext.codecs.layout import from_onnx
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.files import sha256
+from audiocraft_ext.files import read_json, sha256
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.weights import differing
 
@@ -192,16 +191,6 @@ def load_folder(folder: Path) -> Codec:
     weights = folder / "codec.safetensors"
     state = from_onnx(read_safetensors(weights))  # as it lies in a bundle
     return Codec(name, build(cfg, state, weights), digest or file_hash(weights))
-
-
-def read_json(path: Path) -> dict:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: expected a JSON object, got {type(value).__name__}")
-    return value
 
 
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -12,9 +12,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from audiocraft_ext.codecs.codec import Codec, build, file_hash, read_json, read_safetensors
+from audiocraft_ext.codecs.codec import Codec, build, file_hash, read_safetensors
 from audiocraft_ext.codecs.encodec import TRAINING_ONLY, EncodecConfig, fold_weight_norm
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import read_json
 
 NAME, REPO = "encodec_32khz", "facebook/encodec_32khz"
 VARIABLE = "MICRO_MUSICGEN_ENCODEC"

@@ -15,7 +15,6 @@ import argparse
 import hashlib
 import json
 import math
-import os
 import signal
 import sys
 import time
@@ -31,6 +30,7 @@ from audiocraft_ext import audio, checkpoint
 from audiocraft_ext.codecs.distance import MelDistance, si_sdr
 from audiocraft_ext.codecs.encodec import EncodecConfig, EncodecModel, keep_variance
 from audiocraft_ext.errors import Parser, UserError, run_cli
+from audiocraft_ext.files import atomic, write
 from audiocraft_ext.split import TRAIN, VALID, split_of
 
 # Codebooks of 256 and not EnCodec's 2048: a language model on minutes of music learns nothing that holds for other
@@ -276,13 +276,10 @@ def _train(args: argparse.Namespace, asked: list) -> dict[str, float]:
     bar.close()
     model.cpu().eval()
     figures = evaluate(model, data[VALID]) | {"steps": step}
-    tmp = args.out / "codec.safetensors.tmp"
-    save_file(model.state_dict(), tmp)
-    os.replace(tmp, args.out / "codec.safetensors")
-    tmp = args.out / "codec.json.tmp"
-    tmp.write_text(json.dumps(
-        {"config": cfg.to_dict(), "recipe": recipe, "held_out": sorted(data[VALID]), "figures": figures}, indent=1))
-    os.replace(tmp, args.out / "codec.json")
+    with atomic(args.out / "codec.safetensors") as part:
+        save_file(model.state_dict(), part)
+    about = {"config": cfg.to_dict(), "recipe": recipe, "held_out": sorted(data[VALID]), "figures": figures}
+    write(args.out / "codec.json", json.dumps(about, indent=1))
     return figures
 
 

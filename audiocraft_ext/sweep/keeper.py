@@ -19,6 +19,7 @@ from pathlib import Path
 from submitit import LocalExecutor
 from submitit.core.utils import environment_variables
 
+from audiocraft_ext.files import json_or_empty
 from audiocraft_ext.record import read_status
 from audiocraft_ext.sweep import local, process
 from audiocraft_ext.sweep.local import CANCELLED, COMPLETED, FAILED, INTERRUPTED, KEEPER, PENDING, RUNNING, UNDER_WAY
@@ -71,7 +72,7 @@ class Run:
     @property
     def target(self) -> dict:
         """What the training process says of itself (it may outlive the one that started it)."""
-        return local.read_json(note_of(self.jobs, self.job_id))
+        return json_or_empty(note_of(self.jobs, self.job_id))
 
     def alive(self) -> bool:
         if self.child is not None:
@@ -256,12 +257,12 @@ class Keeper:
 
 def _link(link: Path, folder: Path) -> None:
     """For ``dora info -j``; what Slurm calls by the same number keeps it."""
-    if link.is_symlink() and local.read_json(link.resolve() / "job.json").get("job_id") == link.name:
+    if link.is_symlink() and json_or_empty(link.resolve() / "job.json").get("job_id") == link.name:
         return
     aside = link.with_name(f".{link.name}")
     aside.unlink(missing_ok=True)
     aside.symlink_to(folder.resolve())
-    os.replace(aside, link)
+    os.replace(aside, link)  # a link, not a file
 
 
 def main() -> None:

@@ -8,10 +8,9 @@ It holds ``state`` in Slurm's words, ``job_id`` (the process that started the ru
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
-from audiocraft_ext.files import read_json
+from audiocraft_ext.files import json_or_empty, write
 from audiocraft_ext.record import read_status
 from audiocraft_ext.sweep import process
 
@@ -23,18 +22,12 @@ UNDER_WAY = (PENDING, RUNNING)
 
 def write_json(path: Path, value: dict) -> None:
     """Whoever reads it meanwhile sees the old or the new."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(json.dumps(value, indent=1), "utf-8")
-        os.replace(aside, path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
+    write(path, json.dumps(value, indent=1), shared=True)
 
 
 def read(folder: Path) -> dict:
     """``local.json`` of the run in ``folder``; empty if it was never one of this machine's queue."""
-    return read_json(folder / NOTE)
+    return json_or_empty(folder / NOTE)
 
 
 def state_of(folder: Path) -> str | None:
@@ -68,5 +61,5 @@ def keeper_of(queue: Path) -> dict | None:
         touched = (queue / KEEPER).stat().st_mtime
     except OSError:
         return None
-    keeper = read_json(queue / KEEPER)
+    keeper = json_or_empty(queue / KEEPER)
     return keeper if process.alive(keeper, touched) else None

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from audiocraft_ext.errors import Parser, UserError, run_cli
+from audiocraft_ext.files import write
 from audiocraft_ext.record import read_curve
 from audiocraft_ext.sweep import sounds
 from audiocraft_ext.sweep.chart import HEIGHT, WIDTH, chart
@@ -49,12 +50,7 @@ def write_page(path: Path, rows: Sequence[Row], title: str, shared: Mapping[str,
     players, left_out = _players(rows)
     text = _render(rows, title, shared or {}, players, left_out, sort or "best")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, "utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write(path, text, shared=True)
     clips = sum(len(cards) for _, cards in players)
     return f"page: {shown(path)}, {len(rows)} runs, {clips} clips, {path.stat().st_size / 1e6:.1f} MB"
 

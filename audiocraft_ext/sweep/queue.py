@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import json_or_empty
 from audiocraft_ext.sweep import local, process
-from audiocraft_ext.sweep.local import KEEPER, UNDER_WAY, keeper_of, read, read_json, state_of, write_json
+from audiocraft_ext.sweep.local import KEEPER, UNDER_WAY, keeper_of, read, state_of, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE, LOCK, LOG = "queue.json", "lock", "log"
@@ -36,7 +37,7 @@ class Queue:
         return cls(Path(read(run)["queue"]))
 
     def read(self) -> dict:
-        return {"main": "", "slots": [], "retries": 0, "runs": {}, "stop": []} | read_json(self.folder / FILE)
+        return {"main": "", "slots": [], "retries": 0, "runs": {}, "stop": []} | json_or_empty(self.folder / FILE)
 
     @property
     def version(self) -> int:
