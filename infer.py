@@ -159,7 +159,8 @@ def main(argv: list[str] | None = None) -> object:
 
 def make(args, instrument, recipe, indices, output) -> list:
     """Make the clips that are not there yet; returns all of their paths."""
-    from audiocraft_ext.clips import Place, find_place, make_folder
+    from audiocraft_ext.clips import Place, find_place
+    from audiocraft_ext.files import make_folder
 
     make_folder(args.o)
     places = {index: find_place(args.o, recipe, index, output) for index in indices}
@@ -250,11 +251,9 @@ def draw(paths: list[Path], path: Path) -> list[Path]:
 
 def free_name(path: Path) -> Path:
     """``path``, or with a number if it is taken."""
-    stem, number = path.stem, 1
-    while path.exists():
-        number += 1
-        path = path.with_name(f"{stem}_v{number}{path.suffix}")
-    return path
+    from audiocraft_ext.files import numbered
+
+    return next(free for name in numbered(path.stem) if not (free := path.with_name(name + path.suffix)).exists())
 
 
 def progress_bar(clips: int, seconds: float):

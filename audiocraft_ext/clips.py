@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 import soundfile as sf
 
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.files import sha256
+from audiocraft_ext.files import json_or_empty, make_folder, numbered, sha256, take_name
 from audiocraft_ext.recipe import Recipe, pack, unpack
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.wav import Markers, check_bits, write_wav
@@ -115,31 +114,23 @@ def find_place(folder: Path, recipe: Recipe, index: int, output: Output) -> Plac
     """A file that is there is taken only if it is this very clip, whatever was done to its sound since; else a number
     is added to the name."""
     tempo = f"_{recipe.bpm:g}bpm" if recipe.bpm else ""
-    stem, wanted, number = f"{recipe.bundle}_seed{recipe.seed}_{index}{tempo}", identity(recipe, index, output), 1
-    while True:
-        path = folder / (f"{stem}_v{number}.wav" if number > 1 else f"{stem}.wav")
+    wanted = identity(recipe, index, output)
+    for stem in numbered(f"{recipe.bundle}_seed{recipe.seed}_{index}{tempo}"):
+        path = folder / f"{stem}.wav"
         if path.exists():
             if read_comment(path).get("clip") == wanted:
                 return Place(path, True)
         elif _is_free(path, wanted, output):
             return Place(path, False)
-        number += 1
+    raise AssertionError("numbers do not end")
 
 
 def _is_free(path: Path, wanted: str, output: Output) -> bool:
     """Whether what lies beside a WAV that is not there may be written: nothing, or what an interruption left of it."""
     beside = path.with_suffix(".json")
     if beside.exists():
-        return _clip_in(beside) == wanted
+        return json_or_empty(beside).get("clip") == wanted
     return not (output.slices and path.with_suffix("").exists())
-
-
-def _clip_in(beside: Path) -> str | None:
-    """The identity of the clip whose JSON this is."""
-    try:
-        return json.loads(beside.read_text("utf-8")).get("clip")
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 def identity(recipe: Recipe, index: int, output: Output) -> str:
@@ -184,7 +175,7 @@ def write_clip(path: Path, clip: Clip, output: Output) -> Path:
         for hit, sound in hits.items():
             hit.parent.mkdir(exist_ok=True)
             write_wav(hit, sound, rate, bits=output.bits, markers=Markers(one_shot=True))
-        os.replace(new, path)
+        os.replace(new, path)  # the WAV, when all beside it is there
     except BaseException as error:
         for file in (new, *((beside, *hits) if mine else ())):
             file.unlink(missing_ok=True)
@@ -242,10 +233,10 @@ def _write_json(path: Path, info: dict[str, Any]) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_text(json.dumps(info, indent=1) + "\n", "utf-8")
-        if _clip_in(path) == info["clip"]:
-            os.replace(part, path)
+        if json_or_empty(path).get("clip") == info["clip"]:
+            os.replace(part, path)  # or it has no name yet
         else:
-            _take_name(part, path)
+            take_name(part, path)
     except FileExistsError:
         raise
     except OSError as error:
@@ -267,20 +258,6 @@ class Sounds(Sequence):
         if isinstance(at, slice):
             return Sounds(self.paths[at])
         return self.paths[at].stem, sf.read(self.paths[at], dtype="float32")[0]
-
-
-def _take_name(part: Path, path: Path) -> None:
-    """Rename, but never over a file that has come to be there: a link fails where a rename would not.
-
-    Raises:
-        FileExistsError: there is one.
-    """
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        os.replace(part, path)
 
 
 @dataclass(frozen=True)
@@ -340,16 +317,3 @@ def codes_of(path: Path, spec: Spec) -> np.ndarray | None:
     except UserError:
         return None
     return sidecar.codes if sidecar.sha256 == sha256(path) else None
-
-
-def make_folder(folder: Path) -> None:
-    """Make sure now that clips can be written there, before they are made.
-
-    Raises:
-        UserError: they cannot.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written to ({error.strerror}); choose another folder with -o") from None

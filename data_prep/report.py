@@ -36,8 +36,6 @@ The same dict is the same bytes: there is no date in them and no time that anyth
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 import shutil
@@ -51,6 +49,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from audiocraft_ext.files import atomic
+from audiocraft_ext.html import csp
 from data_prep import report_charts
 from data_prep.report_numbers import Sums, flag_kind
 from data_prep.report_words import clock, count, done, headline, share, shown, span
@@ -181,7 +180,7 @@ def _page(sums: dict, rows: list[dict]) -> Iterator[str]:
     env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                       loader=FileSystemLoader(Path(__file__).parent),
                       finalize=lambda value: shown(value) if type(value) is str else value)
-    env.filters |= {"shown": shown, "span": span, "clock": clock, "csp": _csp}
+    env.filters |= {"shown": shown, "span": span, "clock": clock, "csp": csp}
     env.globals |= {"count": count, "share": share, "done": done, "wave": report_charts.wave, "flag_kind": flag_kind,
                     "strips": report_charts.strips, "most_names": MOST_NAMES, "WAVE": report_charts.WAVE,
                     "WAVE_HEIGHT": report_charts.WAVE_HEIGHT}
@@ -189,11 +188,6 @@ def _page(sums: dict, rows: list[dict]) -> Iterator[str]:
     return env.get_template("report.html.j2").generate(
         **sums, rows=[EMPTY | row for row in rows], charts=charts, flagged=_flagged(rows),
         khz=f"{sums['rate'] / 1000:g} kHz" if sums["rate"] else "", where=_where(sums["totals"]))
-
-
-def _csp(script: str) -> str:
-    """What a browser is told to allow of the page's script: nothing but this."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(str(script).encode()).digest()).decode()
 
 
 def _where(t: dict) -> list[tuple[str, float, str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from audiocraft_ext.html import csp
 from data_prep import report
 from data_prep.report_charts import WAVE, WAVE_HEIGHT, chart, strips, wave
 from data_prep.report_numbers import Sums, flag_kind, quantiles
@@ -128,7 +129,7 @@ def test_the_page_reaches_out_for_nothing(tmp_path):
     assert "//" not in re.sub(r"<script>.*?</script>", "", text, flags=re.S) and "url(" not in text
     (policy,) = [about["content"] for tag, about in html.tags if about.get("http-equiv") == "Content-Security-Policy"]
     script = re.search(r"<script>(.*?)</script>", text, re.S)[1]
-    assert policy.startswith("default-src 'none';") and f"script-src '{report._csp(script)}'" in policy
+    assert policy.startswith("default-src 'none';") and f"script-src '{csp(script)}'" in policy
 
 
 def test_of_many_files_those_worth_a_look_are_shown(tmp_path, monkeypatch):

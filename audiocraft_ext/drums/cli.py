@@ -24,6 +24,7 @@ from typing import TextIO
 from audiocraft_ext.commands import chosen, maker, not_the_same
 from audiocraft_ext.drums.options import ASKED, CHANGES, HEEDED, SAMPLING, WRITTEN, parse
 from audiocraft_ext.errors import UserError, run_cli
+from audiocraft_ext.files import make_folder
 
 STARTED = time.perf_counter()
 
@@ -168,17 +169,6 @@ def list_prompts(drummer) -> None:
     if heard := [name for name in fields if name not in ASKED]:
         print(f"and from the other options: {', '.join(heard)}")
     print(f"drums, for --keep and --reroll: {', '.join(one.name for one in drummer.codec.drums.classes)}")
-
-
-def make_folder(folder: Path) -> None:
-    """Make sure now that beats can be written there, before they are made."""
-    probe = folder / ".micro-musicgen"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written to ({error.strerror}); choose another folder with -o") from None
 
 
 class _NoBar:

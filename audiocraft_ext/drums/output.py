@@ -24,6 +24,7 @@ from audiocraft_ext.drums.recipe import ODD
 from audiocraft_ext.drums.sidecar import Output, Sidecar
 from audiocraft_ext.drums.sidecar import read as read_sidecar
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.files import numbered, take_name
 
 __all__ = ["Output", "Place", "place", "read_sidecar", "save", "tracks"]
 LONG = 400  # characters of a text that a WAV's comment leaves to the JSON
@@ -85,11 +86,7 @@ def _stems(recipe: dict[str, Any], index: int, title: str) -> Iterator[str]:
     said = recipe.get("said") or {}
     words = [recipe.get("bundle", "drums"), said.get("genre"), title, f"seed{recipe.get('seed', 0)}", str(index),
              f"{recipe['bpm']:.4g}bpm" if recipe.get("bpm") else None]
-    stem = "_".join(ODD.sub("-", str(word)) for word in words if word)
-    yield stem
-    number = 1
-    while number := number + 1:
-        yield f"{stem}_v{number}"
+    return numbered("_".join(ODD.sub("-", str(word)) for word in words if word))
 
 
 def _look(folder: Path, stem: str, recipe: dict[str, Any], index: int,
@@ -153,7 +150,7 @@ def _write(folder: Path, stem: str, beat: Beat, output: Output, known: Sidecar |
         aside(beside).write_text(said, "utf-8")
         for path, part in parts.items():
             if path == beside and known is not None:
-                os.replace(part, path)
+                os.replace(part, path)  # the JSON that says what was added, when that is there
             elif _take(part, path):
                 made.append(path)
     except BaseException as error:
@@ -189,18 +186,13 @@ def _take(part: Path, path: Path) -> bool:
     Raises:
         FileExistsError: another one is there.
     """
-    if not os.path.lexists(path):
-        try:
-            os.link(part, path)  # fails where a file has come to be since, a rename would not
-            return True
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without links
-            os.rename(part, path)
-            return True
-    if path.is_file() and path.read_bytes() == part.read_bytes():
-        return False
-    raise FileExistsError(path)
+    try:
+        take_name(part, path)
+        return True
+    except FileExistsError:
+        if path.is_file() and path.read_bytes() == part.read_bytes():
+            return False
+        raise
 
 
 def tracks(beat: Beat) -> dict[str, DrumClip]:

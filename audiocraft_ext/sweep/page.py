@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import tempfile
 import time
@@ -16,6 +14,7 @@ from pathlib import Path
 
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.files import write
+from audiocraft_ext.html import csp
 from audiocraft_ext.record import read_curve
 from audiocraft_ext.sweep import sounds
 from audiocraft_ext.sweep.chart import HEIGHT, WIDTH, chart
@@ -110,7 +109,7 @@ def _render(rows: Sequence[Row], title: str, shared: Mapping[str, str], players:
 
     env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                       loader=FileSystemLoader(Path(__file__).parent))
-    env.filters |= {"csp": _csp, "shown": shown, "loss": loss, "uri": lambda path: Path(os.path.abspath(path)).as_uri()}
+    env.filters |= {"csp": csp, "shown": shown, "loss": loss, "uri": lambda path: Path(os.path.abspath(path)).as_uri()}
     best = min((row for row in rows if row.best is not None), key=lambda row: row.best, default=None)
     picture = chart([read_curve(row.folder) for row in rows])
     shows = [column for column in columns(rows) if column.name != "sounds" and any(column.text(row) for row in rows)]
@@ -124,11 +123,6 @@ def _render(rows: Sequence[Row], title: str, shared: Mapping[str, str], players:
         by=by.removeprefix("-"), direction="descending" if by.startswith("-") else "ascending",
         silent=[row for row in rows if not any(row is card[0] for _, cards in players for card in cards)],
         width=WIDTH, height=HEIGHT, largest=LARGEST // 1_000_000)
-
-
-def _csp(script: str) -> str:
-    """What a browser is told to allow of the page's script: nothing but this."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(str(script).encode()).digest()).decode()
 
 
 def find_runs(names: Sequence[str]) -> list[Path]:
