@@ -11,7 +11,8 @@ import numpy as np
 from audiocraft_ext.bundle import LONGEST, Bundle, find_bundle
 from audiocraft_ext.engine import Engine
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.recipe import Recipe, pack, unpack
+from audiocraft_ext.packing import pack, unpack
+from audiocraft_ext.recipe import Recipe
 from audiocraft_ext.sampling import Sampling
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.weird import Chain, Context, Resample

@@ -20,7 +20,8 @@ import soundfile as sf
 
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.files import json_or_empty, make_folder, numbered, sha256, take_name
-from audiocraft_ext.recipe import Recipe, pack, unpack
+from audiocraft_ext.packing import pack, read_record, unpack
+from audiocraft_ext.recipe import Recipe
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.wav import Markers, check_bits, write_wav
 
@@ -279,14 +280,7 @@ def read_sidecar(path: Path) -> Sidecar:
     Raises:
         UserError: it is not one, or of another version.
     """
-    try:
-        info = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError:
-        raise UserError(f"{path}: expected a clip's JSON, got something that is no JSON") from None
-    if not isinstance(info, dict) or info.get("format") != FORMAT or info.get("version") != VERSION:
-        raise UserError(f"{path}: expected a clip's JSON of version {VERSION}, as infer.py writes it beside a WAV")
+    info = read_record(path, "a clip's JSON", "infer.py writes it beside a WAV", FORMAT, VERSION)
     try:
         sidecar = Sidecar(Recipe.from_dict(info["recipe"]), int(info["index"]), Output(**info["output"]),
                           Spec.from_dict(info["spec"]), unpack(info["codes"]), str(info["sha256"]),

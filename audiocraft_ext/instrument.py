@@ -23,7 +23,8 @@ from audiocraft_ext.bundle import BUNDLES, LONGEST, Bundle, find_bundle
 from audiocraft_ext.clips import Clip
 from audiocraft_ext.engine import MAX_BATCH, Engine
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.recipe import Recipe, pack, unpack
+from audiocraft_ext.packing import pack, unpack
+from audiocraft_ext.recipe import Recipe
 from audiocraft_ext.sampling import clip_rng
 from audiocraft_ext.sounds import checked_codes, read_codes
 

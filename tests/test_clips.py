@@ -177,7 +177,7 @@ def test_what_would_clip_is_made_quieter(clip, tmp_path):
 
 
 @pytest.mark.parametrize("change, what", [
-    ({"format": "x"}, "version 1"), ({"version": 2}, "version 1"), ({"index": "x"}, "whole"),
+    ({"format": "x"}, "got one of 'x'"), ({"version": 2}, "this reads version 1"), ({"index": "x"}, "whole"),
     ({"codes": "4:!"}, "codes"),
     ({"output": {"bits": 8}}, "8 bits"), ({"output": {"loud": 1}}, "loud"), ({"output": {"rate": "x"}}, "whole"),
     ({"spec": {}}, "spec"), ({"recipe": {}}, "recipe"), ({"about": 3}, "whole"),

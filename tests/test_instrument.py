@@ -15,7 +15,8 @@ from audiocraft_ext import Instrument
 from audiocraft_ext import instrument as module
 from audiocraft_ext.clips import Output
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.recipe import Recipe, unpack
+from audiocraft_ext.packing import unpack
+from audiocraft_ext.recipe import Recipe
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent

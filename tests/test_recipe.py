@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.recipe import Recipe, pack, unpack
+from audiocraft_ext.packing import pack, unpack
+from audiocraft_ext.recipe import Recipe
 from audiocraft_ext.sampling import Sampling
 
 RECIPE = Recipe("jungle", "0123456789abcdef", 7, 32_000, Sampling(1.1, (20, 30), 0.9, 0.01))

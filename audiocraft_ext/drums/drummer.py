@@ -47,7 +47,7 @@ from audiocraft_ext.drums.recipe import (
 )
 from audiocraft_ext.drums.takes import TAKES, measurable
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.recipe import pack, unpack
+from audiocraft_ext.packing import pack, unpack
 
 BARS, BPM, METER = 4, 120.0, (4, 4)
 GUIDANCE = 2.0  # at 1 what is asked for shows in the average beat only (docs/RUNS.md)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.packing import RecipeBase
 from audiocraft_ext.sampling import Sampling
 
 CONTINUE, KEEP, HUMANISE, VARY, AS_IT_IS = "continue", "keep", "humanise", "vary", "as it is"
@@ -28,7 +26,7 @@ LONG_NAME = 32  # characters of a file's name in another's
 
 
 @dataclass(frozen=True)
-class BeatRecipe:
+class BeatRecipe(RecipeBase):
     """Everything but the beat's index. What came from a file is in here as codes, not as the file's name.
 
     Attributes:
@@ -68,37 +66,18 @@ class BeatRecipe:
     takes: int = 1
     title: str = field(default="", compare=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON; what has its default is left out."""
-        bare = BeatRecipe("", "", 0, 0, 0, (0, 0), Sampling())
-        out = asdict(replace(self, sampling=Sampling())) | {"sampling": self.sampling.to_dict()}
-        kept = ("bundle", "bundle_hash", "seed", "bars", "bpm", "meter", "sampling", "precision", "backend")
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in out.items()
-                if name in kept or name != "title" and value != getattr(bare, name)}
+    OF = "beat"
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> BeatRecipe:
         """The inverse of :meth:`to_dict`.
 
         Raises:
-            UserError: something is missing or not known.
+            UserError: something is missing or not known, or the beat would last too long.
         """
-        try:
-            if unknown := d.keys() - {f.name for f in fields(cls) if f.compare}:
-                raise KeyError(", ".join(sorted(unknown)))
-            tuples = {name: tuple(d[name]) for name in ("meter", "keep", "groove_meter") if d.get(name) is not None}
-            recipe = cls(**d | tuples | {"sampling": Sampling.from_dict(d["sampling"])})
-            if wrong := [name for name, good in _GOOD.items() if not good(getattr(recipe, name))]:
-                raise TypeError(f"{wrong[0]} is {getattr(recipe, wrong[0])!r}")
-            check_seconds(recipe.bars, recipe.bpm, recipe.meter)
-            return recipe
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"not the recipe of a beat ({error}); was it written by another version?") from None
-
-    @cached_property
-    def hash(self) -> str:
-        """16 hex digits."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+        recipe = super().from_dict(d)
+        check_seconds(recipe.bars, recipe.bpm, recipe.meter)
+        return recipe
 
 
 def check_bpm(bpm: float) -> float:
@@ -214,11 +193,15 @@ def _meter(value: Any) -> bool:
     return len(value) == 2 and all(map(_whole, value)) and 1 <= value[0] <= 64 and value[1] in (1, 2, 4, 8, 16, 32, 64)
 
 
+def _tuple(value: Any) -> tuple | None:
+    return None if value is None else tuple(value)
+
+
 def _text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-_GOOD = {
+BeatRecipe.GOOD = {
     "bundle": _text, "bundle_hash": _text, "seed": lambda v: _whole(v) and 0 <= v < 2**64,
     "bars": lambda v: _whole(v) and 1 <= v <= MOST_BARS, "bpm": lambda v: _number(v) and SLOWEST <= v <= FASTEST,
     "meter": _meter, "precision": _text, "backend": _text,
@@ -228,3 +211,4 @@ _GOOD = {
     "groove_meter": lambda v: v is None or _meter(v), "guidance": lambda v: _number(v) and 0 <= v <= MOST_GUIDANCE,
     "takes": lambda v: _whole(v) and 1 <= v <= MOST_TAKES,
 }
+BeatRecipe.PARTS = {"sampling": Sampling.from_dict, **dict.fromkeys(("meter", "keep", "groove_meter"), _tuple)}

@@ -17,7 +17,7 @@ import numpy as np
 
 from audiocraft_ext.drums.beat import Beat
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.recipe import pack, unpack
+from audiocraft_ext.packing import pack, read_record, unpack
 
 FORMAT, VERSION = "micro-musicgen beat", 1
 
@@ -151,18 +151,7 @@ def read(path: Path | str) -> Sidecar:
         UserError: it is none, of another version, or not whole.
     """
     path = Path(path)
-    try:
-        info = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError):
-        raise UserError(f"{path}: expected a beat's JSON, got something that is no JSON") from None
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        other = info.get("format") if isinstance(info, dict) else None
-        raise UserError(f"{path}: expected a beat's JSON, as 'infer.py drums' writes it beside a MIDI file"
-                        + (f", got one of {other!r}" if isinstance(other, str) else ""))
-    if info.get("version") != VERSION:
-        raise UserError(f"{path}: a beat's JSON of version {info.get('version')}, this reads version {VERSION}")
+    info = read_record(path, "a beat's JSON", "'infer.py drums' writes it beside a MIDI file", FORMAT, VERSION)
     return _whole(info, path)
 
 
