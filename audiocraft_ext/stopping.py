@@ -11,8 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from audiocraft_ext import distributed
-from audiocraft_ext.sweep import cluster
+from audiocraft_ext import distributed, slurm_resume
 
 REQUEUE = signal.SIGUSR2  # submitit's choice
 STOPS = (REQUEUE, signal.SIGTERM, signal.SIGINT)  # of several the first counts
@@ -83,7 +82,7 @@ class Stopping:
 
     def hand_back(self) -> None:
         """End this process where a cluster starts the same command again."""
-        requeued = self.asked == signal.SIGTERM and REQUEUE in self._handlers and cluster.goes_on()
+        requeued = self.asked == signal.SIGTERM and REQUEUE in self._handlers and slurm_resume.goes_on()
         if self.asked == REQUEUE or requeued:
             self._handlers[REQUEUE](REQUEUE, None)  # ends the first process
             sys.exit()

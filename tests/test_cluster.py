@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from audiocraft_ext import slurm_resume
 from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.sweep import cluster
 
@@ -51,14 +52,14 @@ def test_all_jobs_are_asked_for_at_once(tmp_path, command):
 
 
 def test_sigterm_of_a_job_that_slurm_is_not_ending_means_that_it_goes_on(command, monkeypatch):
-    assert not cluster.goes_on()  # no job at all
+    assert not slurm_resume.goes_on()  # no job at all
     for key, value in {"SUBMITIT_EXECUTOR": "slurm", "SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7",
                        "SLURM_ARRAY_TASK_ID": "2"}.items():
         monkeypatch.setenv(key, value)
     command("squeue", 'case "$*" in *--jobs=7_2*) echo RUNNING ;; esac')
-    assert cluster.goes_on()
+    assert slurm_resume.goes_on()
     command("squeue", "echo COMPLETING")
-    assert not cluster.goes_on()
+    assert not slurm_resume.goes_on()
 
 
 def test_a_job_counts_its_own_processors(monkeypatch):

@@ -27,6 +27,7 @@ from submitit.slurm.slurm import SlurmInfoWatcher
 
 from audiocraft_ext.errors import UserError, run_cli
 from audiocraft_ext.record import read_status
+from audiocraft_ext.slurm_resume import output_of
 
 ASK_S = 30  # between two questions to the cluster; submitit waits for 600
 NOTICE_S = 90  # before the time limit a run is told to write its checkpoint; a quarter of the time where that is short
@@ -92,7 +93,7 @@ class Watcher(SlurmInfoWatcher):
 
     def _ask_sacct(self) -> dict[str, dict[str, str]]:
         """Nothing where there are no accounts, and of jobs that are too new."""
-        said = _said(self._make_command())
+        said = output_of(self._make_command())
         return {} if said is None else {job: info for job, info in self.read_info(said).items() if info.get("State")}
 
     def _as_the_run_says(self, job: str) -> str:
@@ -110,34 +111,11 @@ def _ask_squeue() -> dict[str, dict[str, str]] | None:
     Where there is no Slurm at all there are no jobs."""
     if not shutil.which("squeue"):
         return {}
-    said = _said(["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%T|%r"])
+    said = output_of(["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%T|%r"])
     if said is None:
         return None
     rows = (line.strip().split("|", 2) for line in said.splitlines())
     return {row[0]: {"JobID": row[0], "State": row[1], "Reason": row[2]} for row in rows if len(row) == 3}
-
-
-def _said(command: list[str]) -> str | None:
-    """What a command printed; None if it failed."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return None if done.returncode else done.stdout
-
-
-def goes_on() -> bool:
-    """Whether this process is of a Slurm job that Slurm itself is not ending.
-
-    Who got SIGTERM and is not being ended was told that somebody else is to have the machine soon (preemption with a
-    grace time). If it just ended, its job would have failed; so it has to go back into the queue.
-    """
-    try:
-        job = submitit.JobEnvironment()
-    except RuntimeError:
-        return False
-    said = _said(["squeue", "--noheader", f"--jobs={job.job_id}", "--format=%T"]) if job.cluster == "slurm" else None
-    return (said or "").strip() == "RUNNING"
 
 
 class ClusterShepherd(shep.Shepherd):
@@ -152,7 +130,7 @@ class ClusterShepherd(shep.Shepherd):
         """Dora's asks who is at the terminal. Cancels what a command submitted that died before it noted the job."""
         for tag in self._orphans.iterdir():
             command = ["squeue", "--noheader", f"--user={os.getuid()}", f"--name={tag.name}", "--format=%A"]
-            said = _said(command) if shutil.which("squeue") else ""
+            said = output_of(command) if shutil.which("squeue") else ""
             if said is None:
                 continue  # Slurm is away: another time
             if jobs := sorted(set(said.split())):
@@ -210,6 +188,6 @@ class ClusterShepherd(shep.Shepherd):
 def _refused(words: str) -> str:
     words = "; ".join(dict.fromkeys(re.sub(r"sbatch: (error: )?", "", words).strip().splitlines()))
     if "partition" in words:
-        there = (_said(["sinfo", "--noheader", "--format=%R"]) or "").split()
+        there = (output_of(["sinfo", "--noheader", "--format=%R"]) or "").split()
         words += f"; the partitions here are: {', '.join(there) or 'unknown'}"
     return f"sbatch: {words}; `dora grid NAME --local` runs on this machine"
