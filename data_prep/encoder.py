@@ -2,9 +2,10 @@
 
 :func:`ready` looks at the codec once and says how it is opened, a :class:`CodecRef`; each worker process opens an
 :class:`Encoder` by it. On a CPU that is ONNX Runtime on one thread, without torch: graphs and weights lie in a folder
-that ``ready`` wrote, named by what is in it. Elsewhere it is torch, with slices of one length side by side.
+that ``ready`` wrote, named by what is in it. Elsewhere it is torch, where short slices of a source that are of one
+length go through the codec side by side.
 
-What comes out depends on the sound alone, not on how it is handed over: pieces begin at fixed frames, see what their
+What comes out depends on the source alone, not on how it is handed over: pieces begin at fixed frames, see what their
 convolutions can see to either side, and pass on the LSTM's state (as in ``audiocraft_ext.codecs.codec.stream``). The
 two runtimes round differently, so in rare places one code is another; a store's settings name the one that made it.
 """
@@ -99,6 +100,32 @@ class Encoder:
         codes = [piece for block in blocks for piece in stream.push(np.asarray(block, np.float32)[None])]
         codes += stream.finish()
         return np.concatenate(codes, axis=2)[0].astype(np.uint16)
+
+    def encode_each(self, sounds: Iterable[tuple[int, Iterable[np.ndarray]]]) -> Iterator[np.ndarray]:
+        """Sounds of one source, each by itself, to codes ``uint16 [K, T]``, in order.
+
+        In torch those no longer than one piece are gathered, up to BATCH pieces of samples in all, and go through
+        :meth:`encode_many`; so what lies side by side depends on the source alone, and memory stays constant.
+
+        Args:
+            sounds: about how many samples, and blocks as for :meth:`encode`; each is read before the next is asked for.
+
+        Raises:
+            ValueError: there is no sample in one.
+        """
+        short = 0 if self.ref.runtime == "onnxruntime" else self._piece * self.ref.hop
+        gathered: list[np.ndarray] = []
+        for samples, blocks in sounds:
+            if samples > short:
+                yield from self.encode_many(gathered)
+                gathered = []
+                yield self.encode(blocks)
+                continue
+            gathered.append(np.concatenate([np.zeros(0, np.float32), *blocks]))
+            if sum(map(len, gathered)) >= BATCH * short:
+                yield from self.encode_many(gathered)
+                gathered = []
+        yield from self.encode_many(gathered)
 
     def encode_many(self, slices: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Each slice ``float32 [N]`` by itself to codes ``uint16 [K, T]``; in torch those of one length together."""

@@ -112,8 +112,9 @@ def encode(entry: Entry, encoder: Encoder, sample_rate: int, frame_rate: float) 
         BrokenAudio: the file, which could be read before, cannot any more.
     """
     rows = []
-    for piece, blocks in heard(entry, sample_rate):
-        rows += _rows(encoder.encode(blocks), piece, entry, sample_rate, frame_rate)
+    sounds = ((piece.end - piece.start, blocks) for piece, blocks in heard(entry, sample_rate))
+    for piece, codes in zip(entry.pieces, encoder.encode_each(sounds), strict=True):
+        rows += _rows(codes, piece, entry, sample_rate, frame_rate)
     return _held_out(rows, entry.held_out) if entry.held_out else [(entry.split, *row) for row in rows]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.torch
+import soundfile
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -20,7 +21,9 @@ from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.codecs.encodec import EncodecConfig, EncodecModel, keep_variance
 from audiocraft_ext.errors import UserError
 from data_prep import encoder
+from data_prep.cuts import Piece
 from data_prep.encoder import Encoder, ready, runtime_for
+from data_prep.entries import Entry, encode
 
 CONFIGS = {
     "lstm, zeros": EncodecConfig(n_filters=4, dimension=16, card=32, ratios=(5, 4, 4, 8), pad_mode="constant"),
@@ -105,6 +108,57 @@ def test_side_by_side_is_one_after_the_other(codecs, cache):
             np.testing.assert_array_equal(codes, opened.encode([wav]))
             np.testing.assert_array_equal(codes, codec.encode(wav))
     assert opened.encode_many([]) == []
+
+
+def side_by_side(opened, monkeypatch) -> list[int]:
+    """How many sounds go through an encoder at a time, once for each stretch of them."""
+    counts, hear = [], opened._net.hear
+    monkeypatch.setattr(opened._net, "hear", lambda wav, *more: (counts.append(len(wav)), hear(wav, *more))[1])
+    return counts
+
+
+def test_slices_of_a_source_go_side_by_side_in_torch(codecs, cache, monkeypatch):
+    """In order, with a long one among them that goes by itself, and no more in memory than is allowed."""
+    path, codec = codecs["lstm, reflect"]
+    lengths = (3000, 3000, 3001, 3000, 6 * 640, 6 * 640 + 1, 3000, 3000, 1)
+    slices = [noise(n, seed) for seed, n in enumerate(lengths)]
+    for runtime, expected in (("onnxruntime", None), ("torch", [3, 1, 1, 1, 2, 1])):
+        opened = Encoder(ready(codec, cache, name=str(path), runtime=runtime))
+        opened._piece = 6
+        counts = side_by_side(opened, monkeypatch)
+        each = list(opened.encode_each((len(wav), iter(np.array_split(wav, 3))) for wav in slices))
+        assert expected is None or counts == expected
+        for wav, codes in zip(slices, each, strict=True):
+            np.testing.assert_array_equal(codes, opened.encode([wav]))
+        monkeypatch.setattr(encoder, "BATCH", 2)  # 7680 samples
+        counts.clear()
+        again = list(opened.encode_each((len(wav), [wav]) for wav in slices))
+        assert expected is None or max(counts) == 2
+        for codes, one in zip(each, again, strict=True):
+            np.testing.assert_array_equal(codes, one)
+        monkeypatch.undo()
+    with pytest.raises(ValueError, match="no sound"):
+        list(opened.encode_each([(3000, [noise(3000)]), (10, [])]))
+
+
+def test_a_file_cut_on_the_music_is_prepared_side_by_side(codecs, cache, tmp_path, monkeypatch):
+    """The step of the preparation itself, from a file to rows: the same rows as one slice at a time."""
+    path, codec = codecs["lstm, reflect"]
+    rate = codec.sample_rate
+    soundfile.write(tmp_path / "a.wav", noise(5 * 4000 + 9000), rate, "FLOAT")
+    pieces = [Piece(at, at + 4000, cut="bars", bpm=100.0, bars=1) for at in range(0, 20_000, 4000)]
+    entry = Entry(name="a", of="a", path=str(tmp_path / "a.wav"), split="train", held_out=0.0, mix="mid", dc=0.0,
+                  gain_db=-1.0, row_seconds=30.0, pieces=[*pieces, Piece(20_000, 29_000, cut="whole")], variant=None,
+                  about={})
+    opened = Encoder(ready(codec, cache, name=str(path), runtime="torch"))
+    opened._piece = 10
+    counts = side_by_side(opened, monkeypatch)
+    rows = encode(entry, opened, rate, codec.spec.frame_rate)
+    assert counts[0] == 5 and set(counts[1:]) == {1}  # the long one goes by itself
+    sound = soundfile.read(tmp_path / "a.wav", dtype="float32")[0] * np.float32(10 ** (-1 / 20))
+    for (_, codes, about), piece in zip(rows, entry.pieces, strict=True):
+        np.testing.assert_array_equal(codes, opened.encode([sound[piece.start : piece.end]]))
+        assert about["at"][0] == piece.start / rate
 
 
 def test_more_slices_than_fit_side_by_side(codecs, cache, monkeypatch):
