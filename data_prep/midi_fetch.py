@@ -8,7 +8,6 @@ the folder is there when all of it is. Interrupted, the same command goes on whe
 from __future__ import annotations
 
 import csv
-import hashlib
 import http.client
 import io
 import os
@@ -24,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from audiocraft_ext.errors import Parser, UserError, run_cli
-from audiocraft_ext.files import write
+from audiocraft_ext.files import sha256, write
 
 URL = "https://storage.googleapis.com/magentadata/datasets/groove/groove-v1.0.0-midionly.zip"
 SHA256 = "651cbc524ffb891be1a3e46d89dc82a1cecb09a57c748c7b45b844c4841dcc1e"  # as TensorFlow Datasets has it
@@ -74,13 +73,9 @@ def _failed(url: str, why: str) -> UserError:
 
 def check(path: Path) -> None:
     """Raise a :class:`UserError` if a file is not the archive that is meant."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(BLOCK):
-            digest.update(block)
-    if digest.hexdigest() != SHA256:
-        raise UserError(f"{path}: not the archive that was asked for, its SHA-256 is {digest.hexdigest()[:16]}... "
-                        f"and not {SHA256[:16]}...")
+    if (digest := sha256(path)) != SHA256:
+        raise UserError(f"{path}: not the archive that was asked for, its SHA-256 is {digest[:16]}... and not "
+                        f"{SHA256[:16]}...")
 
 
 def unpack(archive: Path, folder: Path) -> int:
