@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import filecmp
 import hashlib
 import itertools
 import json
@@ -121,7 +120,7 @@ def atomic(path: Path, *, sync: bool = False, shared: bool = False, unless_same:
         if sync:
             with part.open("r+b") as file:
                 os.fsync(file.fileno())
-        if not (unless_same and path.is_file() and filecmp.cmp(part, path, shallow=False)):
+        if not (unless_same and path.is_file() and _same(part, path)):
             os.replace(part, path)
             if sync:
                 _sync_folder(path.parent)
@@ -134,6 +133,10 @@ def write(path: Path, data: str | bytes, **how: bool) -> None:
     """Write a file in one step; ``how`` as for :func:`atomic`. Text is UTF-8."""
     with atomic(path, **how) as part:
         part.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def _same(a: Path, b: Path) -> bool:
+    return a.stat().st_size == b.stat().st_size and sha256(a) == sha256(b)
 
 
 def _sync_folder(folder: Path) -> None:
