@@ -182,11 +182,11 @@ def make_folder(folder: Path) -> None:
     Raises:
         UserError: they cannot.
     """
-    import tempfile  # not for a command that writes nothing
-
+    probe = folder / f".micro-musicgen.{os.getpid()}"  # tempfile would cost a cold start some milliseconds
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        probe.touch()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}); choose another folder with -o") from None
 

@@ -139,3 +139,11 @@ def test_a_name_that_is_taken_is_not_taken_again(tmp_path, monkeypatch, links):
 
 def test_names_are_counted():
     assert list(itertools.islice(files.numbered("a"), 3)) == ["a", "a_v2", "a_v3"]
+
+
+def test_a_folder_to_write_into_is_made_and_stays_empty(tmp_path):
+    files.make_folder(tmp_path / "a" / "b")
+    assert os.listdir(tmp_path / "a" / "b") == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file.*cannot be written to .*-o"):
+        files.make_folder(tmp_path / "file" / "b")
