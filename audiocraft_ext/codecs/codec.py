@@ -24,7 +24,7 @@ from audiocraft_ext.codecs.layout import from_onnx
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.files import sha256
 from audiocraft_ext.spec import Spec
-from audiocraft_ext.weights import differing
+from audiocraft_ext.weights import differing, read_safetensors
 
 PIECE = 250  # frames at a time, 5 s at 50 Hz: the process then stays under 0.8 GB with the full encodec_32khz
 DEBUG = EncodecConfig(n_filters=4, dimension=16, card=64, lstm=0)
@@ -202,19 +202,6 @@ def read_json(path: Path) -> dict:
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a JSON object, got {type(value).__name__}")
     return value
-
-
-def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a safetensors file, floating ones as float32."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise UserError(f"missing file: {path}")
-    try:
-        return {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a whole safetensors file ({error}); get it again") from None
 
 
 def build(cfg: EncodecConfig, state: dict[str, torch.Tensor], path: Path) -> EncodecModel:
