@@ -14,14 +14,13 @@ from audiocraft_ext.errors import UserError
 from audiocraft_ext.sound_engine import CODEC_TYPE, SoundBundle
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.store import TokenStore
+from audiocraft_ext.trained import UNKNOWN_LICENCE, Trained
 from audiocraft_ext.wav import write_wav
 
 if TYPE_CHECKING:
     from audiocraft_ext.codecs.codec import Codec
-    from audiocraft_ext.trained import Trained
 
 CODEC_LICENCES = {"encodec_32khz": "CC-BY-NC-4.0"}  # Meta's weights; a bundle holds a copy of them
-UNKNOWN_LICENCE = "not stated"
 
 
 def view(store: TokenStore, options: dict) -> None:

@@ -57,8 +57,8 @@ class View(Protocol):
     options: dict
 
     def window(self, track: Track, start: int, frames: int, rng: np.random.Generator | None) -> np.ndarray:
-        """``codes [K, P + n]``, n up to ``frames``, of the window that begins with frame ``start`` of the track (or
-        near it). Without random numbers: as it is in the store, with a null prompt."""
+        """``codes [K, P + n]``, n up to ``frames``, of the window of a track that begins with frame ``start`` of the
+        store (or near it). Without random numbers: as it is in the store, with a null prompt."""
 
 
 class Kind(Protocol):
@@ -124,8 +124,8 @@ class Kind(Protocol):
 class Player(Protocol):
     """A bundle that makes clips: what an application, a server or a test needs, whatever the kind.
 
-    A clip is what the kind makes of codes, and a recipe all that the clip is a function of, besides its index. Both
-    have :meth:`to_dict` or a JSON beside the file; the same recipe and index give the same clip.
+    A clip is what the kind makes of codes; it has its ``index`` and its ``codes int64 [K, T]``, without a prompt. A
+    recipe is all that a clip is a function of, besides its index: the same two give the same clip.
     """
 
     bundle: Bundle

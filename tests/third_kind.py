@@ -18,6 +18,7 @@ from audiocraft_ext.kinds import Modules
 from audiocraft_ext.lm import LM, LMConfig
 from audiocraft_ext.sampling import Sampling
 from audiocraft_ext.spec import Spec
+from audiocraft_ext.store import TokenStore, Track
 from audiocraft_ext.trained import Trained
 
 NAME = "letters"
@@ -37,8 +38,19 @@ def trained() -> Trained:
 
 # What training and export ask
 
-def view(store, options: dict) -> None:
-    """Windows as they are."""
+class View:
+    """Windows as they are, after a null prompt."""
+
+    def __init__(self, store: TokenStore):
+        self.store, self.options = store, {}
+
+    def window(self, track: Track, start: int, frames: int, rng: np.random.Generator | None) -> np.ndarray:
+        codes = self.store.read(start, min(frames, track.start + track.frames - start))
+        return np.concatenate([null_prompt(SPEC, CONFIG), codes], axis=1)
+
+
+def view(store: TokenStore, options: dict) -> View:
+    return View(store)
 
 
 def codec_config(settings: dict) -> dict:

@@ -48,7 +48,7 @@ class Codec:
 
     @property
     def spec(self) -> Spec:
-        """The meaning of its codes, with MusicGen's delays ``0 .. K - 1``."""
+        """Of its codes, with MusicGen's delays ``0 .. K - 1``."""
         cfg = self.model.cfg
         return Spec("audio", cfg.n_q, cfg.card, cfg.frame_rate, tuple(range(cfg.n_q)), self.name, self.hash)
 
