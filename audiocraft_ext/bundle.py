@@ -1,11 +1,12 @@
 """A bundle: one folder, one instrument. Reading it, and being sure of it (level 1: no torch).
 
     model.json                          what it is: spec, sizes, defaults, licence, and the hash of every other file
-    lm.onnx  encoder.onnx  front.onnx  back.onnx    graphs only, a few KB each
-    lm.safetensors  codec.safetensors   all the weights, once; the graphs point into them
+    lm.onnx                             a graph only, a few KB
+    lm.safetensors                      all the weights, once; the graph points into them
     lm.int8.onnx  lm.int8.safetensors   the LM's products once more in another precision, where there is one
 
-docs/FORMATS.md has it byte by byte. Sizes are checked at once; the hashes in a thread of their own, beside the
+What a codec has in it is its kind's (:class:`audiocraft_ext.sound_engine.SoundBundle`). docs/FORMATS.md has it all byte
+by byte. Sizes are checked at once; the hashes in a thread of their own, beside the
 loading of the weights, and :meth:`Bundle.verify` waits for them before anything is written.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,7 @@ BUNDLES = Path(__file__).parent / "bundles"
 DEFAULT = "embedded"
 LONGEST = 3600  # seconds of one clip; at 192 kHz in floats a WAV ends at 5592
 QUANTISED = ("int8", "int4")
-SOUND = "encodec"  # the ``type`` of a codec whose graphs are in the bundle
 LM_FILES = ("lm.onnx", "lm.safetensors")
-CODEC_FILES = ("encoder.onnx", "front.onnx", "back.onnx", "codec.safetensors")
 
 
 class Bundle:
@@ -37,11 +37,11 @@ class Bundle:
 
     Attributes:
         info: ``model.json`` as it is.
-        spec: what its codes mean.
+        spec: of its codes.
         lm: the LM's sizes (``dim``, ``num_heads``, ``num_layers``, ...).
         context: how many frames the LM hears at once.
         sampling: the bundle's own choice.
-        meaning: of the codec, what ``model.json`` says; ``has_codec``: it is one of sound, and its graphs are there.
+        codec_config: what ``model.json`` says of the codec; None where it says nothing.
         precisions: in which its LM can be computed; ``precision`` is its own choice.
 
     Args:
@@ -60,16 +60,13 @@ class Bundle:
             self.context = int(self.info["context"])
             self.sampling = Sampling.from_dict(self.info["sampling"])
             self.precision = str(self.info["precision"])
-            self.meaning: dict[str, Any] | None = self.info["codec"]
-            self.has_codec = self.meaning is not None and self.meaning.get("type", SOUND) == SOUND
+            self.codec_config: dict[str, Any] | None = self.info["codec"]
             self._files = {str(n): (str(f["sha256"]), int(f["bytes"])) for n, f in self.info["files"].items()}
-            if self.has_codec:
-                self.sample_rate = int(self.meaning["sample_rate"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{self.path}/model.json: not a bundle's model.json ({error!r}); export it again") from None
         self.precisions = ["fp32", *(p for p in QUANTISED if f"lm.{p}.onnx" in self._files)]
         self.check_precision(None)
-        self._codec_files = ("codec.safetensors",) if old else CODEC_FILES
+        self.check_listed(LM_FILES)
         self._check_sizes()
         self._error: UserError | None = None
         self._threads: list[threading.Thread] = []
@@ -84,11 +81,6 @@ class Bundle:
     def hash(self) -> str:
         """Identity of the whole bundle: ``model.json`` has the hash of every other file."""
         return hashlib.sha256((self.path / "model.json").read_bytes()).hexdigest()
-
-    @property
-    def hop_length(self) -> int:
-        """Samples of sound for a frame of codes; only where there is a codec."""
-        return round(self.sample_rate / self.spec.frame_rate)
 
     def file(self, name: str) -> Path:
         """The path of one of its files.
@@ -150,10 +142,13 @@ class Bundle:
         if self._error is not None:
             raise self._error
 
-    def _check_sizes(self) -> None:
-        for name in (*LM_FILES, *(self._codec_files if self.has_codec else ())):
+    def check_listed(self, names: Iterable[str]) -> None:
+        """Raise a :class:`UserError` unless these files are in the list of ``model.json``."""
+        for name in names:
             if name not in self._files:
                 raise UserError(f"{self.path}/model.json: expected the file {name} in its list; export it again")
+
+    def _check_sizes(self) -> None:
         for name, (_, size) in self._files.items():
             path = self.path / name
             if Path(name).name != name:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from audiocraft_ext.errors import UserError
 if TYPE_CHECKING:
     from audiocraft_ext.bundle import Bundle
 
+STARTED = time.perf_counter()  # of a cold start: infer.py imports this before all that takes time
 SHORT = {"n": "-n", "seconds": "-d"}  # options of one letter
 
 

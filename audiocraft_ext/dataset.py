@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from audiocraft_ext.ends import View
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.kinds import View
 from audiocraft_ext.split import TRAIN
 from audiocraft_ext.store import TokenStore, Track
 
@@ -25,7 +25,7 @@ class StreamDataset:
 
     Args:
         view: what windows look like to the model, where the kind of the codes has such a thing
-            (:class:`audiocraft_ext.ends.View`): with a prompt before them, which is not counted in ``frames``, and
+            (:class:`audiocraft_ext.kinds.View`): with a prompt before them, which is not counted in ``frames``, and
             altered on the train side.
         sample_on_duration: choose a track by its length (every frame is as likely) rather than all alike.
         num_samples: windows an epoch; None is one pass through the store.

@@ -11,9 +11,9 @@ import math
 import numpy as np
 import torch
 
-from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.codecs.codec import load_folder
 from audiocraft_ext.codecs.encodec import EncodecModel, back_of, reach_of
+from audiocraft_ext.sound_engine import SoundBundle
 
 PIECE = 500  # frames times clips: EnCodec takes 180 MB a second of sound in fp32
 
@@ -48,6 +48,6 @@ class TorchDecoder:
         return np.concatenate(wavs, axis=-1)
 
 
-def load(bundle: Bundle, device: torch.device) -> TorchDecoder:
+def load(bundle: SoundBundle, device: torch.device) -> TorchDecoder:
     """The decoder of a bundle."""
     return TorchDecoder(load_folder(bundle.path).model, device)

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from audiocraft_ext import audio, baseline, picture
-from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.clips import read_comment
 from audiocraft_ext.codecs import CODECS
 from audiocraft_ext.diary import ROOT, Diary, add_options, begin, exported, prepared, settle, shown, trained
 from audiocraft_ext.errors import Parser, run_cli
+from audiocraft_ext.sound_engine import SoundBundle
 from audiocraft_ext.split import VALID
 from audiocraft_ext.store import TokenStore
 
@@ -42,7 +42,7 @@ def sampled(out: Path, bundle: Path, n: int) -> list[Path]:
     """Those of the ``n`` clips that are there: by what their comments say, whatever else lies in ``out``."""
     if not (bundle / "model.json").is_file():
         return []
-    b = Bundle(bundle)
+    b = SoundBundle(bundle)
     samples = b.frames(SECONDS) * b.hop_length
     wanted = {"bundle_hash": b.hash[:16], "seed": SEED, "samples": samples}
     found: dict[int, Path] = {}
@@ -108,10 +108,11 @@ def main(argv: list[str] | None = None) -> int:
     store = prepare(diary, args.audio, path, args)
     run, history = trained(diary, store, RECIPE, args.overrides)
     exported(diary, run, bundle, ["--codec", args.codec_path or args.codec], store, history)
+    made = SoundBundle(bundle)
     diary.run("sample", ["infer.py", str(bundle), "-n", str(args.n), "-d", str(SECONDS), "-o", str(out),
-                         "--seed", str(SEED)], Bundle(bundle).hash, lambda: len(sampled(out, bundle, args.n)) == args.n)
+                         "--seed", str(SEED)], made.hash, lambda: len(sampled(out, bundle, args.n)) == args.n)
 
-    clips, rate, image = sampled(out, bundle, args.n), Bundle(bundle).sample_rate, out / "picture.png"
+    clips, rate, image = sampled(out, bundle, args.n), made.sample_rate, out / "picture.png"
     picture.compare([("real (never seen in training)", real_clips(store, args.audio, rate, args.n)),
                      ("generated", [(c.name, audio.read(c, rate)) for c in clips])], rate, image)
     print(f"\n{numbers(diary, history, store, args.n * SECONDS)}\n")

@@ -1,7 +1,8 @@
-"""The engine: a bundle to codes, and codes to sound (level 1: ONNX Runtime; torch only where it is asked for).
+"""The engine: a bundle to codes (level 1: ONNX Runtime; torch only where it is asked for).
 
 The loop is in :mod:`audiocraft_ext.sampler`, the LM's step in :mod:`audiocraft_ext.engine_onnx` (on a GPU
-:mod:`audiocraft_ext.engine_torch`), the decoder in :mod:`audiocraft_ext.decoder`. What is here puts them together.
+:mod:`audiocraft_ext.engine_torch`). What is here puts them together. What codes become is their kind's; of sound it is
+:mod:`audiocraft_ext.sound_engine`.
 
 A clip is a function of (bundle, seed, index, settings), bit for bit, whatever is made beside it and with however many
 threads. The settings include the precision. Bitwise equality ends at the machine: another processor, version of ONNX
@@ -11,15 +12,13 @@ to ten, a CPU in fp32.)
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
-from audiocraft_ext import decoder, sampler
+from audiocraft_ext import sampler
 from audiocraft_ext.bundle import Bundle, weights_per_step
 from audiocraft_ext.delay import delay, steps_of, valid_mask
 from audiocraft_ext.engine_onnx import OnnxStepper, open_session
@@ -36,13 +35,13 @@ BACKENDS = ("onnx", "torch")
 
 
 class Engine:
-    """A bundle, ready to play.
+    """A bundle, ready to make codes of any kind.
 
     Args:
         bundle: the bundle or its path. Its hashes are compared meanwhile; call ``bundle.verify()`` before you keep
             what was made.
         threads: for arithmetic; by default one per core, for the LM only as many as its size gives work to. Their
-            number changes neither codes nor sound.
+            number changes no code.
         precision: of the LM's products, one of ``bundle.precisions``; by default the bundle's own choice.
         backend: ``onnx``, or ``torch`` for a GPU.
         device: where ``torch`` computes; by default a GPU if there is one.
@@ -55,9 +54,6 @@ class Engine:
         self.spec = self.bundle.spec
         self.threads = threads or physical_cores()
         self.max_batch = max_batch
-        self._on_gpu, self._decoder = False, None
-        self._sessions: dict[str, Future[ort.InferenceSession]] = {}
-        self._pool = ThreadPoolExecutor(self.threads)
         if backend not in BACKENDS:
             raise UserError(f"the backend is one of {', '.join(BACKENDS)}, got {backend}")
         if backend == "torch":
@@ -67,13 +63,10 @@ class Engine:
             self.max_batch = min(max_batch, engine_torch.ROWS)  # what it computes at once, whatever it is asked for
             self.stepper = engine_torch.load(self.bundle, device, precision)
             self.precision, self.overlaps = self.stepper.precision, True
-            self._on_gpu = self.stepper.device.type == "cuda" and self.bundle.has_codec
         else:
             if device is not None:
                 raise UserError(f"--device {device} is for the backend torch; the backend onnx runs on the CPU")
             self.precision = self.bundle.check_precision(precision)
-            if self.bundle.has_codec:  # beside the LM: later it would hold up the sampling
-                self._load("back.onnx"), self._load("front.onnx")
             self.stepper = self._onnx_stepper(threads)
 
     def _onnx_stepper(self, threads: int | None) -> OnnxStepper:
@@ -181,133 +174,6 @@ class Engine:
             if counts[:, span].any():
                 sums += (_log_probability(logits, targets[..., span]) * counts[:, span]).sum(axis=(1, 2))
         return sums / counts.sum()
-
-    def decode(self, codes: np.ndarray) -> np.ndarray:
-        """``codes [B, K, T]`` to ``wav float32 [B, 1, N]``, N = T * hop length."""
-        if self._on_gpu:
-            return self._gpu_decoder().decode(codes)
-        decoding = self.decoding(len(codes))
-        decoding.push(np.asarray(codes, np.int64), last=True)
-        return decoding.wav()
-
-    def decoding(self, batch: int) -> Decoding:
-        """To decode ``batch`` clips while they are made."""
-        return Decoding(self._load("front.onnx"), self._load("back.onnx"), self._pool, batch, 2 * self.threads)
-
-    def play(self, indices: Sequence[int], frames: int, **how) -> tuple[np.ndarray, np.ndarray]:
-        """Sample one batch as :meth:`stream` and decode it, meanwhile where cores are free for that.
-
-        Returns:
-            ``codes int64 [B, K, T]`` and ``wav float32 [B, 1, N]``.
-        """
-        if self._on_gpu:
-            codes = np.concatenate(list(self.stream(indices, frames, **how)), axis=-1)
-            return codes, self.decode(codes)
-        decoding, pieces, waiting = self.decoding(len(indices)), [], 0
-        for piece in self.stream(indices, frames, **how):
-            pieces.append(piece)
-            if self.overlaps and len(pieces) - waiting >= decoder.PIECE:
-                decoding.push(np.concatenate(pieces[waiting:], axis=-1))
-                waiting = len(pieces)
-        codes = np.concatenate(pieces, axis=-1)
-        decoding.push(np.concatenate([codes[..., :0], *pieces[waiting:]], axis=-1), last=True)
-        return codes, decoding.wav()
-
-    def _gpu_decoder(self):
-        if self._decoder is None:
-            from audiocraft_ext import decoder_torch
-
-            self.bundle.start_check("codec.safetensors")
-            self._decoder = decoder_torch.load(self.bundle, self.stepper.device)
-        return self._decoder
-
-    def encode(self, wav: np.ndarray) -> np.ndarray:
-        """``wav float32 [B, 1, N]`` at the bundle's sample rate to ``codes int64 [B, K, T]``; the last frame is filled
-        up with silence.
-
-        Longer than 14 s it is done in pieces of 10 s that hear 2 s to either side: memory would grow by 36 MB a second
-        with EnCodec. What the LSTM forgot by then is -86 dB, so a code may differ here and there.
-        """
-        if wav.ndim != 3 or wav.shape[1] != 1 or wav.shape[2] == 0:
-            raise UserError(f"expected mono sound [B, 1, N] with N > 0, got {list(wav.shape)}")
-        encoder, hop = self.session("encoder.onnx"), self.bundle.hop_length
-        wav = np.pad(wav.astype(np.float32, copy=False), ((0, 0), (0, 0), (0, -wav.shape[2] % hop)))
-        return np.concatenate([_encoded(encoder, row[None], hop, round(self.spec.frame_rate)) for row in wav])
-
-    def session(self, name: str) -> ort.InferenceSession:
-        """The codec's ``encoder.onnx``, ``front.onnx`` or ``back.onnx``, loaded when it is first needed. One thread
-        each: pieces are decoded beside each other instead, so the number of threads changes no bit."""
-        return self._load(name).result()
-
-    def _load(self, name: str) -> Future[ort.InferenceSession]:
-        if not self.bundle.has_codec:
-            raise UserError(f"{self.bundle.path}: this bundle has no audio codec, its codes are {self.spec.kind}")
-        if name not in self._sessions:
-            self.bundle.start_check(name, "codec.safetensors")
-            self._sessions[name] = self._pool.submit(self._open, self.bundle.file(name), 1)
-        return self._sessions[name]
-
-
-def _encoded(encoder: ort.InferenceSession, wav: np.ndarray, hop: int, second: int) -> np.ndarray:
-    """``wav [1, 1, N]`` to ``codes [1, K, T]``; ``second`` is one in frames."""
-    T, piece, around = wav.shape[2] // hop, 10 * second, 2 * second
-    if T <= piece + 2 * around:
-        return encoder.run(None, {"wav": wav})[0]
-    out = []
-    for begin in range(0, T, piece):
-        left, right = max(0, begin - around), min(T, begin + piece + around)
-        codes = encoder.run(None, {"wav": np.ascontiguousarray(wav[..., left * hop : right * hop])})[0]
-        out.append(codes[..., begin - left : begin - left + piece])
-    return np.concatenate(out, axis=2)
-
-
-class Decoding:
-    """Clips that are decoded in a pool of threads, their pieces beside each other.
-
-    Args:
-        front, back: the sessions, which may still be loading.
-        most: how many pieces may wait, so that memory does not grow with the clip.
-    """
-
-    def __init__(self, front: Future[ort.InferenceSession], back: Future[ort.InferenceSession],
-                 pool: ThreadPoolExecutor, batch: int, most: int):
-        self._loading, self._pool, self._most = (front, back), pool, most
-        self._front: decoder.Front | None = None
-        self._waiting: deque[Future[np.ndarray]] = deque()
-        self._wavs: list[list[np.ndarray]] = [[] for _ in range(batch)]
-        self._next = 0  # the row that the first of those waiting belongs to
-
-    def push(self, codes: np.ndarray, last: bool = False) -> None:
-        """More codes ``[B, K, t]``."""
-        front, back = (loading.result() for loading in self._loading)
-        self._front = self._front or decoder.Front(front, len(self._wavs))
-        for piece in self._front.push(codes, last):
-            for row in range(len(self._wavs)):
-                self._waiting.append(self._pool.submit(decoder.sound, back, piece, row))
-                while len(self._waiting) > self._most:
-                    self._take()
-
-    def ready(self) -> np.ndarray:
-        """The sound that has been decoded since the last call, ``float32 [B, n]``; waits for what was pushed."""
-        while self._waiting:
-            self._take()
-        out = np.empty((len(self._wavs), sum(map(len, self._wavs[0]))), np.float32)
-        for row, wavs in zip(out, self._wavs):
-            at = 0
-            for wav in wavs:
-                row[at : at + len(wav)] = wav
-                at += len(wav)
-            wavs.clear()
-        return out
-
-    def wav(self) -> np.ndarray:
-        """All of it, ``float32 [B, 1, N]``."""
-        return self.ready()[:, None]
-
-    def _take(self) -> None:
-        self._wavs[self._next].append(self._waiting.popleft().result())
-        self._next = (self._next + 1) % len(self._wavs)
-
 
 def _log_probability(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Of ``targets [...]`` under ``logits [..., card]``."""

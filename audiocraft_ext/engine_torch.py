@@ -21,14 +21,13 @@ import numpy as np
 import torch
 
 from audiocraft_ext.bundle import Bundle
-from audiocraft_ext.codecs.codec import read_safetensors
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.lm import LM, Cache, LMConfig
 from audiocraft_ext.lm_static import StaticLM, span_of
 from audiocraft_ext.sampler import SOME, Gates
 from audiocraft_ext.sampling import Sampling
 from audiocraft_ext.sampling_torch import TorchSampler
-from audiocraft_ext.weights import differing
+from audiocraft_ext.weights import differing, read_safetensors
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PREFILL = 256  # steps of a prompt read at once: attention over them stays in a few tens of MB

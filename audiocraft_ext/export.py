@@ -15,18 +15,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from audiocraft_ext import interop, trained
+from audiocraft_ext import interop, kinds, trained
 from audiocraft_ext.bundle import FORMAT, VERSION, weights_per_step
-from audiocraft_ext.codecs.layout import to_onnx
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.files import sha256
 from audiocraft_ext.quantise import BLOCK, PRECISIONS
 from audiocraft_ext.sampling import Sampling
 from audiocraft_ext.trained import Trained
+from audiocraft_ext.weights import stored
 
-CODEC_LICENCES = {"encodec_32khz": "CC-BY-NC-4.0"}  # Meta's weights; a bundle holds a copy of them
 QUANTISED_FROM = 8_000_000  # weights of a step; fewer stay in the cache, and quantising rows costs more than it gains
 TRAINING = ("dropout", "checkpointing")  # of LMConfig, no part of what is exported
 
@@ -44,42 +41,23 @@ def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = Fa
     """
     if not precisions and weights_per_step(model.cfg.to_dict()) >= QUANTISED_FROM:
         precisions = ["int8"] if model.cfg.dim % BLOCK else ["int8", "int4"]
-    _write_aside(out, force, lambda folder: _fill_bundle(folder, model, half, codec_licence, precisions))
-
-
-def write_audiocraft(out: Path, model: Trained, half: bool = False, force: bool = False) -> None:
-    """Write ``model`` in audiocraft's export format; arguments as for :func:`write_bundle`."""
-    if model.codec is None:
-        raise UserError(f"audiocraft's format is for sound, and these codes are {model.spec.kind}")
-    state = _stored(model.state, half)
-    segment = float(model.run.get("segment_duration", 30.0))
-    _write_aside(out, force, lambda folder: interop.write(folder, model.cfg, state, model.codec, model.spec.to_dict(),
-                                                          segment))
+    write_whole(out, force, lambda folder: _fill_bundle(folder, model, half, codec_licence, precisions))
 
 
 def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str, precisions: Sequence[str]) -> None:
     from safetensors.torch import save_file
 
     from audiocraft_ext import quantise
-    from audiocraft_ext.onnx_codec import write_decoder, write_encoder
     from audiocraft_ext.onnx_lm import write_lm
 
-    save_file(_stored(model.state, half), folder / "lm.safetensors", {"format": "pt"})
+    save_file(stored(model.state, half), folder / "lm.safetensors", {"format": "pt"})
     write_lm(model.cfg, folder / "lm.safetensors", folder / "lm.onnx", model.spec.sizes)
     for precision in precisions:
         if precision != "fp32":
             quantised = folder / f"lm.{precision}.safetensors"
             quantise.write(model.state, model.cfg.n_q, precision, quantised)
             write_lm(model.cfg, quantised, folder / f"lm.{precision}.onnx", model.spec.sizes)
-    codec = model.meaning
-    if model.codec is not None:
-        cfg = model.codec.model.cfg
-        weights = folder / "codec.safetensors"
-        save_file(_stored(to_onnx(model.codec.model.state_dict()), half), weights, {"format": "pt"})
-        write_encoder(cfg, weights, folder / "encoder.onnx")
-        write_decoder(cfg, weights, folder / "front.onnx", folder / "back.onnx")
-        codec = {"type": "encodec", "name": model.codec.name, "sample_rate": cfg.sample_rate, "config": cfg.to_dict(),
-                 "licence": CODEC_LICENCES.get(model.codec.name, codec_licence)}
+    codec = kinds.kind_of(model.spec).bundle_parts(folder, model, half, codec_licence)
     for path in folder.glob("*.safetensors"):  # written for the owner alone; a bundle is to be passed on
         path.chmod((folder / "lm.onnx").stat().st_mode & 0o777)
     info = {
@@ -93,18 +71,15 @@ def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str, p
     (folder / "model.json").write_text(json.dumps(info, indent=1, default=str) + "\n", "utf-8")
 
 
-def _stored(state: dict[str, torch.Tensor], half: bool) -> dict[str, torch.Tensor]:
-    out = {name: value.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
-           for name, value in state.items()}
-    for name, value in out.items():
-        if not value.isfinite().all():
-            raise UserError(f"the weights {name} hold values that are not finite" + (" in fp16; leave out --half"
-                                                                                  if half else "; the run diverged"))
-    return out
+def write_whole(out: Path, force: bool, fill: Callable[[Path], None]) -> None:
+    """Let ``fill`` write into a folder beside ``out`` and rename it: ``out`` is whole or as it was.
 
+    Args:
+        force: replace what is there, if it is an earlier export.
 
-def _write_aside(out: Path, force: bool, fill: Callable[[Path], None]) -> None:
-    """Let ``fill`` write into a folder beside ``out`` and rename it."""
+    Raises:
+        UserError: something else is there, or it cannot be written.
+    """
     out = Path(os.path.abspath(out))
     check_out(out, force)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(prog="python -m audiocraft_ext.export", description=__doc__.split("\n\n")[0])
     parser.add_argument("source", help="a checkpoint, a run's folder or signature, audiocraft's export, or a bundle")
     parser.add_argument("out", type=Path, help="folder to write")
-    parser.add_argument("--format", choices=("bundle", "audiocraft"), default="bundle")
+    parser.add_argument("--format", choices=("bundle", *kinds.FORMATS), default="bundle")
     parser.add_argument("--half", action="store_true", help="store the weights as fp16: half the size")
     parser.add_argument("--precisions", help="of the LM's products, the default first: fp32, int8, int4 (by default "
                         "int8,int4 for a large model, fp32 for a small one); fp32 is always there")
@@ -172,34 +147,17 @@ def main(argv: list[str] | None = None) -> None:
         sampling.check(model.spec.n_q)
         model.sampling = sampling.to_dict()
     print(f"writing {args.out} ...", flush=True)
+    kind = kinds.kind_of(model.spec)
     if args.format == "bundle":
-        name = model.codec.name if model.codec else ""
         write_bundle(args.out, model, args.half, args.force,
-                     args.codec_licence or codec_licence_of(args.codec, args.source, name), precisions)
+                     args.codec_licence or kind.codec_licence(model.codec, (args.codec, args.source)), precisions)
     else:
-        write_audiocraft(args.out, model, args.half, args.force)
+        kinds.format_of(args.format).write(args.out, model, args.half, args.force)
     size = sum(p.stat().st_size for p in args.out.iterdir())
     print(f"{args.out}: {args.format}, {model.cfg.parameter_count() / 1e6:.1f} M parameters, {size / 1e6:.1f} MB, "
           f"codec {model.spec.codec}, in {time.perf_counter() - start:.1f} s")
-    if model.codec is not None and model.codec.name in CODEC_LICENCES:
-        print(f"note: it holds the weights of the codec {model.codec.name}, whose licence is "
-              f"{CODEC_LICENCES[model.codec.name]}: to be passed on with that name, and not for commercial use")
-
-
-def codec_licence_of(codec: str | None, source: str, name: str) -> str:
-    """What the bundle that the codec comes from says of it.
-
-    Args:
-        codec: as it was asked for on the command line.
-        name: what the codec calls itself.
-    """
-    from audiocraft_ext.codecs import EMBEDDED
-
-    for folder in (codec, source, EMBEDDED if name == "microcodec" else None):
-        info = Path(folder, "model.json") if folder else None
-        if info and info.is_file():
-            return str((json.loads(info.read_text("utf-8")).get("codec") or {}).get("licence", trained.UNKNOWN_LICENCE))
-    return trained.UNKNOWN_LICENCE
+    if note := kind.export_note(model):
+        print(note)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""An instrument: a bundle that is asked for clips and gives them (level 1). What ``infer.py`` is the command line of.
+"""An instrument: a bundle that is asked for clips and gives them (level 1). The command line of it is
+:mod:`audiocraft_ext.sound_cli`.
 
     from audiocraft_ext import Instrument
 
@@ -19,13 +20,14 @@ from typing import Any
 import numpy as np
 
 from audiocraft_ext.bars import Bars
-from audiocraft_ext.bundle import BUNDLES, LONGEST, Bundle, find_bundle
-from audiocraft_ext.clips import Clip
-from audiocraft_ext.engine import MAX_BATCH, Engine
+from audiocraft_ext.bundle import BUNDLES, LONGEST, find_bundle
+from audiocraft_ext.clips import Clip, Output
+from audiocraft_ext.engine import MAX_BATCH
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.packing import pack, unpack
 from audiocraft_ext.recipe import Recipe
 from audiocraft_ext.sampling import clip_rng
+from audiocraft_ext.sound_engine import SoundBundle, SoundEngine
 from audiocraft_ext.sounds import checked_codes, read_codes
 
 Say = Callable[[str], object]
@@ -39,20 +41,20 @@ def _whole(what: str, value: Any) -> int:
 
 
 class Instrument:
-    """A bundle, ready to be asked for clips.
+    """A bundle, ready to be asked for clips; an :class:`audiocraft_ext.kinds.Player`.
 
     Args:
         say: takes notes for the user, a line each.
         The others: see :class:`~audiocraft_ext.engine.Engine`.
     """
 
-    def __init__(self, bundle: Bundle, say: Say = lambda text: None, *, threads: int | None = None,
+    def __init__(self, bundle: SoundBundle, say: Say = lambda text: None, *, threads: int | None = None,
                  precision: str | None = None, backend: str = "onnx", device: str | None = None,
                  max_batch: int = MAX_BATCH):
         self.bundle, self.say = bundle, say
         self._engine_options = dict(threads=threads, precision=precision, backend=backend, device=device,
                                     max_batch=max_batch)
-        self._engine: Engine | None = None
+        self._engine: SoundEngine | None = None
         self._chain_player = None
 
     @classmethod
@@ -60,23 +62,20 @@ class Instrument:
         """Open a bundle by its folder or name; None is the embedded one.
 
         Raises:
-            UserError: there is none, or it is damaged.
+            UserError: there is none, it is damaged, or it has no codec of sound.
         """
-        return cls(Bundle(find_bundle(path)), **options)
+        return cls(SoundBundle(find_bundle(path)), **options)
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> SoundEngine:
         """Loaded when it is first needed: what is asked for is checked before that."""
         if self._engine is None:
-            self._engine = Engine(self.bundle, **self._engine_options)
+            self._engine = SoundEngine(self.bundle, **self._engine_options)
         return self._engine
 
     @property
     def hop(self) -> int:
         """Samples a frame."""
-        if not self.bundle.has_codec:
-            raise UserError(f"{self.bundle.path}: this bundle has no audio codec, its codes are "
-                            f"{self.bundle.spec.kind}; Engine.generate samples them")
         return self.bundle.hop_length
 
     def recipe(self, seconds: float | None = None, *, seed: int | None = None, bpm: float | None = None,
@@ -101,7 +100,7 @@ class Instrument:
             UserError: something that cannot be; the message says what could.
         """
         bundle, spec = self.bundle, self.bundle.spec
-        rate, hop = bundle.sample_rate if bundle.has_codec else 0, self.hop
+        rate, hop = bundle.sample_rate, self.hop
         given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
         sampling = replace(bundle.sampling, **{name: value for name, value in given.items() if value is not None})
         sampling.check(spec.n_q)
@@ -202,6 +201,15 @@ class Instrument:
                 self.bundle.verify()
                 yield wav
                 left -= len(wav)
+
+    def save(self, clip: Clip, folder: str | Path = ".", output: Output | None = None) -> list[Path]:
+        """Write a clip into ``folder`` without harm to another one; returns its WAV and its JSON.
+
+        Raises:
+            UserError: it cannot be written; then nothing of it is left.
+        """
+        path = clip.save(folder, output or Output())
+        return [path, path.with_suffix(".json")]
 
     def _finish(self, recipe: Recipe, index: int, codes: np.ndarray, wav: np.ndarray | None) -> Clip:
         """Weird tools, loop, sound."""

@@ -27,12 +27,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from audiocraft_ext.bars import hop_length, loop_frames
-from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.joins import discontinuity, percentile
 from audiocraft_ext.level import resample_loop
 from audiocraft_ext.sampler import UNKNOWN
 from audiocraft_ext.sampling import Sampling
+from audiocraft_ext.sound_engine import SoundBundle
 from audiocraft_ext.spec import Spec
 
 CANDIDATES, MOST_CANDIDATES = 8, 64
@@ -48,9 +48,9 @@ SNAP = 0.005  # seconds that the start may move to a zero crossing
 
 
 class Player(Protocol):
-    """What :func:`make_loop` needs of an :class:`audiocraft_ext.engine.Engine`."""
+    """What :func:`make_loop` needs of an :class:`audiocraft_ext.sound_engine.SoundEngine`."""
 
-    bundle: Bundle
+    bundle: SoundBundle
     spec: Spec
 
     def generate(self, clips: Sequence[int], frames: int, *, seed: int, sampling: Sampling | None,
@@ -235,8 +235,6 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _hop(engine: Player) -> int:
-    if not engine.bundle.has_codec:
-        raise UserError(f"{engine.bundle.name}: a loop is made of sound, this bundle's codes are {engine.spec.kind}")
     return hop_length(engine.bundle.sample_rate, engine.spec.frame_rate)
 
 

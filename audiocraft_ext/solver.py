@@ -25,7 +25,7 @@ from audiocraft.utils.checkpoint import flush_stale_checkpoints
 from dora import git_save
 from omegaconf import OmegaConf
 
-from audiocraft_ext import baseline, checkpoint, distributed, ends, memory, trained
+from audiocraft_ext import baseline, checkpoint, distributed, kinds, memory, trained
 from audiocraft_ext.choices import can_autocast, check_choices, delays_of
 from audiocraft_ext.dataset import StreamDataset, StreamLoader
 from audiocraft_ext.distributed import Stopped
@@ -62,9 +62,9 @@ class StreamSolver(StandardSolver):
         self.lm_config = LMConfig.from_dict(OmegaConf.to_container(cfg.transformer_lm, resolve=True))
         self.spec = self._checked_spec(cfg)
         self.frames = round(cfg.dataset.segment_duration * self.spec.frame_rate)  # of a window, without its prompt
-        end = ends.training(self.spec.kind)
-        self.view = end and end.view(self.store, OmegaConf.to_container(cfg.dataset.view, resolve=True))
-        self.meaning = end and end.meaning(self.store.settings)
+        kind = kinds.kind_of(self.spec)
+        self.view = kind.view(self.store, OmegaConf.to_container(cfg.dataset.view, resolve=True))
+        self.meaning = kind.codec_config(self.store.settings)  # its name in checkpoints
         if self.view is not None:
             cfg.dataset.view = self.view.options  # a run is what they are, not what their defaults were
         self._no_half = cfg.autocast and cfg.device == "cuda" and not can_autocast(cfg)

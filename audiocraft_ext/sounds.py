@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from audiocraft_ext import audio, sampler
-from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.clips import codes_of
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.sound_engine import SoundBundle
 from audiocraft_ext.spec import Spec
 
 SILENT = 1e-4  # -80 dBFS
 
 
-def read_codes(given: Any, what: str, bundle: Bundle, encode: Callable[[np.ndarray], np.ndarray],
+def read_codes(given: Any, what: str, bundle: SoundBundle, encode: Callable[[np.ndarray], np.ndarray],
                keep: int | None = None, first: int | None = None) -> tuple[np.ndarray, int]:
     """Codes of what is given.
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from audiocraft_ext import export, trained
+from audiocraft_ext import export, kinds, trained
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.trained import Trained
 
@@ -59,8 +60,8 @@ def mix(models: Sequence[Trained], names: Sequence[str], weights: Sequence[float
     if segments:
         run["segment_duration"] = min(segments)
     card = f"A mixture ({way}) of " + ", ".join(f"{w:g} of {name}" for name, w in zip(names, weights)) + "."
-    return Trained(first.spec, first.cfg, state, first.codec, min(m.context for m in models), first.sampling, run,
-                   joined_licence(models), card)
+    return replace(first, state=state, context=min(m.context for m in models), run=run, licence=joined_licence(models),
+                   card=card)
 
 
 def lerp(tensors: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
@@ -152,9 +153,8 @@ def main(argv: list[str] | None = None) -> None:
         models.append(trained.read(source, args.codec))
     soup = mix(models, [short_name(source) for source in args.models], weights, args.way, args.extrapolate)
     alike = min(likeness(models[0].state, m.state) for m in models[1:])
-    codec_name = soup.codec.name if soup.codec else ""
-    export.write_bundle(args.out, soup, args.half, args.force,
-                        export.codec_licence_of(args.codec, args.models[0], codec_name))
+    licence = kinds.kind_of(soup.spec).codec_licence(soup.codec, (args.codec, args.models[0]))
+    export.write_bundle(args.out, soup, args.half, args.force, licence)
     print(f"{args.out}: {soup.card} Cosine of their weights {alike:.2f}. Licence: {soup.licence}")
     if alike < UNRELATED:
         print("note: these have little to do with each other (one run, or fine-tunes of one, have a cosine near 1); "

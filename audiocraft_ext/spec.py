@@ -15,7 +15,7 @@ class Spec:
     """The meaning of a stream of codes.
 
     Attributes:
-        kind: what the codes stand for, a word such as ``audio``; only the two ends of the house look at it.
+        kind: what the codes stand for, a word such as ``audio``; :mod:`audiocraft_ext.kinds` says who knows more.
         n_q: K, the number of parallel streams.
         card: the number of values of one stream; codes lie in ``[0, card)``.
         frame_rate: frames a second, in Hz.

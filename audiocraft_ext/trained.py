@@ -16,15 +16,13 @@ from typing import Any
 
 import torch
 
-from audiocraft_ext import checkpoint, interop
+from audiocraft_ext import checkpoint, interop, kinds
 from audiocraft_ext.bundle import Bundle
-from audiocraft_ext.codecs import get_codec
-from audiocraft_ext.codecs.codec import Codec, load_folder, read_safetensors
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.lm import LM, LMConfig
 from audiocraft_ext.sampling import Sampling
 from audiocraft_ext.spec import Spec
-from audiocraft_ext.weights import differing
+from audiocraft_ext.weights import differing, read_safetensors
 
 UNKNOWN_LICENCE = "not stated"
 
@@ -34,10 +32,10 @@ class Trained:
     """Everything that a bundle is made of.
 
     Attributes:
-        spec: what the codes mean, with the LM's own delays.
+        spec: of the codes, with the LM's own delays.
         cfg, state: the LM; fp32 weights under audiocraft's names.
-        codec: None where the codes are not sound.
-        meaning: what makes files of the codes then (:meth:`audiocraft_ext.ends.End.meaning`).
+        codec: as its kind loads it (:meth:`audiocraft_ext.kinds.Kind.load_codec`); None where there is none.
+        codec_config: what a bundle says of it (:meth:`audiocraft_ext.kinds.Kind.codec_config`).
         context: how many frames the LM hears at once, those of a training segment.
         sampling: :meth:`audiocraft_ext.sampling.Sampling.to_dict`.
         run: free-form record of the training.
@@ -46,13 +44,13 @@ class Trained:
     spec: Spec
     cfg: LMConfig
     state: dict[str, torch.Tensor]
-    codec: Codec | None
+    codec: Any
     context: int
     sampling: dict[str, Any] = field(default_factory=lambda: Sampling().to_dict())
     run: dict[str, Any] = field(default_factory=dict)
     licence: str = UNKNOWN_LICENCE
     card: str = ""
-    meaning: dict[str, Any] | None = None
+    codec_config: dict[str, Any] | None = None
 
 
 def read(source: str | Path, codec: str | None = None) -> Trained:
@@ -69,7 +67,7 @@ def read(source: str | Path, codec: str | None = None) -> Trained:
     if (path / "model.json").is_file():
         return _read_bundle(path)
     if (path / interop.LM_FILE).is_file():
-        return _read_exported(path, codec)
+        return kinds.format_of("audiocraft").read(path, codec)
     return _read_checkpoint(path, codec)
 
 
@@ -88,7 +86,7 @@ def read_weights(source: str | Path, cfg: LMConfig, runs: Path) -> tuple[dict[st
         raise UserError(f"{path}: expected a run's folder, its signature or a checkpoint, found an exported model")
     pkg = checkpoint.load(path)
     spec = Spec.from_dict(pkg["identity"]["spec"]) if "identity" in pkg else None
-    return _clean(_weights_of(pkg, path), cfg, path), spec
+    return clean(_weights_of(pkg, path), cfg, path), spec
 
 
 def locate(source: str | Path, runs: Path | None = None) -> Path:
@@ -117,59 +115,39 @@ def _read_bundle(path: Path) -> Trained:
     state = read_safetensors(bundle.file("lm.safetensors"))
     info = bundle.info
     check_weights(cfg, state, path)
-    return Trained(bundle.spec, cfg, state, load_folder(path) if bundle.has_codec else None, bundle.context,
-                   info["sampling"], info.get("run", {}), info.get("licence", UNKNOWN_LICENCE), info.get("card", ""),
-                   None if bundle.has_codec else info["codec"])
-
-
-def _read_exported(path: Path, codec_name: str | None) -> Trained:
-    file = path / interop.LM_FILE
-    pkg = checkpoint.load(file)
-    config = checkpoint.config_of(pkg)
-    cfg = interop.lm_config(config)
-    state = _clean(pkg.get("best_state") or {}, cfg, file)
-    codec_file = path / interop.CODEC_FILE
-    if not codec_file.is_file() and codec_name is None:
-        raise UserError(f"{codec_file}: missing; name the model's codec with --codec")
-    codec = interop.read_codec(codec_file, codec_name) if codec_file.is_file() else get_codec(codec_name)
-    spec = _spec_of(codec, cfg, interop.delays(config, cfg.n_q), file)
-    return Trained(spec, cfg, state, codec, _context(config, spec), run=_segment(config))
+    codec = kinds.kind_of(bundle.spec).load_codec(bundle.spec, bundle.codec_config, bundle=path)
+    return Trained(bundle.spec, cfg, state, codec, bundle.context, info["sampling"], info.get("run", {}),
+                   info.get("licence", UNKNOWN_LICENCE), info.get("card", ""), bundle.codec_config)
 
 
 def _read_checkpoint(path: Path, codec_name: str | None) -> Trained:
     pkg = checkpoint.load(path)
     config = checkpoint.config_of(pkg)
     cfg = interop.lm_config(config)
-    state = _clean(_weights_of(pkg, path), cfg, path)
+    state = clean(_weights_of(pkg, path), cfg, path)
     pattern = interop.delays(config, cfg.n_q)
-    run = {"signature": str(pkg.get("xp.sig", "")), "epochs": len(pkg.get("history") or []), **_segment(config)}
+    run = {"signature": str(pkg.get("xp.sig", "")), "epochs": len(pkg.get("history") or []), **segment_of(config)}
     if pkg.get("history"):
         run["last"] = pkg["history"][-1]
     if "identity" not in pkg:  # audiocraft's own solver: the codec is in its config
-        name = str(config.get("compression_model_checkpoint", "")).removeprefix("//pretrained/")
-        if codec_name is None and name not in interop.PUBLIC:
-            raise UserError(f"{path}: trained on the codec {name or '(not named)'}; give it with --codec")
-        codec = get_codec(codec_name or interop.PUBLIC[name])
-        spec = _spec_of(codec, cfg, pattern, path)
-        return Trained(spec, cfg, state, codec, _context(config, spec), run=run)
+        codec = kinds.format_of("audiocraft").read_codec_of(config, codec_name, path)
+        spec = codec.spec.with_delays(pattern)
+        return Trained(spec, cfg, state, codec, context_of(config, spec), run=run)
     spec = Spec.from_dict(pkg["identity"]["spec"]).with_delays(pattern)
     run |= {"store_hash": pkg["identity"]["store_hash"], "config_hash": pkg["identity"]["config_hash"]}
-    codec = None
-    if spec.kind == "audio":
-        codec = get_codec(codec_name or spec.codec)
-        if codec.hash != spec.codec_hash:
-            raise UserError(f"{path} was trained on the codec {spec.codec} with hash {spec.codec_hash}, but "
-                            f"{codec_name or spec.codec} has hash {codec.hash}; give the folder of the right one "
-                            "with --codec")
-    return Trained(spec, cfg, state, codec, _context(config, spec), run=run, meaning=pkg.get("meaning"))
+    codec_config = pkg.get("meaning")  # its name in checkpoints
+    codec = kinds.kind_of(spec).load_codec(spec, codec_config, codec_name)
+    return Trained(spec, cfg, state, codec, context_of(config, spec), run=run, codec_config=codec_config)
 
 
-def _segment(config: dict) -> dict[str, float]:
+def segment_of(config: dict) -> dict[str, float]:
+    """The length of a training segment in seconds, as a bundle's ``run`` has it."""
     return {"segment_duration": float((config.get("dataset") or {}).get("segment_duration") or 30.0)}
 
 
-def _context(config: dict, spec: Spec) -> int:
-    return spec.prompt + round(_segment(config)["segment_duration"] * spec.frame_rate)
+def context_of(config: dict, spec: Spec) -> int:
+    """Frames of a training segment, with the prompt."""
+    return spec.prompt + round(segment_of(config)["segment_duration"] * spec.frame_rate)
 
 
 def _weights_of(pkg: dict, path: Path) -> dict[str, torch.Tensor]:
@@ -188,7 +166,7 @@ def _weights_of(pkg: dict, path: Path) -> dict[str, torch.Tensor]:
     raise UserError(f"{path}: expected the weights of a model (best_state, ema or model), got {sorted(map(str, pkg))}")
 
 
-def _clean(state: dict[str, torch.Tensor], cfg: LMConfig, path: Path) -> dict[str, torch.Tensor]:
+def clean(state: dict[str, torch.Tensor], cfg: LMConfig, path: Path) -> dict[str, torch.Tensor]:
     """fp32, contiguous, and exactly the weights of ``LM(cfg)``."""
     state = {name.replace(".self_attn.mha.", ".self_attn."): value.float().contiguous()
              for name, value in state.items()}
@@ -202,11 +180,3 @@ def check_weights(cfg: LMConfig, state: dict[str, torch.Tensor], path: Path) -> 
     if wrong:
         raise UserError(f"{path}: not the weights of an unconditional MusicGen of this size, {wrong[0]} differ; "
                         f"{wrong[1]}")
-
-
-def _spec_of(codec: Codec, cfg: LMConfig, pattern: tuple[int, ...], path: Path) -> Spec:
-    spec = codec.spec
-    if (spec.n_q, spec.card) != (cfg.n_q, cfg.card):
-        raise UserError(f"{path} has n_q={cfg.n_q}, card={cfg.card}, but the codec {codec.name} has n_q={spec.n_q}, "
-                        f"card={spec.card}; give the right one with --codec")
-    return spec.with_delays(pattern)

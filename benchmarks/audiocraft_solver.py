@@ -27,6 +27,7 @@ from dora.xp import XP
 from omegaconf import DictConfig, OmegaConf
 
 from audiocraft_ext import checkpoint, interop
+from audiocraft_ext.codecs import audiocraft_codec
 from audiocraft_ext.codecs.encodec import EncodecConfig
 from audiocraft_ext.lm import LMConfig
 from audiocraft_ext.spec import Spec
@@ -55,7 +56,7 @@ def write_data(folder: Path, codec: EncodecConfig, seconds: float) -> None:
             write_wav(paths[name], noise, codec.sample_rate)
         writer.finish()
     manifest.write(folder / STORE, manifest.rows_of(folder / STORE), paths, codec.frame_rate)
-    cfg = OmegaConf.create(interop.codec_yaml(codec))
+    cfg = OmegaConf.create(audiocraft_codec.codec_yaml(codec))
     cfg.seanet.norm = "weight_norm"  # as it is trained, and as the public one is loaded
     weights = builders.get_compression_model(cfg).state_dict()
     checkpoint.save({"best_state": weights, "xp.cfg": OmegaConf.to_yaml(cfg), "version": interop.VERSION,

@@ -25,9 +25,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiocraft_ext.bundle import CODEC_FILES, Bundle, find_bundle
+from audiocraft_ext.bundle import find_bundle
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.machine import physical_cores
+from audiocraft_ext.sound_engine import CODEC_FILES, SoundBundle
 from benchmarks.machine import ROOT, describe, finish, numbers, row, spread
 from benchmarks.peers import AUDIOCRAFT, BUNDLE, TRANSFORMERS
 
@@ -57,7 +58,7 @@ class Failed(Exception):
 
 def ways(folder: Path) -> list[Way]:
     """All that can play the instrument in ``folder``, and the embedded one."""
-    rate = Bundle(folder / BUNDLE).sample_rate
+    rate = SoundBundle(folder / BUNDLE).sample_rate
 
     def peer(name: str) -> Way:
         return Way(name, lambda n, d, o: ["-m", "benchmarks.peers", name, folder, "-n", n, "-d", d, "-o", o], rate)
@@ -67,7 +68,7 @@ def ways(folder: Path) -> list[Way]:
 
     return [peer(AUDIOCRAFT), peer(TRANSFORMERS),
             *(ours(f"ours, {p}", rate, folder / BUNDLE, "--precision", p) for p in PRECISIONS),
-            ours(EMBEDDED, Bundle(find_bundle()).sample_rate)]
+            ours(EMBEDDED, SoundBundle(find_bundle()).sample_rate)]
 
 
 def start(arguments: list, **options) -> subprocess.Popen:
@@ -185,7 +186,7 @@ def sizes(folder: Path) -> dict[str, float]:
         files = [path / name for name in names] if names else path.rglob("*")
         return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
 
-    bundle = Bundle(folder / BUNDLE)
+    bundle = SoundBundle(folder / BUNDLE)
     rest = ("model.json", *CODEC_FILES)
     return {AUDIOCRAFT: of(folder / AUDIOCRAFT), TRANSFORMERS: of(folder / TRANSFORMERS),
             **{f"ours, {p}": of(bundle.path, *bundle.lm_files(p), *rest) for p in PRECISIONS if p in bundle.precisions},

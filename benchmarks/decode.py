@@ -33,12 +33,12 @@ from audiocraft.models import loaders
 
 from audiocraft_ext import sampler, trained
 from audiocraft_ext.delay import steps_of
-from audiocraft_ext.engine import Engine
 from audiocraft_ext.engine_torch import TorchStepper
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.lm import LM
 from audiocraft_ext.machine import physical_cores
 from audiocraft_ext.sampling import Sampling
+from audiocraft_ext.sound_engine import SoundEngine
 from benchmarks.machine import Spread, describe, finish, in_turn, numbers, read_bandwidth, row
 from benchmarks.peers import AUDIOCRAFT, BUNDLE, TOP_K, TRANSFORMERS, import_transformers, make
 
@@ -50,7 +50,7 @@ SETTINGS = Sampling(temperature=1.0, top_k=TOP_K)
 LARGE = 1 << 30  # bytes of the large buffer
 
 
-def samplers(folder: Path, engines: dict[str, Engine]) -> dict[str, Callable[[int, int], object]]:
+def samplers(folder: Path, engines: dict[str, SoundEngine]) -> dict[str, Callable[[int, int], object]]:
     """``sample(clips, frames)`` of each peer and of ours."""
     theirs = loaders.load_lm_model(folder / AUDIOCRAFT, device="cpu").eval()
     model = trained.read(folder / BUNDLE)
@@ -82,7 +82,7 @@ def step_times(ways: dict[str, Callable], frames: int, steps: int, batches: tupl
     return results
 
 
-def weight_bytes(engine: Engine) -> int:
+def weight_bytes(engine: SoundEngine) -> int:
     """What a step reads of the weights: all that the graph points to but the embeddings, of which it takes a row."""
     bundle = engine.bundle
     model = onnx.load(bundle.file(bundle.lm_files(engine.precision)[0]), load_external_data=False).graph
@@ -97,7 +97,7 @@ def bandwidths(small: int, threads: int, large: int = LARGE) -> dict[str, float]
             for size in (small, large) for name, huge in (("ordinary pages", False), ("huge pages", True))}
 
 
-def along(engine: Engine, seconds: float, window: int | None) -> list[tuple[float, float]]:
+def along(engine: SoundEngine, seconds: float, window: int | None) -> list[tuple[float, float]]:
     """``(seconds into the clip, median step in seconds)`` for each whole second of one clip of this length."""
     frames, stamps = round(seconds * engine.spec.frame_rate), [time.perf_counter()]
     sampler.generate(engine.stepper, engine.spec, [0], frames, seed=1, sampling=SETTINGS, window=window,
@@ -107,7 +107,7 @@ def along(engine: Engine, seconds: float, window: int | None) -> list[tuple[floa
     return [(at / rate, round(float(np.median(step[at : at + rate])), 7)) for at in begins]
 
 
-def against_batch(engine: Engine, seconds: float, batches: tuple[int, ...]) -> dict[str, float]:
+def against_batch(engine: SoundEngine, seconds: float, batches: tuple[int, ...]) -> dict[str, float]:
     """Seconds a step by the number of clips, one run each."""
     frames = round(seconds * engine.spec.frame_rate)
     results = {}
@@ -118,7 +118,7 @@ def against_batch(engine: Engine, seconds: float, batches: tuple[int, ...]) -> d
     return results
 
 
-def codec_times(folder: Path, engine: Engine, seconds: float, batches: tuple[int, ...], repeats: int) -> dict:
+def codec_times(folder: Path, engine: SoundEngine, seconds: float, batches: tuple[int, ...], repeats: int) -> dict:
     """``{clips: {way: seconds}}`` for codes to sound."""
     transformers = import_transformers()
     theirs = loaders.load_compression_model(folder / AUDIOCRAFT, device="cpu").eval()
@@ -165,7 +165,7 @@ def report(results: dict) -> None:
             print(row(name, [*numbers(s), f"{ways[AUDIOCRAFT]['median'] / s['median']:.1f}x"]))
 
 
-def floors(engines: dict[str, Engine], frames: int, batches: tuple[int, ...], speed: float) -> dict:
+def floors(engines: dict[str, SoundEngine], frames: int, batches: tuple[int, ...], speed: float) -> dict:
     """``{way: {batch: seconds}}``: weights once, and the past of each clip, half of it full on average."""
     out = {}
     for precision, engine in engines.items():
@@ -184,7 +184,7 @@ def measure(folder: Path, seconds: float, repeats: int, long_s: float, quick: bo
     """
     threads = physical_cores()
     torch.set_num_threads(threads)
-    engines = {p: Engine(folder / BUNDLE, precision=p) for p in PRECISIONS}
+    engines = {p: SoundEngine(folder / BUNDLE, precision=p) for p in PRECISIONS}
     spec, int8 = engines["int8"].spec, engines["int8"]
     frames = round(seconds * spec.frame_rate)
     batches, many = ((1, 2), (1, 3)) if quick else (BATCHES, MANY)

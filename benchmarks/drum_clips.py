@@ -45,15 +45,15 @@ class Reader:
     """Codes of one codec to clips.
 
     Args:
-        meaning: what a store or a bundle says of its codec.
+        config: what a store or a bundle says of its codec.
 
     Attributes:
         codec: that they are of; ``grid``, the one that clips are on: the same, or for ``drum_hits`` 16 steps of the
             same map, with the rolls merged and times and velocities rounded as there.
     """
 
-    def __init__(self, meaning: dict):
-        self.codec = codec_of(meaning)
+    def __init__(self, config: dict):
+        self.codec = codec_of(config)
         self.grid = self.codec if isinstance(self.codec, DrumGrid) else DrumGrid(self.codec.drums)
 
     @property
@@ -109,7 +109,7 @@ def _coarse(pattern: Pattern, bar_steps: int, beat_steps: int) -> Pattern:
     return empty.with_table(table)
 
 
-def meaning_of(store: TokenStore) -> dict:
+def config_of(store: TokenStore) -> dict:
     """What a store says of its codec.
 
     Raises:

@@ -47,10 +47,10 @@ class Model:
         own = engine.bundle.sampling
         self.sampling = own if temperature is None else replace(own, temperature=temperature)
         self.sampling.check(self.spec.n_q)
-        meaning = engine.bundle.meaning or {}
-        self.reader = Reader(meaning)
+        config = engine.bundle.codec_config or {}
+        self.reader = Reader(config)
         self.drummer = Drummer(engine.bundle, threads=engine.threads)
-        self.prompts = prompts_of(meaning) or Prompts((), max(self.spec.sizes or (self.spec.card,)), self.spec.n_q)
+        self.prompts = prompts_of(config) or Prompts((), max(self.spec.sizes or (self.spec.card,)), self.spec.n_q)
 
     @property
     def room(self) -> int:

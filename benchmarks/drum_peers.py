@@ -226,8 +226,8 @@ def random_drummer(out: Path, tiny: bool = False) -> Path:
             lm.linears[k].weight.mul_(0.1)
             lm.linears[k].bias.zero_()[0] = float(torch.logit(torch.tensor(1 - HITS / cells)) +
                                                   torch.tensor(float(codec.velocities)).log())
-    meaning = {"type": "drum_grid", **codec.to_dict(), "prompts": prompts.to_dict()}
+    config = {"type": "drum_grid", **codec.to_dict(), "prompts": prompts.to_dict()}
     write_bundle(out, Trained(spec, cfg, lm.state_dict(), None, context=spec.prompt + BARS * 16,
                               sampling={"temperature": 1.0, "top_k": 0}, licence="CC0-1.0",
-                              card="random weights, for benchmarks", meaning=meaning))
+                              card="random weights, for benchmarks", codec_config=config))
     return out

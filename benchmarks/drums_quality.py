@@ -28,7 +28,7 @@ from audiocraft_ext.split import TRAIN, VALID
 from audiocraft_ext.store import TokenStore
 from benchmarks import drum_memory, drum_stats, drum_steer
 from benchmarks.drum_baselines import Positions, Unigram, measure
-from benchmarks.drum_clips import Clip, Reader, bars_of, meaning_of, plain
+from benchmarks.drum_clips import Clip, Reader, bars_of, config_of, plain
 from benchmarks.drum_model import Model
 from benchmarks.drum_nearest import Nearest
 from benchmarks.machine import describe, finish, row
@@ -138,7 +138,7 @@ def evaluate(model: Model, store: TokenStore, samples: int, setting: int, seed: 
     Raises:
         UserError: the store is of another codec.
     """
-    reader = Reader(meaning_of(store))
+    reader = Reader(config_of(store))
     if reader.codec.hash != model.reader.codec.hash:
         raise UserError(f"{store.path}: its codes are not those of {model.engine.bundle.path}; prepare it with the "
                         "map and the grid of that bundle")

@@ -41,9 +41,10 @@ def make(folder: Path, tiny: bool = False) -> None:
     """Write one model with random weights in the three forms."""
     import torch
 
+    from audiocraft_ext.codecs.audiocraft_codec import write as write_audiocraft
     from audiocraft_ext.codecs.codec import Codec
     from audiocraft_ext.codecs.encodec import EncodecModel, keep_variance
-    from audiocraft_ext.export import write_audiocraft, write_bundle
+    from audiocraft_ext.export import write_bundle
     from audiocraft_ext.lm import LM
     from audiocraft_ext.trained import Trained
 

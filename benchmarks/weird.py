@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from audiocraft_ext import audio
-from audiocraft_ext.engine import Engine
 from audiocraft_ext.errors import Parser, run_cli
+from audiocraft_ext.sound_engine import SoundEngine
 from audiocraft_ext.weird import Chain, Context
 
 BPM, SECONDS = 120, 8.0
@@ -31,7 +31,7 @@ CHAINS = (
 )
 
 
-def measure(engine: Engine, clips: list[np.ndarray], text: str, seed: int) -> dict[str, float]:
+def measure(engine: SoundEngine, clips: list[np.ndarray], text: str, seed: int) -> dict[str, float]:
     """The means over ``clips``, each ``[K, T]``, of what ``text`` does to them."""
     rows = []
     for i, codes in enumerate(clips):
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     from audiocraft_ext.bundle import find_bundle
 
-    engine = Engine(find_bundle(args.bundle), args.threads)
+    engine = SoundEngine(find_bundle(args.bundle), args.threads)
     frames, rate = engine.bundle.frames(SECONDS), engine.bundle.sample_rate
     if args.source:
         sounds = [audio.read(path, rate)[: round(SECONDS * rate)] for path in args.source]

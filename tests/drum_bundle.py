@@ -28,8 +28,8 @@ def tiny_drummer(out: Path, codec=None, kind: str = "drum_grid", prompted: bool 
             linear.weight.mul_(2)
     for k in range(spec.n_q // 2):
         model.linears[k].bias[0] = 6.0
-    meaning = {"type": kind, **codec.to_dict()} | ({"prompts": prompts.to_dict()} if prompted else {})
+    config = {"type": kind, **codec.to_dict()} | ({"prompts": prompts.to_dict()} if prompted else {})
     write_bundle(out, Trained(spec, cfg, model.state_dict(), None, context=spec.prompt + context,
                               sampling={"temperature": 1.0, "top_k": 0}, licence="CC0-1.0",
-                              card="random weights, for tests", meaning=meaning))
+                              card="random weights, for tests", codec_config=config))
     return out

@@ -8,6 +8,7 @@ import pytest
 from audiocraft_ext.bundle import Bundle, find_bundle
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.sampling import Sampling
+from audiocraft_ext.sound_engine import SoundBundle
 from tests import tiny
 
 FILES = ["lm.onnx", "lm.safetensors", "encoder.onnx", "front.onnx", "back.onnx", "codec.safetensors"]
@@ -29,7 +30,7 @@ def edit(folder, **changes):
 
 
 def test_reads_what_was_written(folder):
-    bundle = Bundle(folder)
+    bundle = SoundBundle(folder)
     bundle.verify()
     assert bundle.spec == tiny.tiny_trained().spec
     assert bundle.lm["dim"] == 64 and bundle.sample_rate == 32_000 and bundle.context == 1500
@@ -79,6 +80,25 @@ def test_another_model_json_is_refused(folder, changes, what):
     edit(folder, **changes)
     with pytest.raises(UserError, match=what):
         Bundle(folder)
+
+
+@pytest.mark.parametrize("name", FILES[2:])
+def test_a_codecs_file_that_is_not_listed_is_named(folder, name):
+    files = json.loads((folder / "model.json").read_text())["files"]
+    edit(folder, files={key: value for key, value in files.items() if key != name})
+    Bundle(folder)
+    with pytest.raises(UserError, match=f"expected the file {name}"):
+        SoundBundle(folder)
+
+
+@pytest.mark.parametrize("codec, what", [(None, "no audio codec"), ({"type": "other"}, "no audio codec"),
+                                         ({"sample_rate": "low"}, "not a bundle's model.json"),
+                                         ({}, "not a bundle's model.json")])
+def test_another_codec_is_refused(folder, codec, what):
+    edit(folder, codec=codec)
+    assert Bundle(folder).codec_config == codec
+    with pytest.raises(UserError, match=what):
+        SoundBundle(folder)
 
 
 def test_a_file_outside_the_folder_is_refused(folder):

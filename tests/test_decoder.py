@@ -9,7 +9,7 @@ from audiocraft_ext.bundle import find_bundle
 from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.codecs.encodec import EncodecConfig
 from audiocraft_ext.decoder import PIECE, Front, sound
-from audiocraft_ext.engine import Engine
+from audiocraft_ext.sound_engine import SoundEngine
 from tests import tiny
 from tests.parity.test_codec_onnx import SIZES
 
@@ -21,9 +21,9 @@ WIDE = EncodecConfig(n_filters=4, ratios=(2, 2), dimension=16, card=96, lstm=1, 
 @pytest.fixture(scope="module", params=[*SIZES, "wide", "embedded"])
 def both(request, tmp_path_factory):
     if request.param == "embedded":
-        return get_codec("microcodec").model, Engine(find_bundle())
+        return get_codec("microcodec").model, SoundEngine(find_bundle())
     codec = tiny.tiny_codec(SIZES.get(request.param, WIDE))
-    return codec.model, Engine(tiny.tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny", codec=codec))
+    return codec.model, SoundEngine(tiny.tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny", codec=codec))
 
 
 def random_codes(engine, frames):

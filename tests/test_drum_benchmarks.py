@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from audiocraft_ext import ends
 from audiocraft_ext.codecs.drum_grid import DrumGrid
 from audiocraft_ext.codecs.drum_map import DrumClass, DrumMap
+from audiocraft_ext.drums import kind
 from audiocraft_ext.engine import Engine
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.export import write_bundle
@@ -23,7 +23,7 @@ from audiocraft_ext.store import TokenStore
 from audiocraft_ext.trained import Trained
 from benchmarks import drum_memory, drum_stats, drum_steer, drums_quality
 from benchmarks.drum_baselines import PRIORS, Odds, Positions, Unigram, folds_of, loss, measure
-from benchmarks.drum_clips import Clip, Reader, bars_of, meaning_of, windows_of
+from benchmarks.drum_clips import Clip, Reader, bars_of, config_of, windows_of
 from benchmarks.drum_model import Model
 from benchmarks.drum_nearest import Copying, Follow, Nearest, around, follows, trust
 from data_prep import midi
@@ -264,8 +264,8 @@ def model(request, tmp_path_factory):
     for weight in lm.parameters():
         weight.mul_(4)  # random weights as they are hardly hear a prompt
     out = tmp_path_factory.mktemp("bundle") / "b"
-    meaning = {"type": "drum_grid", **GRID.to_dict(), "prompts": PROMPTS.to_dict()}
-    write_bundle(out, Trained(spec, cfg, lm.state_dict(), None, 65, meaning=meaning))
+    config = {"type": "drum_grid", **GRID.to_dict(), "prompts": PROMPTS.to_dict()}
+    write_bundle(out, Trained(spec, cfg, lm.state_dict(), None, 65, codec_config=config))
     return Model(Engine(out, 1)), lm
 
 
@@ -421,13 +421,13 @@ def tiny(store: TokenStore, out: Path) -> Path:
     torch.manual_seed(0)
     lm = LM(cfg, spec.delays, spec.sizes, spec.gates)
     write_bundle(out, Trained(spec, cfg, lm.state_dict(), None, spec.prompt + 64,
-                              meaning=ends.training("drums").meaning(store.settings)))
+                              codec_config=kind.codec_config(store.settings)))
     return out
 
 
 def test_clips_of_either_codec_are_the_same(stores):
     grid, hits = (TokenStore(stores[name]) for name in ("grid", "hits"))
-    one, other = (Reader(meaning_of(store)) for store in (grid, hits))
+    one, other = (Reader(config_of(store)) for store in (grid, hits))
     assert one.exact and not other.exact
     same = total = 0
     for a, b in zip(one.of_store(grid, "train"), other.of_store(hits, "train"), strict=True):

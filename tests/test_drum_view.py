@@ -10,7 +10,7 @@ from audiocraft_ext import midifile
 from audiocraft_ext.codecs.drum_grid import DrumGrid
 from audiocraft_ext.codecs.drum_hits import DrumHits
 from audiocraft_ext.dataset import StreamDataset
-from audiocraft_ext.drums import augment, describe, training
+from audiocraft_ext.drums import augment, describe, kind
 from audiocraft_ext.drums.augment import AUGMENTATIONS, Around
 from audiocraft_ext.drums.pattern import Pattern
 from audiocraft_ext.drums.view import OPTIONS, DrumView
@@ -224,7 +224,7 @@ def test_a_store_without_prompts(store, tmp_path):
     plain = write_store(tmp_path / "plain", CODECS[store.spec.codec], {"a": performance}, said=False)
     _, found = windows(plain, ALL)
     assert found.shape[-1] == FRAMES[store.spec.codec] and plain.spec.prompt == 0
-    assert training.silent_prompt(plain.spec, training.meaning(plain.settings)) is None
+    assert kind.null_prompt(plain.spec, kind.codec_config(plain.settings)) is None
 
 
 @pytest.mark.parametrize("options, match", [
@@ -413,10 +413,10 @@ def test_nothing_falls_over_where_there_is_nothing(performance):
 
 
 def test_clips_are_written(store, tmp_path):
-    meaning = training.meaning(store.settings)
+    config = kind.codec_config(store.settings)
     view, track = DrumView(store, {"say": True}), max(store.tracks(TRAIN), key=lambda track: track.frames)
     found = np.stack([view.window(track, start, 64, None)[:, : store.spec.prompt + 40] for start in track.slices[:2]])
-    sounds = training.write_clips(found, store.spec, meaning, tmp_path)
+    sounds = kind.write_samples(found, store.spec, config, tmp_path)
     for i, (wav, rate) in enumerate(sounds):
         assert rate == 44_100 and wav.dtype == np.float32 and wav.ndim == 1 and np.abs(wav).max() > 0.01
         midi = midifile.read(tmp_path / f"clip_{i}.mid")
@@ -424,5 +424,5 @@ def test_clips_are_written(store, tmp_path):
         assert describe.tempo_word(midi.tempos[0][1]) == said["tempo"]
         assert len(midi.notes) == len(view.codec.decode(found[i, :, store.spec.prompt :]).notes) > 0
         assert (tmp_path / f"clip_{i}.wav").stat().st_size > 2 * len(wav)
-    assert training.silent_prompt(store.spec, meaning).tolist() == view.prompts.codes({}).tolist()
-    assert meaning["type"] == store.spec.codec and meaning["prompts"] == store.settings["prompts"]
+    assert kind.null_prompt(store.spec, config).tolist() == view.prompts.codes({}).tolist()
+    assert config["type"] == store.spec.codec and config["prompts"] == store.settings["prompts"]

@@ -458,6 +458,46 @@ def test_a_new_beat_in_a_groove(drummer):
 # the other codec
 
 
+# streams
+
+
+@pytest.mark.parametrize("what", [{"bars": 3, "bpm": 150}, {"bars": 11}, {"bars": 2, "meter": (7, 8)},
+                                  {"genre": "jazz"}, {"density": 1, "takes": 1},
+                                  {"change": "continue", "file": FUNK}, {"change": "humanise", "file": ROCK},
+                                  {"change": "keep", "file": FUNK, "keep": "kick"},
+                                  {"change": "vary", "file": ROCK, "amount": 0.3}], ids=str)
+@pytest.mark.parametrize("of", ["grid", "hits"])
+def test_a_stream_is_the_beat_bar_by_bar(drummer, hits_drummer, of, what):
+    if of == "hits":
+        if what.get("change") in ("keep", "vary"):
+            pytest.skip("a model of hits does neither")
+        drummer, what = hits_drummer, what | {"temperature": 20}  # this one makes bar lines else
+    recipe = drummer.recipe(seed=4, **what)
+    (beat,) = drummer.play(recipe, [2])
+    bars = list(drummer.stream(recipe, 2))
+    assert len(bars) == beat.clip.bars and all(notes.dtype == np.int64 and notes.shape[1:] == (3,) for notes in bars)
+    assert sorted(np.concatenate(bars).tolist()) == sorted(beat.clip.notes.tolist()) and len(beat.clip.notes) > 1
+    bar = 4 * 480 * beat.clip.meter[0] // beat.clip.meter[1]
+    for number, notes in enumerate(bars):  # half a sixteenth early, or late
+        assert ((notes[:, 0] >= number * bar - 60) & (notes[:, 0] < (number + 1) * bar + 60)).all()
+
+
+def test_a_stream_begins_before_the_beat_is_made(drummer, monkeypatch):
+    steps = []
+    step = drummer.engine.stepper.step
+    monkeypatch.setattr(drummer.engine.stepper, "step", lambda sequence: steps.append(1) or step(sequence))
+    stream = drummer.stream(drummer.recipe(bars=3, seed=1))
+    next(stream)
+    assert 16 <= len(steps) < 24
+    stream.close()
+
+
+@pytest.mark.parametrize("what", [{"density": 1}, {"groove": FUNK}, {"change": "as it is", "file": FUNK}], ids=str)
+def test_what_needs_the_whole_beat_is_no_stream(drummer, what):
+    with pytest.raises(UserError, match="need the whole beat"):
+        next(drummer.stream(drummer.recipe(seed=1, **what)))
+
+
 def test_beats_of_hits(hits_drummer):
     for bars in (1, 4, 7):
         recipe = hits_drummer.recipe(bars=bars, seed=1, genre="funk")

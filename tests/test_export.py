@@ -12,11 +12,12 @@ from omegaconf import OmegaConf
 from audiocraft_ext import checkpoint, interop, trained
 from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.codecs import get_codec
-from audiocraft_ext.engine import Engine
+from audiocraft_ext.codecs.audiocraft_codec import write as write_audiocraft
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.export import main, write_audiocraft, write_bundle
+from audiocraft_ext.export import main, write_bundle
 from audiocraft_ext.lm import LMConfig
 from audiocraft_ext.sampling import Sampling
+from audiocraft_ext.sound_engine import SoundEngine
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -63,7 +64,7 @@ def test_a_run_becomes_a_bundle(tmp_path, monkeypatch):
     assert info["run"]["signature"] == "1a2b3c4d" and info["run"]["epochs"] == 2
     assert info["run"]["last"] == {"train": {"ce": 3.5}} and info["run"]["store_hash"] == "s"
     assert info["context"] == 250  # the 5 s of a training segment
-    codes = Engine(out).generate(2, 10, seed=1)
+    codes = SoundEngine(out).generate(2, 10, seed=1)
     assert codes.shape == (2, 4, 10) and codes.max() < 64
 
 
@@ -89,14 +90,14 @@ def test_audiocrafts_format_and_back(bundle, tmp_path):
     assert back.spec == original.spec and back.cfg == original.cfg and back.codec.model.cfg == tiny.CODEC_SIZE
     assert_same(back.state, original.state)
     write_bundle(tmp_path / "again", back)
-    a, b = (Engine(p).generate(2, 12, seed=1, sampling=Sampling(1.0, 20)) for p in (bundle, tmp_path / "again"))
+    a, b = (SoundEngine(p).generate(2, 12, seed=1, sampling=Sampling(1.0, 20)) for p in (bundle, tmp_path / "again"))
     np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(Engine(bundle).decode(a), Engine(tmp_path / "again").decode(b))
+    np.testing.assert_array_equal(SoundEngine(bundle).decode(a), SoundEngine(tmp_path / "again").decode(b))
 
 
 def test_half_is_half_and_computes_in_single(bundle, tmp_path):
     write_bundle(tmp_path / "half", trained.read(bundle), half=True)
-    whole, half = Engine(bundle), Engine(tmp_path / "half")
+    whole, half = SoundEngine(bundle), SoundEngine(tmp_path / "half")
     assert (tmp_path / "half" / "lm.safetensors").stat().st_size < 0.55 * (bundle / "lm.safetensors").stat().st_size
     frame = np.arange(4).reshape(1, 4, 1)
     logits = []
@@ -124,7 +125,7 @@ def test_upstream_plays_what_we_export(bundle, tmp_path):
     theirs = MusicGen.get_pretrained(str(tmp_path / "ac"), device="cpu")
     theirs.set_generation_params(use_sampling=False, duration=1.0)
     wav, tokens = theirs.generate_unconditional(2, return_tokens=True)
-    ours = Engine(bundle)
+    ours = SoundEngine(bundle)
     codes = ours.generate(2, 50, seed=0, sampling=Sampling(0.0))
     np.testing.assert_array_equal(codes, tokens.numpy())
     assert np.abs(ours.decode(codes) - wav.numpy()).max() < 1e-4

@@ -90,7 +90,7 @@ def test_without_a_seed_one_is_chosen_and_said(bundle, tmp_path, infer):
 HEAVY = {"torch", "torchaudio", "audiocraft", "hydra", "omegaconf", "dora", "flashy", "transformers", "librosa",
          "scipy", "matplotlib", "onnx", "safetensors", "av", "soxr", "pyloudnorm", "pandas", "sympy", "PIL"}
 UNASKED = {f"audiocraft_ext.{name}" for name in ("weird", "weird_tools", "loop", "level", "onsets", "picture", "mel",
-                                                 "engine_torch", "soup", "joins")}
+                                                 "engine_torch", "soup", "joins", "audio_kind")}
 
 
 @pytest.mark.parametrize("args", [("-d", "0.2"), ("-d", "0.2", "--bpm", "120"), ("-d", "0.2", "--stream", os.devnull)])
@@ -103,6 +103,7 @@ def test_cold_imports(bundle, tmp_path, args):
     modules = set(result.stdout.splitlines()[-1].split())
     assert {"numpy", "onnxruntime", "soundfile"} <= modules
     assert not [m for m in modules if m.partition(".")[0] in HEAVY or m in UNASKED]
+    assert not [m for m in modules if m.startswith("audiocraft_ext.drums")], "another kind's"
 
 
 # --from

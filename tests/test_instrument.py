@@ -193,7 +193,7 @@ CODES = np.zeros((4, 20), np.int64)
     ({"prompt": CODES, "source": CODES}, "one from|goes on from one"), ({"source": CODES}, "shorter than"),
 ])
 def test_what_cannot_be_is_said_before_anything_is_made(folder, monkeypatch, what, why):
-    monkeypatch.setattr(module.Engine, "stream", lambda *args, **how: pytest.fail("sampled"))
+    monkeypatch.setattr(module.SoundEngine, "stream", lambda *args, **how: pytest.fail("sampled"))
     with pytest.raises(UserError, match=why) as error:
         Instrument.load(folder, threads=1).generate(**{"seconds": 0.5} | what)
     assert len(str(error.value)) < 300

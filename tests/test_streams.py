@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from audiocraft_ext import kinds
 from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.delay import delay
 from audiocraft_ext.engine import Engine
@@ -20,10 +21,19 @@ from audiocraft_ext.sampling import Sampling, sample
 from audiocraft_ext.sampling_torch import TorchSampler
 from audiocraft_ext.spec import Spec
 from audiocraft_ext.trained import Trained, read
+from tests import third_kind
 
 SIZES, GATES, CARD, P = (5, 5, 3, 4), ((2, 0, 1), (3, 1, 2)), 9, 2
 DELAYS = [(0, 0, 0, 0), (0, 1, 1, 3)]
 CFG = LMConfig(n_q=4, card=CARD, dim=32, num_heads=2, num_layers=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kind():
+    """These codes are of a kind that is there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(kinds.KINDS, "test", third_kind.MODULES)
+        yield
 
 
 def spec_of(delays=(0, 0, 0, 0)) -> Spec:
@@ -60,9 +70,9 @@ def legal(codes: np.ndarray, prompt: np.ndarray) -> None:
 @pytest.fixture(scope="module", params=DELAYS, ids=["parallel", "delay"])
 def bundle(request, tmp_path_factory):
     spec = spec_of(request.param)
-    meaning = {"type": "none", "what": [1, 2]}
+    config = {"type": "none", "what": [1, 2]}
     folder = tmp_path_factory.mktemp("streams") / "b"
-    write_bundle(folder, Trained(spec, CFG, model_of(spec).state_dict(), None, 20, meaning=meaning))
+    write_bundle(folder, Trained(spec, CFG, model_of(spec).state_dict(), None, 20, codec_config=config))
     return folder
 
 
@@ -190,10 +200,10 @@ def test_a_window_goes_on_from_the_second_half_of_the_clip_in_the_one_before():
 
 def test_a_bundle_knows_what_its_codes_mean_and_is_read_back(bundle, tmp_path):
     found = Bundle(bundle)
-    assert found.meaning == {"type": "none", "what": [1, 2]} and not found.has_codec
+    assert found.codec_config == {"type": "none", "what": [1, 2]}
     assert (found.spec.sizes, found.spec.gates, found.spec.prompt) == (SIZES, GATES, P)
     again = read(bundle)
-    assert again.meaning == found.meaning and again.spec == found.spec and again.codec is None
+    assert again.codec_config == found.codec_config and again.spec == found.spec
     write_bundle(tmp_path / "again", again)
     assert Bundle(tmp_path / "again").spec == found.spec
 

@@ -23,7 +23,7 @@ from audiocraft_ext.codecs.layout import from_onnx
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.files import read_json, sha256
 from audiocraft_ext.spec import Spec
-from audiocraft_ext.weights import differing
+from audiocraft_ext.weights import differing, read_safetensors
 
 PIECE = 250  # frames at a time, 5 s at 50 Hz: the process then stays under 0.8 GB with the full encodec_32khz
 DEBUG = EncodecConfig(n_filters=4, dimension=16, card=64, lstm=0)
@@ -47,7 +47,7 @@ class Codec:
 
     @property
     def spec(self) -> Spec:
-        """The meaning of its codes, with MusicGen's delays ``0 .. K - 1``."""
+        """Of its codes, with MusicGen's delays ``0 .. K - 1``."""
         cfg = self.model.cfg
         return Spec("audio", cfg.n_q, cfg.card, cfg.frame_rate, tuple(range(cfg.n_q)), self.name, self.hash)
 
@@ -191,19 +191,6 @@ def load_folder(folder: Path) -> Codec:
     weights = folder / "codec.safetensors"
     state = from_onnx(read_safetensors(weights))  # as it lies in a bundle
     return Codec(name, build(cfg, state, weights), digest or file_hash(weights))
-
-
-def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a safetensors file, floating ones as float32."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise UserError(f"missing file: {path}")
-    try:
-        return {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a whole safetensors file ({error}); get it again") from None
 
 
 def build(cfg: EncodecConfig, state: dict[str, torch.Tensor], path: Path) -> EncodecModel:

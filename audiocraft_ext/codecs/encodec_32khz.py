@@ -12,10 +12,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from audiocraft_ext.codecs.codec import Codec, build, file_hash, read_safetensors
+from audiocraft_ext.codecs.codec import Codec, build, file_hash
 from audiocraft_ext.codecs.encodec import TRAINING_ONLY, EncodecConfig, fold_weight_norm
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.files import read_json
+from audiocraft_ext.weights import read_safetensors
 
 NAME, REPO = "encodec_32khz", "facebook/encodec_32khz"
 VARIABLE = "MICRO_MUSICGEN_ENCODEC"

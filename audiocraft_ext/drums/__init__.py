@@ -1,1 +1,1 @@
-"""The drum end of the house: what only drums know. The shared parts reach it by :mod:`audiocraft_ext.ends`."""
+"""Drums: a kind of codes (:mod:`audiocraft_ext.kinds`). What is shared by all kinds knows nothing of them."""

@@ -21,12 +21,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from audiocraft_ext.commands import chosen, maker, not_the_same
-from audiocraft_ext.drums.options import ASKED, CHANGES, HEEDED, SAMPLING, WRITTEN, parse
+from audiocraft_ext.commands import STARTED, chosen, maker, not_the_same
+from audiocraft_ext.drums.options import ASKED, CHANGES, HEEDED, SAMPLING, WRITTEN, build_parser, parse
 from audiocraft_ext.errors import UserError, run_cli
 from audiocraft_ext.files import make_folder
 
-STARTED = time.perf_counter()
+__all__ = ["build_parser", "main"]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -80,7 +80,7 @@ def recipes(args: argparse.Namespace, drummer) -> list:
 
 def make(args: argparse.Namespace, drummer, jobs: list, output) -> list[Path]:
     """Make the beats that are not there yet; returns the MIDI file of each."""
-    from audiocraft_ext.drums.output import Place, save
+    from audiocraft_ext.drums.output import Place
 
     make_folder(args.o)
     found = [places_of(recipe, indices, args.o, output) for recipe, indices in jobs]
@@ -98,7 +98,7 @@ def make(args: argparse.Namespace, drummer, jobs: list, output) -> list[Path]:
                 beats = drummer.play(recipe, missing, lambda at, before=done: bar.update(before + at - bar.n))
                 with closing(beats):  # so that what is under way stops when this does
                     for beat in beats:
-                        path, hits = save(beat, args.o, output)[0], len(beat.clip.notes)
+                        path, hits = drummer.save(beat, args.o, output)[0], len(beat.clip.notes)
                         places[beat.index - indices[0]] = Place(path, True)
                         bar.write(f"{path}  {_many(beat.clip.bars, 'bar')}, {beat.clip.bpm:.4g} BPM, "
                                   f"{_many(hits, 'hit')}")

@@ -11,22 +11,22 @@ HITS = "drum_hits"
 NAMES = (GRID, HITS)
 
 
-def codec_of(meaning: dict):
+def codec_of(config: dict):
     """The codec of ``{"type": "drum_grid" or "drum_hits", ...}``: a :class:`DrumGrid` or a :class:`DrumHits`.
 
     Raises:
         UserError: it is neither.
     """
-    kind = meaning.get("type", GRID)
+    kind = config.get("type", GRID)
     if kind == HITS:
         from audiocraft_ext.codecs.drum_hits import DrumHits
 
-        return DrumHits.from_dict(meaning)
+        return DrumHits.from_dict(config)
     if kind != GRID:
         raise UserError(f"expected the drum codec {' or '.join(NAMES)}, got {kind!r}")
-    return DrumGrid.from_dict(meaning)
+    return DrumGrid.from_dict(config)
 
 
-def prompts_of(meaning: dict) -> Prompts | None:
+def prompts_of(config: dict) -> Prompts | None:
     """What can be asked for; None for a model that was trained without prompts."""
-    return Prompts.from_dict(meaning["prompts"]) if meaning.get("prompts") else None
+    return Prompts.from_dict(config["prompts"]) if config.get("prompts") else None

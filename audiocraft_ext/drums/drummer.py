@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -54,13 +55,14 @@ GUIDANCE = 2.0  # at 1 what is asked for shows in the average beat only (docs/RU
 MAX_BATCH = 50
 
 if TYPE_CHECKING:
+    from audiocraft_ext.drums.output import Output
     from audiocraft_ext.engine import Engine
 
 Say = Callable[[str], object]
 
 
 class Drummer:
-    """A bundle of drums, ready to be asked for beats.
+    """A bundle of drums, ready to be asked for beats; an :class:`audiocraft_ext.kinds.Player`.
 
     Args:
         say: takes notes for the user, a line each.
@@ -73,11 +75,11 @@ class Drummer:
     def __init__(self, bundle: Bundle, say: Say = lambda text: None, **options: Any):
         self.bundle, self.say = bundle, say
         self._options = {"backend": "onnx", "precision": None, "max_batch": MAX_BATCH} | options
-        meaning = bundle.info["codec"]
-        if bundle.spec.kind != "drums" or not meaning:
+        config = bundle.codec_config
+        if bundle.spec.kind != "drums" or not config:
             raise UserError(f"{bundle.path}: this bundle makes {bundle.spec.kind}, not drums; see infer.py --list")
-        self.codec, self.prompts = codec_of(meaning), prompts_of(meaning)
-        self.type = meaning.get("type", GRID)
+        self.codec, self.prompts = codec_of(config), prompts_of(config)
+        self.type = config.get("type", GRID)
         if self.codec.spec.n_q != bundle.spec.n_q:
             raise UserError(f"{bundle.path}: its codec has {self.codec.spec.n_q} streams and its model "
                             f"{bundle.spec.n_q}; export it again")
@@ -194,6 +196,38 @@ class Drummer:
                 self.bundle.verify()  # compared while the weights were read; nothing was handed out yet
                 for index, codes in zip(batch, clips):
                     yield self._beat(recipe, values, index, codes)
+
+    def stream(self, recipe: BeatRecipe, index: int = 0) -> Iterator[np.ndarray]:
+        """One beat's notes while it is sampled, bar by bar: ``int64 [n, 3]`` of tick, pitch and velocity, of a bar
+        without hits ``[0, 3]``. A note that lies before its bar line comes with its bar.
+
+        Raises:
+            UserError: a recipe that needs the whole beat.
+        """
+        if recipe.takes > 1 or recipe.groove or recipe.edit == AS_IT_IS:
+            raise UserError("a stream is given out while it is made; a groove and a choice among takes need the whole "
+                            "beat: takes=1 makes one")
+        self._check_mine(recipe)
+        playing = Playing(recipe, self.bundle, self.codec, self.prompts, self._unpacked(recipe.source))
+        before: Counter[tuple[int, ...]] = Counter()
+        with closing(playing.bars(self.engine, index)) as bars:
+            for codes in bars:
+                self.bundle.verify()  # compared while the weights were read; nothing was handed out yet
+                notes = self.codec.decode(codes, recipe.bpm, recipe.meter).notes
+                known = Counter(map(tuple, notes.tolist()))
+                yield np.array(sorted((known - before).elements()), np.int64).reshape(-1, 3)
+                before = known
+
+    def save(self, clip: Beat, folder: str | Path = ".", output: Output | None = None) -> list[Path]:
+        """Write a beat into ``folder`` without harm to another one; returns its files, the MIDI file first and the
+        JSON last.
+
+        Raises:
+            UserError: one cannot be written; then none of them is there.
+        """
+        from audiocraft_ext.drums import output as files
+
+        return files.save(clip, folder, output or files.Output())
 
     def _another(self) -> Engine:
         """One for a thread of its own."""

@@ -150,24 +150,44 @@ class Playing:
     def _takes(self, engine: Engine, numbers: list[int], given: np.ndarray,
                report: Callable[[int, int], object]) -> list[np.ndarray]:
         """Codes ``[K, T]``, without the prompt."""
-        recipe, guide = self.recipe, None
+        codes = np.concatenate(list(self._pieces(engine, numbers, given, report)), axis=-1)
+        codes = codes[..., self.bundle.spec.prompt :]
+        assert codes.min() >= 0, "a code was not made"
+        return [_up_to_bar(clip, self.recipe.bars) for clip in codes] if self.counts else list(codes)
+
+    def bars(self, engine: Engine, index: int) -> Iterator[np.ndarray]:
+        """One beat while it is made: the codes ``[K, T]`` of all its bars so far, once for each bar."""
+        recipe, bar, done = self.recipe, self.codec.steps_per_bar(self.recipe.meter), 0
+        codes = np.zeros((self.bundle.spec.n_q, 0), np.int64)
+        by_line = self.codec.spec.codec == HITS
+        for piece in self._pieces(engine, [index], self.given(index)[None], lambda at, of: None):
+            codes = np.concatenate([codes, piece[0]], axis=1)
+            clip = codes[:, self.bundle.spec.prompt :]
+            there = int((clip[0] == 0).sum()) - 1 if by_line else clip.shape[1] // bar
+            while done < min(there, recipe.bars):
+                done += 1
+                yield _up_to_bar(clip, done) if by_line else clip[:, : done * bar]
+        while done < recipe.bars:  # its end is no bar line
+            done += 1
+            yield _up_to_bar(codes[:, self.bundle.spec.prompt :], done)
+
+    def _pieces(self, engine: Engine, numbers: list[int], given: np.ndarray,
+                report: Callable[[int, int], object]) -> Iterator[np.ndarray]:
+        """Codes ``[B, K, t]`` as they are sampled, with the prompt; up to the last bar line that counts."""
+        recipe, guide, lines = self.recipe, None, 0
         if recipe.guidance != 1:
             from audiocraft_ext.guidance import Guide
 
             facts = {name: word for name, word in recipe.said.items() if name in FACTS}
             guide = Guide(self.prompts.codes(facts), recipe.guidance)
-        pieces, lines = [], 0
         for piece in engine.stream(numbers, self.frames, seed=recipe.seed, sampling=recipe.sampling, given=given,
                                    progress=report, guide=guide,
                                    window=heard(self.bundle, self.codec, recipe.bars, recipe.meter)[0]):
-            pieces.append(piece)
+            yield piece
             if self.counts:
                 lines = lines + (piece[:, 0] == 0).sum(axis=1)  # a prompt has none: its codes are larger
                 if lines.min() > recipe.bars:
                     break
-        codes = np.concatenate(pieces, axis=-1)[..., self.bundle.spec.prompt :]
-        assert codes.min() >= 0, "a code was not made"
-        return [_up_to_bar(clip, recipe.bars) for clip in codes] if self.counts else list(codes)
 
 
 def _cut(indices: Sequence[int], size: int) -> Iterator[list[int]]:

@@ -64,7 +64,7 @@ class Performance:
 
 
 class DrumView:
-    """Windows of a store; see :class:`audiocraft_ext.ends.View`.
+    """Windows of a store; see :class:`audiocraft_ext.kinds.View`.
 
     Args:
         options: changes to :data:`OPTIONS`.

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from audiocraft_ext import checkpoint, ends
+from audiocraft_ext import checkpoint
 from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.drums.codec import codec_of
 from audiocraft_ext.store import TokenStore
@@ -107,7 +107,7 @@ def test_a_folder_of_midi_becomes_a_drummer_and_only_what_is_missing_is_made_aga
         assert len(list(out.glob(f"*.{ending}"))) == 3
     assert (out / "rolls.png").read_bytes().startswith(b"\x89PNG") and "nats a hit" in first.stdout
     bundle = Bundle(out / "mine (2)")
-    assert bundle.meaning["type"] == "drum_grid" and bundle.context == 65
+    assert bundle.codec_config["type"] == "drum_grid" and bundle.context == 65
     times = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.suffix in (".mid", ".wav", ".onnx")}
     second = subprocess.run(command, **options)
     assert second.stdout.count("done before, skipped") == 4
@@ -130,16 +130,16 @@ def test_samples_while_training_are_files_one_can_play(store, tmp_path):
 SHARED = ("spec", "prompts", "guidance", "delay", "sampling", "sampler", "sampling_torch", "store", "split", "identity",
           "baseline", "dataset", "lm", "lm_static", "onnx_lm", "onnx_graph", "quantise", "weights", "memory",
           "checkpoint", "solver", "train", "progress", "engine", "engine_onnx", "engine_torch", "bundle", "export",
-          "trained", "listen", "interop", "soup", "compat", "ends")
+          "trained", "listen", "interop", "soup", "compat", "kinds")
 
 
 @pytest.mark.parametrize("name", SHARED)
 def test_the_shared_parts_know_nothing_of_drums(name):
-    """They import nothing of it, and no name or text of theirs speaks of it but in the table of ends."""
+    """They import nothing of it, and no name or text of theirs speaks of it but in the table of kinds."""
     tree = ast.parse((ROOT / "audiocraft_ext" / f"{name}.py").read_text("utf-8"))
     docs = {id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, (ast.Module, ast.FunctionDef,
             ast.ClassDef)) and node.body and isinstance(node.body[0], ast.Expr)}
-    table = {id(part) for node in ast.walk(tree) if name == "ends" and isinstance(node, ast.Dict)
+    table = {id(part) for node in ast.walk(tree) if name == "kinds" and isinstance(node, ast.Dict)
              for part in ast.walk(node)}
     for node in ast.walk(tree):
         words = []
@@ -155,13 +155,6 @@ def test_the_shared_parts_know_nothing_of_drums(name):
             words = [node.value]
         for word in words:
             assert "drum" not in word.lower() and "midi" not in word.lower(), f"line {node.lineno}: {word}"
-
-
-def test_every_end_is_there():
-    assert set(ends.TRAINING) == set(ends.PLAYING) == {"drums"}
-    end = ends.training("drums")
-    assert all(callable(getattr(end, name)) for name in ("view", "meaning", "silent_prompt", "write_clips"))
-    assert callable(ends.playing("drums")) and ends.training("audio") is None and ends.playing("audio") is None
 
 
 def test_the_config_names_every_option_of_the_view():

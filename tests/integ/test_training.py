@@ -14,10 +14,13 @@ import pytest
 import soundfile as sf
 import torch
 
-from audiocraft_ext import checkpoint, interop, memory, trained
+from audiocraft_ext import checkpoint, export, interop, kinds, memory, trained
 from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.spec import Spec
+from audiocraft_ext.split import TRAIN, VALID
+from audiocraft_ext.store import StoreWriter
+from tests import third_kind
 from tests.integ.runs import run, solver_of
 from tests.stores import make_store
 
@@ -383,3 +386,21 @@ def test_it_learns_a_loop_far_below_what_frequencies_tell(tmp_path):
     solver = run(tmp_path, data.path, "optim.updates_per_epoch=60", "optim.epochs=1", "generate.use=false",
                  "optim.lr=3e-3", "optim.ema.use=false", "dataset.batch_size=4")
     assert solver.history[-1]["valid"]["ce"] < 0.5 * baseline.unigram_loss(data).mean()
+
+
+def test_a_third_kind_is_trained_and_played(tmp_path, monkeypatch):
+    """All that it takes is a module and a line in the table."""
+    monkeypatch.setitem(kinds.KINDS, third_kind.NAME, third_kind.MODULES)
+    rng = np.random.default_rng(0)
+    with StoreWriter(tmp_path / "store", third_kind.SPEC, {}) as writer:
+        for split in (TRAIN, VALID):
+            writer.add(split, split, rng.integers(0, 8, (2, 200)).astype(np.uint16))
+        writer.finish()
+    solver = run(tmp_path / "runs", tmp_path / "store", "transformer_lm.dim=16", "dataset.segment_duration=10",
+                 "optim.updates_per_epoch=2", "optim.epochs=1", "generate.num_samples=2", "generate.lm.gen_duration=3")
+    texts = [path.read_text() for path in sorted((solver.folder / "samples" / "epoch_1").glob("clip_*.txt"))]
+    assert [len(text) for text in texts] == [24, 24] and set("".join(texts)) <= set("abcdefgh")
+    export.main([str(solver.checkpoint_path()), str(tmp_path / "bundle")])
+    player = kinds.player(tmp_path / "bundle", threads=1)
+    (clip,) = player.play(player.recipe(12, seed=1), [0])
+    assert player.bundle.codec_config == third_kind.CONFIG and len(clip.text) == 24

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from audiocraft_ext.codecs.encodec import EncodecConfig
-from audiocraft_ext.engine import Engine
+from audiocraft_ext.sound_engine import SoundEngine
 from tests import tiny
 
 SIZES = {
@@ -19,7 +19,7 @@ SIZES = {
 @pytest.fixture(scope="module", params=SIZES, ids=list(SIZES))
 def both(request, tmp_path_factory):
     codec = tiny.tiny_codec(SIZES[request.param])
-    return codec.model, Engine(tiny.tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny", codec=codec))
+    return codec.model, SoundEngine(tiny.tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny", codec=codec))
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 50])

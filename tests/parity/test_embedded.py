@@ -12,11 +12,11 @@ from audiocraft_ext import trained
 from audiocraft_ext.bundle import BUNDLES, Bundle, find_bundle
 from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.delay import delay
-from audiocraft_ext.engine import Engine
 from audiocraft_ext.engine_torch import TorchStepper
 from audiocraft_ext.lm import LM, Cache
 from audiocraft_ext.sampler import generate
 from audiocraft_ext.sampling import Sampling
+from audiocraft_ext.sound_engine import SoundEngine
 from tests.parity.test_lm_parity import audiocrafts
 
 TOLERANCE = 1e-4  # fp32 in another order of additions
@@ -25,7 +25,7 @@ STEPS = 80
 
 @pytest.fixture(scope="module")
 def engine():
-    return Engine(find_bundle())
+    return SoundEngine(find_bundle())
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,10 @@
-"""What the shared trainer asks of drums: :class:`audiocraft_ext.ends.End`."""
+"""What training and export ask of drums: :class:`audiocraft_ext.kinds.Kind`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +16,9 @@ from audiocraft_ext.spec import Spec
 from audiocraft_ext.store import TokenStore
 from audiocraft_ext.wav import write_wav
 
+if TYPE_CHECKING:
+    from audiocraft_ext.trained import Trained
+
 RATE, BPM, METER = 44_100, 120.0, (4, 4)  # of clips; tempo and metre where a clip's prompt says nothing of them
 
 
@@ -22,26 +27,47 @@ def view(store: TokenStore, options: dict) -> DrumView:
     return DrumView(store, options)
 
 
-def meaning(settings: dict) -> dict:
-    """The codec, with its name as ``type``, and what can be asked for."""
+def codec_config(settings: dict) -> dict:
+    """The codec, with its name as ``type``, and the prompts."""
     return {"type": GRID, **settings["codec"], "prompts": settings.get("prompts")}
 
 
-def silent_prompt(spec: Spec, meaning: dict) -> np.ndarray | None:
+def load_codec(spec: Spec, codec_config: dict | None, name: str | None = None, bundle: Path | None = None):
+    """A :class:`DrumGrid` or a :class:`DrumHits`, which are all in their config; None without one."""
+    return codec_of(codec_config) if codec_config else None
+
+
+def codec_licence(codec, places: Sequence[str | None]) -> str:
+    """A drum codec has no weights."""
+    return ""
+
+
+def bundle_parts(folder: Path, model: Trained, half: bool, licence: str) -> dict | None:
+    """No files."""
+    return model.codec_config
+
+
+def export_note(model: Trained) -> str:
+    """Nothing to say."""
+    return ""
+
+
+def null_prompt(spec: Spec, codec_config: dict) -> np.ndarray | None:
     """Codes ``[K, P]``; None for a model without prompts."""
-    prompts = prompts_of(meaning)
+    prompts = prompts_of(codec_config)
     return None if prompts is None else prompts.codes({})
 
 
-def write_clips(codes: np.ndarray, spec: Spec, meaning: dict, folder: Path) -> list[tuple[np.ndarray, int]]:
+def write_samples(codes: np.ndarray, spec: Spec, codec_config: dict, folder: Path, seed: int = 0,
+                  warn: Callable[[str], object] = lambda text: None) -> list[tuple[np.ndarray, int]]:
     """``clip_{i}.mid`` and ``clip_{i}.wav`` of clips ``codes [B, K, P + T]``, the sound by the kit that ships.
 
     Returns:
-        The sound of each, ``float32 [N]``, and its rate.
+        The sound of each, ``float32 [N]``, and its rate in Hz.
     """
     from audiocraft_ext.drums.render import play, player
 
-    codec, prompts, sounds = codec_of(meaning), prompts_of(meaning), []
+    codec, prompts, sounds = codec_of(codec_config), prompts_of(codec_config), []
     for i, clip in enumerate(np.asarray(codes)):
         said = prompts.said(clip[:, : spec.prompt]) if prompts else {}
         meter = meter_of(said["meter"]) if said.get("meter") in METERS else METER
