@@ -7,6 +7,7 @@ Architecture: `Simple and Controllable Music Generation <https://arxiv.org/abs/2
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from audiocraft_ext.delay import delay
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.gates import Gate, Gates, as_gates
 from audiocraft_ext.head_loss import IGNORE, stream_losses
 
 # Keys of audiocraft's `transformer_lm` that this model does not have, and the values that switch them off.
@@ -166,12 +168,12 @@ class LM(nn.Module):
     """
 
     def __init__(self, cfg: LMConfig, delays: tuple[int, ...], sizes: tuple[int, ...] = (),
-                 gates: tuple[tuple[int, int, int], ...] = ()):
+                 gates: Sequence[Gate] = ()):
         super().__init__()
         if len(delays) != cfg.n_q:
             raise UserError(f"codebooks_pattern has {len(delays)} delays, transformer_lm.n_q is {cfg.n_q}")
         self.cfg, self.delays = cfg, tuple(delays)
-        self.sizes, self.gates = tuple(sizes) or (cfg.card,) * cfg.n_q, tuple(gates)
+        self.sizes, self.gates = tuple(sizes) or (cfg.card,) * cfg.n_q, as_gates(gates)
         self.emb = nn.ModuleList(nn.Embedding(cfg.card + 1, cfg.dim) for _ in range(cfg.n_q))
         self.transformer = Transformer(cfg)
         self.out_norm = nn.LayerNorm(cfg.dim)
@@ -179,9 +181,10 @@ class LM(nn.Module):
         # On the device from the start: what is carried there in an update, the host waits for.
         self.register_buffer("_sizes", torch.tensor(self.sizes)[:, None], persistent=False)
         if self.gates:
-            gated, gate, _ = torch.tensor(self.gates).T
-            self.register_buffer("_gated", gated, persistent=False)
-            self.register_buffer("_gate", gate, persistent=False)
+            rows = Gates(self.gates, self.delays, cfg.card)
+            for name in ("stream", "gate", "opens"):
+                self.register_buffer(f"_gates_{name}", torch.from_numpy(getattr(rows, name)), persistent=False)
+            self.register_buffer("_gates_row", torch.arange(len(rows))[:, None], persistent=False)  # [G, 1]
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -271,7 +274,8 @@ class LM(nn.Module):
         """``codes [B, K, T]`` with IGNORE for what is no target."""
         labels = codes.masked_fill(codes >= self._sizes, IGNORE)
         if self.gates:
-            labels[:, self._gated] = labels[:, self._gated].masked_fill(codes[:, self._gate] == 0, IGNORE)
+            closed = ~self._gates_opens[self._gates_row, codes[:, self._gates_gate]]  # [B, G, T]
+            labels[:, self._gates_stream] = labels[:, self._gates_stream].masked_fill(closed, IGNORE)
         return labels
 
     def losses(self, codes: torch.Tensor, targets: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:

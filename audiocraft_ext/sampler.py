@@ -23,6 +23,7 @@ import numpy as np
 
 from audiocraft_ext.delay import delay, steps_of, undelay
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.gates import Gates
 from audiocraft_ext.sampling import Sampling, clip_rng, sample
 from audiocraft_ext.spec import Spec
 
@@ -46,29 +47,6 @@ class Stepper(Protocol):
     def step(self, sequence: np.ndarray) -> np.ndarray:
         """The next steps ``[B, K, S]`` of the delayed sequence; returns ``logits float32 [B, K, card]`` of the step
         that follows the last of them, valid until the next call; -inf is what a stream cannot take."""
-
-
-class Gates:
-    """The gates of a spec as arrays of a row each: ``stream``, ``gate``, ``rest`` and ``lag``, how many steps earlier
-    the gate's code of the same frame is seen; and ``sources``, the streams that are gates."""
-
-    def __init__(self, spec: Spec):
-        delays = np.array(spec.delays)
-        self.stream, self.gate, self.rest = np.array(spec.gates, np.int64).reshape(-1, 3).T
-        self.lag = delays[self.stream] - delays[self.gate]
-        self.sources = np.unique(self.gate)
-
-    def __len__(self) -> int:
-        return len(self.stream)
-
-    def close(self, sequence: np.ndarray, s: int, unknown: np.ndarray) -> None:
-        """Put to rest what was unknown in step ``s`` of ``sequence [B, K, S]`` and has its gate closed.
-
-        Args:
-            unknown: ``bool [B, K]``.
-        """
-        closed = unknown[:, self.stream] & (sequence[:, self.gate, np.maximum(s - self.lag, 0)] == 0)  # [B, gates]
-        sequence[:, self.stream, s] = np.where(closed, self.rest, sequence[:, self.stream, s])
 
 
 def prefill(stepper: Stepper, sequence: np.ndarray) -> np.ndarray:
@@ -159,7 +137,7 @@ def stream(stepper: Stepper, spec: Spec, indices: Sequence[int], frames: int, *,
     S, deepest = steps_of(frames, spec.delays), max(spec.delays)
     if (codes[..., : spec.prompt] < 0).any():
         raise UserError(f"the first {spec.prompt} frames of a clip of this kind are its prompt, which is to be given")
-    sequence, gates = delay(codes, spec.delays, spec.special_id), Gates(spec)  # [B, K, S]
+    sequence, gates = delay(codes, spec.delays, spec.special_id), Gates(spec.gates, spec.delays, spec.card)
     uniforms = np.stack([clip_rng(seed, index).random((S, K)) for index in indices])  # [B, S, K]
     first, *others = set(first_unknown(codes, spec.delays).tolist())
     if others:  # what is known is read in another order of additions than what is sampled

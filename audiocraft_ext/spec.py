@@ -1,6 +1,6 @@
 """What a stream of codes ``[K, T]`` means, and whether two streams may meet.
 
-Imports nothing of ours but the error type: every other part may know a spec.
+Imports nothing of ours but the error type and the gates: every other part may know a spec.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.gates import Gate, as_gates, check
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Spec:
         codec_hash: hash of that codec's weights or tables; two codecs of one name are two codecs.
         sizes: how many values each stream takes; () is ``card`` of all. What lies from there up to ``card`` is shown
             to a model and never predicted: the words of prompts.
-        gates: ``(stream, gate, rest)``: the stream says something only where the stream ``gate`` of the same frame is
-            not 0; elsewhere it holds ``rest``, which is known and therefore neither learned nor sampled.
+        gates: streams that count only where another one's code of the same frame lets them
+            (:class:`~audiocraft_ext.gates.Gate`); they may be given as ``(stream, gate, rest[, opens])``.
         prompt: P, frames before each clip that say what it is to be; their codes are no part of the clip.
     """
 
@@ -38,7 +39,7 @@ class Spec:
     codec: str
     codec_hash: str
     sizes: tuple[int, ...] = ()
-    gates: tuple[tuple[int, int, int], ...] = ()
+    gates: tuple[Gate, ...] = ()
     prompt: int = 0
 
     def __post_init__(self) -> None:
@@ -52,17 +53,12 @@ class Spec:
             raise UserError(f"expected {self.n_q} delays (n_q) that start at 0, got {list(self.delays)}")
         sizes = tuple(int(size) for size in self.sizes)
         object.__setattr__(self, "sizes", () if set(sizes) == {self.card} else sizes)
-        object.__setattr__(self, "gates", tuple(sorted(tuple(map(int, gate)) for gate in self.gates)))
+        object.__setattr__(self, "gates", as_gates(self.gates))
         if self.sizes and (len(self.sizes) != self.n_q or not 1 <= min(self.sizes) <= max(self.sizes) <= self.card):
             raise UserError(f"expected {self.n_q} sizes (n_q) from 1 to card={self.card}, got {list(self.sizes)}")
         if self.prompt < 0:
             raise UserError(f"expected prompt frames, 0 or more, got {self.prompt}")
-        gated = [stream for stream, _, _ in self.gates]
-        for stream, gate, rest in self.gates:
-            if not (0 <= stream < self.n_q and 0 <= gate < self.n_q and 0 <= rest < self.card) \
-                    or gate in gated or gated.count(stream) > 1 or self.delays[gate] > self.delays[stream]:
-                raise UserError(f"expected gates of streams that have one each, with a delay no larger, got "
-                                f"({stream}, {gate}, {rest}) with delays {list(self.delays)}")
+        check(self.gates, self.delays, self.card)
 
     @property
     def special_id(self) -> int:
@@ -79,7 +75,7 @@ class Spec:
     def to_dict(self) -> dict:
         d = {"kind": self.kind, "n_q": self.n_q, "card": self.card, "frame_rate": self.frame_rate,
              "delays": list(self.delays), "codec": {"name": self.codec, "hash": self.codec_hash}}
-        more = {"sizes": list(self.sizes), "gates": [list(gate) for gate in self.gates], "prompt": self.prompt}
+        more = {"sizes": list(self.sizes), "gates": [gate.to_list() for gate in self.gates], "prompt": self.prompt}
         return d | {key: value for key, value in more.items() if value}
 
     @classmethod
@@ -87,7 +83,7 @@ class Spec:
         try:
             return cls(d["kind"], d["n_q"], d["card"], d["frame_rate"], tuple(d["delays"]),
                        d["codec"]["name"], d["codec"]["hash"], tuple(d.get("sizes", ())),
-                       tuple(map(tuple, d.get("gates", ()))), d.get("prompt", 0))
+                       tuple(d.get("gates", ())), d.get("prompt", 0))
         except (KeyError, TypeError) as error:
             raise UserError(f"not a spec: {error!r} in {d}") from None
 

@@ -11,6 +11,7 @@ from audiocraft_ext.engine import Engine
 from audiocraft_ext.engine_torch import TorchLoop, TorchStepper
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.export import write_bundle
+from audiocraft_ext.gates import as_gates
 from audiocraft_ext.guidance import Guide
 from audiocraft_ext.identity import flatten
 from audiocraft_ext.lm import LM, LMConfig
@@ -191,7 +192,7 @@ def test_a_window_goes_on_from_the_second_half_of_the_clip_in_the_one_before():
 def test_a_bundle_knows_what_its_codes_mean_and_is_read_back(bundle, tmp_path):
     found = Bundle(bundle)
     assert found.meaning == {"type": "none", "what": [1, 2]} and not found.has_codec
-    assert (found.spec.sizes, found.spec.gates, found.spec.prompt) == (SIZES, GATES, P)
+    assert (found.spec.sizes, found.spec.gates, found.spec.prompt) == (SIZES, as_gates(GATES), P)
     again = read(bundle)
     assert again.meaning == found.meaning and again.spec == found.spec and again.codec is None
     write_bundle(tmp_path / "again", again)
@@ -201,7 +202,9 @@ def test_a_bundle_knows_what_its_codes_mean_and_is_read_back(bundle, tmp_path):
 @pytest.mark.parametrize(("change", "said"), [
     (dict(sizes=(5, 5, 3)), "4 sizes"), (dict(sizes=(5, 5, 0, 4)), "sizes"), (dict(sizes=(5, 5, 10, 4)), "card=9"),
     (dict(gates=((2, 4, 0),)), "gates"), (dict(gates=((2, 0, 9),)), "gates"),
-    (dict(gates=((2, 0, 1), (0, 1, 1))), "gates"), (dict(gates=((2, 0, 1), (2, 1, 1))), "gates"),
+    (dict(gates=((2, 0, 1), (2, 1, 1))), "gates"), (dict(gates=((2, 0, 1, (3, 9)),)), "card=9"),
+    (dict(gates=((2, 0, 1, ()),)), "one at least"), (dict(gates=((2, 0),)), "one at least"),
+    (dict(gates=((2, 2, 1),)), "circle"), (dict(gates=((2, 0, 1), (1, 2, 0), (0, 1, 1))), "circle"),
     (dict(gates=((0, 1, 0),), delays=(0, 1, 1, 3)), "gates"),
     (dict(prompt=-1), "prompt"),
 ])
