@@ -126,7 +126,7 @@ class Bundle:
         """
         if not 0 < seconds <= LONGEST:
             raise UserError(f"a clip lasts more than 0 and at most {LONGEST} s, got {seconds:g} s")
-        return max(1, round(seconds * self.spec.frame_rate))
+        return max(1, self.spec.frames(seconds))
 
     def start_check(self, *names: str) -> None:
         """Begin to compare the sha256 of these files (of all where none is named) with ``model.json``;

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -35,14 +34,20 @@ def _cores_elsewhere() -> int | None:
     """Cores of a machine that is not Linux; None where it does not say."""
     try:
         if sys.platform == "darwin":
-            said = subprocess.run(["/usr/sbin/sysctl", "-n", "hw.physicalcpu"], capture_output=True, text=True,
-                                  timeout=5, check=True)
-            return int(said.stdout)
+            return _macos_cores()
         if sys.platform == "win32":
             return _records(_windows_cores())
-    except (OSError, ValueError, subprocess.SubprocessError):
+    except (OSError, ValueError, AttributeError):  # AttributeError: the library has no such function
         pass
     return None
+
+
+def _macos_cores() -> int:
+    """``sysctl hw.physicalcpu``, without a process of its own."""
+    count, size = ctypes.c_int(0), ctypes.c_size_t(ctypes.sizeof(ctypes.c_int))
+    if ctypes.CDLL(None).sysctlbyname(b"hw.physicalcpu", ctypes.byref(count), ctypes.byref(size), None, 0):
+        raise OSError("sysctl hw.physicalcpu failed")
+    return count.value
 
 
 def _windows_cores() -> bytes:

@@ -191,8 +191,8 @@ def check_given(given: np.ndarray, batch: int, spec: Spec, frames: int) -> np.nd
     if given.ndim != 3 or given.shape[:2] != (batch, spec.n_q):
         raise UserError(f"expected given codes [{spec.n_q}, T] or [{batch}, {spec.n_q}, T], got {list(given.shape)}")
     if given.shape[-1] > frames:
-        raise UserError(f"the prompt ({given.shape[-1] / spec.frame_rate:.2f} s) is longer than the clip "
-                        f"({frames / spec.frame_rate:.2f} s); ask for a longer clip or use less of the prompt")
+        raise UserError(f"the prompt ({spec.length(given.shape[-1])}) is longer than the clip "
+                        f"({spec.length(frames)}); ask for a longer clip or use less of the prompt")
     given = given.astype(np.int64)
     if given.size and (given.min() < SOME or given.max() >= spec.card):
         raise UserError(f"given codes lie from 0 to {spec.card - 1}, or are {UNKNOWN} or {SOME} where one is to be "

@@ -165,11 +165,16 @@ def _read_checkpoint(path: Path, codec_name: str | None) -> Trained:
 
 
 def _segment(config: dict) -> dict[str, float]:
-    return {"segment_duration": float((config.get("dataset") or {}).get("segment_duration") or 30.0)}
+    """How long a window of training was: ``segment_frames`` where the run says it, else ``segment_duration``."""
+    said = config.get("dataset") or {}
+    if said.get("segment_frames") is not None:
+        return {"segment_frames": int(said["segment_frames"])}
+    return {"segment_duration": float(said.get("segment_duration") or 30.0)}
 
 
 def _context(config: dict, spec: Spec) -> int:
-    return spec.prompt + round(_segment(config)["segment_duration"] * spec.frame_rate)
+    segment = _segment(config)
+    return spec.prompt + (segment.get("segment_frames") or spec.frames(segment["segment_duration"]))
 
 
 def _weights_of(pkg: dict, path: Path) -> dict[str, torch.Tensor]:

@@ -2,7 +2,6 @@
 
 import os
 import struct
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -37,21 +36,17 @@ def test_linux_counts_two_threads_of_a_core_once(tmp_path, monkeypatch):
     assert machine.physical_cores() == 2
 
 
-def test_macos_is_asked_for_physical_ones(elsewhere):
+@pytest.mark.parametrize(("says", "cores"), [(0, 4), (-1, 8)])
+def test_macos_is_asked_for_physical_ones(elsewhere, says, cores):
+    """-1: it does not know the name; then the logical ones count."""
+    def ask(name, count, size, new, new_size):
+        assert name == b"hw.physicalcpu" and size._obj.value == 4
+        count._obj.value = 4
+        return says
+
     elsewhere.setattr(sys, "platform", "darwin")
-    asked = []
-    elsewhere.setattr(subprocess, "run", lambda command, **how: asked.append(command) or SimpleNamespace(stdout="4\n"))
-    assert machine.physical_cores() == 4 and asked[0][1:] == ["-n", "hw.physicalcpu"]
-
-
-def test_macos_that_does_not_say_counts_logical_ones(elsewhere):
-    elsewhere.setattr(sys, "platform", "darwin")
-
-    def fails(command, **how):
-        raise FileNotFoundError(command[0])
-
-    elsewhere.setattr(subprocess, "run", fails)
-    assert machine.physical_cores() == 8
+    elsewhere.setattr(machine.ctypes, "CDLL", lambda name: SimpleNamespace(sysctlbyname=ask))
+    assert machine.physical_cores() == cores
 
 
 def test_windows_has_a_record_for_each_core(elsewhere):

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from audiocraft_ext.bundle import Bundle
+from audiocraft_ext.dataset import window_frames
 from audiocraft_ext.delay import delay
 from audiocraft_ext.engine import Engine
 from audiocraft_ext.engine_torch import TorchLoop, TorchStepper
@@ -328,3 +329,34 @@ def test_as_likely_as_the_model_has_it_nothing_changes():
 def test_an_empty_setting_is_none():
     """A run that was begun before there were views goes on."""
     assert flatten({"a": {"b": 1, "view": {}}}) == {"a.b": 1}
+
+
+UNITS = [("audio", 50.0, "", "seconds"), ("test", 8.0, "", "steps"), ("test", 50.0, "seconds", "seconds"),
+         ("test", None, "notes", "notes")]
+
+
+@pytest.mark.parametrize(("kind", "rate", "unit", "meant"), UNITS)
+def test_a_spec_says_what_a_frame_is(kind, rate, unit, meant):
+    spec = Spec(kind, 2, 4, rate, (0, 0), "c", "h", unit=unit)
+    assert spec.unit == meant and Spec.from_dict(spec.to_dict()) == spec
+    assert ("unit" in spec.to_dict()) == bool(unit) and ("frame_rate" in spec.to_dict()) == spec.timed
+    assert spec.length(12) == ("0.24 s" if meant == "seconds" else f"12 {meant}")
+    if spec.timed:
+        assert spec.frames(spec.seconds(13)) == 13 == window_frames(spec, 13 / rate, None, "a.b")
+    assert window_frames(spec, None, 7, "a.b") == 7
+
+
+def test_frames_that_are_no_time_are_not_asked_for_in_seconds():
+    spec = Spec("test", 2, 4, None, (0, 0), "c", "h", unit="notes")
+    with pytest.raises(UserError, match="set dataset.segment_frames instead of dataset.segment_duration"):
+        window_frames(spec, 8.0, None, "dataset.segment")
+    with pytest.raises(UserError, match="no length of time"):
+        spec.seconds(3)
+    with pytest.raises(UserError, match="set a.b_duration, in seconds, or a.b_frames"):
+        window_frames(spec_of(), None, None, "a.b")
+
+
+@pytest.mark.parametrize(("unit", "rate"), [("bars", 8.0), ("notes", 8.0), ("steps", None), ("seconds", 0.0)])
+def test_a_unit_and_a_rate_go_together(unit, rate):
+    with pytest.raises(UserError, match="unit|frame_rate"):
+        Spec("test", 2, 4, rate, (0, 0), "c", "h", unit=unit)
