@@ -19,6 +19,7 @@ from typing import Any
 
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.files import known_sha256
+from audiocraft_ext.lm_config import LMConfig
 from audiocraft_ext.sampling import Sampling
 from audiocraft_ext.spec import Spec
 
@@ -38,7 +39,7 @@ class Bundle:
     Attributes:
         info: ``model.json`` as it is.
         spec: what its codes mean.
-        lm: the LM's sizes (``dim``, ``num_heads``, ``num_layers``, ...).
+        lm: the LM's options and sizes.
         context: how many frames the LM hears at once.
         sampling: the bundle's own choice.
         meaning: of the codec, what ``model.json`` says; ``has_codec``: it is one of sound, and its graphs are there.
@@ -56,7 +57,7 @@ class Bundle:
         self.info = _read_info(self.path, old)
         try:
             self.spec = Spec.from_dict(self.info["spec"])
-            self.lm: dict[str, Any] = dict(self.info["lm"])
+            self.lm = LMConfig.from_dict(dict(self.info["lm"]))
             self.context = int(self.info["context"])
             self.sampling = Sampling.from_dict(self.info["sampling"])
             self.precision = str(self.info["precision"])
@@ -196,11 +197,6 @@ def find_bundle(name: str | Path | None = None) -> Path:
 def list_bundles() -> list[str]:
     """Names of the bundles that ship with the repository."""
     return sorted(p.parent.name for p in BUNDLES.glob("*/model.json"))
-
-
-def weights_per_step(lm: dict[str, Any]) -> int:
-    """How many weights an LM of these sizes reads in one step: all but the embeddings and norms."""
-    return lm["num_layers"] * (4 + 2 * lm["hidden_scale"]) * lm["dim"] ** 2 + lm["n_q"] * lm["card"] * lm["dim"]
 
 
 def _from_version_1(info: dict[str, Any]) -> dict[str, Any]:

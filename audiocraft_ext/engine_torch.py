@@ -24,7 +24,7 @@ from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.codecs.codec import read_safetensors
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.gates import Gates
-from audiocraft_ext.lm import LM, Cache, LMConfig
+from audiocraft_ext.lm import LM, Cache
 from audiocraft_ext.lm_static import StaticLM, span_of
 from audiocraft_ext.sampler import SOME
 from audiocraft_ext.sampling import Sampling
@@ -39,11 +39,15 @@ WARM_UP = 3  # steps done kernel by kernel before their like is captured: librar
 
 
 class TorchStepper:
-    """A :class:`~audiocraft_ext.engine.Stepper` over an :class:`~audiocraft_ext.lm.LM` in eval mode."""
+    """A :class:`~audiocraft_ext.sampler.Stepper` over an :class:`~audiocraft_ext.lm.LM` in eval mode."""
 
     def __init__(self, model: LM):
         self.model = model
         self._cache: Cache | None = None
+
+    def cache_bytes(self, capacity: int) -> int:
+        """Memory of one clip's cache."""
+        return self.model.cfg.cache_bytes(capacity, self.model.emb[0].weight.element_size())
 
     def start(self, batch: int, capacity: int) -> None:
         self._cache = Cache(self.model.cfg, batch, capacity, like=self.model.emb[0].weight)
@@ -62,7 +66,7 @@ class TorchStepper:
 class TorchLoop:
     """The whole loop on one device.
 
-    It is a :class:`~audiocraft_ext.engine.Stepper` too, for who wants the logits.
+    It is a :class:`~audiocraft_ext.sampler.LoopStepper`: sampling takes :meth:`run`, who wants the logits the steps.
 
     Args:
         model: an LM, which may be dropped afterwards.
@@ -87,8 +91,7 @@ class TorchLoop:
 
     def cache_bytes(self, capacity: int) -> int:
         """Memory of one clip's cache."""
-        cfg = self.lm.cfg
-        return 2 * self.lm.dtype.itemsize * cfg.num_layers * cfg.dim * span_of(capacity)
+        return self.lm.cfg.cache_bytes(span_of(capacity), self.lm.dtype.itemsize)
 
     def start(self, batch: int, capacity: int) -> None:
         """Forget what was; make room for ``capacity`` steps of ``batch`` clips."""
@@ -276,7 +279,7 @@ def load(bundle: Bundle, device: str | torch.device | None = None, precision: st
     Raises:
         UserError: no such device, a precision that it does not have, or weights that are not the bundle's LM.
     """
-    cfg, file = LMConfig.from_dict(bundle.lm), bundle.file("lm.safetensors")
+    cfg, file = bundle.lm, bundle.file("lm.safetensors")
     device = pick_device(device)  # before a large file is read
     precision = pick_precision(precision, device)
     state = read_safetensors(file)

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from audiocraft_ext import interop, trained
-from audiocraft_ext.bundle import FORMAT, VERSION, weights_per_step
+from audiocraft_ext.bundle import FORMAT, VERSION
 from audiocraft_ext.codecs.layout import to_onnx
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.files import sha256
@@ -42,7 +42,7 @@ def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = Fa
         precisions: those besides fp32 that the LM can be sampled in, the default first. By default int8 and int4
             where the LM is large enough to gain by it.
     """
-    if not precisions and weights_per_step(model.cfg.to_dict()) >= QUANTISED_FROM:
+    if not precisions and model.cfg.weights_per_step() >= QUANTISED_FROM:
         precisions = ["int8"] if model.cfg.dim % BLOCK else ["int8", "int4"]
     _write_aside(out, force, lambda folder: _fill_bundle(folder, model, half, codec_licence, precisions))
 
@@ -69,7 +69,7 @@ def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str, p
     for precision in precisions:
         if precision != "fp32":
             quantised = folder / f"lm.{precision}.safetensors"
-            quantise.write(model.state, model.cfg.n_q, precision, quantised)
+            quantise.write(model.state, model.cfg, precision, quantised)
             write_lm(model.cfg, quantised, folder / f"lm.{precision}.onnx", model.spec.sizes)
     codec = model.meaning
     if model.codec is not None:

@@ -113,7 +113,7 @@ def locate(source: str | Path, runs: Path | None = None) -> Path:
 def _read_bundle(path: Path) -> Trained:
     bundle = Bundle(path, old=True)
     bundle.verify()
-    cfg = LMConfig.from_dict(bundle.lm)
+    cfg = bundle.lm
     state = read_safetensors(bundle.file("lm.safetensors"))
     info = bundle.info
     check_weights(cfg, state, path)
