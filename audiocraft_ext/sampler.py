@@ -35,11 +35,11 @@ Progress = Callable[[int, int], object]  # (steps done, steps in all)
 
 
 class Stepper(Protocol):
-    """What runs the LM. Calls come in the order of the sequence, after one ``start``.
+    """What runs the LM. Calls come in the order of the sequence, after one ``start``. Sampling needs ``start`` and
+    ``step``, the engine all."""
 
-    A stepper may have a method ``run(sequence, uniforms, first, sampling, gates) -> Iterator[int]`` that fills the
-    whole ``sequence`` in place, as :func:`_fill` does; then that is used.
-    """
+    def cache_bytes(self, capacity: int) -> int:
+        """Memory that the cache of one clip of ``capacity`` steps takes."""
 
     def start(self, batch: int, capacity: int) -> None:
         """Forget what was; make room for ``capacity`` steps of ``batch`` clips."""
@@ -47,6 +47,17 @@ class Stepper(Protocol):
     def step(self, sequence: np.ndarray) -> np.ndarray:
         """The next steps ``[B, K, S]`` of the delayed sequence; returns ``logits float32 [B, K, card]`` of the step
         that follows the last of them, valid until the next call; -inf is what a stream cannot take."""
+
+    def logits(self, sequence: np.ndarray) -> np.ndarray:
+        """As :meth:`step`, but all of them: ``float32 [B, S, K, card]``, row s of the step after s."""
+
+
+class LoopStepper(Stepper, Protocol):
+    """A stepper with a loop of its own, which is used in place of :func:`_fill`'s."""
+
+    def run(self, sequence: np.ndarray, uniforms: np.ndarray, first: int, sampling: Sampling,
+            gates: Gates) -> Iterator[int]:
+        """Fill the whole ``sequence`` in place; arguments and yields as :func:`_fill`."""
 
 
 def prefill(stepper: Stepper, sequence: np.ndarray) -> np.ndarray:
