@@ -112,7 +112,7 @@ def _heads(g: Graph, cfg: LMConfig, x: str) -> str:
     biases = [f"linears.{k}.bias" for k in range(cfg.n_q)]
     if biases[0] not in g.entries:
         return y
-    return g.op("Add", y, g.op("Concat", *map(g.weight, biases), axis=0))
+    return _biased(g, y, g.op("Concat", *map(g.weight, biases), axis=0), HEADS)
 
 
 def _sin_embedding(g: Graph, cfg: LMConfig, positions: str) -> str:
@@ -200,7 +200,13 @@ class OnnxLayer:
 def _linear(g: Graph, x: str, name: str, dot: str = ".") -> str:
     """``x [B, S, in]`` by the weight of ``name``; a bias only where the file has one."""
     y, bias = _product(g, x, name, dot), f"{name}{dot}bias"
-    return g.op("Add", y, g.weight(bias)) if bias in g.entries else y
+    return _biased(g, y, g.weight(bias), name) if bias in g.entries else y
+
+
+def _biased(g: Graph, y: str, bias: str, name: str) -> str:
+    """The product of ``name`` and its bias. Behind an int8 product it is a Sum: ONNX Runtime 1.31 draws an Add into its
+    ``MatMulIntegerToFloat``, whose bias is wrong where each row has a scale of its own."""
+    return g.op("Sum" if f"{name}.int8" in g.entries else "Add", y, bias)
 
 
 def _is_quantised(g: Graph, name: str) -> bool:
