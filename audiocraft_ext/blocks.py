@@ -10,15 +10,13 @@ Names are those of the weights inside a layer, as audiocraft has them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 X = TypeVar("X")  # a tensor, or in a graph the name of one
 NORM_EPSILON = 1e-5
 
 
-@dataclass(frozen=True)
-class Product:
+class Product(NamedTuple):
     """A matrix product with a weight ``[rows, columns]``, ``parts`` matrices one below the other."""
 
     weight: str
@@ -37,8 +35,7 @@ class Product:
         return self.rows * self.columns
 
 
-@dataclass(frozen=True)
-class Norm:
+class Norm(NamedTuple):
     """A norm over the last ``size`` numbers. ``layer`` has a weight and a bias, ``rms`` a weight (root mean square,
     https://arxiv.org/abs/1910.07467)."""
 
@@ -51,8 +48,7 @@ class Norm:
         return self.size * {"layer": 2, "rms": 1}[self.kind]
 
 
-@dataclass(frozen=True)
-class Attention:
+class Attention(NamedTuple):
     """Causal self-attention behind a norm.
 
     Attributes:
@@ -73,8 +69,7 @@ class Attention:
     max_period: float
 
 
-@dataclass(frozen=True)
-class FeedForward:
+class FeedForward(NamedTuple):
     """Two products with an activation between them, behind a norm."""
 
     norm: Norm
@@ -83,8 +78,7 @@ class FeedForward:
     activation: str
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """A layer: attention and a feed-forward block, each added back to what came in."""
 
     attention: Attention

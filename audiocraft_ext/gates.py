@@ -7,15 +7,14 @@ of them ask :meth:`Gate.open`, or the table that is made of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from audiocraft_ext.errors import UserError
 
 
-@dataclass(frozen=True, order=True)
-class Gate:
+class Gate(NamedTuple):
     """``stream`` counts only in frames where the code of the stream ``gate`` opens it; elsewhere it holds ``rest``,
     which is known and therefore neither learned nor sampled.
 
