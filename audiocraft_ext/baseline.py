@@ -11,11 +11,12 @@ from audiocraft_ext.store import TokenStore
 def code_counts(store: TokenStore, split: str) -> np.ndarray:
     """``[K, card]``: how often each code of each stream occurs on one side; not what a closed gate decides."""
     spec = store.spec
-    counts, gate_of = np.zeros((spec.n_q, spec.card), dtype=np.int64), {k: gate for k, gate, _ in spec.gates}
+    counts, gate_of = np.zeros((spec.n_q, spec.card), dtype=np.int64), {gate.stream: gate for gate in spec.gates}
     for track in store.tracks(split):
         codes = store.read(track.start, track.frames)
         for k in range(spec.n_q):
-            said = codes[k][codes[gate_of[k]] != 0] if k in gate_of else codes[k]
+            gate = gate_of.get(k)
+            said = codes[k] if gate is None else codes[k][gate.open(codes[gate.gate])]
             counts[k] += np.bincount(said, minlength=spec.card)
     return counts
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.files import known_sha256
+from audiocraft_ext.lm_config import LMConfig
 from audiocraft_ext.sampling import Sampling
 from audiocraft_ext.spec import Spec
 
@@ -38,7 +39,7 @@ class Bundle:
     Attributes:
         info: ``model.json`` as it is.
         spec: of its codes.
-        lm: the LM's sizes (``dim``, ``num_heads``, ``num_layers``, ...).
+        lm: the LM's options and sizes.
         context: how many frames the LM hears at once.
         sampling: the bundle's own choice.
         codec_config: what ``model.json`` says of the codec; None where it says nothing.
@@ -56,7 +57,7 @@ class Bundle:
         self.info = _read_info(self.path, old)
         try:
             self.spec = Spec.from_dict(self.info["spec"])
-            self.lm: dict[str, Any] = dict(self.info["lm"])
+            self.lm = LMConfig.from_dict(dict(self.info["lm"]))
             self.context = int(self.info["context"])
             self.sampling = Sampling.from_dict(self.info["sampling"])
             self.precision = str(self.info["precision"])
@@ -118,7 +119,7 @@ class Bundle:
         """
         if not 0 < seconds <= LONGEST:
             raise UserError(f"a clip lasts more than 0 and at most {LONGEST} s, got {seconds:g} s")
-        return max(1, round(seconds * self.spec.frame_rate))
+        return max(1, self.spec.frames(seconds))
 
     def start_check(self, *names: str) -> None:
         """Begin to compare the sha256 of these files (of all where none is named) with ``model.json``;
@@ -191,11 +192,6 @@ def find_bundle(name: str | Path | None = None) -> Path:
 def list_bundles() -> list[str]:
     """Names of the bundles that ship with the repository."""
     return sorted(p.parent.name for p in BUNDLES.glob("*/model.json"))
-
-
-def weights_per_step(lm: dict[str, Any]) -> int:
-    """How many weights an LM of these sizes reads in one step: all but the embeddings and norms."""
-    return lm["num_layers"] * (4 + 2 * lm["hidden_scale"]) * lm["dim"] ** 2 + lm["n_q"] * lm["card"] * lm["dim"]
 
 
 def _from_version_1(info: dict[str, Any]) -> dict[str, Any]:

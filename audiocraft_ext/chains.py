@@ -49,8 +49,8 @@ def with_chain(recipe: Recipe, weird: str, frames: int, spec: Spec,
         raise AssertionError("a chain is checked without sampling")
 
     after = chain.check(frames, Context(spec, recipe.seed, 0, recipe.bpm, other, never, model))
-    if after > LONGEST * spec.frame_rate:
-        raise UserError(f"the chain makes the clip {after / spec.frame_rate:.0f} s long, and one lasts at most "
+    if spec.seconds(after) > LONGEST:
+        raise UserError(f"the chain makes the clip {spec.seconds(after):.0f} s long, and one lasts at most "
                         f"{LONGEST} s")
     return replace(recipe, clips=clips, models=models), after
 

@@ -9,8 +9,29 @@ import torch
 
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.kinds import View
+from audiocraft_ext.spec import Spec
 from audiocraft_ext.split import TRAIN
 from audiocraft_ext.store import TokenStore, Track
+
+
+def window_frames(spec: Spec, seconds: float | None, frames: int | None, name: str) -> int:
+    """How long a window or a clip is, in frames: as many as are said, or as are in ``seconds``.
+
+    Args:
+        name: of the setting without its end, for the message: it has ``seconds`` as ``NAME_duration`` and ``frames`` as
+            ``NAME_frames``.
+
+    Raises:
+        UserError: nothing is said, or seconds of codes whose frames are no length of time.
+    """
+    if frames is not None:
+        return int(frames)
+    if not spec.timed:
+        raise UserError(f"a frame of {spec.kind} is one of its {spec.unit} and no length of time: set {name}_frames "
+                        f"instead of {name}_duration")
+    if seconds is None:
+        raise UserError(f"set {name}_duration, in seconds, or {name}_frames")
+    return spec.frames(seconds)
 
 
 class StreamDataset:
@@ -38,7 +59,8 @@ class StreamDataset:
         if store.spec.prompt and view is None:
             raise UserError(f"{store.path}: its codes ({store.spec.kind}) have prompts, which nothing here can make")
         if frames < 1:
-            raise UserError(f"dataset.segment_duration is shorter than one frame ({1 / store.spec.frame_rate:.3f} s)")
+            raise UserError(f"dataset.{'segment_duration' if store.spec.timed else 'segment_frames'} is shorter than "
+                            f"one frame ({store.spec.length(1, '.3f')})")
         self.store, self.split, self.frames, self.seed, self.view = store, split, frames, seed, view
         self.tracks = store.tracks(split)
         if not self.tracks:

@@ -58,8 +58,8 @@ def real_clips(store: TokenStore, source: Path, sample_rate: int, n: int) -> lis
     clips = []
     for track in store.tracks(VALID)[:n]:
         first = min(row["start"] for row in store.rows if row["source"] == track.source)
-        start = (track.start - first) / store.spec.frame_rate  # above 0: the end of a single file was held out
-        seconds = min(SECONDS, track.frames / store.spec.frame_rate)
+        start = store.spec.seconds(track.start - first)  # above 0: the end of a single file was held out
+        seconds = min(SECONDS, store.spec.seconds(track.frames))
         wav = audio.read(source / track.source, sample_rate)
         clips.append((Path(track.source).name, wav[round(start * sample_rate) :][: round(seconds * sample_rate)]))
     return clips

@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 
 from audiocraft_ext import sampler
-from audiocraft_ext.bundle import Bundle, weights_per_step
+from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.delay import delay, steps_of, valid_mask
 from audiocraft_ext.engine_onnx import OnnxStepper, open_session
 from audiocraft_ext.errors import UserError
@@ -71,7 +71,7 @@ class Engine:
 
     def _onnx_stepper(self, threads: int | None) -> OnnxStepper:
         self.bundle.start_check(*self.bundle.lm_files(self.precision))
-        useful = max(1, weights_per_step(self.bundle.lm) // WEIGHTS_PER_THREAD)
+        useful = max(1, self.bundle.lm.weights_per_step() // WEIGHTS_PER_THREAD)
         spare = 1 if self.threads > 3 else 0  # of two cores none: the steps lose more than the decoder gains
         lm_threads = threads or min(self.threads - spare, useful)
         self.overlaps = lm_threads < self.threads

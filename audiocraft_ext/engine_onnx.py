@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime as ort
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.lm_config import LMConfig
 
 
 def open_session(path: Path, threads: int) -> ort.InferenceSession:
@@ -33,32 +34,31 @@ class OnnxStepper:
     clip goes into its cache in the same bits whatever is beside it. A few are read one by one, as they are sampled.
 
     Args:
-        lm: the sizes, as in a bundle's ``model.json``.
+        lm: the sizes.
         least: rows of every single step; where there are fewer clips, idle ones beside them. On AVX2 ``MatMulNBits``
             adds up a single row in another order than rows among others.
     """
 
-    def __init__(self, session: ort.InferenceSession, lm: dict, least: int = 1):
+    def __init__(self, session: ort.InferenceSession, lm: LMConfig, least: int = 1):
         self.session, self._least = session, least
-        self.n_q, self.card, self.layers, self.heads = lm["n_q"], lm["card"], lm["num_layers"], lm["num_heads"]
-        self.head_dim = lm["dim"] // lm["num_heads"]
-        self._shape: tuple[int, ...] = ()
+        self.lm = lm
+        self._shape: list[int] = []
         self._cache: list[np.ndarray] = []  # key and value of each layer, [B, heads, capacity, head_dim]
         self._calls: dict[int | None, _Call] = {}  # of one clip, or of all (None)
 
     def cache_bytes(self, capacity: int) -> int:
         """Memory of one clip's cache."""
-        return 2 * 4 * self.layers * self.heads * self.head_dim * capacity
+        return self.lm.cache_bytes(capacity)
 
     def start(self, batch: int, capacity: int) -> None:
         self.length = 0
         self._batch = batch
-        shape = (max(batch, self._least), self.heads, capacity, self.head_dim)
+        layers, _, *shape = self.lm.cache_shape(max(batch, self._least), capacity)
         if self._shape == shape:
             return  # what lies behind `length` is never read
         self._calls.clear()
         self._cache.clear()  # before the new one is made
-        self._shape, self._cache = shape, [np.zeros(shape, np.float32) for _ in range(2 * self.layers)]
+        self._shape, self._cache = shape, [np.zeros(shape, np.float32) for _ in range(2 * layers)]
 
     def step(self, sequence: np.ndarray) -> np.ndarray:
         return self.logits(sequence)[:, -1]  # [B, K, card]
@@ -88,7 +88,7 @@ class _Call:
     """The session bound to some clips' cache and to buffers that numpy and ONNX Runtime share."""
 
     def __init__(self, stepper: OnnxStepper, cache: list[np.ndarray]):
-        self._sizes = stepper.n_q, stepper.card
+        self._sizes = stepper.lm.n_q, stepper.lm.card
         self._session, self._binding = stepper.session, stepper.session.io_binding()
         self._buffers: dict[str, tuple[np.ndarray, ort.OrtValue]] = {}
         for i, part in enumerate(cache):

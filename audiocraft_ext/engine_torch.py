@@ -22,9 +22,10 @@ import torch
 
 from audiocraft_ext.bundle import Bundle
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.lm import LM, Cache, LMConfig
+from audiocraft_ext.gates import Gates
+from audiocraft_ext.lm import LM, Cache
 from audiocraft_ext.lm_static import StaticLM, span_of
-from audiocraft_ext.sampler import SOME, Gates
+from audiocraft_ext.sampler import SOME
 from audiocraft_ext.sampling import Sampling
 from audiocraft_ext.sampling_torch import TorchSampler
 from audiocraft_ext.weights import differing, read_safetensors
@@ -37,11 +38,15 @@ WARM_UP = 3  # steps done kernel by kernel before their like is captured: librar
 
 
 class TorchStepper:
-    """A :class:`~audiocraft_ext.engine.Stepper` over an :class:`~audiocraft_ext.lm.LM` in eval mode."""
+    """A :class:`~audiocraft_ext.sampler.Stepper` over an :class:`~audiocraft_ext.lm.LM` in eval mode."""
 
     def __init__(self, model: LM):
         self.model = model
         self._cache: Cache | None = None
+
+    def cache_bytes(self, capacity: int) -> int:
+        """Memory of one clip's cache."""
+        return self.model.cfg.cache_bytes(capacity, self.model.emb[0].weight.element_size())
 
     def start(self, batch: int, capacity: int) -> None:
         self._cache = Cache(self.model.cfg, batch, capacity, like=self.model.emb[0].weight)
@@ -60,7 +65,7 @@ class TorchStepper:
 class TorchLoop:
     """The whole loop on one device.
 
-    It is a :class:`~audiocraft_ext.engine.Stepper` too, for who wants the logits.
+    It is a :class:`~audiocraft_ext.sampler.LoopStepper`: sampling takes :meth:`run`, who wants the logits the steps.
 
     Args:
         model: an LM, which may be dropped afterwards.
@@ -80,13 +85,12 @@ class TorchLoop:
         with torch.inference_mode(), self._on_device("the model does not fit; use a GPU with more memory, or the CPU"):
             self.lm = StaticLM(model, self.device, PRECISIONS[self.precision])
         self._room = (0, 0)  # rows, steps
-        self._gates, self._gates_said, self._some = None, np.zeros((4, 0), np.int64), False
+        self._gates, self._levels, self._some = Gates((), (), 0), [], False
         self._forget_graphs()
 
     def cache_bytes(self, capacity: int) -> int:
         """Memory of one clip's cache."""
-        cfg = self.lm.cfg
-        return 2 * self.lm.dtype.itemsize * cfg.num_layers * cfg.dim * span_of(capacity)
+        return self.lm.cfg.cache_bytes(span_of(capacity), self.lm.dtype.itemsize)
 
     def start(self, batch: int, capacity: int) -> None:
         """Forget what was; make room for ``capacity`` steps of ``batch`` clips."""
@@ -169,8 +173,8 @@ class TorchLoop:
         if sampling != self._sampling:
             self._forget_graphs()
             with self._on_device():
-                gates = np.unique(self._gates_said[1])
-                self._sampler = TorchSampler(sampling, self.lm.cfg.n_q, self.lm.cfg.card, self.device, gates.tolist())
+                self._sampler = TorchSampler(sampling, self.lm.cfg.n_q, self.lm.cfg.card, self.device,
+                                             self._gates.sources.tolist())
             self._sampling = sampling
         with self._on_device():
             clips, _, steps = sequence.shape
@@ -217,31 +221,30 @@ class TorchLoop:
             logits = logits.masked_fill(torch.cat([given == SOME, zero], dim=-1), -torch.inf)
         drawn = self._sampler.sample(logits, self._uniforms.index_select(1, after)[:, 0])[..., None]  # [B, K, 1]
         self._sequence.index_copy_(2, after, torch.where(given < 0, drawn, given))
-        if self._gates is not None:
-            self._close_gates(given, after)
+        self._close_gates(given, after)
         self._at.copy_(after)
 
     def _set_what_is_asked(self, gates: Gates | None, some: bool) -> None:
-        """The gates as tensors, and whether codes are asked for that are not 0. Either has graphs of its own."""
-        said = np.zeros((4, 0), np.int64)
-        if gates is not None:
-            said = np.stack([gates.stream, gates.gate, gates.rest, gates.lag])
-        if np.array_equal(said, self._gates_said) and some == self._some:
+        """The gates, as tensors too, and whether codes are asked for that are not 0. Either has graphs of its own."""
+        gates = Gates((), (), 0) if gates is None else gates
+        if gates.same(self._gates) and some == self._some:
             return
         self._forget_graphs()
-        self._gates_said, self._some = said, some
-        self._gates = torch.from_numpy(said).to(self.device) if said.size else None
+        self._gates, self._some = gates, some
+        parts = (gates.stream, gates.gate, gates.rest, gates.lag, gates.opens)
+        self._levels = [[torch.from_numpy(part[rows]).to(self.device) for part in parts] for rows in gates.levels]
 
     def _close_gates(self, given: torch.Tensor, after: torch.Tensor) -> None:
-        """As :meth:`audiocraft_ext.sampler.Gates.close`, at the step ``after``."""
-        stream, gate, rest, lag = self._gates
-        column = self._sequence.index_select(2, after)[..., 0]  # [B, K]
-        at = (after - lag).clamp(min=0)  # [gates]
-        before = self._sequence.index_select(1, gate)  # [B, gates, S]
-        shut = before.gather(2, at[None, :, None].expand(len(before), -1, -1))[..., 0] == 0  # [B, gates]
-        shut &= given[..., 0].index_select(1, stream) < 0
-        column.index_copy_(1, stream, torch.where(shut, rest, column.index_select(1, stream)))
-        self._sequence.index_copy_(2, after, column[..., None])
+        """As :meth:`audiocraft_ext.gates.Gates.close`, at the step ``after``."""
+        for stream, gate, rest, lag, opens in self._levels:
+            column = self._sequence.index_select(2, after)[..., 0]  # [B, K]
+            at = (after - lag).clamp(min=0)  # [gates]
+            before = self._sequence.index_select(1, gate)  # [B, gates, S]
+            codes = before.gather(2, at[None, :, None].expand(len(before), -1, -1))[..., 0]  # [B, gates]
+            shut = opens.expand(len(codes), -1, -1).gather(2, codes[..., None])[..., 0].logical_not()
+            shut &= given[..., 0].index_select(1, stream) < 0
+            column.index_copy_(1, stream, torch.where(shut, rest, column.index_select(1, stream)))
+            self._sequence.index_copy_(2, after, column[..., None])
 
     def _forget_graphs(self) -> None:
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
@@ -275,7 +278,7 @@ def load(bundle: Bundle, device: str | torch.device | None = None, precision: st
     Raises:
         UserError: no such device, a precision that it does not have, or weights that are not the bundle's LM.
     """
-    cfg, file = LMConfig.from_dict(bundle.lm), bundle.file("lm.safetensors")
+    cfg, file = bundle.lm, bundle.file("lm.safetensors")
     device = pick_device(device)  # before a large file is read
     precision = pick_precision(precision, device)
     state = read_safetensors(file)

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from audiocraft_ext import interop, kinds, trained
-from audiocraft_ext.bundle import FORMAT, VERSION, weights_per_step
+from audiocraft_ext.bundle import FORMAT, VERSION
 from audiocraft_ext.errors import Parser, UserError, run_cli
 from audiocraft_ext.files import sha256
 from audiocraft_ext.quantise import BLOCK, PRECISIONS
@@ -39,7 +39,7 @@ def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = Fa
         precisions: those besides fp32 that the LM can be sampled in, the default first. By default int8 and int4
             where the LM is large enough to gain by it.
     """
-    if not precisions and weights_per_step(model.cfg.to_dict()) >= QUANTISED_FROM:
+    if not precisions and model.cfg.weights_per_step() >= QUANTISED_FROM:
         precisions = ["int8"] if model.cfg.dim % BLOCK else ["int8", "int4"]
     write_whole(out, force, lambda folder: _fill_bundle(folder, model, half, codec_licence, precisions))
 
@@ -55,7 +55,7 @@ def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str, p
     for precision in precisions:
         if precision != "fp32":
             quantised = folder / f"lm.{precision}.safetensors"
-            quantise.write(model.state, model.cfg.n_q, precision, quantised)
+            quantise.write(model.state, model.cfg, precision, quantised)
             write_lm(model.cfg, quantised, folder / f"lm.{precision}.onnx", model.spec.sizes)
     codec = kinds.kind_of(model.spec).bundle_parts(folder, model, half, codec_licence)
     for path in folder.glob("*.safetensors"):  # written for the owner alone; a bundle is to be passed on

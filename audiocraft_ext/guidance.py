@@ -33,7 +33,8 @@ class Guide:
 
 
 class GuidedStepper:
-    """A :class:`~audiocraft_ext.sampler.Stepper`."""
+    """A :class:`~audiocraft_ext.sampler.Stepper` of clips with their twins, which the stepper inside takes as twice as
+    many clips."""
 
     def __init__(self, stepper: Stepper, guide: Guide, spec: Spec):
         self.stepper, self.weight = stepper, np.float32(guide.weight)
@@ -45,8 +46,20 @@ class GuidedStepper:
         self._length = 0
         self.stepper.start(2 * batch, capacity)
 
+    def cache_bytes(self, capacity: int) -> int:
+        """Memory of the caches of one clip and its twin."""
+        return 2 * self.stepper.cache_bytes(capacity)
+
     def step(self, sequence: np.ndarray) -> np.ndarray:
-        B, _, S = sequence.shape
+        return self._guided(self.stepper.step(self._with_twins(sequence)))
+
+    def logits(self, sequence: np.ndarray) -> np.ndarray:
+        """As :meth:`step`, of every step: ``float32 [B, S, K, card]``."""
+        return self._guided(self.stepper.logits(self._with_twins(sequence)))
+
+    def _with_twins(self, sequence: np.ndarray) -> np.ndarray:
+        """The next steps ``[B, K, S]`` of the clips, and behind them those of their twins, ``[2 * B, K, S]``."""
+        S = sequence.shape[-1]
         twin = sequence
         if self._length <= self._last:
             twin = sequence.copy()
@@ -54,7 +67,10 @@ class GuidedStepper:
                 if self._length <= step < self._length + S:
                     twin[:, k, step - self._length] = code
         self._length += S
-        logits = self.stepper.step(np.concatenate([sequence, twin]))
-        told, untold = logits[:B], logits[B:]
+        return np.concatenate([sequence, twin])
+
+    def _guided(self, logits: np.ndarray) -> np.ndarray:
+        """Logits of clips and twins ``[2 * B, ...]`` to those of the clips ``[B, ...]``."""
+        told, untold = np.split(logits, 2)
         possible = np.isfinite(untold)
         return np.where(possible, untold + self.weight * (told - np.where(possible, untold, 0)), -np.inf)

@@ -117,8 +117,8 @@ class Instrument:
         frames = self._frames(samples)
         if played is not None:
             if played.shape[1] < frames:
-                raise UserError(f"the source lasts {played.shape[1] / spec.frame_rate:.2f} s, shorter than the "
-                                f"{frames / spec.frame_rate:.2f} s that were asked for")
+                raise UserError(f"the source lasts {spec.length(played.shape[1])}, shorter than the "
+                                f"{spec.length(frames)} that were asked for")
             played = played[:, :frames]
         recipe = Recipe(
             bundle.name, bundle.hash[:16], seed, samples, sampling, self._precision(),
@@ -136,7 +136,7 @@ class Instrument:
         if loop:
             self._check_loop(frames)
         if sampled > bundle.context:
-            learned = bundle.context / spec.frame_rate
+            learned = spec.seconds(bundle.context)
             self.say(f"note: {bundle.name} hears {learned:g} s at a time; a longer clip goes on from its own last "
                      f"{learned / 2:g} s")
         return recipe
@@ -279,15 +279,15 @@ class Instrument:
     def _prompt(self, prompt: Any, seconds: float | None, frames: int) -> np.ndarray:
         """Codes ``[K, T0]``, the last ``seconds`` of the prompt."""
         spec, context = self.bundle.spec, self.bundle.context
-        longest = context / spec.frame_rate
+        longest = spec.seconds(context)
         if seconds is not None and not 0 < seconds <= longest:
             raise UserError(f"{self.bundle.name} hears {longest:g} s at a time; a prompt lasts more than 0 and at most "
                             f"that, got {seconds:g} s")
-        keep = context // 2 if seconds is None else max(1, round(seconds * spec.frame_rate))
+        keep = context // 2 if seconds is None else max(1, spec.frames(seconds))
         codes = self._codes(prompt, "prompt", keep, say=seconds is None)
         if codes.shape[1] >= frames:
-            raise UserError(f"the prompt ({codes.shape[1] / spec.frame_rate:.2f} s) fills the clip "
-                            f"({frames / spec.frame_rate:.2f} s), which begins with it: ask for a longer clip, or for "
+            raise UserError(f"the prompt ({spec.length(codes.shape[1])}) fills the clip "
+                            f"({spec.length(frames)}), which begins with it: ask for a longer clip, or for "
                             "fewer prompt seconds")
         return codes
 
@@ -295,7 +295,7 @@ class Instrument:
         """A file, a sound or codes as codes ``[K, T]``; only the last ``keep`` frames, said if ``say``."""
         codes, length = read_codes(given, what, self.bundle, lambda wav: self.engine.encode(wav), keep)
         if say and length > codes.shape[1]:
-            self.say(f"note: the last {codes.shape[1] / self.bundle.spec.frame_rate:g} s of the {what} are used")
+            self.say(f"note: the last {self.bundle.spec.length(codes.shape[1], 'g')} of the {what} are used")
         return codes
 
     def _unpacked(self, text: str) -> np.ndarray | None:
@@ -306,8 +306,8 @@ class Instrument:
         from audiocraft_ext.loop import SHORTEST
 
         if frames < SHORTEST:
-            rate = self.bundle.spec.frame_rate
-            raise UserError(f"a loop lasts {SHORTEST / rate:g} s or more, got {frames / rate:g} s")
+            spec = self.bundle.spec
+            raise UserError(f"a loop lasts {spec.length(SHORTEST, 'g')} or more, got {spec.length(frames, 'g')}")
 
     def _precision(self) -> str:
         precision = self._engine_options["precision"]

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.lm import LMConfig
+from audiocraft_ext.lm_config import LMConfig
 
 LM_FILE, CODEC_FILE = "state_dict.bin", "compression_state_dict.bin"
 VERSION = "1.3.0"
@@ -54,13 +54,15 @@ def delays(config: dict[str, Any], n_q: int) -> tuple[int, ...]:
 
 def lm_yaml(cfg: LMConfig, pattern: tuple[int, ...], sample_rate: int, segment_duration: float) -> str:
     """The smallest ``xp.cfg`` that builds this model in audiocraft."""
+    if cfg.qk_norm:
+        raise UserError("audiocraft's model has no transformer_lm.qk_norm; export a bundle instead")
     sizes = {k: v for k, v in cfg.to_dict().items() if k not in _TRAINING}
     return OmegaConf.to_yaml(OmegaConf.create({
         "solver": "musicgen", "lm_model": "transformer_lm", "sample_rate": sample_rate, "channels": 1,
         "device": "cpu", "dtype": "float32",
         "transformer_lm": {
             **sizes, "norm": "layer_norm", "norm_first": True, "activation": "gelu", "causal": True,
-            "positional_embedding": "sin", "dropout": 0.0,
+            "positional_embedding": cfg.positional_embedding, "dropout": 0.0,
             "custom": True, "memory_efficient": False,  # the same attention, without xformers
         },
         "codebooks_pattern": {"modeling": "delay", "delay": {"delays": list(pattern), "flatten_first": 0,

@@ -7,83 +7,22 @@ Architecture: `Simple and Controllable Music Generation <https://arxiv.org/abs/2
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from audiocraft_ext import blocks
+from audiocraft_ext.blocks import NORM_EPSILON
 from audiocraft_ext.delay import delay
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.gates import Gate, Gates, as_gates
 from audiocraft_ext.head_loss import IGNORE, stream_losses
+from audiocraft_ext.lm_config import LMConfig
 
-# Keys of audiocraft's `transformer_lm` that this model does not have, and the values that switch them off.
-_OFF: dict[str, tuple] = {
-    "activation": ("gelu",), "norm": ("layer_norm",), "positional_embedding": ("sin",), "causal": (True,),
-    "xpos": (False,), "layer_scale": (None,), "past_context": (None,), "cross_attention": (False,),
-    "qk_layer_norm": (False,), "qk_layer_norm_cross": (False,), "kv_repeat": (1,), "two_step_cfg": (False,),
-    "emb_lr": (None,), "attention_dropout": (None,), "norm_first": (True,), "q_modeling": (None,),
-    "weight_init": ("gaussian",), "depthwise_init": ("current",), "zero_bias_init": (True,),
-}
-_NO_EFFECT = {"custom", "memory_efficient", "attention_as_float32"}  # which kernel computes the same attention
-
-
-@dataclass(frozen=True)
-class LMConfig:
-    """The size of a model, in audiocraft's words."""
-
-    n_q: int
-    card: int
-    dim: int
-    num_heads: int
-    num_layers: int
-    hidden_scale: int = 4
-    dropout: float = 0.0
-    bias_proj: bool = False
-    bias_ff: bool = False
-    bias_attn: bool = False
-    max_period: float = 10_000.0
-    checkpointing: str = "none"  # "torch": keep no activations of a layer, compute them again in the backward pass
-
-    def __post_init__(self) -> None:
-        if self.dim % self.num_heads or self.dim % 2:
-            raise UserError(f"transformer_lm.dim={self.dim} must be even and a multiple of num_heads={self.num_heads}")
-        if self.checkpointing not in ("none", "torch"):
-            raise UserError(f"transformer_lm.checkpointing is 'none' or 'torch', got {self.checkpointing!r}")
-
-    @classmethod
-    def from_dict(cls, d: dict[str, Any]) -> LMConfig:
-        """From audiocraft's ``transformer_lm`` mapping.
-
-        Raises:
-            UserError: an option is set that this model does not have.
-        """
-        known = {f.name for f in fields(cls)}
-        for key, value in d.items():
-            if key in known or key in _NO_EFFECT:
-                continue
-            if key not in _OFF:
-                raise UserError(f"transformer_lm.{key} is not an option of this model; known: {sorted(known)}")
-            if value not in _OFF[key]:
-                raise UserError(f"transformer_lm.{key}={value} is not supported; use {_OFF[key][0]}")
-        return cls(**{k: v for k, v in d.items() if k in known})
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @property
-    def head_dim(self) -> int:
-        return self.dim // self.num_heads
-
-    def parameter_count(self) -> int:
-        """Number of weights, without building the model."""
-        d, hidden = self.dim, self.hidden_scale * self.dim
-        layer = 4 * d * d + 2 * d * hidden + 4 * d
-        layer += self.bias_attn * 4 * d + self.bias_ff * (hidden + d)
-        heads = self.n_q * self.card * (d + self.bias_proj)
-        return self.n_q * (self.card + 1) * d + self.num_layers * layer + 2 * d + heads
+Turn = tuple[torch.Tensor, torch.Tensor]  # cosines and sines, each [S, D / 2]
 
 
 def sin_embedding(positions: torch.Tensor, dim: int, max_period: float) -> torch.Tensor:
@@ -94,44 +33,107 @@ def sin_embedding(positions: torch.Tensor, dim: int, max_period: float) -> torch
     return torch.cat([phase.cos(), phase.sin()], dim=-1)
 
 
+def rope(positions: torch.Tensor, head_dim: int, max_period: float) -> Turn:
+    """How far each pair of a head's numbers is turned at ``positions [S]`` (rotary positions,
+    https://arxiv.org/abs/2104.09864 section 3.2.2, with audiocraft's pairs: neighbours)."""
+    rate = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
+    phase = positions.float()[:, None] * (1.0 / max_period**rate)
+    return phase.cos(), phase.sin()
+
+
+def turned(x: torch.Tensor, turn: Turn) -> torch.Tensor:
+    """``x [..., S, D]`` with each pair turned, in float32."""
+    cos, sin = turn
+    a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)  # each [..., S, D / 2]
+    return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2).to(x.dtype)
+
+
+class RMSNorm(nn.RMSNorm):
+    """In float32 whatever comes in, as autocast does it for ``LayerNorm``."""
+
+    def __init__(self, size: int):
+        super().__init__(size, NORM_EPSILON)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
+# By the kinds that a block names: modules for its norms, functions for its activation and the positions of q and k.
+NORMS = {"layer": lambda norm: nn.LayerNorm(norm.size, NORM_EPSILON), "rms": lambda norm: RMSNorm(norm.size)}
+ACTIVATIONS = {"gelu": F.gelu}
+POSITIONS = {"none": lambda x, turn: x, "rope": turned}
+
+
 class Attention(nn.Module):
-    """Causal self-attention with one fused projection."""
+    """The weights of :class:`~audiocraft_ext.blocks.Attention`."""
 
-    def __init__(self, cfg: LMConfig):
+    def __init__(self, attention: blocks.Attention):
         super().__init__()
-        self.num_heads, self.dropout = cfg.num_heads, cfg.dropout
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * cfg.dim, cfg.dim))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * cfg.dim)) if cfg.bias_attn else None
-        self.out_proj = nn.Linear(cfg.dim, cfg.dim, bias=cfg.bias_attn)
+        qkv = attention.qkv
+        self.in_proj_weight = nn.Parameter(torch.empty(qkv.rows, qkv.columns))
+        self.in_proj_bias = nn.Parameter(torch.zeros(qkv.rows)) if qkv.bias else None
+        self.out_proj = _linear(attention.out)
+        for norm in (attention.q_norm, attention.k_norm):
+            if norm is not None:
+                self.add_module(norm.name.split(".")[-1], NORMS[norm.kind](norm))
 
-    def forward(self, x: torch.Tensor, cache: Cache | None = None, layer: int = 0) -> torch.Tensor:
-        B, S, _ = x.shape
-        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = qkv.view(B, S, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # each [B, H, S, D]
-        if cache is None:
-            p = self.dropout if self.training else 0.0
-            y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
-        else:
-            k, v = cache.append(layer, k, v)
-            seen = torch.ones(S, k.shape[2], dtype=torch.bool, device=x.device).tril(k.shape[2] - S) if S > 1 else None
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-        return self.out_proj(y.transpose(1, 2).reshape(B, S, -1))
+
+def _linear(product: blocks.Product) -> nn.Linear:
+    return nn.Linear(product.columns, product.rows, bias=product.bias is not None)
 
 
 class Layer(nn.Module):
-    """Attention and a feed-forward block, each behind a norm and added back."""
+    """A :class:`~audiocraft_ext.blocks.Block` with its weights, and the :class:`~audiocraft_ext.blocks.Parts` of it."""
 
-    def __init__(self, cfg: LMConfig):
+    def __init__(self, block: blocks.Block, dropout: float):
         super().__init__()
-        self.self_attn = Attention(cfg)
-        self.linear1 = nn.Linear(cfg.dim, cfg.hidden_scale * cfg.dim, bias=cfg.bias_ff)
-        self.linear2 = nn.Linear(cfg.hidden_scale * cfg.dim, cfg.dim, bias=cfg.bias_ff)
-        self.norm1, self.norm2 = nn.LayerNorm(cfg.dim), nn.LayerNorm(cfg.dim)
-        self.dropout = nn.Dropout(cfg.dropout)
+        self.block, self.p = block, dropout
+        self.self_attn = Attention(block.attention)
+        for product in (block.feed_forward.up, block.feed_forward.down):
+            self.add_module(product.name, _linear(product))
+        for norm in (block.attention.norm, block.feed_forward.norm):
+            self.add_module(norm.name, NORMS[norm.kind](norm))
+        self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: torch.Tensor, cache: Cache | None = None, layer: int = 0) -> torch.Tensor:
-        x = x + self.dropout(self.self_attn(self.norm1(x), cache, layer))
-        return x + self.dropout(self.linear2(self.dropout(F.gelu(self.linear1(self.norm2(x))))))
+    def forward(self, x: torch.Tensor, turn: Turn | None = None, cache: Cache | None = None,
+                layer: int = 0) -> torch.Tensor:
+        """``x [B, S, dim]``.
+
+        Args:
+            turn: of :func:`rope`, where the block asks for it.
+            cache: the steps so far, and which layer of it this one is.
+        """
+        return blocks.apply(self.block, self, x, (turn, cache, layer))
+
+    def norm(self, norm: blocks.Norm, x: torch.Tensor) -> torch.Tensor:
+        return self.get_submodule(norm.name)(x)
+
+    def product(self, product: blocks.Product, x: torch.Tensor) -> torch.Tensor:
+        if product.name == "self_attn.in_proj":  # a bare parameter: audiocraft's name
+            return F.linear(x, self.self_attn.in_proj_weight, self.self_attn.in_proj_bias)
+        return self.get_submodule(product.name)(x)
+
+    def attend(self, attention: blocks.Attention, qkv: torch.Tensor, state: tuple) -> torch.Tensor:
+        turn, cache, layer = state
+        B, S, _ = qkv.shape
+        q, k, v = qkv.view(B, S, 3, attention.heads, -1).permute(2, 0, 3, 1, 4)  # each [B, H, S, D]
+        if attention.q_norm is not None:
+            q, k = self.norm(attention.q_norm, q), self.norm(attention.k_norm, k)
+        q, k = (POSITIONS[attention.position](x, turn) for x in (q, k))
+        if cache is None:
+            p = self.p if self.training else 0.0
+            y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
+        else:
+            k, v = cache.append(layer, k, v)
+            seen = torch.ones(S, k.shape[2], dtype=torch.bool, device=q.device).tril(k.shape[2] - S) if S > 1 else None
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        return y.transpose(1, 2).reshape(B, S, -1)
+
+    def activate(self, kind: str, x: torch.Tensor) -> torch.Tensor:
+        return self.dropout(ACTIVATIONS[kind](x))
+
+    def add(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x + self.dropout(y)
 
 
 class Transformer(nn.Module):
@@ -139,15 +141,14 @@ class Transformer(nn.Module):
 
     def __init__(self, cfg: LMConfig):
         super().__init__()
-        self.layers = nn.ModuleList(Layer(cfg) for _ in range(cfg.num_layers))
+        self.layers = nn.ModuleList(Layer(cfg.block, cfg.dropout) for _ in range(cfg.num_layers))
 
 
 class Cache:
     """Keys and values of the steps so far, allocated once: ``[layers, 2, B, H, capacity, D]``. Not for training."""
 
     def __init__(self, cfg: LMConfig, batch: int, capacity: int, like: torch.Tensor):
-        shape = (cfg.num_layers, 2, batch, cfg.num_heads, capacity, cfg.head_dim)
-        self.data = torch.zeros(shape, device=like.device, dtype=like.dtype)
+        self.data = torch.zeros(cfg.cache_shape(batch, capacity), device=like.device, dtype=like.dtype)
         self.length = 0
 
     def append(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -166,22 +167,23 @@ class LM(nn.Module):
     """
 
     def __init__(self, cfg: LMConfig, delays: tuple[int, ...], sizes: tuple[int, ...] = (),
-                 gates: tuple[tuple[int, int, int], ...] = ()):
+                 gates: Sequence[Gate] = ()):
         super().__init__()
         if len(delays) != cfg.n_q:
             raise UserError(f"codebooks_pattern has {len(delays)} delays, transformer_lm.n_q is {cfg.n_q}")
         self.cfg, self.delays = cfg, tuple(delays)
-        self.sizes, self.gates = tuple(sizes) or (cfg.card,) * cfg.n_q, tuple(gates)
+        self.sizes, self.gates = tuple(sizes) or (cfg.card,) * cfg.n_q, as_gates(gates)
         self.emb = nn.ModuleList(nn.Embedding(cfg.card + 1, cfg.dim) for _ in range(cfg.n_q))
         self.transformer = Transformer(cfg)
-        self.out_norm = nn.LayerNorm(cfg.dim)
+        self.out_norm = NORMS[cfg.out_norm.kind](cfg.out_norm)
         self.linears = nn.ModuleList(nn.Linear(cfg.dim, cfg.card, bias=cfg.bias_proj) for _ in range(cfg.n_q))
         # On the device from the start: what is carried there in an update, the host waits for.
         self.register_buffer("_sizes", torch.tensor(self.sizes)[:, None], persistent=False)
         if self.gates:
-            gated, gate, _ = torch.tensor(self.gates).T
-            self.register_buffer("_gated", gated, persistent=False)
-            self.register_buffer("_gate", gate, persistent=False)
+            rows = Gates(self.gates, self.delays, cfg.card)
+            for name in ("stream", "gate", "opens"):
+                self.register_buffer(f"_gates_{name}", torch.from_numpy(getattr(rows, name)), persistent=False)
+            self.register_buffer("_gates_row", torch.arange(len(rows))[:, None], persistent=False)  # [G, 1]
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -196,9 +198,12 @@ class LM(nn.Module):
         for module in [*self.emb, *self.linears]:
             gaussian(module.weight, self.cfg.dim)
         for depth, layer in enumerate(self.transformer.layers, start=1):
-            nn.init.uniform_(layer.self_attn.in_proj_weight, -(self.cfg.dim**-0.5), self.cfg.dim**-0.5)
-            for linear in (layer.self_attn.out_proj, layer.linear1, layer.linear2):
-                gaussian(linear.weight, linear.in_features, depth)
+            for product in self.cfg.block.products:
+                weight = layer.get_parameter(product.weight)
+                if product.parts > 1:
+                    nn.init.uniform_(weight, -(product.columns**-0.5), product.columns**-0.5)
+                else:
+                    gaussian(weight, product.columns, depth)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
@@ -230,14 +235,18 @@ class LM(nn.Module):
         start = cache.length if cache is not None else 0
         x = sum(self.emb[k](sequence[:, k]) for k in range(K))  # [B, S, dim]
         positions = torch.arange(start, start + S, device=sequence.device)
-        x = x + sin_embedding(positions, self.cfg.dim, self.cfg.max_period).to(x.dtype)
+        turn = None
+        if self.cfg.positional_embedding == "sin":
+            x = x + sin_embedding(positions, self.cfg.dim, self.cfg.max_period).to(x.dtype)
+        else:
+            turn = rope(positions, self.cfg.head_dim, self.cfg.max_period)
         for i, layer in enumerate(self.transformer.layers):
             if cache is not None:
-                x = layer.forward(x, cache, i)  # not what was compiled: a cache has another length in every step
+                x = layer.forward(x, turn, cache, i)  # not what was compiled: a cache has another length in every step
             elif self.training and self.cfg.checkpointing == "torch":
-                x = checkpoint(layer, x, use_reentrant=False)
+                x = checkpoint(layer, x, turn, use_reentrant=False)
             else:
-                x = layer(x)
+                x = layer(x, turn)
         if cache is not None:
             cache.length += S
         return self.out_norm(x)
@@ -271,7 +280,8 @@ class LM(nn.Module):
         """``codes [B, K, T]`` with IGNORE for what is no target."""
         labels = codes.masked_fill(codes >= self._sizes, IGNORE)
         if self.gates:
-            labels[:, self._gated] = labels[:, self._gated].masked_fill(codes[:, self._gate] == 0, IGNORE)
+            closed = ~self._gates_opens[self._gates_row, codes[:, self._gates_gate]]  # [B, G, T]
+            labels[:, self._gates_stream] = labels[:, self._gates_stream].masked_fill(closed, IGNORE)
         return labels
 
     def losses(self, codes: torch.Tensor, targets: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:

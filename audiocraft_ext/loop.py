@@ -164,7 +164,7 @@ def endings(engine: Player, codes: np.ndarray, frames: int, indices: Sequence[in
     K, L = codes.shape
     if not len(indices):
         return np.zeros((0, K, L), np.int64)
-    heard = min(L, round(HISTORY * engine.spec.frame_rate) + frames)
+    heard = min(L, engine.spec.frames(HISTORY) + frames)
     given = codes[:, np.arange(-heard, max(engine.spec.delays)) % L]  # and the first of the beginning
     given[:, heard - frames : heard] = UNKNOWN
     made = engine.generate(indices, given.shape[1], seed=seed, sampling=sampling, given=given)
@@ -176,14 +176,14 @@ def endings(engine: Player, codes: np.ndarray, frames: int, indices: Sequence[in
 def code_match(engine: Player, turns: np.ndarray) -> np.ndarray:
     """How likely the LM holds the beginning of each of ``turns [J, K, L]`` after its end: ``float64 [J]``, nats a
     code."""
-    L, rate = turns.shape[-1], engine.spec.frame_rate
-    heard, head = min(L, round(HISTORY * rate)), min(L, max(1, round(MATCH * rate)))
+    L, spec = turns.shape[-1], engine.spec
+    heard, head = min(L, spec.frames(HISTORY)), min(L, max(1, spec.frames(MATCH)))
     return engine.score(turns[..., np.arange(-heard, head) % L], heard)
 
 
 def spectral_match(engine: Player, turns: np.ndarray) -> np.ndarray:
     """How much the spectrum changes where each of ``turns [J, K, L]`` begins again: ``float64 [J]``, dB."""
-    before, after = round(0.7 * engine.spec.frame_rate), AHEAD + round(0.2 * engine.spec.frame_rate)
+    before, after = engine.spec.frames(0.7), AHEAD + engine.spec.frames(0.2)
     wavs = engine.decode(turns[..., np.arange(-before, after) % turns.shape[-1]])[:, 0]  # [J, N]
     return np.array([discontinuity(wav, before * _hop(engine), engine.bundle.sample_rate).flux[0] for wav in wavs])
 
@@ -191,7 +191,7 @@ def spectral_match(engine: Player, turns: np.ndarray) -> np.ndarray:
 def one_turn(engine: Player, codes: np.ndarray) -> np.ndarray:
     """The sound of ``codes [K, L]`` that go round and round: one turn, ``float32 [L * hop]``."""
     L, hop, fade = codes.shape[1], _hop(engine), round(CROSSFADE * engine.bundle.sample_rate)
-    before, after = round(WARM_UP * engine.spec.frame_rate), AHEAD + -(-fade // hop)
+    before, after = engine.spec.frames(WARM_UP), AHEAD + -(-fade // hop)
     wav = engine.decode(codes[None, :, np.arange(-before, L + after) % L])[0, 0, before * hop :]
     turn = wav[: L * hop].copy()
     fade = min(fade, len(turn) // 2)

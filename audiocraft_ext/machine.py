@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 
 
@@ -10,12 +12,13 @@ def physical_cores() -> int:
     """Cores that this process may use, two threads of one core counted once.
 
     A second thread on a core shares its arithmetic units: matrix products get no faster by it, often slower. Of a Slurm
-    job no more than it asked for: not every cluster binds a process to them.
+    job no more than it asked for: not every cluster binds a process to them. On macOS and Windows all cores of the
+    machine count; where nothing can be asked, the logical ones do.
     """
     try:
         allowed = os.sched_getaffinity(0)
     except AttributeError:  # not Linux
-        return max(1, os.cpu_count() or 1)
+        return max(1, _cores_elsewhere() or os.cpu_count() or 1)
     cores = set()
     for cpu in allowed:
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
@@ -25,3 +28,48 @@ def physical_cores() -> int:
             cores.add(str(cpu))
     asked = int(os.environ.get("SLURM_CPUS_PER_TASK") or len(cores))
     return max(1, min(len(cores), asked))
+
+
+def _cores_elsewhere() -> int | None:
+    """Cores of a machine that is not Linux; None where it does not say."""
+    try:
+        if sys.platform == "darwin":
+            return _macos_cores()
+        if sys.platform == "win32":
+            return _records(_windows_cores())
+    except (OSError, ValueError, AttributeError):  # AttributeError: the library has no such function
+        pass
+    return None
+
+
+def _macos_cores() -> int:
+    """``sysctl hw.physicalcpu``, without a process of its own."""
+    count, size = ctypes.c_int(0), ctypes.c_size_t(ctypes.sizeof(ctypes.c_int))
+    if ctypes.CDLL(None).sysctlbyname(b"hw.physicalcpu", ctypes.byref(count), ctypes.byref(size), None, 0):
+        raise OSError("sysctl hw.physicalcpu failed")
+    return count.value
+
+
+def _windows_cores() -> bytes:
+    """What ``GetLogicalProcessorInformationEx`` says of ``RelationProcessorCore``: a record for each core."""
+    ask, size = ctypes.windll.kernel32.GetLogicalProcessorInformationEx, ctypes.c_uint32(0)
+    ask(0, None, ctypes.byref(size))  # fails, and says how much room it needs
+    room = ctypes.create_string_buffer(size.value)
+    if not ask(0, room, ctypes.byref(size)):
+        raise OSError("GetLogicalProcessorInformationEx failed")
+    return room.raw[: size.value]
+
+
+def _records(data: bytes) -> int:
+    """How many records there are, each with its own size in its second ``uint32``.
+
+    Raises:
+        ValueError: these are no such records.
+    """
+    at = count = 0
+    while at < len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        if size < 8 or at + size > len(data):
+            raise ValueError(f"a record of {size} bytes at {at} of {len(data)}")
+        at, count = at + size, count + 1
+    return count

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.head_loss import SLICE
-from audiocraft_ext.lm import LMConfig
+from audiocraft_ext.lm_config import LMConfig
 
 GIB = 2**30
 CGROUP = Path("/sys/fs/cgroup")
@@ -21,17 +21,14 @@ def training_bytes(cfg: LMConfig, batch_size: int, frames: int, ema: bool, half:
     """Peak bytes on the training device for one step with a micro batch of ``batch_size`` clips of ``frames`` codes.
 
     Weights and gradients are fp32 (8 bytes a parameter), the optimiser's moments come on top, EMA is 4 more; on a CPU
-    the copy of the best state and the one made while a checkpoint is written count too. A layer keeps about 17 ``dim``
-    numbers a token (norms, q, k, v, attention, hidden layer before and after GELU). Of the logits only those of one
-    head and one slice exist (:mod:`audiocraft_ext.head_loss`), with the gradients of all heads a second time.
+    the copy of the best state and the one made while a checkpoint is written count too. Of the layers stay
+    :meth:`~audiocraft_ext.lm_config.LMConfig.activations`. Of the logits only those of one head and
+    one slice exist (:mod:`audiocraft_ext.head_loss`), with the gradients of all heads a second time.
     """
     parameters, tokens = cfg.parameter_count(), batch_size * frames
     per_parameter = 8 + _moments(cfg, optimiser) + 4 * ema + (8 if device == "cpu" else 0) + (2 if half else 0)
     size = 2 if half else 4
-    if cfg.checkpointing == "torch":
-        activations = tokens * cfg.dim * size * (cfg.num_layers + 17)
-    else:
-        activations = tokens * cfg.dim * size * (13 + cfg.hidden_scale) * cfg.num_layers
+    activations = tokens * size * cfg.activations()
     if cfg.dropout:
         activations = int(activations * 1.3)
     heads = min(tokens, SLICE) * cfg.card * (8 + size) + 4 * cfg.dim * (tokens + cfg.n_q * cfg.card)
@@ -42,8 +39,7 @@ def _moments(cfg: LMConfig, optimiser: str) -> float:
     """Bytes a parameter that the optimiser keeps."""
     if optimiser == "adamw8bit":
         return 2 + 8 / 256
-    matrices = (4 + 2 * cfg.hidden_scale) * cfg.dim**2 * cfg.num_layers
-    return 8 - (4 * matrices / cfg.parameter_count() if optimiser == "muon" else 0)
+    return 8 - (4 * cfg.matrix_weights() / cfg.parameter_count() if optimiser == "muon" else 0)
 
 
 def available_bytes(device: str) -> int:

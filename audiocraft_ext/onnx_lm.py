@@ -28,8 +28,10 @@ import numpy as np
 import torch
 from onnx import TensorProto
 
+from audiocraft_ext import blocks
+from audiocraft_ext.blocks import NORM_EPSILON, Norm
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.lm import LMConfig
+from audiocraft_ext.lm_config import LAYERS, LMConfig
 from audiocraft_ext.onnx_graph import Graph
 from audiocraft_ext.quantise import BLOCK, HEADS
 
@@ -56,10 +58,14 @@ def write_lm(cfg: LMConfig, weights: Path, out: Path, sizes: Sequence[int] = ())
     positions = g.input("positions", INT64, ["S"])
     lengths = [g.input("seqlens_k", INT32, ["B"]), g.input("total_sequence_length", INT32, [1])]
 
-    x = g.op("Add", _embed(g, cfg, codes), _sin_embedding(g, cfg, positions))  # [B, S, dim]
+    x, turn = _embed(g, cfg, codes), None  # [B, S, dim]
+    if cfg.positional_embedding == "sin":
+        x = g.op("Add", x, _sin_embedding(g, cfg, positions))
+    else:
+        turn = _rope(g, cfg, positions)
     for i in range(cfg.num_layers):
-        x = _layer(g, cfg, x, i, lengths)
-    x = _norm(g, x, "out_norm")
+        x = blocks.apply(cfg.block, OnnxLayer(g, i), x, (lengths, turn))
+    x = NORMS[cfg.out_norm.kind](g, x, cfg.out_norm.name)
     logits = _heads(g, cfg, x)
     if sizes:
         possible = np.arange(cfg.card) < np.array(sizes)[:, None]  # [K, card]
@@ -106,7 +112,7 @@ def _heads(g: Graph, cfg: LMConfig, x: str) -> str:
     biases = [f"linears.{k}.bias" for k in range(cfg.n_q)]
     if biases[0] not in g.entries:
         return y
-    return g.op("Add", y, g.op("Concat", *map(g.weight, biases), axis=0))
+    return _biased(g, y, g.op("Concat", *map(g.weight, biases), axis=0), HEADS)
 
 
 def _sin_embedding(g: Graph, cfg: LMConfig, positions: str) -> str:
@@ -118,31 +124,89 @@ def _sin_embedding(g: Graph, cfg: LMConfig, positions: str) -> str:
     return g.op("Concat", g.op("Cos", phase), g.op("Sin", phase), axis=-1)
 
 
-def _layer(g: Graph, cfg: LMConfig, x: str, i: int, lengths: list[str]) -> str:
-    stem = f"transformer.layers.{i}"
-    cache = ["B", cfg.num_heads, "P", cfg.head_dim]
-    past = [g.input(f"past_{kind}.{i}", FLOAT, cache) for kind in ("key", "value")]
-    present = [f"present_{kind}.{i}" for kind in ("key", "value")]
-    qkv = _norm(g, x, f"{stem}.norm1")
-    qkv = _linear(g, qkv, f"{stem}.self_attn.in_proj", "_")  # [B, S, 3 * dim]
-    attended = g.op("GroupQueryAttention", qkv, "", "", *past, *lengths, outputs=[f"attention.{i}", *present],
-                    domain="com.microsoft", num_heads=cfg.num_heads, kv_num_heads=cfg.num_heads)[0]
-    for name in present:
-        g.output(name, name, FLOAT, cache)
-    x = g.op("Add", x, _linear(g, attended, f"{stem}.self_attn.out_proj"))
-    y = _linear(g, _norm(g, x, f"{stem}.norm2"), f"{stem}.linear1")
-    y = _linear(g, g.op("Gelu", y), f"{stem}.linear2")
-    return g.op("Add", x, y)
+def _rope(g: Graph, cfg: LMConfig, positions: str) -> tuple[str, str]:
+    """Cosines and sines of how far pairs are turned, each ``[S, D / 2]``; the rates are torch's own."""
+    rate = torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim
+    rates = (1.0 / torch.tensor(cfg.max_period, dtype=torch.float32) ** rate).numpy()
+    column = g.op("Unsqueeze", g.op("Cast", positions, to=FLOAT), g.constant(np.array([1])))  # [S, 1]
+    phase = g.op("Mul", column, g.constant(rates[None]))
+    return g.op("Cos", phase), g.op("Sin", phase)
 
 
-def _norm(g: Graph, x: str, stem: str) -> str:
-    return g.op("LayerNormalization", x, g.weight(f"{stem}.weight"), g.weight(f"{stem}.bias"), axis=-1, epsilon=1e-5)
+def _turned(g: Graph, x: str, turn: tuple[str, str]) -> str:
+    """``x [B, S, H * D]`` with each pair turned. The tables have a row for each new step: no length is built in."""
+    return g.op("RotaryEmbedding", x, g.constant(np.array([0])), *turn, domain="com.microsoft", interleaved=1)
+
+
+def _layer_norm(g: Graph, x: str, name: str) -> str:
+    return g.op("LayerNormalization", x, g.weight(f"{name}.weight"), g.weight(f"{name}.bias"), axis=-1,
+                epsilon=NORM_EPSILON)
+
+
+def _rms_norm(g: Graph, x: str, name: str) -> str:
+    return g.op("SimplifiedLayerNormalization", x, g.weight(f"{name}.weight"), axis=-1, epsilon=NORM_EPSILON)
+
+
+# By the kinds that a block names.
+NORMS = {"layer": _layer_norm, "rms": _rms_norm}
+ACTIVATIONS = {"gelu": lambda g, x: g.op("Gelu", x)}
+POSITIONS = {"none": lambda g, x, turn: x, "rope": _turned}
+
+
+class OnnxLayer:
+    """Nodes of one layer, :class:`~audiocraft_ext.blocks.Parts` of values by their names."""
+
+    def __init__(self, g: Graph, i: int):
+        self.g, self.i = g, i
+
+    def norm(self, norm: Norm, x: str) -> str:
+        return NORMS[norm.kind](self.g, x, f"{LAYERS}.{self.i}.{norm.name}")
+
+    def product(self, product: blocks.Product, x: str) -> str:
+        dot = product.weight.removeprefix(product.name)[0]
+        return _linear(self.g, x, f"{LAYERS}.{self.i}.{product.name}", dot)
+
+    def attend(self, attention: blocks.Attention, qkv: str, state: tuple) -> str:
+        g, (lengths, turn) = self.g, state
+        cache = ["B", attention.heads, "P", attention.head_dim]
+        past = [g.input(f"past_{kind}.{self.i}", FLOAT, cache) for kind in ("key", "value")]
+        present = [f"present_{kind}.{self.i}" for kind in ("key", "value")]
+        parts = [qkv, "", ""]
+        if attention.q_norm is not None or attention.position != "none":
+            q, k, v = g.op("Split", qkv, outputs=3, axis=-1, num_outputs=3)
+            q, k = (self._per_head(attention, norm, x) for norm, x in ((attention.q_norm, q), (attention.k_norm, k)))
+            parts = [*(POSITIONS[attention.position](g, x, turn) for x in (q, k)), v]
+        attended = g.op("GroupQueryAttention", *parts, *past, *lengths, outputs=[f"attention.{self.i}", *present],
+                        domain="com.microsoft", num_heads=attention.heads, kv_num_heads=attention.heads)[0]
+        for name in present:
+            g.output(name, name, FLOAT, cache)
+        return attended
+
+    def _per_head(self, attention: blocks.Attention, norm: Norm | None, x: str) -> str:
+        """``x [B, S, H * D]`` with the norm over each head."""
+        if norm is None:
+            return x
+        heads = self.g.op("Reshape", x, self.g.constant(np.array([0, 0, attention.heads, attention.head_dim])))
+        flat = self.g.constant(np.array([0, 0, attention.heads * attention.head_dim]))
+        return self.g.op("Reshape", self.norm(norm, heads), flat)
+
+    def activate(self, kind: str, x: str) -> str:
+        return ACTIVATIONS[kind](self.g, x)
+
+    def add(self, x: str, y: str) -> str:
+        return self.g.op("Add", x, y)
 
 
 def _linear(g: Graph, x: str, name: str, dot: str = ".") -> str:
     """``x [B, S, in]`` by the weight of ``name``; a bias only where the file has one."""
     y, bias = _product(g, x, name, dot), f"{name}{dot}bias"
-    return g.op("Add", y, g.weight(bias)) if bias in g.entries else y
+    return _biased(g, y, g.weight(bias), name) if bias in g.entries else y
+
+
+def _biased(g: Graph, y: str, bias: str, name: str) -> str:
+    """The product of ``name`` and its bias. Behind an int8 product it is a Sum: ONNX Runtime 1.31 draws an Add into its
+    ``MatMulIntegerToFloat``, whose bias is wrong where each row has a scale of its own."""
+    return g.op("Sum" if f"{name}.int8" in g.entries else "Add", y, bias)
 
 
 def _is_quantised(g: Graph, name: str) -> bool:

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.lm import LM
 
 
-def get_optimiser(model: nn.Module, cfg) -> torch.optim.Optimizer:
+def get_optimiser(model: LM, cfg) -> torch.optim.Optimizer:
     """``cfg`` is the config's ``optim``: ``optimizer``, ``lr`` and the options of each optimiser.
 
     Raises:
@@ -38,12 +39,11 @@ def _adamw8bit(model: nn.Module, cfg) -> torch.optim.Optimizer:
                      weight_decay=options.weight_decay)
 
 
-def _muon(model: nn.Module, cfg) -> torch.optim.Optimizer:
+def _muon(model: LM, cfg) -> torch.optim.Optimizer:
     if not hasattr(torch.optim, "Muon"):
         raise UserError(f"optim.optimizer=muon needs torch 2.9 or newer, this is {torch.__version__}; upgrade torch, "
                         "or take optim.optimizer=adamw")
-    hidden = {p: 3 if "in_proj" in name else 1 for name, p in model.named_parameters()
-              if name.startswith("transformer.layers.") and p.ndim == 2}
+    hidden = {model.get_parameter(name): product.parts for name, product in model.cfg.matrices().items()}
     rest = [p for p in model.parameters() if p not in hidden]
     return MuonAndAdamW(hidden, rest, cfg.muon.lr or cfg.lr, cfg.lr, dict(cfg.adam),
                         {key: value for key, value in cfg.muon.items() if key != "lr" and value is not None})

@@ -12,6 +12,7 @@ import torch
 
 from audiocraft_ext.bundle import QUANTISED
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.lm_config import LMConfig
 
 PRECISIONS = ("fp32", *QUANTISED)
 WEIGHT_MAX = 63  # 7 bits: two products of a row (8 bits) and a weight never overflow the 16 bits that AVX2 adds them in
@@ -47,7 +48,7 @@ def _pack(nibbles: torch.Tensor) -> torch.Tensor:
     return (nibbles[..., 0::2] | (nibbles[..., 1::2] << 4)).contiguous()
 
 
-def write(state: dict[str, torch.Tensor], n_q: int, precision: str, out: Path) -> None:
+def write(state: dict[str, torch.Tensor], cfg: LMConfig, precision: str, out: Path) -> None:
     """Write an LM with its matrices quantised, ``NAME.int8`` or ``NAME.int4`` with what belongs to each; the embeddings
     are fp16 (their rows are rounded by 2**-11, far less than the matrices), norms and biases fp32.
 
@@ -56,9 +57,9 @@ def write(state: dict[str, torch.Tensor], n_q: int, precision: str, out: Path) -
     """
     from safetensors.torch import save_file
 
-    matrices = {name.removesuffix(".weight").removesuffix("_weight"): w for name, w in state.items()
-                if w.ndim == 2 and not name.startswith(("emb.", "linears."))}
-    matrices[HEADS] = torch.cat([state[f"linears.{k}.weight"] for k in range(n_q)])
+    matrices = {name.removesuffix(product.weight) + product.name: state[name]
+                for name, product in cfg.matrices().items()}
+    matrices[HEADS] = torch.cat([state[f"linears.{k}.weight"] for k in range(cfg.n_q)])
     tensors = {name: w.half().contiguous() if name.startswith("emb.") else w.float().contiguous()
                for name, w in state.items() if name.startswith("emb.") or w.ndim == 1}
     for name, weight in matrices.items():

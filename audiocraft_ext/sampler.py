@@ -23,6 +23,7 @@ import numpy as np
 
 from audiocraft_ext.delay import delay, steps_of, undelay
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.gates import Gates
 from audiocraft_ext.sampling import Sampling, clip_rng, sample
 from audiocraft_ext.spec import Spec
 
@@ -34,11 +35,11 @@ Progress = Callable[[int, int], object]  # (steps done, steps in all)
 
 
 class Stepper(Protocol):
-    """What runs the LM. Calls come in the order of the sequence, after one ``start``.
+    """What runs the LM. Calls come in the order of the sequence, after one ``start``. Sampling needs ``start`` and
+    ``step``, the engine all."""
 
-    A stepper may have a method ``run(sequence, uniforms, first, sampling, gates) -> Iterator[int]`` that fills the
-    whole ``sequence`` in place, as :func:`_fill` does; then that is used.
-    """
+    def cache_bytes(self, capacity: int) -> int:
+        """Memory that the cache of one clip of ``capacity`` steps takes."""
 
     def start(self, batch: int, capacity: int) -> None:
         """Forget what was; make room for ``capacity`` steps of ``batch`` clips."""
@@ -47,28 +48,16 @@ class Stepper(Protocol):
         """The next steps ``[B, K, S]`` of the delayed sequence; returns ``logits float32 [B, K, card]`` of the step
         that follows the last of them, valid until the next call; -inf is what a stream cannot take."""
 
+    def logits(self, sequence: np.ndarray) -> np.ndarray:
+        """As :meth:`step`, but all of them: ``float32 [B, S, K, card]``, row s of the step after s."""
 
-class Gates:
-    """The gates of a spec as arrays of a row each: ``stream``, ``gate``, ``rest`` and ``lag``, how many steps earlier
-    the gate's code of the same frame is seen; and ``sources``, the streams that are gates."""
 
-    def __init__(self, spec: Spec):
-        delays = np.array(spec.delays)
-        self.stream, self.gate, self.rest = np.array(spec.gates, np.int64).reshape(-1, 3).T
-        self.lag = delays[self.stream] - delays[self.gate]
-        self.sources = np.unique(self.gate)
+class LoopStepper(Stepper, Protocol):
+    """A stepper with a loop of its own, which is used in place of :func:`_fill`'s."""
 
-    def __len__(self) -> int:
-        return len(self.stream)
-
-    def close(self, sequence: np.ndarray, s: int, unknown: np.ndarray) -> None:
-        """Put to rest what was unknown in step ``s`` of ``sequence [B, K, S]`` and has its gate closed.
-
-        Args:
-            unknown: ``bool [B, K]``.
-        """
-        closed = unknown[:, self.stream] & (sequence[:, self.gate, np.maximum(s - self.lag, 0)] == 0)  # [B, gates]
-        sequence[:, self.stream, s] = np.where(closed, self.rest, sequence[:, self.stream, s])
+    def run(self, sequence: np.ndarray, uniforms: np.ndarray, first: int, sampling: Sampling,
+            gates: Gates) -> Iterator[int]:
+        """Fill the whole ``sequence`` in place; arguments and yields as :func:`_fill`."""
 
 
 def prefill(stepper: Stepper, sequence: np.ndarray) -> np.ndarray:
@@ -159,7 +148,7 @@ def stream(stepper: Stepper, spec: Spec, indices: Sequence[int], frames: int, *,
     S, deepest = steps_of(frames, spec.delays), max(spec.delays)
     if (codes[..., : spec.prompt] < 0).any():
         raise UserError(f"the first {spec.prompt} frames of a clip of this kind are its prompt, which is to be given")
-    sequence, gates = delay(codes, spec.delays, spec.special_id), Gates(spec)  # [B, K, S]
+    sequence, gates = delay(codes, spec.delays, spec.special_id), Gates(spec.gates, spec.delays, spec.card)
     uniforms = np.stack([clip_rng(seed, index).random((S, K)) for index in indices])  # [B, S, K]
     first, *others = set(first_unknown(codes, spec.delays).tolist())
     if others:  # what is known is read in another order of additions than what is sampled
@@ -213,8 +202,8 @@ def check_given(given: np.ndarray, batch: int, spec: Spec, frames: int) -> np.nd
     if given.ndim != 3 or given.shape[:2] != (batch, spec.n_q):
         raise UserError(f"expected given codes [{spec.n_q}, T] or [{batch}, {spec.n_q}, T], got {list(given.shape)}")
     if given.shape[-1] > frames:
-        raise UserError(f"the prompt ({given.shape[-1] / spec.frame_rate:.2f} s) is longer than the clip "
-                        f"({frames / spec.frame_rate:.2f} s); ask for a longer clip or use less of the prompt")
+        raise UserError(f"the prompt ({spec.length(given.shape[-1])}) is longer than the clip "
+                        f"({spec.length(frames)}); ask for a longer clip or use less of the prompt")
     given = given.astype(np.int64)
     if given.size and (given.min() < SOME or given.max() >= spec.card):
         raise UserError(f"given codes lie from 0 to {spec.card - 1}, or are {UNKNOWN} or {SOME} where one is to be "

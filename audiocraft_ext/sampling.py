@@ -177,7 +177,8 @@ def sample(logits: np.ndarray, sampling: Sampling, uniforms: np.ndarray,
     Args:
         logits: ``float32 [B, K, card]``.
         uniforms: ``float64 [B, K]`` in [0, 1): the point of the cumulated distribution that is taken.
-        gates: ``int64 [G]``, streams whose 0 is nothing and all else something. There it is first whether, then what:
+        gates: ``int64 [G]``, streams whose 0 is nothing and all else something (``Gates.sources``; a gate that opens
+            by a set of codes is none of them). There it is first whether, then what:
             the temperature acts on each of the two choices, a filter on the second alone. Else a temperature below 1
             would choose the one nothing over many kinds of something that are together as likely.
 

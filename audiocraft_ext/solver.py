@@ -27,7 +27,7 @@ from omegaconf import OmegaConf
 
 from audiocraft_ext import baseline, checkpoint, distributed, kinds, memory, trained
 from audiocraft_ext.choices import can_autocast, check_choices, delays_of
-from audiocraft_ext.dataset import StreamDataset, StreamLoader
+from audiocraft_ext.dataset import StreamDataset, StreamLoader, window_frames
 from audiocraft_ext.distributed import Stopped
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.identity import check_same_run, identity
@@ -61,7 +61,8 @@ class StreamSolver(StandardSolver):
             cfg.codebooks_pattern.delay.delays = list(self.store.spec.delays)
         self.lm_config = LMConfig.from_dict(OmegaConf.to_container(cfg.transformer_lm, resolve=True))
         self.spec = self._checked_spec(cfg)
-        self.frames = round(cfg.dataset.segment_duration * self.spec.frame_rate)  # of a window, without its prompt
+        self.frames = window_frames(self.spec, cfg.dataset.get("segment_duration"), cfg.dataset.get("segment_frames"),
+                                    "dataset.segment")  # without the prompt
         kind = kinds.kind_of(self.spec)
         self.view = kind.view(self.store, OmegaConf.to_container(cfg.dataset.view, resolve=True))
         self.meaning = kind.codec_config(self.store.settings)  # its name in checkpoints
@@ -320,7 +321,7 @@ class StreamSolver(StandardSolver):
         cfg = self.cfg.generate
         self.model.eval()
         folder = self.folder / cfg.path / ("best" if self.cfg.execute_only else f"epoch_{self.epoch}")
-        frames = round(cfg.lm.gen_duration * self.spec.frame_rate)
+        frames = window_frames(self.spec, cfg.lm.get("gen_duration"), cfg.lm.get("gen_frames"), "generate.lm.gen")
         heeding = self.model.register_forward_pre_hook(self._stop_sampling_if_asked)
         try:
             made = write_samples(self.model, self.spec, self.meaning, folder, cfg.num_samples, frames, self.cfg.seed,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -104,7 +104,7 @@ def check_weights(weights: Sequence[float], count: int, way: str = "lerp", extra
 
 def check_fit(a: Trained, name_a: str, b: Trained, name_b: str) -> None:
     """Raise a :class:`UserError` that names what keeps two models from being mixed."""
-    size_a, size_b = ({k: v for k, v in m.cfg.to_dict().items() if k not in export.TRAINING} for m in (a, b))
+    size_a, size_b = ({k: v for k, v in asdict(m.cfg).items() if k not in export.TRAINING} for m in (a, b))
     other = [f"{k}={size_a[k]} and {size_b[k]}" for k in size_a if size_a[k] != size_b[k]]
     if other:
         raise UserError(f"{name_a} and {name_b} are models of different sizes: {', '.join(other)}; "

@@ -124,7 +124,7 @@ class TokenStore:
 
     @property
     def seconds(self) -> float:
-        return len(self.codes) / self.spec.frame_rate
+        return self.spec.seconds(len(self.codes))
 
     def tracks(self, split: str) -> list[Track]:
         """The tracks of ``split`` in the order in which they were written; none if there is no such split."""

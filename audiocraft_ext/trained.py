@@ -111,7 +111,7 @@ def locate(source: str | Path, runs: Path | None = None) -> Path:
 def _read_bundle(path: Path) -> Trained:
     bundle = Bundle(path, old=True)
     bundle.verify()
-    cfg = LMConfig.from_dict(bundle.lm)
+    cfg = bundle.lm
     state = read_safetensors(bundle.file("lm.safetensors"))
     info = bundle.info
     check_weights(cfg, state, path)
@@ -141,13 +141,18 @@ def _read_checkpoint(path: Path, codec_name: str | None) -> Trained:
 
 
 def segment_of(config: dict) -> dict[str, float]:
-    """The length of a training segment in seconds, as a bundle's ``run`` has it."""
-    return {"segment_duration": float((config.get("dataset") or {}).get("segment_duration") or 30.0)}
+    """How long a window of training was, as a bundle's ``run`` has it: ``segment_frames`` where the run says it, else
+    ``segment_duration`` in seconds."""
+    dataset = config.get("dataset") or {}
+    if dataset.get("segment_frames") is not None:
+        return {"segment_frames": int(dataset["segment_frames"])}
+    return {"segment_duration": float(dataset.get("segment_duration") or 30.0)}
 
 
 def context_of(config: dict, spec: Spec) -> int:
     """Frames of a training segment, with the prompt."""
-    return spec.prompt + round(segment_of(config)["segment_duration"] * spec.frame_rate)
+    segment = segment_of(config)
+    return spec.prompt + (segment.get("segment_frames") or spec.frames(segment["segment_duration"]))
 
 
 def _weights_of(pkg: dict, path: Path) -> dict[str, torch.Tensor]:

@@ -189,7 +189,7 @@ class _Place:
         at += T if time.value < 0 else 0
         if not 0 <= nearest(at) < T:
             raise UserError(f"{name}={time} is frame {nearest(at)}, and {clip} has the frames 0 to {T - 1} "
-                            f"({T / self.context.spec.frame_rate:g} s)")
+                            f"({self.context.spec.length(T, 'g')})")
         return at
 
     def length(self, T: int, at: Fraction, name: str = "len") -> Fraction:
@@ -199,10 +199,10 @@ class _Place:
         length = self.frames(time)
         if length < 1:
             raise UserError(f"{name}={time} is {float(length):.2g} of a frame, and 1 frame is the least "
-                            f"({1000 / self.context.spec.frame_rate:g} ms)")
+                            f"({1000 * self.context.spec.seconds(1):g} ms)")
         if name == "len" and nearest(at + length) > T:
             raise UserError(f"the span ends at frame {nearest(at + length)}, and the clip at frame {T} "
-                            f"({T / self.context.spec.frame_rate:g} s)")
+                            f"({self.context.spec.length(T, 'g')})")
         return length
 
     def starts(self, T: int, at: Fraction, taken: Fraction) -> Iterator[Fraction]:

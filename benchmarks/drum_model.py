@@ -164,7 +164,7 @@ def nats(likely: np.ndarray, codes: np.ndarray, spec: Spec) -> np.ndarray:
     """Of each stream of ``codes [K, T]``, summed over what it can take and where its gate is open: ``float64 [K]``."""
     codes = np.asarray(codes, np.int64)
     counts = codes < np.array([spec.size(k) for k in range(spec.n_q)])[:, None]
-    for stream, gate, _ in spec.gates:
-        counts[stream] &= codes[gate] != 0
+    for gate in spec.gates:
+        counts[gate.stream] &= gate.open(codes[gate.gate])
     of_it = np.take_along_axis(likely, codes[..., None].clip(max=likely.shape[-1] - 1), -1)[..., 0]  # [K, T]
     return -np.where(counts, of_it, 0.0).sum(-1)

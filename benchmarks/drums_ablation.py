@@ -48,7 +48,7 @@ def batches(store: TokenStore, frames: int, say: bool, size: int, device: str) -
 @torch.no_grad()
 def nats_a_hit(model: LM, codes: list[torch.Tensor]) -> float:
     """Of batches ``[B, K, P + T]``. A hit opens the gates of what else is said of it."""
-    nats, hits, gates = 0.0, 0, {gate for _, gate, _ in model.gates}
+    nats, hits, gates = 0.0, 0, {g.gate for g in model.gates}
     model.eval()
     for batch in codes:
         nats += float((model.losses(batch)[1] * model.targets(batch)).sum())

@@ -98,8 +98,7 @@ def bandwidth(device: torch.device) -> float:
 def floor(cfg: LMConfig, batch: int, frames: int, itemsize: int) -> float:
     """Bytes that one step must read, over the steps of a clip."""
     weights = cfg.parameter_count() - cfg.n_q * (cfg.card + 1) * cfg.dim  # of the embeddings it reads a few rows
-    past = batch * 2 * cfg.num_layers * cfg.dim * frames / 2
-    return (weights + past) * itemsize
+    return weights * itemsize + batch * cfg.cache_bytes(frames, itemsize) / 2
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from audiocraft_ext.lm import LMConfig
+from audiocraft_ext.lm_config import LMConfig
 
 SIDE = {"cpu": 2048, "cuda": 8192}  # of the product that measures the peak
 
@@ -42,8 +42,7 @@ def arithmetic(size: LMConfig, batch: int, frames: int) -> float:
 
 def products(size: LMConfig, rows: int, device: str) -> float:
     """Seconds of what an update multiplies with the weights and for their gradients, one shape after the other."""
-    d, hidden = size.dim, size.dim * size.hidden_scale
-    shapes = Counter([(3 * d, d), (d, d), (hidden, d), (d, hidden)] * size.num_layers + [(size.card, d)] * size.n_q)
+    shapes = Counter([(p.rows, p.columns) for p in size.matrices().values()] + [(size.card, size.dim)] * size.n_q)
     like, seconds = _like(device), 0.0
     for (n_out, n_in), times in shapes.items():
         x, weight, y = (torch.randn(shape, **like) for shape in ((rows, n_in), (n_out, n_in), (rows, n_out)))

@@ -33,7 +33,7 @@ def test_reads_what_was_written(folder):
     bundle = SoundBundle(folder)
     bundle.verify()
     assert bundle.spec == tiny.tiny_trained().spec
-    assert bundle.lm["dim"] == 64 and bundle.sample_rate == 32_000 and bundle.context == 1500
+    assert bundle.lm.dim == 64 and bundle.sample_rate == 32_000 and bundle.context == 1500
     assert bundle.sampling == Sampling(1.0, 50) and bundle.precision == "fp32" and bundle.precisions == ["fp32"]
     assert bundle.info["licence"] == "CC0-1.0"
     assert sorted(bundle.info["files"]) == sorted(FILES)

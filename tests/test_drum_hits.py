@@ -158,7 +158,7 @@ def test_a_spec_says_what_the_codes_are():
     spec = codec.spec
     assert (spec.kind, spec.n_q, spec.card, spec.codec) == ("drums", 4, 127, "drum_hits")
     assert spec.sizes == (33, 12, 127, 24) and spec.delays == (0, 1, 2, 3)
-    assert spec.gates == ((1, 0, 0), (2, 0, 0), (3, 0, 0))
+    assert [gate.to_list() for gate in spec.gates] == [[1, 0, 0], [2, 0, 0], [3, 0, 0]]
     assert Spec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert len({codec.hash for codec in CODECS}) == len(CODECS)
     again = codec_of(json.loads(json.dumps({"type": "drum_hits", **CODECS[0].to_dict()})))

@@ -144,7 +144,7 @@ def test_every_window_is_legal(store, name):
         prompt, codes = window[:, : spec.prompt], clip(window, store)
         assert (prompt >= first).all() and (window[:, spec.prompt + codes.shape[1] :] == spec.special_id).all()
         assert codes.shape[1] and codes.min() >= 0 and (codes < np.array(spec.sizes)[:, None]).all()
-        for stream, gate, rest in spec.gates:
+        for stream, gate, rest in (gate.to_list() for gate in spec.gates):
             assert (codes[stream][codes[gate] == 0] == rest).all()
         assert (view.codec.codes(view.codec.pattern(codes)) == codes).all()  # whole bars, sorted, each hit once
 

@@ -1,6 +1,7 @@
 """The torch backend: its loop against the plain one, its sampling against numpy's, what a CUDA graph may hold."""
 
 import contextlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -286,7 +287,7 @@ def test_loads_a_bundle(tmp_path, lm, half):
 
 def test_refuses_another_model(tmp_path, lm):
     bundle = Bundle(tiny.tiny_bundle(tmp_path / "tiny"))
-    bundle.lm["num_layers"] = 3
+    bundle.lm = replace(bundle.lm, num_layers=3)
     with pytest.raises(UserError, match="not the weights that model.json describes, 8 tensors differ"):
         load(bundle, "cpu")
 

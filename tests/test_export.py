@@ -145,7 +145,7 @@ def test_a_model_of_audiocrafts_own_solver(tmp_path):
     ("lm_model", "transformer_lm_magnet", "lm_model"),
     ("conditioners", {"description": {"model": "t5"}}, "conditioned on description"),
     ("codebooks_pattern", {"modeling": "unroll"}, "codebooks_pattern"),
-    ("transformer_lm.positional_embedding", "rope", "positional_embedding=rope"),
+    ("transformer_lm.positional_embedding", "sin_rope", "positional_embedding=sin_rope"),
     ("transformer_lm.num_layers", 2, "transformer.layers.1"),
 ])
 def test_what_ours_cannot_be_is_refused_by_name(tmp_path, key, value, what):

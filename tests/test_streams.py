@@ -7,11 +7,13 @@ from torch.nn import functional as F
 
 from audiocraft_ext import kinds
 from audiocraft_ext.bundle import Bundle
+from audiocraft_ext.dataset import window_frames
 from audiocraft_ext.delay import delay
 from audiocraft_ext.engine import Engine
 from audiocraft_ext.engine_torch import TorchLoop, TorchStepper
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.export import write_bundle
+from audiocraft_ext.gates import as_gates
 from audiocraft_ext.guidance import Guide
 from audiocraft_ext.identity import flatten
 from audiocraft_ext.lm import LM, LMConfig
@@ -201,7 +203,7 @@ def test_a_window_goes_on_from_the_second_half_of_the_clip_in_the_one_before():
 def test_a_bundle_knows_what_its_codes_mean_and_is_read_back(bundle, tmp_path):
     found = Bundle(bundle)
     assert found.codec_config == {"type": "none", "what": [1, 2]}
-    assert (found.spec.sizes, found.spec.gates, found.spec.prompt) == (SIZES, GATES, P)
+    assert (found.spec.sizes, found.spec.gates, found.spec.prompt) == (SIZES, as_gates(GATES), P)
     again = read(bundle)
     assert again.codec_config == found.codec_config and again.spec == found.spec
     write_bundle(tmp_path / "again", again)
@@ -211,7 +213,9 @@ def test_a_bundle_knows_what_its_codes_mean_and_is_read_back(bundle, tmp_path):
 @pytest.mark.parametrize(("change", "said"), [
     (dict(sizes=(5, 5, 3)), "4 sizes"), (dict(sizes=(5, 5, 0, 4)), "sizes"), (dict(sizes=(5, 5, 10, 4)), "card=9"),
     (dict(gates=((2, 4, 0),)), "gates"), (dict(gates=((2, 0, 9),)), "gates"),
-    (dict(gates=((2, 0, 1), (0, 1, 1))), "gates"), (dict(gates=((2, 0, 1), (2, 1, 1))), "gates"),
+    (dict(gates=((2, 0, 1), (2, 1, 1))), "gates"), (dict(gates=((2, 0, 1, (3, 9)),)), "card=9"),
+    (dict(gates=((2, 0, 1, ()),)), "one at least"), (dict(gates=((2, 0),)), "one at least"),
+    (dict(gates=((2, 2, 1),)), "circle"), (dict(gates=((2, 0, 1), (1, 2, 0), (0, 1, 1))), "circle"),
     (dict(gates=((0, 1, 0),), delays=(0, 1, 1, 3)), "gates"),
     (dict(prompt=-1), "prompt"),
 ])
@@ -335,3 +339,34 @@ def test_as_likely_as_the_model_has_it_nothing_changes():
 def test_an_empty_setting_is_none():
     """A run that was begun before there were views goes on."""
     assert flatten({"a": {"b": 1, "view": {}}}) == {"a.b": 1}
+
+
+UNITS = [("audio", 50.0, "", "seconds"), ("test", 8.0, "", "steps"), ("test", 50.0, "seconds", "seconds"),
+         ("test", None, "notes", "notes")]
+
+
+@pytest.mark.parametrize(("kind", "rate", "unit", "meant"), UNITS)
+def test_a_spec_says_what_a_frame_is(kind, rate, unit, meant):
+    spec = Spec(kind, 2, 4, rate, (0, 0), "c", "h", unit=unit)
+    assert spec.unit == meant and Spec.from_dict(spec.to_dict()) == spec
+    assert ("unit" in spec.to_dict()) == bool(unit) and ("frame_rate" in spec.to_dict()) == spec.timed
+    assert spec.length(12) == ("0.24 s" if meant == "seconds" else f"12 {meant}")
+    if spec.timed:
+        assert spec.frames(spec.seconds(13)) == 13 == window_frames(spec, 13 / rate, None, "a.b")
+    assert window_frames(spec, None, 7, "a.b") == 7
+
+
+def test_frames_that_are_no_time_are_not_asked_for_in_seconds():
+    spec = Spec("test", 2, 4, None, (0, 0), "c", "h", unit="notes")
+    with pytest.raises(UserError, match="set dataset.segment_frames instead of dataset.segment_duration"):
+        window_frames(spec, 8.0, None, "dataset.segment")
+    with pytest.raises(UserError, match="no length of time"):
+        spec.seconds(3)
+    with pytest.raises(UserError, match="set a.b_duration, in seconds, or a.b_frames"):
+        window_frames(spec_of(), None, None, "a.b")
+
+
+@pytest.mark.parametrize(("unit", "rate"), [("bars", 8.0), ("notes", 8.0), ("steps", None), ("seconds", 0.0)])
+def test_a_unit_and_a_rate_go_together(unit, rate):
+    with pytest.raises(UserError, match="unit|frame_rate"):
+        Spec("test", 2, 4, rate, (0, 0), "c", "h", unit=unit)

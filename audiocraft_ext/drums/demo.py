@@ -68,7 +68,7 @@ def pictured(store: TokenStore, files: list[Path], bundle: Path) -> list[Beat]:
 def numbers(diary: Diary, history: list[dict], store: TokenStore) -> str:
     """The table at the end."""
     codes, spec = np.concatenate([store.read(t.start, t.frames) for t in store.tracks(VALID)], axis=1), store.spec
-    hits = sum(int((codes[gate] != 0).sum()) for gate in {gate for _, gate, _ in spec.gates})
+    hits = sum(int((codes[gate] != 0).sum()) for gate in {g.gate for g in spec.gates})
     to_hits = spec.n_q * codes.shape[1] / hits
     known = float(baseline.unigram_loss(store).mean())
     first, last = history[0]["train"]["ce_first"], min(epoch["valid"]["ce"] for epoch in history)

@@ -127,10 +127,10 @@ def test_samples_while_training_are_files_one_can_play(store, tmp_path):
     assert json.loads((folder / "settings.json").read_text())["spec"]["prompt"] == solver.spec.prompt
 
 
-SHARED = ("spec", "prompts", "guidance", "delay", "sampling", "sampler", "sampling_torch", "store", "split", "identity",
-          "baseline", "dataset", "lm", "lm_static", "onnx_lm", "onnx_graph", "quantise", "weights", "memory",
-          "checkpoint", "solver", "train", "progress", "engine", "engine_onnx", "engine_torch", "bundle", "export",
-          "trained", "listen", "interop", "soup", "compat", "kinds")
+SHARED = ("spec", "gates", "prompts", "guidance", "delay", "sampling", "sampler", "sampling_torch", "store", "split",
+          "identity", "baseline", "dataset", "blocks", "lm_config", "lm", "lm_static", "onnx_lm", "onnx_graph",
+          "quantise", "weights", "memory", "checkpoint", "solver", "train", "progress", "engine", "engine_onnx",
+          "engine_torch", "bundle", "export", "trained", "listen", "interop", "soup", "compat", "kinds")
 
 
 @pytest.mark.parametrize("name", SHARED)

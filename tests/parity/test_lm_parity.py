@@ -22,7 +22,8 @@ from tests import tiny
 TOLERANCE = 1e-4
 STEPS = 60
 SIZES = [tiny.LM_SIZE, LMConfig(n_q=4, card=96, dim=48, num_heads=1, num_layers=3, bias_proj=True, bias_ff=True,
-                                bias_attn=True)]
+                                bias_attn=True),
+         LMConfig(n_q=4, card=96, dim=64, num_heads=2, num_layers=3, positional_embedding="rope")]
 
 
 def audiocrafts(lm):
@@ -33,7 +34,7 @@ def audiocrafts(lm):
     return model.eval()
 
 
-@pytest.fixture(scope="module", params=SIZES, ids=["musicgen", "biases"])
+@pytest.fixture(scope="module", params=SIZES, ids=["musicgen", "biases", "rope"])
 def models(request, tmp_path_factory):
     lm = tiny.tiny_lm(request.param)
     bundle = tiny.tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny", lm=lm)
