@@ -128,7 +128,7 @@ def squeue(*options):
     return subprocess.run(["squeue", "--noheader", *options], capture_output=True, text=True, check=True).stdout
 
 
-@pytest.fixture(params=["local", "slurm"])
+@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.cluster)])
 def executor(request):
     if request.param == "slurm":
         request.getfixturevalue("slurm")
