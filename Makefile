@@ -33,6 +33,8 @@ demo-drums: setup  ## the same for drums: MIDI performances in, MIDI files, a WA
 test: setup  ## the fast test suite (ARGS="-k store" passes options to pytest)
 	@$(PYTEST) -m "not slow and not gpu and not ($(REST))" $(ARGS)
 
+# One more, for Slurm's tests wait more than they work.
+test-rest: JOBS = 3
 test-rest: setup  ## what it leaves out: Slurm, a browser, many processes, audiocraft and transformers as peers
 	@$(PYTEST) -m "not slow and not gpu and ($(REST))" $(ARGS)
 

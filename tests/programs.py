@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import multiprocessing
 import os
 import runpy
@@ -26,10 +27,10 @@ FORK = multiprocessing.get_context("fork")
 
 
 def run_here(*words: object) -> tuple[int, str, str]:
-    """``python *words``, a script's path or ``-m`` and a module, in this process: exit code, stdout, stderr."""
+    """``python *words``, a script of ours or ``-m`` and a module, in this process: exit code, stdout, stderr."""
     words, out, err = [str(word) for word in words], io.StringIO(), io.StringIO()
     run = runpy.run_module if words[0] == "-m" else runpy.run_path
-    words = words[words[0] == "-m":]
+    words = words[1:] if words[0] == "-m" else [str(ROOT / words[0]), *words[1:]]
     with (pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
           warnings.catch_warnings()):
         warnings.simplefilter("ignore", RuntimeWarning)  # runpy's: it was imported before
@@ -95,3 +96,36 @@ def _run(main: Callable[[], object], out: Path, err: Path) -> None:
         os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
     run_cli(main)
+
+
+def stages_here(patch: pytest.MonkeyPatch, outputs: Path) -> None:
+    """The stages of a demo run in this process, the preparation without workers and beats; runs are kept in
+    ``outputs``."""
+    from audiocraft_ext import diary, train
+
+    def stage(command: list[str]) -> int:
+        if command[:2] == ["-m", "dora"]:
+            return train_here(command[command.index("run") + 1 :])
+        if command[1] == "data_prep.audio":
+            command = [*command, "--workers", "0", "--tempo", "off"]
+        elif command[1] == "data_prep.midi":
+            command = [*command, "--workers", "0"]
+        code, out, err = run_here(*command)
+        print(out + err)
+        return code
+
+    def train_here(overrides: list[str]) -> int:
+        log = logging.getLogger()
+        before = log.level, log.handlers[:]
+        xp = train.main.get_xp(overrides)
+        train.main.init_xp(xp)
+        try:
+            with xp.enter(stack=True):
+                train.run(xp.cfg)
+        finally:
+            log.level, log.handlers[:] = before
+        return 0
+
+    patch.setattr(train.main.dora, "dir", outputs)
+    patch.setattr(diary, "run_to_its_end", stage)
+    patch.setattr(diary, "run_folder", lambda overrides: train.main.get_xp(overrides).folder)

@@ -26,6 +26,7 @@ from data_prep import stages
 from data_prep.audio import main
 from tests.programs import Program, fork, start
 
+pytestmark = pytest.mark.early
 RATE = 32_000
 
 

@@ -18,6 +18,7 @@ from audiocraft_ext.errors import UserError, run_cli
 from tests import tiny
 from tests.programs import run_here
 
+pytestmark = pytest.mark.early
 ROOT = Path(__file__).parent.parent
 posix = pytest.mark.skipif(os.name == "nt", reason="signals, wait4, /dev/full")
 
@@ -273,6 +274,7 @@ def test_a_stream_that_cannot_be_leaves_the_file_that_is_there(bundle, tmp_path,
 
 # memory
 
+@pytest.mark.processes
 @posix
 def test_memory_of_five_minutes(bundle, tmp_path):
     """A clip is held as sound, a few copies of it; nothing else grows. A stream holds nothing."""

@@ -48,8 +48,6 @@ def test_every_option_is_known(command):
         program = ["-m", "audiocraft_ext.drums.demo" if "--midi" in words else "audiocraft_ext.demo"]
     elif words[1:3] == ["infer.py", "drums"]:
         program = words[1:3]
-    if program[0] == "infer.py":
-        program = [str(ROOT / "infer.py"), *program[1:]]
     said = help_of(*program)
     assert [w for w in words if re.fullmatch(r"--?[a-z][a-z-]*", w) and w != "-m" and w not in said] == []
 

@@ -18,6 +18,7 @@ from audiocraft_ext.errors import UserError
 from data_prep import executors, shards
 from data_prep.slurm import Slurm
 
+pytestmark = pytest.mark.early
 HERE = "tests.test_shards"
 ROOT = Path(__file__).resolve().parent.parent
 
