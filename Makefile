@@ -5,15 +5,18 @@ RUN = $(VENV)/bin/python
 # Tiny tensors: more threads only wait for each other.
 TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 ARGS ?=
-# Test processes; a file stays in one of them.
+# Test processes; a file stays in one of them, and the longest come first (their mark is `early`).
 JOBS ?= 2
+PYTEST = $(TEST_ENV) $(RUN) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# What `make test` leaves out, `make test-rest` runs and `make test-all` has in it.
+REST = cluster or browser or processes or peers
 # What `make bench` saves, and the trained model and token store that it judges int8 and int4 on.
 BENCH ?= docs/bench.json
 MODEL ?= audiocraft_ext/bundles/embedded
 STORE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-drums test test-audiocraft bench lint clean
+.PHONY: help setup demo demo-drums test test-rest test-all test-audiocraft bench lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -28,7 +31,15 @@ demo-drums: setup  ## the same for drums: MIDI performances in, MIDI files, a WA
 	@$(RUN) -m audiocraft_ext.drums.demo $(ARGS)
 
 test: setup  ## the fast test suite (ARGS="-k store" passes options to pytest)
-	@$(TEST_ENV) $(RUN) -m pytest -q -n $(JOBS) --dist loadfile -m "not slow and not gpu" $(ARGS)
+	@$(PYTEST) -m "not slow and not gpu and not ($(REST))" $(ARGS)
+
+# One more, for Slurm's tests wait more than they work.
+test-rest: JOBS = 3
+test-rest: setup  ## what it leaves out: Slurm, a browser, many processes, audiocraft and transformers as peers
+	@$(PYTEST) -m "not slow and not gpu and ($(REST))" $(ARGS)
+
+test-all: setup  ## both at once
+	@$(PYTEST) -m "not slow and not gpu" $(ARGS)
 
 test-audiocraft: setup  ## audiocraft's own test suite, under our compat layer
 	@$(TEST_ENV) $(RUN) -m tests.audiocraft_suite $(ARGS)

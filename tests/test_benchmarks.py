@@ -48,6 +48,7 @@ def check_spreads(tree) -> int:
     return sum(map(check_spreads, tree.values()))
 
 
+@pytest.mark.processes
 def test_cold_boot(cold, capsys):
     names = ["ours, int8", "ours, int4", cold_boot.EMBEDDED]
     assert list(cold["runs"]) == names and list(cold["first_sound_s"]) == names
@@ -60,6 +61,7 @@ def test_cold_boot(cold, capsys):
     assert "cold process to 2 x 0.6 s" in printed and "broken: could not run (no such wheel)" in printed
 
 
+@pytest.mark.processes
 def test_what_cannot_run_is_said_and_not_tried_again(cold):
     assert cold["failed"] == {"broken": "no such wheel", "silent": "0 clips of 0.5 s on the disk, expected 1"}
 
@@ -81,6 +83,7 @@ def test_memory_is_the_childs_own():
     assert large > 200_000_000 and small < 80_000_000
 
 
+@pytest.mark.peers
 def test_transformers_has_the_same_weights(folder):
     """Greedy codes and the sound of them are ours."""
     import torch
@@ -96,6 +99,7 @@ def test_transformers_has_the_same_weights(folder):
     np.testing.assert_allclose(engine.decode(codes.numpy()), wav, atol=1e-4 * np.abs(wav).max())
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("name", peers.PEERS)
 def test_a_peer_writes_its_clips(folder, tmp_path, name):
     import soundfile as sf
@@ -106,6 +110,7 @@ def test_a_peer_writes_its_clips(folder, tmp_path, name):
     assert min(np.abs(wav).max() for wav in wavs) > 0
 
 
+@pytest.mark.peers
 def test_decode(steps, capsys):
     names = {"audiocraft", "our loop, plain torch", "ours, fp32", "ours, int8", "ours, int4"}
     assert all(set(ways) == names for ways in steps["step_s"].values()) and list(steps["step_s"]) == ["1", "2"]
@@ -116,6 +121,7 @@ def test_decode(steps, capsys):
     assert "x floor" in capsys.readouterr().out
 
 
+@pytest.mark.peers
 def test_the_weights_of_a_step_are_all_but_the_embeddings(folder, steps):
     model = trained.read(folder / "bundle")
     read = [value for name, value in model.state.items() if not name.startswith("emb.")]
@@ -173,6 +179,8 @@ def test_precision_of_another_codec_is_refused(folder, tmp_path):
         precision.main([str(folder / "bundle"), str(store.path)])
 
 
+@pytest.mark.peers
+@pytest.mark.processes
 def test_plots(cold, steps, tmp_path):
     import matplotlib.image
 

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from audiocraft_ext import checkpoint
 from audiocraft_ext.errors import UserError
+from tests.programs import fork
 
 
 class Foreign:
@@ -154,18 +155,22 @@ def test_stopped_while_writing(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file size limit to stand in for a full disk")
 @pytest.mark.parametrize("numbers", [100_000, 300_000])
-def test_a_full_disk_names_the_path_and_keeps_the_old_file(tmp_path, numbers):
+def test_a_full_disk_names_the_path_and_keeps_the_old_file(tmp_path, tmp_path_factory, numbers):
     """A limit on the file size makes the write fail as a full disk does: an OSError under torch's zip writer."""
     path = tmp_path / "c.th"
     checkpoint.save({"epoch": 1}, path)
-    code = ("import resource, sys, torch\n"
-            "from audiocraft_ext import checkpoint\nfrom audiocraft_ext.errors import run_cli\n"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
-            "run_cli(lambda: checkpoint.save({'epoch': 2, 'w': torch.ones(int(sys.argv[2]))}, sys.argv[1]))")
-    done = subprocess.run([sys.executable, "-c", code, str(path), str(numbers)], capture_output=True, text=True)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith(f"error: {path}: the checkpoint could not be written (File too large)")
-    assert done.stderr.count("\n") == 1
+
+    def save():
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        checkpoint.save({"epoch": 2, "w": torch.ones(numbers)}, path)
+
+    program = fork(tmp_path_factory.mktemp("said"), save)
+    code, said = program.end(), program.err.read_text()
+    assert code == 2, said
+    assert said.startswith(f"error: {path}: the checkpoint could not be written (File too large)")
+    assert said.count("\n") == 1
     assert checkpoint.load(path) == {"epoch": 1} and os.listdir(tmp_path) == ["c.th"]
 
 

@@ -72,7 +72,8 @@ def test_the_seeds_own_command_line_composes():
 def test_nothing_needs_a_cluster_a_user_or_a_team(monkeypatch):
     for name in ("USER", "HOME", "LOGNAME"):
         monkeypatch.delenv(name, raising=False)
-    OmegaConf.to_container(compose(*SEED_COMMAND), resolve=True, throw_on_missing=True)
+    cfg = compose(*SEED_COMMAND, "label=nobody")  # composed here, and not kept from another test
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
 @pytest.mark.parametrize("overrides, words", [

@@ -8,7 +8,6 @@ import json
 import os
 import resource
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,8 +23,9 @@ from audiocraft_ext.split import TRAIN, VALID, number_of, split_of
 from audiocraft_ext.store import TokenStore
 from data_prep import stages
 from data_prep.audio import main
+from tests.programs import Program, fork, start
 
-ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.early
 RATE = 32_000
 
 
@@ -46,10 +46,18 @@ def prep(src: Path, store: Path, *more) -> TokenStore:
     return TokenStore(store)
 
 
-def command(*args, **kwargs) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "data_prep.audio", *map(str, args), "--codec", "debug",
-                             "--tempo", "off"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            **kwargs)
+def forked(folder: Path, *args) -> Program:
+    """The command in a fork of this process, which does all the work."""
+    words = [*map(str, args), "--codec", "debug", "--tempo", "off", "--workers", "0"]
+    return fork(folder, lambda: main(words))
+
+
+def cold(folder: Path, *args) -> Program:
+    """The command as somebody types it, with a worker."""
+    return start(folder, "-m", "data_prep.audio", *args, "--codec", "debug", "--tempo", "off", "--workers", 1)
+
+
+both_ways = pytest.mark.parametrize("command", [forked, pytest.param(cold, marks=pytest.mark.processes)])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -275,21 +283,21 @@ def test_the_manifest_keeps_sources_of_another_folder(tmp_path):
     assert paths == {str(tmp_path / ("one" if n < 3 else "two") / name) for n, name in enumerate(NAMES[:6])}
 
 
-def test_kill_and_go_on(tmp_path):
+@both_ways
+def test_kill_and_go_on(tmp_path, command):
     """Killed in the middle, then continued: the same bytes as without a kill."""
     src = make(tmp_path / "src", NAMES, seconds=3)
     (src / "broken.wav").write_bytes(b"broken")
     prep(src, tmp_path / "whole")
     store, kills = tmp_path / "store", 0
     for _ in range(2):
-        process = command(src, store, "--workers", 1)
+        process = command(tmp_path, src, store)
         before = size(store)
-        while process.poll() is None and size(store) == before:
+        while process.alive() and size(store) == before:
             time.sleep(0.001)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-        process.communicate()
-        kills += process.returncode == -signal.SIGKILL
+        if process.alive():
+            process.send(signal.SIGKILL)
+        kills += process.end() == -signal.SIGKILL
         if not (store / "store.json").exists():
             with pytest.raises(ValueError, match=f"not finished; go on with: python -m data_prep.audio {src} {store}"):
                 TokenStore(store)
@@ -303,35 +311,36 @@ def size(store: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path):
+@both_ways
+def test_ctrl_c_says_how_to_go_on(tmp_path, command):
     src = make(tmp_path / "src", NAMES, seconds=3)
-    process = command(src, tmp_path / "store", "--workers", 1)
-    while process.poll() is None and not size(tmp_path / "store"):
+    process = command(tmp_path, src, tmp_path / "store")
+    while process.alive() and not size(tmp_path / "store"):
         time.sleep(0.001)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
-    assert process.returncode == 130, err
+    process.send(signal.SIGINT)
+    code, err = process.end(), process.err.read_text()
+    assert code == 130, err
     assert "go on with: python -m data_prep.audio" in err.splitlines()[-1] and "Traceback" not in err
 
 
-def fails(*args, code: int = 2, **kwargs) -> str:
-    process = command(*args, **kwargs)
-    out, err = process.communicate()
-    assert process.returncode == code, err
+def fails(process: Program) -> str:
+    code, out, err = process.end(), process.out.read_text(), process.err.read_text()
+    assert code == 2, err
     assert "Traceback" not in err and not out
     return err.splitlines()[-1]
 
 
 def test_a_missing_or_empty_folder(tmp_path):
-    assert "no such folder" in fails(tmp_path / "nowhere", tmp_path / "store")
+    """The first by the command as somebody types it."""
+    assert "no such folder" in fails(cold(tmp_path, tmp_path / "nowhere", tmp_path / "store"))
     (tmp_path / "src").mkdir()
-    assert "no audio in it" in fails(tmp_path / "src", tmp_path / "store")
+    assert "no audio in it" in fails(forked(tmp_path, tmp_path / "src", tmp_path / "store"))
     assert not (tmp_path / "store").exists()
 
 
 def test_a_folder_with_nothing_usable(tmp_path):
     reasons = spoil(tmp_path / "src")
-    last = fails(tmp_path / "src", tmp_path / "store")
+    last = fails(forked(tmp_path, tmp_path / "src", tmp_path / "store"))
     assert last.startswith(f"error: {tmp_path / 'src'}: none of its {len(reasons)} audio files can be used; cut.aiff: ")
     assert not (tmp_path / "store").exists()
 
@@ -363,8 +372,13 @@ def test_a_full_disk(tmp_path):
     """The store keeps what fits and goes on from there."""
     src = make(tmp_path / "src", NAMES, seconds=3)
     limit = 3000  # bytes a file may have: a few sources of codes
-    last = fails(src, tmp_path / "store", "--workers", 1,
-                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    words = [str(src), str(tmp_path / "store"), "--codec", "debug", "--tempo", "off", "--workers", "0"]
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        main(words)
+
+    last = fails(fork(tmp_path, limited))
     assert "No space left" in last and "what is in the store is whole, go on with" in last
     prep(src, tmp_path / "store")
     prep(src, tmp_path / "whole")

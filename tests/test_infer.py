@@ -16,7 +16,9 @@ import infer as command
 from audiocraft_ext import clips
 from audiocraft_ext.errors import UserError, run_cli
 from tests import tiny
+from tests.programs import run_here
 
+pytestmark = pytest.mark.early
 ROOT = Path(__file__).parent.parent
 posix = pytest.mark.skipif(os.name == "nt", reason="signals, wait4, /dev/full")
 
@@ -273,6 +275,7 @@ def test_a_stream_that_cannot_be_leaves_the_file_that_is_there(bundle, tmp_path,
 
 # memory
 
+@pytest.mark.processes
 @posix
 def test_memory_of_five_minutes(bundle, tmp_path):
     """A clip is held as sound, a few copies of it; nothing else grows. A stream holds nothing."""
@@ -381,7 +384,6 @@ def test_the_list(infer):
 @pytest.mark.parametrize("program", ["data_prep.audio", "audiocraft_ext.export", "audiocraft_ext.demo",
                                      "audiocraft_ext.drums.demo", "data_prep.midi", "benchmarks.codec"])
 def test_every_command_says_a_wrong_option_in_one_line(program):
-    result = subprocess.run([sys.executable, "-m", program, "a", "b", "--wrong"], cwd=ROOT, capture_output=True,
-                            text=True)
-    assert result.returncode == 2 and result.stdout == ""
-    assert len(result.stderr.splitlines()) == 1 and f"see python -m {program} --help" in result.stderr
+    code, out, err = run_here("-m", program, "a", "b", "--wrong")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1 and f"see python -m {program} --help" in err

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from audiocraft_ext import store_writer
 from audiocraft_ext.codecs.drum_clip import DrumClip
 from audiocraft_ext.codecs.drum_grid import DrumGrid
 from audiocraft_ext.codecs.drum_hits import DrumHits
@@ -27,6 +28,7 @@ from data_prep import midi, midi_alike, midi_chain
 from data_prep.midi_hear import Task, hear
 from data_prep.midi_labels import of_name
 from data_prep.midi_settings import MidiSettings
+from tests.programs import fork
 from tests.test_midifile import END, KICK, file
 
 GROOVE = sorted((Path(__file__).parent / "data" / "groove").glob("*.mid"))
@@ -166,25 +168,23 @@ def test_the_report_tells_what_the_grid_cost(groove):
 
 def test_stopped_anywhere_and_gone_on_it_is_the_same_store(groove, tmp_path):
     src, store = groove
-    code = """
-import os, sys
-from audiocraft_ext import store_writer
-from data_prep import midi, midi_chain
-midi_chain.AT_ONCE, append, left = 3, store_writer._append, [int(sys.argv[3])]
-def dying(f, data):
-    left[0] -= 1
-    if not left[0]:
-        f.write(data[: len(data) // 2])
-        os.kill(os.getpid(), 9)
-    append(f, data)
-store_writer._append = dying
-midi.main([*sys.argv[1:3], "--workers", "0"])
-"""
+    append = store_writer._append
+
+    def dies(there: Path, left: int) -> None:
+        def dying(file, data):
+            nonlocal left
+            left -= 1
+            if not left:
+                file.write(data[: len(data) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            append(file, data)
+
+        midi_chain.AT_ONCE, store_writer._append = 3, dying  # in a fork, whose variables are its own
+        midi.main([str(src), str(there), "--workers", "0"])
+
     for after in (1, 4, 7):  # half of the first codes, of the second lines, of the fourth codes
         there = tmp_path / str(after)
-        done = subprocess.run([sys.executable, "-c", code, src, there, str(after)], capture_output=True,
-                              cwd=Path(__file__).parent.parent)
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert fork(tmp_path, lambda: dies(there, after)).end() == -signal.SIGKILL  # noqa: B023
         assert not (there / "store.json").exists()
         run(src, there)
         assert files_of(there).keys() == files_of(store.path).keys()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from tests.programs import run_here
 from tests.test_configs import SEED_COMMAND
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +32,13 @@ def test_every_make_target_exists():
     assert {"demo", "test"} <= named <= targets
 
 
+@cache
+def help_of(*program: str) -> str:
+    code, out, err = run_here(*program, "--help")
+    assert (code, err) == (0, "")
+    return out
+
+
 @pytest.mark.parametrize("command", sorted({*DRUMS, *(c for c in COMMANDS
                                                       if c.startswith(("python ", "./train.sh --")))}))
 def test_every_option_is_known(command):
@@ -41,9 +48,8 @@ def test_every_option_is_known(command):
         program = ["-m", "audiocraft_ext.drums.demo" if "--midi" in words else "audiocraft_ext.demo"]
     elif words[1:3] == ["infer.py", "drums"]:
         program = words[1:3]
-    done = subprocess.run([sys.executable, *program, "--help"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert [w for w in words if re.fullmatch(r"--?[a-z][a-z-]*", w) and w != "-m" and w not in done.stdout] == []
+    said = help_of(*program)
+    assert [w for w in words if re.fullmatch(r"--?[a-z][a-z-]*", w) and w != "-m" and w not in said] == []
 
 
 def test_every_link_leads_somewhere():

@@ -152,13 +152,26 @@ def test_the_tree_is_read():
     assert tree_of(readme) == ["infer.py", "docs/"]
 
 
-def test_ci_calls_make_test_and_nothing_else():
+def test_ci_runs_the_fast_suite_and_then_the_rest():
     run = ROOT / ".ci" / "run"
     assert run.stat().st_mode & 0o111, "not executable"
     lines = [line for line in run.read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "set -euo pipefail" and lines[1].startswith("cd ")
     assert lines[2] == "export MICRO_SLURM=required MICRO_CHROMIUM=required"
-    assert re.fullmatch(r"exec make( --[a-z-]+)* test", lines[3]) and len(lines) == 4
+    assert re.fullmatch(r"make( --[a-z-]+)* test", lines[3])
+    assert re.fullmatch(r"exec make( --[a-z-]+)* test-rest", lines[4]) and len(lines) == 5
+
+
+def test_no_test_is_left_out_by_all():
+    """``make test`` and ``make test-rest`` part what ``make test-all`` runs, by the marks that there are."""
+    listed = re.search(r"^markers = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.M | re.S)[1]
+    marks = set(re.findall(r'^    "(\w+): ', listed, re.M))
+    makefile = (ROOT / "Makefile").read_text()
+    rest = re.search(r"^REST = (.*)$", makefile, re.M)[1]
+    assert set(rest.split(" or ")) == marks - {"slow", "gpu", "early"}
+    said = dict(re.findall(r'^(test[a-z-]*): setup .*\n\t@\$\(PYTEST\) -m "(.*)" \$\(ARGS\)$', makefile, re.M))
+    both = "not slow and not gpu"
+    assert said == {"test": f"{both} and not ($(REST))", "test-rest": f"{both} and ($(REST))", "test-all": both}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from benchmarks import mutations
 from data_prep import sandbox
 from data_prep.sandbox import Failure, run
 
+pytestmark = pytest.mark.early
 ROOT = Path(__file__).parent.parent
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and RLIMIT_DATA")

@@ -18,6 +18,7 @@ from audiocraft_ext.errors import UserError
 from data_prep import executors, shards
 from data_prep.slurm import Slurm
 
+pytestmark = pytest.mark.early
 HERE = "tests.test_shards"
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -128,7 +129,7 @@ def squeue(*options):
     return subprocess.run(["squeue", "--noheader", *options], capture_output=True, text=True, check=True).stdout
 
 
-@pytest.fixture(params=["local", "slurm"])
+@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.cluster)])
 def executor(request):
     if request.param == "slurm":
         request.getfixturevalue("slurm")

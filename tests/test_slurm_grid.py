@@ -27,6 +27,7 @@ from tests.integ.runs import run, solver_of
 from tests.integ.test_training import assert_same_run
 from tests.stores import make_store
 
+pytestmark = pytest.mark.early
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 240
 RECIPE = ("transformer_lm.dropout=0.1", "optim.updates_per_epoch=150", "optim.ema.updates=3", "optim.epochs=2",

@@ -31,9 +31,11 @@ from audiocraft_ext.sweep.queue import Queue
 from audiocraft_ext.sweep.slots import describe, slots, visible_gpus
 from audiocraft_ext.train import main
 from tests.integ.runs import run
+from tests.programs import fork
 from tests.stores import make_store
 from tests.sweep_jobs import Job
 
+pytestmark = pytest.mark.early
 RECIPE = ("transformer_lm.dropout=0.1", "optim.updates_per_epoch=40", "optim.epochs=2", "generate.use=false",
           "checkpoint.save_minutes=1e-9")  # a checkpoint before every update: a kill loses nothing that was said
 PATIENCE_S = 240
@@ -183,6 +185,26 @@ def test_a_stop_has_an_end(tmp_path, monkeypatch):
     monkeypatch.setattr(shepherd.time, "sleep", lambda s: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt, match="they stop by themselves"):
         shepherd.stop([LocalJob(tmp_path)], said.append)
+
+
+def test_a_keeper_that_is_killed_leaves_its_runs_to_the_next(tmp_path, monkeypatch):
+    """A run goes on without it and is not begun again, and what was waiting has its turn."""
+    monkeypatch.setattr(keeper, "Target", Job)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+    runs = {"one": entry(tmp_path / "one", "sleep=4"), "two": entry(tmp_path / "two")}
+    first = fork(tmp_path, lambda: keep(tmp_path, runs, places=1))
+    wait(lambda: list(tmp_path.glob("one/submitit/*_process.json")), "the first run begins")
+    first.send(signal.SIGKILL)
+    assert first.end() == -signal.SIGKILL
+    (note,) = tmp_path.glob("one/submitit/*_process.json")
+    run = json.loads(note.read_text())
+    assert process.alive(run) and local.read(tmp_path / "two")["state"] == "PENDING"
+    keeper.Keeper(tmp_path / "queue").run()
+    assert [LocalJob(tmp_path / name).state for name in ("one", "two")] == ["COMPLETED"] * 2
+    assert [local.read(tmp_path / name)["tries"] for name in ("one", "two")] == [1, 1]
+    (line,) = (tmp_path / "one.trace").read_text().splitlines()
+    assert int(line.split()[1]) == run["pid"]
 
 
 def test_a_full_disk_leaves_the_keeper_alive(tmp_path, monkeypatch):
@@ -348,6 +370,7 @@ def grids(tmp_path, store, monkeypatch):
     monkeypatch.setattr(main.dora, "grid_package", "some_grids")
 
 
+@pytest.mark.processes
 def test_a_grid_whose_runs_keeper_and_terminals_are_killed_ends_as_if_nothing_had_been(store, outputs, grids, capsys):
     """Ctrl-C and no; the terminal closes; kill -9 of a run and of the keeper; Ctrl-C and yes; and to the end."""
     first = Terminal("grid", "two", "--local", "--slots", "2")

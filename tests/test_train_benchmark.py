@@ -20,6 +20,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Up to version 1.0.1", "ignore:Co
 TINY = EncodecConfig(n_filters=2, dimension=8, lstm=1)  # 4 codebooks of 2048 at 50 Hz, as the public one
 
 
+peers = pytest.mark.peers  # audiocraft's solver is at work
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     """What ``--quick`` saves and prints at debug scale, and how often each part of audiocraft's was at work."""
@@ -43,6 +46,7 @@ def ran(tmp_path_factory):
     return json.loads(saved.read_text())["train"]["results"], calls
 
 
+@peers
 def test_all_ways_are_measured(ran):
     results, _ = ran
     (block,) = results["scales"]["debug"]
@@ -55,6 +59,7 @@ def test_all_ways_are_measured(ran):
     assert block["ratios"]["floor"] == pytest.approx(median[train.OURS] / median[train.FLOOR])
 
 
+@peers
 def test_audiocrafts_solver_encodes_or_reads_its_cache(ran):
     """In two turns of two updates each way; a model that trained on what the cache holds has a finite loss near that
     of chance."""
@@ -99,6 +104,7 @@ def test_the_arithmetic_is_that_of_the_products():
     assert products.arithmetic(size, 2, frames) == counter.get_total_flops() - attention + norms
 
 
+@peers
 def test_the_cache_is_what_was_written(tmp_path, monkeypatch):
     """Its codes are those of the clips that they came with, and an update leaves no trace of the way it was fed."""
     monkeypatch.setattr(train, "CODEC", TINY)
@@ -138,6 +144,7 @@ def test_the_largest_batch_is_looked_for(monkeypatch, tmp_path):
     assert train.largest(tmp_path, "debug", plan) == 0
 
 
+@peers
 def test_what_does_not_fit_is_said(monkeypatch, tmp_path, capsys):
     """audiocraft's solver beside ours; all of a batch."""
     def too_large(*args):

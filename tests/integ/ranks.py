@@ -25,7 +25,7 @@ class Ranks:
     processes: list
     logs: list[Path]
 
-    def codes(self, timeout: float = 60) -> list[int]:
+    def codes(self, timeout: float = 240) -> list[int]:
         """Exit codes, once all have ended by themselves."""
         end = time.monotonic() + timeout
         try:

@@ -23,6 +23,7 @@ from tests.integ.ranks import Ranks, at_update, note_windows, start
 from tests.integ.runs import run, solver_of
 from tests.stores import make_store
 
+pytestmark = pytest.mark.early
 ROOT = Path(__file__).resolve().parents[2]
 # Rows of very different length, parts, an average that moves every third update, and a validation whose last batch has
 # a single window: the second process has none then.
@@ -108,6 +109,7 @@ def stopped(store, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.processes
 def test_two_processes_stop_and_one_goes_on(store, whole, stopped, tmp_path):
     shutil.copytree(stopped, tmp_path / "run")
     ranks = start(tmp_path / "run", store, *PLAIN, size=1, hook=f"{HERE}:note")
@@ -116,6 +118,7 @@ def test_two_processes_stop_and_one_goes_on(store, whole, stopped, tmp_path):
     assert windows(tmp_path / "run") == ONCE
 
 
+@pytest.mark.processes
 def test_one_process_stops_and_two_go_on(store, whole, tmp_path):
     with solver_of(tmp_path, store, *PLAIN) as solver:
         tell = solver._tell_status
@@ -134,6 +137,7 @@ def test_one_process_stops_and_two_go_on(store, whole, tmp_path):
     assert windows(tmp_path) == Counter(key for key in ONCE if key >= (2, 12))
 
 
+@pytest.mark.processes
 def test_as_many_processes_go_on_to_the_bit(store, tmp_path):
     """With dropout, whose numbers are no state."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
@@ -165,6 +169,7 @@ def drums(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.mark.processes
 def test_drums_with_gates_and_prompts(drums, tmp_path):
     recipe = ("transformer_lm.dim=64", "transformer_lm.num_layers=2", "transformer_lm.num_heads=2",
               "transformer_lm.dropout=0", "dataset.batch_size=6", "optim.accumulate=2", "optim.updates_per_epoch=10",
@@ -200,6 +205,7 @@ def training(folder: Path) -> bool:
     return any(read_status(run).get("step", 0) > 20 for run in folder.glob("xps/*"))
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("victim", [0, 1])
 @pytest.mark.parametrize("asleep", [False, True])
 def test_a_killed_process_ends_the_others_with_a_reason(store, tmp_path, victim, asleep):
@@ -230,6 +236,7 @@ def wait_until(done, ranks: Ranks | None = None, timeout: float = 60) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.processes
 def test_when_the_launcher_is_killed_its_processes_stop_by_themselves(store, tmp_path):
     ranks = start(tmp_path, store, *LONG, launcher=True)
     wait_until(lambda: training(tmp_path), ranks)
@@ -269,6 +276,7 @@ def stop_asleep(rank: int, folder: Path) -> None:
     StreamSolver.generate = generate
 
 
+@pytest.mark.processes
 def test_ctrl_c_while_the_first_samples(store, tmp_path):
     ranks = start(tmp_path, store, *PLAIN, "generate.use=true", "generate.every=1", hook=f"{HERE}:stop_asleep")
     assert ranks.codes() == [130, 130], ranks.text()
@@ -284,6 +292,7 @@ def full_disk(rank: int, folder: Path) -> None:
     checkpoint.save = save
 
 
+@pytest.mark.processes
 def test_an_error_of_one_process_is_everybodys_end(store, tmp_path):
     ranks = start(tmp_path, store, *PLAIN, hook=f"{HERE}:full_disk")
     assert ranks.codes() == [2, 1], ranks.text()
@@ -306,6 +315,7 @@ def requeued(rank: int, folder: Path) -> None:
         at_update(7, lambda: os.kill(os.getpid(), signal.SIGUSR2))
 
 
+@pytest.mark.processes
 def test_tasks_of_a_cluster_are_requeued_together(store, whole, tmp_path):
     def task(rank: int) -> dict:
         return dict(SUBMITIT_EXECUTOR="slurm", SLURM_JOB_ID="7", SLURM_NTASKS="2", SLURM_JOB_NUM_NODES="1",
@@ -327,6 +337,7 @@ def little_memory(rank: int, folder: Path) -> None:
     memory.largest_batch = lambda *args, free, **kwargs: int(free / memory.GIB) * 3
 
 
+@pytest.mark.processes
 def test_a_batch_that_is_chosen_is_one_for_all(store, tmp_path):
     recipe = (*PLAIN, "dataset.batch_size=auto", "optim.epochs=1")
     ranks = start(tmp_path, store, *recipe, hook=f"{HERE}:little_memory")
@@ -337,12 +348,14 @@ def test_a_batch_that_is_chosen_is_one_for_all(store, tmp_path):
     assert checkpoint.config_of(state_of(tmp_path))["dataset"]["batch_size"] == 6
 
 
+@pytest.mark.processes
 def test_a_batch_that_cannot_be_divided_is_refused(store, tmp_path):
     ranks = start(tmp_path, store, *PLAIN, "dataset.batch_size=5")
     assert ranks.codes() == [2, 2]  # both say it, and neither the other's
     assert "dataset.batch_size=5 must be a multiple of the 2 processes" in ranks.logs[0].read_text()
 
 
+@pytest.mark.processes
 def test_a_port_that_is_taken_is_said(store, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         first = dict(RANK="0", LOCAL_RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
@@ -353,6 +366,7 @@ def test_a_port_that_is_taken_is_said(store, tmp_path):
     assert last.startswith("error: the 2 processes cannot meet at 127.0.0.1:") and "set MASTER_PORT" in last
 
 
+@pytest.mark.processes
 def test_folders_that_not_all_see_are_found_out(store, stopped, tmp_path):
     """The checkpoint is on one machine's disk only."""
     shutil.copytree(stopped, tmp_path / "run")
@@ -368,6 +382,7 @@ def blind(rank: int, folder: Path) -> None:
         StreamSolver.checkpoint_path = lambda self, **kwargs: self.folder / "elsewhere.th"
 
 
+@pytest.mark.processes
 def test_both_launchers(store, tmp_path):
     """`dora run -d`, of which a process is killed; torchrun goes on, and is stopped by Ctrl-C."""
     argv = ["run", "solver=musicgen/debug", f"datasource.store={store}", "logging.log_tensorboard=false", *LONG,

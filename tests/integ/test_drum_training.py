@@ -17,12 +17,16 @@ import torch
 
 from audiocraft_ext import checkpoint
 from audiocraft_ext.bundle import Bundle
+from audiocraft_ext.drums import demo
 from audiocraft_ext.drums.codec import codec_of
+from audiocraft_ext.errors import UserError
 from audiocraft_ext.store import TokenStore
 from audiocraft_ext.train import main
 from data_prep import midi
 from tests.integ.runs import run, solver_of
+from tests.programs import stages_here
 
+pytestmark = pytest.mark.early
 ROOT = Path(__file__).resolve().parents[2]
 GROOVE = ROOT / "tests" / "data" / "groove"
 TINY = ("transformer_lm.dim=64", "transformer_lm.num_layers=2", "transformer_lm.num_heads=2", "num_threads=1",
@@ -93,27 +97,43 @@ def test_a_list_of_settings_stays_one(capsys):
     assert stop.value.code == 2 and "augment" in err and "set the keys in it" in err and err.count("\n") == 1
 
 
-def test_a_folder_of_midi_becomes_a_drummer_and_only_what_is_missing_is_made_again(tmp_path):
-    command = [str(ROOT / "train.sh"), "--midi", str(GROOVE), "--name", "mine (2)", "--out", "out", "-n", "3", *TINY,
-               "solver=drums/small", "optim.epochs=1", "optim.updates_per_epoch=4", "schedule.cosine.warmup=1"]
-    python = str(Path(sys.executable).parent)
-    options = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 400,
-               "env": {**os.environ, "MICRO_STORES": "stores", "MICRO_OUTPUTS": "outputs",
-                       "PATH": f"{python}:{os.environ['PATH']}"}}
-    first = subprocess.run(command, **options)
-    assert first.returncode == 0, first.stderr[-2000:]
-    out = tmp_path / "out"
+WORDS = ("--midi", str(GROOVE), "--name", "mine (2)", "--out", "out", "-n", "3", *TINY, "solver=drums/small",
+         "optim.epochs=1", "optim.updates_per_epoch=4", "schedule.cosine.warmup=1")
+
+
+def is_a_drummer(out: Path) -> None:
     for ending in ("mid", "wav"):
         assert len(list(out.glob(f"*.{ending}"))) == 3
-    assert (out / "rolls.png").read_bytes().startswith(b"\x89PNG") and "nats a hit" in first.stdout
+    assert (out / "rolls.png").read_bytes().startswith(b"\x89PNG")
     bundle = Bundle(out / "mine (2)")
     assert bundle.codec_config["type"] == "drum_grid" and bundle.context == 65
+
+
+def test_a_folder_of_midi_becomes_a_drummer_and_only_what_is_missing_is_made_again(tmp_path, monkeypatch, capsys):
+    """All stages in this process."""
+    stages_here(monkeypatch, tmp_path / "outputs")
+    monkeypatch.setenv("MICRO_STORES", str(tmp_path / "stores"))
+    monkeypatch.chdir(tmp_path)
+    assert demo.main(list(WORDS)) == 0
+    assert "nats a hit" in capsys.readouterr().out
+    out = tmp_path / "out"
+    is_a_drummer(out)
     times = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.suffix in (".mid", ".wav", ".onnx")}
-    second = subprocess.run(command, **options)
-    assert second.stdout.count("done before, skipped") == 4
+    assert demo.main(list(WORDS)) == 0
+    assert capsys.readouterr().out.count("done before, skipped") == 4
     assert {p: p.stat().st_mtime_ns for p in times} == times
-    wrong = subprocess.run([*command[:2], str(tmp_path / "nothing")], **options)
-    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "no such folder" in wrong.stderr
+    with pytest.raises(UserError, match="no such folder"):
+        demo.main(["--midi", str(tmp_path / "nothing")])
+
+
+@pytest.mark.processes
+def test_a_drummer_as_a_person_types_it(tmp_path):
+    python = str(Path(sys.executable).parent)
+    done = subprocess.run([str(ROOT / "train.sh"), *WORDS], cwd=tmp_path, capture_output=True, text=True, timeout=400,
+                          env={**os.environ, "MICRO_STORES": "stores", "MICRO_OUTPUTS": "outputs",
+                               "PATH": f"{python}:{os.environ['PATH']}"})
+    assert done.returncode == 0 and "nats a hit" in done.stdout, done.stderr[-2000:]
+    is_a_drummer(tmp_path / "out")
 
 
 def test_samples_while_training_are_files_one_can_play(store, tmp_path):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ import pytest
 import soundfile as sf
 
 from audiocraft_ext import audio, demo, diary
-from audiocraft_ext.errors import UserError
+from audiocraft_ext.errors import UserError, run_cli
 from audiocraft_ext.overrides import quoted
 from audiocraft_ext.split import TRAIN, VALID
+from tests.programs import stages_here
 from tests.stores import DEBUG_SPEC, StoreWriter, TokenStore
 
+pytestmark = pytest.mark.early
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "für mich, (2) it's"
 RECIPE = ["solver=musicgen/debug", "generate.use=false", "logging.log_tensorboard=false"]
@@ -51,8 +54,21 @@ def options(here: Path) -> dict:
                                                "PATH": f"{python}:{os.environ['PATH']}"}}
 
 
-def run(here: Path, *words: str) -> subprocess.CompletedProcess:
-    return subprocess.run(go(here, *words), capture_output=True, timeout=400, **options(here))
+@pytest.fixture
+def run(here, monkeypatch, capsys) -> Callable[..., subprocess.CompletedProcess]:
+    """The command and its stages in this process; in processes of their own where Ctrl-C is pressed."""
+    stages_here(monkeypatch, here / "outputs")
+    monkeypatch.setenv("MICRO_STORES", str(here / "stores"))
+    monkeypatch.chdir(here)
+
+    def run(*words: str) -> subprocess.CompletedProcess:
+        try:
+            code = run_cli(lambda: demo.main(go(here, *words)[1:]), leave=False)
+        except SystemExit as end:
+            code = end.code
+        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
+
+    return run
 
 
 def skipped(done: subprocess.CompletedProcess) -> list[str]:
@@ -60,8 +76,8 @@ def skipped(done: subprocess.CompletedProcess) -> list[str]:
     return re.findall(r"^== (\w+): done before, skipped", done.stdout, re.M)
 
 
-def test_a_folder_becomes_an_instrument_and_only_what_is_missing_is_made_again(here):
-    first = run(here, "--audio", NAME, "optim.epochs=1")
+def test_a_folder_becomes_an_instrument_and_only_what_is_missing_is_made_again(here, run):
+    first = run("--audio", NAME, "optim.epochs=1")
     assert skipped(first) == []
     clips = sorted((here / "out").glob("*.wav"))
     assert [sf.info(c).duration for c in clips] == [10.0, 10.0]
@@ -73,27 +89,28 @@ def test_a_folder_becomes_an_instrument_and_only_what_is_missing_is_made_again(h
     written = {p: p.stat().st_mtime_ns for p in here.rglob("*") if p.is_file() and p.name != "picture.png"}
 
     loop(here / "out" / "another.wav", 9)
-    second = run(here, "optim.epochs=1", f"--audio={NAME}")
+    second = run("optim.epochs=1", f"--audio={NAME}")
     assert skipped(second) == ["prepare", "train", "export", "sample"] and "another.wav" not in second.stdout
     assert {p: p.stat().st_mtime_ns for p in written} == written
 
     gone = clips[0].read_bytes()
     clips[0].unlink()
     loop(here / NAME / "more.wav", 7)
-    third = run(here, "--audio", NAME, "optim.epochs=1")  # other data: another run, not a refusal
+    third = run("--audio", NAME, "optim.epochs=1")  # other data: another run, not a refusal
     assert skipped(third) == []
     assert len(list((here / "outputs" / "xps").iterdir())) == 2
     assert gone not in [p.read_bytes() for p in (here / "out").glob("*.wav")]
 
     (next((here / "out").glob(f"{NAME}_seed1_1_v2.wav"))).unlink()
-    assert skipped(run(here, "--audio", NAME, "optim.epochs=1")) == ["prepare", "train", "export"]
+    assert skipped(run("--audio", NAME, "optim.epochs=1")) == ["prepare", "train", "export"]
     assert (here / "out" / f"{NAME}_seed1_1_v2.wav").is_file()
 
     loop(here / "elsewhere.d" / "x.wav", 5)
-    other = run(here, "--audio", "elsewhere.d", "--name", NAME)
+    other = run("--audio", "elsewhere.d", "--name", NAME)
     assert other.returncode == 2 and other.stderr.count("\n") == 1 and "--name" in other.stderr
 
 
+@pytest.mark.processes
 def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(here):
     command = go(here, "--audio", NAME, "optim.epochs=2", "optim.updates_per_epoch=300")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
@@ -123,8 +140,8 @@ def test_doras_own_options_are_doras(here):
     assert done.returncode == 2 and "no config solver/musicgen/none" in done.stderr
 
 
-def test_a_folder_that_is_not_there_is_said(here):
-    done = run(here, "--audio", "none")
+def test_a_folder_that_is_not_there_is_said(run):
+    done = run("--audio", "none")
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "no such folder" in done.stderr
 
 

@@ -24,6 +24,7 @@ from tests import third_kind
 from tests.integ.runs import run, solver_of
 from tests.stores import make_store
 
+pytestmark = pytest.mark.early
 # Dropout draws from the global generator, three does not divide four, and two epochs have an end in between:
 # whatever is left out of a checkpoint shows.
 RECIPE = ("transformer_lm.dropout=0.1", "optim.updates_per_epoch=4", "optim.ema.updates=3", "optim.epochs=2",
@@ -215,6 +216,7 @@ def test_the_history_is_the_checkpoints(store, whole, tmp_path):
     assert_same_run(state_of(run(tmp_path, store, *RECIPE)), whole)
 
 
+@pytest.mark.processes
 def test_killed_three_times_at_random_moments_it_goes_on_exactly(store, tmp_path):
     """A checkpoint is written before every update, so a kill falls into an update or into a write."""
     long = (*RECIPE, "optim.updates_per_epoch=40", "optim.epochs=2")

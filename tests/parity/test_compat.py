@@ -28,6 +28,7 @@ from omegaconf import OmegaConf
 
 from audiocraft_ext import checkpoint
 
+pytestmark = pytest.mark.peers
 REPOSITORY = Path(__file__).parents[2]
 needs = {name: pytest.mark.skipif(compat.status[name] == "real", reason=f"the real {name} is here")
          for name in ("xformers", "spacy", "ffmpeg")}

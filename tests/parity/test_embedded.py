@@ -47,6 +47,7 @@ def test_it_is_whole_and_small_and_has_its_licences():
     assert "CC0" in bundle.info["licence"]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("batch", [1, 3])
 @torch.no_grad()
 def test_logits_agree_at_every_step_of_a_cached_decode(engine, models, batch):
@@ -66,6 +67,7 @@ def test_logits_agree_at_every_step_of_a_cached_decode(engine, models, batch):
                 assert np.abs(ours - reference).max() < TOLERANCE, f"{name}, step {s}"
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("batch", [1, 3])
 def test_greedy_codes_are_identical(engine, models, batch):
     lm, theirs = models

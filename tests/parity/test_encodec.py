@@ -12,6 +12,7 @@ import torch
 from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.codecs.encodec import EncodecConfig, EncodecModel, from_audiocraft, to_audiocraft
 
+pytestmark = pytest.mark.peers
 TOLERANCE = 1e-5  # float32; measured 0 with torch 2.13 on a CPU, other builds may sum in another order
 LENGTHS = (1, 300, 640, 641, 1279, 6400, 9999)  # samples; the hop is 640
 

@@ -15,6 +15,7 @@ from audiocraft_ext.sampling import Sampling
 from benchmarks import gpu
 
 
+@pytest.mark.peers
 def test_prints_a_table_and_one_line_of_json(capsys):
     gpu.main(["--device", "cpu", "--scale", "debug", "--seconds", "0.1", "--batch", "2", "--repeats", "2"])
     *table, last = capsys.readouterr().out.splitlines()
@@ -31,6 +32,7 @@ def test_says_what_it_needs():
         gpu.main(["--device", "cpu", "--scale", "huge"])
 
 
+@pytest.mark.peers
 def test_both_make_the_same_clips(monkeypatch):
     """Greedily, from the same weights: they do the same work."""
     monkeypatch.setattr(gpu, "Sampling", lambda: Sampling(temperature=0))
