@@ -12,6 +12,7 @@ from audiocraft_ext import midi_write
 from audiocraft_ext.codecs.drum_clip import DrumClip
 from audiocraft_ext.codecs.drum_codec import DrumCodec
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.midi_time import meter_map
 from audiocraft_ext.midifile import DRUMS, NOTE, BrokenMidi, Midi, table
 
 NAMES = re.compile(r"drum|\bkit\b|perc|\bbeats?\b|\b[tc]r-?\d{2,3}\b", re.IGNORECASE)  # of a track that is drums
@@ -71,7 +72,7 @@ def stretches(midi: Midi, notes: np.ndarray, codec: DrumCodec) -> tuple[list[Str
         notes: see :func:`drums_of`; ascending.
     """
     found, lost = [], []
-    begins = _meters(midi)
+    begins = meter_map(midi.meters)
     half = float(4 * midi.ticks_per_beat * codec.reach / codec.steps)  # of a step, in ticks
     last = int(notes[-1, 0]) if len(notes) else 0
     for (start, meter), (end, _) in zip(begins, [*begins[1:], (None, None)]):
@@ -96,16 +97,6 @@ def stretches(midi: Midi, notes: np.ndarray, codec: DrumCodec) -> tuple[list[Str
         inside = inside - [start, 0, 0]
         found.append(Stretch(start, DrumClip(inside, midi.ticks_per_beat, bpm, meter, bars)))
     return found, list(dict.fromkeys(lost))
-
-
-def _meters(midi: Midi) -> list[tuple[int, tuple[int, int]]]:
-    """Where which time signature begins; of several at a tick the last, and none that changes nothing."""
-    at = {0: (4, 4)} | {tick: (over, under) for tick, over, under in midi.meters}
-    found: list[tuple[int, tuple[int, int]]] = []
-    for tick, meter in at.items():
-        if not found or found[-1][1] != meter:
-            found.append((tick, meter))
-    return found
 
 
 def to_bytes(clip: DrumClip, name: str = "") -> bytes:

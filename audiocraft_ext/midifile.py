@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from audiocraft_ext import midi_time
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.midi_notes import pair
 
 TICKS = 480  # a quarter note, in what is written
 DRUMS = 10  # the channel of General MIDI's drums, from 1
-SUSTAIN = 64  # the controller of the sustain pedal, down from value 64 on
 SLOWEST, FASTEST = 10.0, 1000.0  # BPM: others are not believed
 LATEST = 2**40  # tick
 BACK = 0x0FF00000  # a delta time of 28 bits from here on was a negative number
@@ -89,11 +89,7 @@ class Midi:
 
     def seconds(self, ticks: np.ndarray | float) -> np.ndarray:
         """When ticks are, by the tempo up to there."""
-        at = np.array([0.0, *(tick for tick, _ in self.tempos)])
-        tick_s = 60 / (np.array([120.0, *(bpm for _, bpm in self.tempos)]) * self.ticks_per_beat)
-        begin = np.concatenate([[0.0], np.cumsum(np.diff(at) * tick_s[:-1])])
-        i = np.maximum(np.searchsorted(at, ticks, side="right") - 1, 0)
-        return begin[i] + (np.asarray(ticks) - at[i]) * tick_s[i]
+        return midi_time.seconds(ticks, self.tempos, self.ticks_per_beat)
 
 
 def read(path: str | Path) -> Midi:
@@ -298,22 +294,17 @@ def _from_frames(midi: Midi, division: int) -> Midi:
     frames, parts = 256 - (division >> 8), division & 0xFF
     if frames not in (24, 25, 29, 30) or not parts:
         raise BrokenMidi(f"has a header that makes no sense (division {division})")
-    per_second = parts * (30_000 / 1001 if frames == 29 else frames)
-    at = [0, *(tick for tick, _ in midi.tempos)]
-    bpm = [120.0, *(bpm for _, bpm in midi.tempos)]
-    begin = np.concatenate([[0.0], np.cumsum(np.diff(at) / per_second * np.array(bpm[:-1]) / 60)])
+    per_second, tempos = parts * (30_000 / 1001 if frames == 29 else frames), midi.tempos
 
     def ticks(of: np.ndarray) -> np.ndarray:
-        i = np.searchsorted(at, of, side="right") - 1
-        beats = begin[i] + (of - np.array(at)[i]) / per_second * np.array(bpm)[i] / 60
-        return np.rint(beats * TICKS).astype(np.int64)
+        return np.rint(midi_time.beats_of_frames(of, tempos, per_second) * TICKS).astype(np.int64)
 
     for rows, name in ((midi.notes, "start"), (midi.notes, "end"), (midi.programs, "tick"), (midi.controls, "tick"),
                        (midi.bends, "tick")):
         rows[name] = ticks(rows[name])
     midi.keys = [(int(ticks(np.array(tick))), *value) for tick, *value in midi.keys]
     midi.meters = [(int(ticks(np.array(tick))), *value) for tick, *value in midi.meters]
+    midi.tempos = [(int(ticks(np.array(tick))), value) for tick, value in tempos]
     midi.end, midi.ticks_per_beat = int(ticks(np.array(midi.end))), TICKS
-    midi.tempos = [(int(ticks(np.array(tick))), value) for tick, value in midi.tempos]
     midi.remarks.append("its time is that of film, beats are by its tempo")
     return midi
