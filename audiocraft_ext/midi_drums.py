@@ -13,11 +13,10 @@ from audiocraft_ext.codecs.drum_clip import DrumClip
 from audiocraft_ext.codecs.drum_codec import DrumCodec
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.midi_time import meter_map
-from audiocraft_ext.midifile import DRUMS, NOTE, BrokenMidi, Midi, table
+from audiocraft_ext.midifile import DRUMS, NOTE, NOTE_TICKS, BrokenMidi, Midi, table
 
 NAMES = re.compile(r"drum|\bkit\b|perc|\bbeats?\b|\b[tc]r-?\d{2,3}\b", re.IGNORECASE)  # of a track that is drums
 ALL = 0
-NOTE_TICKS = 60  # ticks that a hit sounds, unless the next is sooner
 
 
 @dataclass(frozen=True)

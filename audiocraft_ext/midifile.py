@@ -18,6 +18,7 @@ from audiocraft_ext.errors import UserError
 from audiocraft_ext.midi_notes import pair
 
 TICKS = 480  # a quarter note, in what is written
+NOTE_TICKS = 60  # ticks that a hit of drums sounds in our files, unless the next is sooner
 DRUMS = 10  # the channel of General MIDI's drums, from 1
 SLOWEST, FASTEST = 10.0, 1000.0  # BPM: others are not believed
 LATEST = 2**40  # tick

@@ -17,7 +17,7 @@ import numpy as np
 
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.files import known_sha256
-from audiocraft_ext.midi_drums import NOTE_TICKS
+from audiocraft_ext.midifile import NOTE_TICKS
 
 BANK = 128  # of drums
 CHANNEL = 9  # channel 10, from 0
