@@ -1,16 +1,20 @@
-"""The drums of a MIDI file: on which channel they are, and where a new time signature begins."""
+"""Drums in MIDI files: on which channel they are, where a new time signature begins; and clips of drums as files."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from audiocraft_ext import midi_write
 from audiocraft_ext.codecs.drum_clip import DrumClip
 from audiocraft_ext.codecs.drum_codec import DrumCodec
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.midifile import DRUMS, BrokenMidi, Midi
+from audiocraft_ext.files import write as write_whole
+from audiocraft_ext.midi_time import meter_map
+from audiocraft_ext.midifile import DRUMS, NOTE, NOTE_TICKS, BrokenMidi, Midi, table
 
 NAMES = re.compile(r"drum|\bkit\b|perc|\bbeats?\b|\b[tc]r-?\d{2,3}\b", re.IGNORECASE)  # of a track that is drums
 ALL = 0
@@ -36,7 +40,7 @@ def drums_of(midi: Midi, channel: int | None = None) -> tuple[np.ndarray, str]:
         BrokenMidi: no notes, none on that channel, or no telling which are drums.
     """
     notes, said = midi.notes, ""
-    used = sorted(set(notes[:, 2].tolist()))
+    used = sorted(set(notes["channel"].tolist()))
     among = f"channel {used[0]}" if len(used) == 1 else f"channels {', '.join(map(str, used))}"
     if not used:
         raise BrokenMidi("has no notes")
@@ -48,14 +52,14 @@ def drums_of(midi: Midi, channel: int | None = None) -> tuple[np.ndarray, str]:
         channel, said = used[0], f"drums on {among}, the only one used"
     elif channel is None:
         tracks = [track for track, name in midi.names.items() if NAMES.search(name)]
-        notes, channel = notes[np.isin(notes[:, 1], tracks)], ALL
+        notes, channel = notes[np.isin(notes["track"], tracks)], ALL
         if not len(notes):
             raise BrokenMidi(f"has notes on {among}, none of which is known to be drums; say --channel or "
                              "--all-channels")
         said = "drums in the track called " + ", ".join(midi.names[track] for track in tracks)
     if channel != ALL:
-        notes = notes[notes[:, 2] == channel]
-    return notes[:, [0, 3, 4]], said
+        notes = notes[notes["channel"] == channel]
+    return np.stack([notes["start"], notes["pitch"], notes["velocity"]], 1), said
 
 
 def stretches(midi: Midi, notes: np.ndarray, codec: DrumCodec) -> tuple[list[Stretch], list[str]]:
@@ -68,7 +72,7 @@ def stretches(midi: Midi, notes: np.ndarray, codec: DrumCodec) -> tuple[list[Str
         notes: see :func:`drums_of`; ascending.
     """
     found, lost = [], []
-    begins = _meters(midi)
+    begins = meter_map(midi.meters)
     half = float(4 * midi.ticks_per_beat * codec.reach / codec.steps)  # of a step, in ticks
     last = int(notes[-1, 0]) if len(notes) else 0
     for (start, meter), (end, _) in zip(begins, [*begins[1:], (None, None)]):
@@ -95,11 +99,41 @@ def stretches(midi: Midi, notes: np.ndarray, codec: DrumCodec) -> tuple[list[Str
     return found, list(dict.fromkeys(lost))
 
 
-def _meters(midi: Midi) -> list[tuple[int, tuple[int, int]]]:
-    """Where which time signature begins; of several at a tick the last, and none that changes nothing."""
-    at = {0: (4, 4)} | {tick: (over, under) for tick, over, under in midi.meters}
-    found: list[tuple[int, tuple[int, int]]] = []
-    for tick, meter in at.items():
-        if not found or found[-1][1] != meter:
-            found.append((tick, meter))
-    return found
+def to_bytes(clip: DrumClip, name: str = "") -> bytes:
+    """A clip as a file of type 0 on channel 10, which ends with its last bar. A hit sounds for 60 ticks, or until the
+    next of its pitch or the end; of two of a pitch on one tick the louder is written, and what is before the first bar
+    line is on it.
+
+    Args:
+        name: of the track.
+
+    Raises:
+        UserError: a tempo or time signature that no file can say.
+    """
+    end = (clip.bars or 0) * clip.ticks_per_beat * 4 * clip.meter[0] // clip.meter[1]
+    return midi_write.to_bytes(Midi(_notes(clip, end), clip.ticks_per_beat, [(0, clip.bpm)], [(0, *clip.meter)],
+                                    {0: name} if name else {}, end))
+
+
+def write(path: str | Path, clip: DrumClip) -> None:
+    """Write a clip as a file; whole, or not at all.
+
+    Raises:
+        UserError: see :func:`to_bytes`.
+        OSError: it cannot be written; what was there stays.
+    """
+    write_whole(Path(path), to_bytes(clip))
+
+
+def _notes(clip: DrumClip, last: int) -> np.ndarray:
+    """The hits of a clip with their ends, those of hits before tick ``last`` not behind it."""
+    loudest: dict[tuple[int, int], int] = {}
+    for tick, pitch, velocity in clip.notes.tolist():
+        at = (pitch, max(tick, 0))
+        loudest[at] = max(velocity, loudest.get(at, 0))
+    order, notes = sorted(loudest), []
+    for (pitch, tick), (other, following) in zip(order, [*order[1:], (-1, 0)]):
+        end = min(tick + NOTE_TICKS, following) if other == pitch else tick + NOTE_TICKS
+        notes.append((tick, min(end, last) if tick < last else end, pitch, loudest[pitch, tick]))
+    start, end, pitch, velocity = np.array(notes, np.int64).reshape(-1, 4).T
+    return np.sort(table(NOTE, start, end, 0, DRUMS, pitch, velocity), order=("start", "pitch"))

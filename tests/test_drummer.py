@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audiocraft_ext import midifile
+from audiocraft_ext import midi_drums
 from audiocraft_ext.codecs.drum_clip import DrumClip
 from audiocraft_ext.codecs.drum_grid import DrumGrid
 from audiocraft_ext.codecs.drum_hits import DrumHits
@@ -275,8 +275,8 @@ def test_going_on_begins_with_the_file(drummer):
 def test_going_on_hears_what_was(drummer, tmp_path):
     """Another last bar, another new one."""
     clip = DrumClip([[0, 36, 100], [480, 38, 90]], bpm=100, bars=1)
-    midifile.write(tmp_path / "a.mid", clip)
-    midifile.write(tmp_path / "b.mid", DrumClip([[0, 49, 100], [600, 51, 30]], bpm=100, bars=1))
+    midi_drums.write(tmp_path / "a.mid", clip)
+    midi_drums.write(tmp_path / "b.mid", DrumClip([[0, 49, 100], [600, 51, 30]], bpm=100, bars=1))
     new = [codes_of(drummer, drummer.recipe(change="continue", file=tmp_path / name, seed=1))[0][:, 16:]
            for name in ("a.mid", "b.mid")]
     assert (new[0] != new[1]).any()
@@ -369,18 +369,18 @@ def test_what_the_grid_cannot_keep_is_said(drummer):
 
 def test_pitches_outside_of_the_map(drummer, tmp_path):
     notes = [[0, 36, 100], [480, 90, 100], [960, 91, 100], [960, 38, 100]]
-    midifile.write(tmp_path / "a.mid", DrumClip(notes, bars=1))
+    midi_drums.write(tmp_path / "a.mid", DrumClip(notes, bars=1))
     source, said = said_of(drummer, tmp_path / "a.mid")
     assert "2 hits with pitches 90, 91 are in no class of the map, they are left out" in said
     assert (source.codes[:C] > 0).sum() == 2
-    midifile.write(tmp_path / "b.mid", DrumClip([[0, 90, 100]], bars=1))
+    midi_drums.write(tmp_path / "b.mid", DrumClip([[0, 90, 100]], bars=1))
     with pytest.raises(UserError, match="none of its 1 hits is in a class of the map drums12, they have pitch 90"):
         said_of(drummer, tmp_path / "b.mid")
 
 
 def test_empty_bars_at_the_ends_are_left_out(drummer, tmp_path):
     bar = 4 * 480
-    midifile.write(tmp_path / "a.mid", DrumClip([[3 * bar - 20, 36, 100], [4 * bar + 480, 38, 90]], bars=9))
+    midi_drums.write(tmp_path / "a.mid", DrumClip([[3 * bar - 20, 36, 100], [4 * bar + 480, 38, 90]], bars=9))
     source, _ = said_of(drummer, tmp_path / "a.mid")
     assert source.bars == 2 and [tuple(x) for x in np.argwhere(source.codes[:C] > 0)] == [(0, 0), (1, 20)]
     last, _ = said_of(drummer, FUNK, last=True)
@@ -388,7 +388,7 @@ def test_empty_bars_at_the_ends_are_left_out(drummer, tmp_path):
 
 
 def test_an_odd_time_signature(drummer, tmp_path):
-    midifile.write(tmp_path / "a.mid", DrumClip([[0, 36, 100], [1680, 38, 90]], bpm=90, meter=(7, 8), bars=2))
+    midi_drums.write(tmp_path / "a.mid", DrumClip([[0, 36, 100], [1680, 38, 90]], bpm=90, meter=(7, 8), bars=2))
     recipe = drummer.recipe(change="continue", file=tmp_path / "a.mid", seed=1)
     assert (recipe.meter, recipe.bars, recipe.bpm) == ((7, 8), 6, pytest.approx(90, abs=0.01))
     as_four = drummer.recipe(change="humanise", file=tmp_path / "a.mid", meter=(4, 4), seed=1)
@@ -397,7 +397,7 @@ def test_an_odd_time_signature(drummer, tmp_path):
 
 def test_a_day_of_drums_is_cut(drummer, tmp_path):
     notes = [[bar * 1920, 36, 100] for bar in range(43_199)] + [[43_199 * 1920, 36, 10]]
-    midifile.write(tmp_path / "a.mid", DrumClip(notes))
+    midi_drums.write(tmp_path / "a.mid", DrumClip(notes))
     source, said = said_of(drummer, tmp_path / "a.mid")
     assert source.bars == 256 and "the first 256 bars" in said
     recipe = drummer.recipe(change="continue", file=tmp_path / "a.mid", seed=1)
@@ -407,7 +407,7 @@ def test_a_day_of_drums_is_cut(drummer, tmp_path):
 
 
 @pytest.mark.parametrize("data, message", [(b"", "0 bytes"), (b"RIFF....", "not a MIDI file"),
-                                           (midifile.to_bytes(DrumClip(np.zeros((0, 3)))), "no notes")])
+                                           (midi_drums.to_bytes(DrumClip(np.zeros((0, 3)))), "no notes")])
 def test_files_that_are_none(drummer, tmp_path, data, message):
     (tmp_path / "a.mid").write_bytes(data)
     for change in ("continue", "humanise"):

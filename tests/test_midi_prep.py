@@ -20,8 +20,8 @@ from audiocraft_ext.codecs.drum_hits import DrumHits
 from audiocraft_ext.drums.codec import NAMES, codec_of, prompts_of
 from audiocraft_ext.drums.describe import describe
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.midi_drums import drums_of, stretches
-from audiocraft_ext.midifile import read, write
+from audiocraft_ext.midi_drums import drums_of, stretches, write
+from audiocraft_ext.midifile import read
 from audiocraft_ext.store import TokenStore
 from benchmarks import midi_mutations, midi_prep, mutations
 from data_prep import midi, midi_alike, midi_chain

@@ -11,18 +11,23 @@ import pytest
 from audiocraft_ext.codecs.drum_clip import DrumClip
 from audiocraft_ext.codecs.drum_grid import DrumGrid
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.midi_drums import drums_of, stretches
-from audiocraft_ext.midifile import BrokenMidi, parse, read, to_bytes, write
+from audiocraft_ext.midi_drums import drums_of, stretches, to_bytes, write
+from audiocraft_ext.midifile import BrokenMidi, Midi, parse, read
 
 GROOVE = sorted((Path(__file__).parent / "data" / "groove").glob("*.mid"))
 END = b"\0\xff\x2f\0"
 KICK = b"\0\x99\x24\x64"  # at once, on channel 10
-TOLD = ("tick", "channel", "pitch", "velocity")
+TOLD = ("start", "channel", "pitch", "velocity")
 
 
 def file(*tracks: bytes, kind: int = 1, division: int = 96) -> bytes:
     return struct.pack(">4sIHHH", b"MThd", 6, kind, len(tracks), division) + b"".join(
         b"MTrk" + struct.pack(">I", len(track)) + track for track in tracks)
+
+
+def rows(midi: Midi, *names: str) -> list[tuple[int, ...]]:
+    """Of its notes."""
+    return list(zip(*(midi.notes[name].tolist() for name in names)))
 
 
 def by_mido(path: Path) -> list[tuple[int, ...]]:
@@ -39,7 +44,7 @@ def by_mido(path: Path) -> list[tuple[int, ...]]:
 def test_notes_and_times_are_those_that_mido_reads():
     for path in GROOVE:
         midi = read(path)
-        assert sorted(map(tuple, midi.notes[:, [0, 2, 3, 4]].tolist())) == by_mido(path)
+        assert sorted(rows(midi, *TOLD)) == by_mido(path)
         seconds, last = mido.MidiFile(path).length, int(midi.end)
         assert float(midi.seconds(last)) == pytest.approx(seconds, rel=1e-9)
 
@@ -82,7 +87,7 @@ def test_what_no_file_can_say(bpm, meter):
 def test_running_status_zero_length_notes_and_both_kinds_of_off():
     track = KICK + b"\0\x24\0" + b"\x10\x26\x50" + b"\0\x89\x26\0" + b"\x81\0\x99\x2a\x01" + END  # 0x81 0x00 is 128
     midi = parse(file(track, kind=0))
-    assert midi.notes[:, [0, 2, 3, 4]].tolist() == [[0, 10, 36, 100], [16, 10, 38, 80], [144, 10, 42, 1]]
+    assert rows(midi, *TOLD, "end") == [(0, 10, 36, 100, 0), (16, 10, 38, 80, 16), (144, 10, 42, 1, 144)]
     assert (midi.ticks_per_beat, midi.tempos, midi.meters, midi.end) == (96, [], [], 144)
 
 
@@ -101,7 +106,7 @@ def test_what_is_stepped_over():
 def test_tracks_come_together_in_time():
     tempo = b"\0\xff\x51\x03\x07\xa1\x20" + b"\x60\xff\x51\x03\x03\xd0\x90" + END  # 120, after a beat 240
     midi = parse(file(tempo, b"\x60\x99\x24\x64" + END, KICK + b"\x83\x00\x99\x24\x01" + END))
-    assert midi.notes[:, [0, 1]].tolist() == [[0, 2], [96, 1], [384, 2]]
+    assert rows(midi, "start", "track") == [(0, 2), (96, 1), (384, 2)]
     assert midi.seconds(np.array([0, 48, 96, 192, 384])).tolist() == [0, 0.25, 0.5, 0.75, 1.25]
     (part,), _ = stretches(midi, drums_of(midi)[0], DrumGrid())
     assert part.clip.bars == 2 and part.clip.bpm == pytest.approx(8 / (0.5 + 7 * 0.25) * 60)
@@ -111,7 +116,7 @@ def test_film_time_becomes_beats_by_the_tempo():
     tempo = b"\0\xff\x51\x03\x0f\x42\x40"  # 60
     midi = parse(file(tempo + KICK + b"\x87\x68\x99\x24\x64" + b"\0\xff\x51\x03\x07\xa1\x20" + b"\x87\x68\x99\x24\x64"
                       + END, division=(256 - 25) << 8 | 40))  # 1000 ticks a second
-    assert midi.notes[:, 0].tolist() == [0, 480, 480 + 960] and midi.end == 1440
+    assert midi.notes["start"].tolist() == [0, 480, 480 + 960] and midi.end == 1440
     assert midi.seconds(1440) == pytest.approx(2.0)
 
 

@@ -9,8 +9,8 @@ import pytest
 from audiocraft_ext.bundle import BUNDLES
 from audiocraft_ext.drums import describe
 from audiocraft_ext.drums.drummer import Drummer
-from audiocraft_ext.midi_drums import drums_of, stretches
-from audiocraft_ext.midifile import parse, to_bytes
+from audiocraft_ext.midi_drums import drums_of, stretches, to_bytes
+from audiocraft_ext.midifile import parse
 
 FOLDER = BUNDLES / "drums"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TICKS = 480  # a quarter note, in what is decoded
+from audiocraft_ext.midifile import TICKS
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,9 +14,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from audiocraft_ext.codecs.drum_clip import TICKS, Cost, DrumClip, Hits
+from audiocraft_ext.codecs.drum_clip import Cost, DrumClip, Hits
 from audiocraft_ext.codecs.drum_map import DrumMap
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.midifile import TICKS
 from audiocraft_ext.spec import Spec
 
 KIND = "drums"

@@ -23,11 +23,12 @@ from typing import ClassVar
 import numpy as np
 
 from audiocraft_ext.codecs import drum_map
-from audiocraft_ext.codecs.drum_clip import TICKS, DrumClip, Hits
+from audiocraft_ext.codecs.drum_clip import DrumClip, Hits
 from audiocraft_ext.codecs.drum_codec import KIND, SPEC_BPM, DrumCodec
 from audiocraft_ext.codecs.drum_map import DrumMap
 from audiocraft_ext.drums.pattern import Pattern
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.midifile import TICKS
 from audiocraft_ext.spec import Spec
 
 NAME = "drum_hits"

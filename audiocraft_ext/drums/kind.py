@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audiocraft_ext import midifile
+from audiocraft_ext import midi_drums
 from audiocraft_ext.drums.codec import GRID, codec_of, prompts_of
 from audiocraft_ext.drums.describe import METERS, bpm_of, meter_of
 from audiocraft_ext.drums.view import DrumView
@@ -73,7 +73,7 @@ def write_samples(codes: np.ndarray, spec: Spec, codec_config: dict, folder: Pat
         meter = meter_of(said["meter"]) if said.get("meter") in METERS else METER
         bpm = bpm_of(said["tempo"]) if "tempo" in said else BPM
         notes = codec.decode(clip[:, spec.prompt :], bpm, meter)
-        midifile.write(Path(folder) / f"clip_{i}.mid", notes)
+        midi_drums.write(Path(folder) / f"clip_{i}.mid", notes)
         sound = play(notes, player(), RATE).wav
         write_wav(Path(folder) / f"clip_{i}.wav", sound, RATE)
         sounds.append((sound, RATE))

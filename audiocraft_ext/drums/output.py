@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from audiocraft_ext import midifile
+from audiocraft_ext import midi_drums
 from audiocraft_ext.codecs.drum_clip import DrumClip
 from audiocraft_ext.drums import sidecar
 from audiocraft_ext.drums.beat import Beat
@@ -141,7 +141,7 @@ def _write(folder: Path, stem: str, beat: Beat, output: Output, known: Sidecar |
         return parts[path]
 
     try:
-        midi = midifile.to_bytes(beat.clip)
+        midi = midi_drums.to_bytes(beat.clip)
         files = _files(beat, midi, stem, output)
         for name, write in files.items():
             if known is None or name not in known.files or not (folder / name).exists():
@@ -211,7 +211,7 @@ def _write_bytes(data: bytes, path: Path) -> None:
 
 
 def _write_track(clip: DrumClip, name: str, path: Path) -> None:
-    path.write_bytes(midifile.to_bytes(clip, name))
+    path.write_bytes(midi_drums.to_bytes(clip, name))
 
 
 def _write_wav(beat: Beat, output: Output, stem: str, path: Path) -> dict[str, Any]:
