@@ -17,10 +17,12 @@ from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.codecs.codec import Codec, build, file_hash
 from audiocraft_ext.codecs.encodec import EncodecConfig, from_audiocraft, to_audiocraft
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.lm_config import LMConfig
+from audiocraft_ext.lm import rope_rates
+from audiocraft_ext.lm_config import LAYERS, LMConfig
 
 LM_FILE, CODEC_FILE = "state_dict.bin", "compression_state_dict.bin"
 VERSION = "1.3.0"
+ROPE = "rope.frequencies"  # what audiocraft keeps of rotary positions, beside the weights
 PUBLIC = {"facebook/encodec_32khz": "encodec_32khz"}  # audiocraft's name: ours
 
 # Keys of `transformer_lm` that a trained model no longer depends on.
@@ -79,6 +81,15 @@ def lm_yaml(cfg: LMConfig, pattern: tuple[int, ...], sample_rate: int, segment_d
         "conditioners": None,
         "dataset": {"segment_duration": segment_duration},
     }))
+
+
+def audiocraft_state(cfg: LMConfig, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of an LM as audiocraft's ``LMModel`` has them: it also keeps the rates of rotary positions."""
+    if cfg.positional_embedding != "rope":
+        return state
+    rates = rope_rates(cfg.head_dim, cfg.max_period)
+    places = ("transformer", *(f"{LAYERS}.{i}.self_attn" for i in range(cfg.num_layers)))
+    return state | {f"{place}.{ROPE}": rates.clone() for place in places}
 
 
 def codec_yaml(cfg: EncodecConfig) -> str:
@@ -148,7 +159,8 @@ def write(folder: Path, cfg: LMConfig, state: dict[str, torch.Tensor], codec: Co
     """
     xp = lm_yaml(cfg, tuple(spec["delays"]), codec.sample_rate, max(30.0, segment_duration))
     common = {"version": VERSION, "exported": True}
-    checkpoint.save({"best_state": state, "xp.cfg": xp, "spec": spec, **common}, folder / LM_FILE)
+    weights = audiocraft_state(cfg, state)
+    checkpoint.save({"best_state": weights, "xp.cfg": xp, "spec": spec, **common}, folder / LM_FILE)
     ours = {v: k for k, v in PUBLIC.items()}
     if codec.name in ours:
         pkg: dict[str, Any] = {"pretrained": ours[codec.name]}
