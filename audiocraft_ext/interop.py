@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 
 from audiocraft_ext.errors import UserError
-from audiocraft_ext.lm_config import LMConfig
+from audiocraft_ext.lm import rope_rates
+from audiocraft_ext.lm_config import LAYERS, LMConfig
 
 LM_FILE, CODEC_FILE = "state_dict.bin", "compression_state_dict.bin"
 VERSION = "1.3.0"
+ROPE = "rope.frequencies"  # what audiocraft keeps of rotary positions, beside the weights
 
 # Keys of `transformer_lm` that a trained model no longer depends on.
 _TRAINING = ("weight_init", "depthwise_init", "zero_bias_init", "dropout", "attention_dropout", "emb_lr",
@@ -73,3 +76,12 @@ def lm_yaml(cfg: LMConfig, pattern: tuple[int, ...], sample_rate: int, segment_d
         "conditioners": None,
         "dataset": {"segment_duration": segment_duration},
     }))
+
+
+def audiocraft_state(cfg: LMConfig, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of an LM as audiocraft's ``LMModel`` has them: it also keeps the rates of rotary positions."""
+    if cfg.positional_embedding != "rope":
+        return state
+    rates = rope_rates(cfg.head_dim, cfg.max_period)
+    places = ("transformer", *(f"{LAYERS}.{i}.self_attn" for i in range(cfg.num_layers)))
+    return state | {f"{place}.{ROPE}": rates.clone() for place in places}

@@ -36,9 +36,13 @@ def sin_embedding(positions: torch.Tensor, dim: int, max_period: float) -> torch
 def rope(positions: torch.Tensor, head_dim: int, max_period: float) -> Turn:
     """How far each pair of a head's numbers is turned at ``positions [S]`` (rotary positions,
     https://arxiv.org/abs/2104.09864 section 3.2.2, with audiocraft's pairs: neighbours)."""
-    rate = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    phase = positions.float()[:, None] * (1.0 / max_period**rate)
+    phase = positions.float()[:, None] * rope_rates(head_dim, max_period, positions.device)
     return phase.cos(), phase.sin()
+
+
+def rope_rates(head_dim: int, max_period: float, device: torch.device | None = None) -> torch.Tensor:
+    """How far a position turns each pair, ``[D / 2]``."""
+    return 1.0 / max_period ** (torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim)
 
 
 def turned(x: torch.Tensor, turn: Turn) -> torch.Tensor:

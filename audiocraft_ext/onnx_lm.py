@@ -31,6 +31,7 @@ from onnx import TensorProto
 from audiocraft_ext import blocks
 from audiocraft_ext.blocks import NORM_EPSILON, Norm
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.lm import rope_rates
 from audiocraft_ext.lm_config import LAYERS, LMConfig
 from audiocraft_ext.onnx_graph import Graph
 from audiocraft_ext.quantise import BLOCK, HEADS
@@ -126,10 +127,8 @@ def _sin_embedding(g: Graph, cfg: LMConfig, positions: str) -> str:
 
 def _rope(g: Graph, cfg: LMConfig, positions: str) -> tuple[str, str]:
     """Cosines and sines of how far pairs are turned, each ``[S, D / 2]``; the rates are torch's own."""
-    rate = torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim
-    rates = (1.0 / torch.tensor(cfg.max_period, dtype=torch.float32) ** rate).numpy()
     column = g.op("Unsqueeze", g.op("Cast", positions, to=FLOAT), g.constant(np.array([1])))  # [S, 1]
-    phase = g.op("Mul", column, g.constant(rates[None]))
+    phase = g.op("Mul", column, g.constant(rope_rates(cfg.head_dim, cfg.max_period).numpy()[None]))
     return g.op("Cos", phase), g.op("Sin", phase)
 
 

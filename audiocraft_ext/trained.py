@@ -174,7 +174,7 @@ def _weights_of(pkg: dict, path: Path) -> dict[str, torch.Tensor]:
 def clean(state: dict[str, torch.Tensor], cfg: LMConfig, path: Path) -> dict[str, torch.Tensor]:
     """fp32, contiguous, and exactly the weights of ``LM(cfg)``."""
     state = {name.replace(".self_attn.mha.", ".self_attn."): value.float().contiguous()
-             for name, value in state.items()}
+             for name, value in state.items() if not name.endswith(f".{interop.ROPE}")}
     check_weights(cfg, state, path)
     return state
 

@@ -152,6 +152,19 @@ def test_what_audiocraft_lacks_is_not_exported_to_it(tmp_path):
         write_audiocraft(tmp_path / "out", Trained(codec.spec, cfg, model.state_dict(), codec, 60))
 
 
+def test_rotary_positions_go_to_audiocraft_and_back(tmp_path):
+    """Its file has their rates beside the weights; that its model then computes the same is in test_lm_parity."""
+    from tests import tiny
+
+    cfg = LMConfig(n_q=4, card=96, dim=64, num_heads=2, num_layers=2, positional_embedding="rope")
+    torch.manual_seed(0)
+    codec, state = tiny.tiny_codec(), LM(cfg, (0, 1, 2, 3)).state_dict()
+    write_audiocraft(tmp_path / "out", Trained(codec.spec, cfg, state, codec, 60))
+    again = read(tmp_path / "out")
+    assert again.cfg == cfg and again.state.keys() == state.keys()
+    assert all(torch.equal(again.state[name], state[name]) for name in state)
+
+
 def test_every_stepper_says_all_that_the_engine_asks(lm, bundle):
     from audiocraft_ext.guidance import Guide
 

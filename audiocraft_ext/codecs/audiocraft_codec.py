@@ -82,7 +82,8 @@ def write_files(folder: Path, cfg: LMConfig, state: dict[str, torch.Tensor], cod
     """
     xp = interop.lm_yaml(cfg, tuple(spec["delays"]), codec.sample_rate, max(30.0, segment_duration))
     common = {"version": VERSION, "exported": True}
-    checkpoint.save({"best_state": state, "xp.cfg": xp, "spec": spec, **common}, folder / LM_FILE)
+    weights = interop.audiocraft_state(cfg, state)
+    checkpoint.save({"best_state": weights, "xp.cfg": xp, "spec": spec, **common}, folder / LM_FILE)
     ours = {v: k for k, v in PUBLIC.items()}
     if codec.name in ours:
         pkg: dict[str, Any] = {"pretrained": ours[codec.name]}

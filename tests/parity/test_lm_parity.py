@@ -30,7 +30,7 @@ def audiocrafts(lm):
     """audiocraft's model with the same weights, built from the config that an export carries."""
     config = OmegaConf.create(interop.lm_yaml(lm.cfg, lm.delays, 32_000, 30.0))
     model = builders.get_lm_model(config)
-    model.load_state_dict(lm.state_dict())
+    model.load_state_dict(interop.audiocraft_state(lm.cfg, lm.state_dict()))
     return model.eval()
 
 
