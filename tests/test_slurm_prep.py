@@ -43,6 +43,7 @@ def prepared(src, store, *options):
     return {name: (store / name).read_bytes() for name in COMPARED}
 
 
+@pytest.mark.processes
 def test_jobs_on_this_machine(src, plain, tmp_path, capfd):
     assert prepared(src, tmp_path / "store", "--executor", "local", "--shards", "2") == plain
     assert "encoding: 2 of 2 jobs done" in capfd.readouterr().err
