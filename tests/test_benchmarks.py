@@ -12,6 +12,7 @@ from audiocraft_ext import trained
 from audiocraft_ext.engine import Engine
 from audiocraft_ext.errors import UserError
 from audiocraft_ext.sampling import Sampling
+from audiocraft_ext.sound_engine import SoundEngine
 from benchmarks import cold_boot, decode, machine, peers, plots, precision
 from tests import stores
 
@@ -92,7 +93,7 @@ def test_transformers_has_the_same_weights(folder):
     lm = transformers.MusicgenForCausalLM.from_pretrained(folder / "transformers/lm").eval()
     codec = transformers.EncodecModel.from_pretrained(folder / "transformers/codec").eval()
     codes = peers.generate_transformers(lm, 2, 30, sample=False)
-    engine = Engine(folder / "bundle", precision="fp32")
+    engine = SoundEngine(folder / "bundle", precision="fp32")
     np.testing.assert_array_equal(codes.numpy(), engine.generate(2, 30, seed=0, sampling=Sampling(temperature=0.0)))
     with torch.inference_mode():
         wav = codec.decode(codes[None], [None]).audio_values.numpy()
