@@ -25,7 +25,7 @@ setup:  ## .venv with everything in it; instant when nothing changed
 	@$(PYTHON) .ci/install.py $(VENV)
 
 demo: setup  ## prepare the breaks, train a small LM on them, export, sample: WAV files, a picture, numbers
-	@$(RUN) -m audiocraft_ext.demo $(ARGS)
+	@$(RUN) -m audiocraft_ext.audio.demo $(ARGS)
 
 demo-drums: setup  ## the same for drums: MIDI performances in, MIDI files, a WAV of each and piano rolls out
 	@$(RUN) -m audiocraft_ext.drums.demo $(ARGS)
@@ -42,14 +42,14 @@ test-all: setup  ## both at once
 	@$(PYTEST) -m "not slow and not gpu" $(ARGS)
 
 test-audiocraft: setup  ## audiocraft's own test suite, under our compat layer
-	@$(TEST_ENV) $(RUN) -m tests.audiocraft_suite $(ARGS)
+	@$(TEST_ENV) $(RUN) -m tests.helpers.audiocraft_suite $(ARGS)
 
 bench: setup  ## speed and size beside peers, and the plots; wants a quiet machine (ARGS=--quick BENCH=out/bench.json tries it)
-	@$(RUN) -m benchmarks.cold_boot --save $(BENCH) $(ARGS)
-	@$(RUN) -m benchmarks.decode --save $(BENCH) $(ARGS)
-	@$(if $(STORE),$(RUN) -m benchmarks.precision $(MODEL) $(STORE) --save $(BENCH) $(ARGS),\
+	@$(RUN) -m benchmarks.sampling.cold_boot --save $(BENCH) $(ARGS)
+	@$(RUN) -m benchmarks.sampling.decode --save $(BENCH) $(ARGS)
+	@$(if $(STORE),$(RUN) -m benchmarks.sampling.precision $(MODEL) $(STORE) --save $(BENCH) $(ARGS),\
 		echo "what int8 and int4 cost is left out; it needs a store: make bench MODEL=my/jungle STORE=stores/jungle")
-	@$(RUN) -m benchmarks.plots $(BENCH) -o $(dir $(BENCH))
+	@$(RUN) -m benchmarks.common.plots $(BENCH) -o $(dir $(BENCH))
 
 lint: setup  ## ruff
 	@$(RUN) -m ruff check .

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Make clips with a bundle of any kind: ``python infer.py [BUNDLE] ...``.
 
-The kind of the bundle decides on the command line: :mod:`audiocraft_ext.sound_cli`, :mod:`audiocraft_ext.drums.cli`.
+The kind of the bundle decides on the command line: :mod:`audiocraft_ext.audio.cli`,
+:mod:`audiocraft_ext.drums.play.cli`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import json
 import sys
 from pathlib import Path
 
-from audiocraft_ext import commands  # noqa: F401  isort: skip  (its clock counts the cold start)
+from audiocraft_ext.engine import cli as commands  # noqa: F401  isort: skip  (its clock counts the cold start)
 from audiocraft_ext import kinds
-from audiocraft_ext.errors import run_cli
+from audiocraft_ext.core.errors import run_cli
 
 
 def main(argv: list[str] | None = None) -> object:
@@ -29,7 +30,7 @@ def kind_of(argv: list[str]) -> str | None:
         if name == "--from":
             return _kind_in(_read(Path(value or next(arguments, ""))))
         if not argument.startswith("-") or argument == "-":
-            from audiocraft_ext.bundle import BUNDLES
+            from audiocraft_ext.engine.bundle import BUNDLES
 
             folder = next((f for f in (Path(argument), BUNDLES / argument) if (f / "model.json").is_file()), None)
             if folder is not None:

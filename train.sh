@@ -10,7 +10,7 @@ python=python3
 for argument in "$@"; do
     case "$argument" in
         --audio | --audio=* | --help | -h)  # paths are meant from where this was typed
-            PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m audiocraft_ext.demo "$@" ;;
+            PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m audiocraft_ext.audio.demo "$@" ;;
         --midi | --midi=*)
             PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m audiocraft_ext.drums.demo "$@" ;;
     esac

@@ -6,7 +6,7 @@ Importing this costs nothing; ``from audiocraft_ext import Instrument`` loads wh
 
 def __getattr__(name: str):
     if name == "Instrument":
-        from audiocraft_ext.instrument import Instrument
+        from audiocraft_ext.audio.instrument import Instrument
 
         return Instrument
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -27,8 +27,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from . import checkpoint  # noqa: F401  allows an OmegaConf config in what audiocraft reads with torch.load
-from .errors import UserError
+from audiocraft_ext.core.errors import UserError
 
 status: dict[str, str] = {}
 """What audiocraft asks for -> 'real', or what stands in for it."""

@@ -12,17 +12,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from audiocraft_ext.errors import UserError
+from audiocraft_ext.core.errors import UserError
 
 if TYPE_CHECKING:
     import argparse
 
     import numpy as np
 
-    from audiocraft_ext.bundle import Bundle
-    from audiocraft_ext.spec import Spec
-    from audiocraft_ext.store import TokenStore, Track
-    from audiocraft_ext.trained import Trained
+    from audiocraft_ext.core.spec import Spec
+    from audiocraft_ext.engine.bundle import Bundle
+    from audiocraft_ext.export.sources import Trained
+    from audiocraft_ext.store.reader import TokenStore, Track
 
 
 class Modules(NamedTuple):
@@ -40,11 +40,13 @@ class Modules(NamedTuple):
 
 
 KINDS = {
-    "audio": Modules("audiocraft_ext.audio_kind", "audiocraft_ext.instrument:Instrument", "audiocraft_ext.sound_cli"),
-    "drums": Modules("audiocraft_ext.drums.kind", "audiocraft_ext.drums.drummer:Drummer", "audiocraft_ext.drums.cli"),
+    "audio": Modules("audiocraft_ext.audio.kind", "audiocraft_ext.audio.instrument:Instrument",
+                     "audiocraft_ext.audio.cli"),
+    "drums": Modules("audiocraft_ext.drums.kind", "audiocraft_ext.drums.play.drummer:Drummer",
+                     "audiocraft_ext.drums.play.cli"),
 }
 UNNAMED = "audio"  # what is of no named kind: audiocraft's own models, clips' JSONs, a command line without a bundle
-FORMATS = {"audiocraft": "audiocraft_ext.codecs.audiocraft_codec"}  # of other programs; see Format
+FORMATS = {"audiocraft": "audiocraft_ext.audio.codec.audiocraft"}  # of other programs; see Format
 
 
 class View(Protocol):
@@ -136,7 +138,7 @@ class Player(Protocol):
 
         Args:
             options: ``say`` takes notes for the user, a line each; the others are those of
-                :class:`~audiocraft_ext.engine.Engine`.
+                :class:`~audiocraft_ext.engine.engine.Engine`.
 
         Raises:
             UserError: there is none, it is damaged, or it is of another kind.
@@ -144,7 +146,7 @@ class Player(Protocol):
 
     def recipe(self, **what: Any) -> Any:
         """Put together and check what is asked for, before anything is sampled. Every kind takes ``seed``, ``bpm``,
-        ``bars`` and the settings of :class:`~audiocraft_ext.sampling.Sampling`; the rest is its own.
+        ``bars`` and the settings of :class:`~audiocraft_ext.engine.sampling.Sampling`; the rest is its own.
 
         Raises:
             UserError: something that cannot be; the message says what could.
@@ -200,7 +202,7 @@ class Format(Protocol):
         """The codec that the config of a checkpoint ``path`` names, or ``codec`` instead."""
 
     def write(self, out: Path, model: Trained, half: bool = False, force: bool = False) -> None:
-        """Into a folder; arguments as for :func:`audiocraft_ext.export.write_bundle`."""
+        """Into a folder; arguments as for :func:`audiocraft_ext.export.bundle.write_bundle`."""
 
 
 def modules_of(kind: str | None) -> Modules:
@@ -222,7 +224,7 @@ def kind_of(spec: Spec) -> Kind:
 
 def player(path: str | Path, **options: Any) -> Player:
     """Open a bundle of any kind, by its folder or name; arguments as for :meth:`Player.load`."""
-    from audiocraft_ext.bundle import Bundle, find_bundle
+    from audiocraft_ext.engine.bundle import Bundle, find_bundle
 
     folder = find_bundle(path)
     module, _, name = modules_of(Bundle(folder).spec.kind).player.partition(":")

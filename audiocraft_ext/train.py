@@ -1,6 +1,7 @@
 """Where Dora and Hydra come in: ``dora run solver=musicgen/micro_32khz dset=audio/jungle``.
 
-Only what turns a command line into a solver; configs/ holds the settings, :mod:`audiocraft_ext.solver` the loop.
+Only what turns a command line into a solver; configs/ holds the settings, :mod:`audiocraft_ext.training.solver` the
+loop.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from dora.hydra import HydraMain, _compare_config
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
-from audiocraft_ext import distributed
-from audiocraft_ext.errors import UserError, run_cli
-from audiocraft_ext.files import only_one
-from audiocraft_ext.machine import physical_cores
-from audiocraft_ext.overrides import quoted
-from audiocraft_ext.record import Record, read_status
-from audiocraft_ext.sweep import code, hooks
+from audiocraft_ext.core.errors import UserError, run_cli
+from audiocraft_ext.core.files import only_one
+from audiocraft_ext.core.machine import physical_cores
+from audiocraft_ext.runs import version as code
+from audiocraft_ext.runs.overrides import quoted
+from audiocraft_ext.runs.record import Record, read_status
+from audiocraft_ext.sweep import hooks
+from audiocraft_ext.training import distributed
 
 
 class Main(HydraMain):
@@ -98,7 +100,7 @@ def init_seed_and_system(cfg) -> None:
 
 def get_solver(cfg, record: Record | None = None):
     """The solver of a resolved config."""
-    from audiocraft_ext.solver import StreamSolver
+    from audiocraft_ext.training.solver import StreamSolver
 
     return StreamSolver(cfg, record)
 

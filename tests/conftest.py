@@ -22,7 +22,7 @@ atexit.register(shutil.rmtree, os.environ["MICRO_CACHE"], ignore_errors=True)
 import pytest  # noqa: E402
 import torch  # noqa: E402  reads the variable when it is imported
 
-from tests.slurm import slurm  # noqa: E402, F401  a fixture
+from tests.helpers.slurm import slurm  # noqa: E402, F401  a fixture
 
 torch.set_num_threads(1)
 

@@ -3,7 +3,7 @@
 Each augmentation is a function of a pattern, a generator, a strength (1 is as much as still sounds played) and what is
 around the pattern; a pattern that it has nothing to do with comes back as it is. :func:`augment` applies those that
 are drawn, in the order of :data:`AUGMENTATIONS`. The result depends on the generator alone. What each is worth is
-measured by benchmarks/drums_ablation.py.
+measured by benchmarks/drums/ablation.py.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from audiocraft_ext.drums.codec.pattern import Pattern
 from audiocraft_ext.drums.describe import TRIPLET, lateness
-from audiocraft_ext.drums.pattern import Pattern
 
 SPLICED = 0.5  # of the bars, at strength 1
 GAIN, CURVE = 0.35, 0.5  # of velocities, octaves of a factor and of an exponent

@@ -1,8 +1,8 @@
 """The whole path for drums in one command: ``make demo-drums``, or ``./train.sh --midi DIR`` for a folder of your own.
 
 Four stages, each the command that a person would type: prepare, train, export, sample; one that is done is skipped
-(:mod:`audiocraft_ext.diary`). Ends with MIDI files, a WAV of each, a picture of piano rolls, and the numbers that say
-whether it worked.
+(:mod:`audiocraft_ext.runs.pipeline`). Ends with MIDI files, a WAV of each, a picture of piano rolls, and the numbers
+that say whether it worked.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from audiocraft_ext import baseline
-from audiocraft_ext.bundle import Bundle
-from audiocraft_ext.diary import ROOT, Diary, add_options, begin, exported, prepared, settle, shown, trained
-from audiocraft_ext.drums import roll, sidecar
-from audiocraft_ext.drums.beat import Beat
+from audiocraft_ext.core.errors import Parser, UserError, run_cli
+from audiocraft_ext.core.split import VALID
 from audiocraft_ext.drums.codec import codec_of
 from audiocraft_ext.drums.describe import meter_of
-from audiocraft_ext.errors import Parser, UserError, run_cli
-from audiocraft_ext.midi_drums import drums_of, stretches
-from audiocraft_ext.midifile import read
-from audiocraft_ext.split import VALID
-from audiocraft_ext.store import TokenStore
+from audiocraft_ext.drums.midi import drums_of, stretches
+from audiocraft_ext.drums.play import roll, sidecar
+from audiocraft_ext.drums.play.beat import Beat
+from audiocraft_ext.engine.bundle import Bundle
+from audiocraft_ext.midi.file import read
+from audiocraft_ext.runs.pipeline import ROOT, Diary, add_options, begin, exported, prepared, settle, shown, trained
+from audiocraft_ext.store import baseline
+from audiocraft_ext.store.reader import TokenStore
 
 GROOVES = ROOT / "data_prep" / "grooves"
 RECIPE = ["solver=drums/small", "generate.use=false"]

@@ -17,8 +17,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from audiocraft_ext.drums.pattern import Pattern
-from audiocraft_ext.prompts import Field, Prompts
+from audiocraft_ext.core.prompts import Field, Prompts
+from audiocraft_ext.drums.codec.pattern import Pattern
 
 KINDS = ("beat", "fill", "intro", "outro", "break")
 LEVELS = ("very-low", "low", "medium", "high", "very-high")
@@ -28,7 +28,7 @@ MOST_BARS = 8
 METERS, OTHER = ("4/4", "3/4", "6/8", "7/8", "5/4"), "other"
 
 # Quintiles of the 4,265 rows of four bars on the training side of the Groove MIDI Dataset's own split (drum_grid, 16
-# steps, drums12; benchmarks/drums_levels.py): each level is about as frequent there as the others.
+# steps, drums12; benchmarks/drums/levels.py): each level is about as frequent there as the others.
 DENSITY = (14.0, 17.4, 20.8, 24.2)
 INTENSITY = (0.48, 0.56, 0.62, 0.68)
 # Of the way from straight to triplets. The same rows make two heaps, around 0.1 and 0.65, and are rarest between them

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audiocraft_ext import midi_drums
+from audiocraft_ext.core.spec import Spec
+from audiocraft_ext.drums import midi as midi_drums
 from audiocraft_ext.drums.codec import GRID, codec_of, prompts_of
 from audiocraft_ext.drums.describe import METERS, bpm_of, meter_of
 from audiocraft_ext.drums.view import DrumView
-from audiocraft_ext.spec import Spec
-from audiocraft_ext.store import TokenStore
-from audiocraft_ext.wav import write_wav
+from audiocraft_ext.sound.wav import write_wav
+from audiocraft_ext.store.reader import TokenStore
 
 if TYPE_CHECKING:
-    from audiocraft_ext.trained import Trained
+    from audiocraft_ext.export.sources import Trained
 
 RATE, BPM, METER = 44_100, 120.0, (4, 4)  # of clips; tempo and metre where a clip's prompt says nothing of them
 
@@ -65,7 +65,7 @@ def write_samples(codes: np.ndarray, spec: Spec, codec_config: dict, folder: Pat
     Returns:
         The sound of each, ``float32 [N]``, and its rate in Hz.
     """
-    from audiocraft_ext.drums.render import play, player
+    from audiocraft_ext.drums.play.render import play, player
 
     codec, prompts, sounds = codec_of(codec_config), prompts_of(codec_config), []
     for i, clip in enumerate(np.asarray(codes)):

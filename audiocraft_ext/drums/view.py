@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.drums.augment import AUGMENTATIONS, Around, augment, named
 from audiocraft_ext.drums.codec import HITS, codec_of, prompts_of
+from audiocraft_ext.drums.codec.pattern import Pattern
 from audiocraft_ext.drums.describe import describe, meter_of
-from audiocraft_ext.drums.pattern import Pattern
-from audiocraft_ext.errors import UserError
-from audiocraft_ext.store import TokenStore, Track
+from audiocraft_ext.store.reader import TokenStore, Track
 
 SHIFT, METER = "shift", "meter"
 PERFORMANCES = 4096  # kept as patterns; hundreds of hits each

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dora import Explorer, Launcher, git_save
 
-from audiocraft_ext.errors import UserError
+from audiocraft_ext.core.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 BREAKS = ROOT / "data_prep" / "breaks"

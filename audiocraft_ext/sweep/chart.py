@@ -38,7 +38,8 @@ class Chart:
 
 
 def chart(runs: Sequence[Mapping[str, list[dict]]]) -> Chart | None:
-    """Of the curves of several runs (:func:`audiocraft_ext.record.read_curve`); None where there is nothing yet."""
+    """Of the curves of several runs (:func:`audiocraft_ext.runs.record.read_curve`); None where there is nothing
+    yet."""
     points = [{"train": smooth(_points(run.get("train", []))), "valid": _points(run.get("valid", []))} for run in runs]
     every = [point for run in points for stage in run.values() for point in stage]
     if not every:

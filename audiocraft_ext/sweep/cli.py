@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from audiocraft_ext.errors import UserError, run_cli
+from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.sweep.options import OPTIONS, RETRIES
 
 PACKAGE = "audiocraft_ext"

@@ -25,9 +25,9 @@ from dora.xp import is_xp
 from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 from submitit.slurm.slurm import SlurmInfoWatcher
 
-from audiocraft_ext.errors import UserError, run_cli
-from audiocraft_ext.record import read_status
-from audiocraft_ext.slurm_resume import output_of
+from audiocraft_ext.core.errors import UserError, run_cli
+from audiocraft_ext.runs.record import read_status
+from audiocraft_ext.runs.slurm import output_of
 
 ASK_S = 30  # between two questions to the cluster; submitit waits for 600
 NOTICE_S = 90  # before the time limit a run is told to write its checkpoint; a quarter of the time where that is short

@@ -15,7 +15,7 @@ from dora import Explorer
 from dora import grid as dora_grid
 from dora.conf import SubmitRules
 
-from audiocraft_ext.errors import UserError, run_cli
+from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.sweep import shepherd
 from audiocraft_ext.sweep.job import LocalJob
 from audiocraft_ext.sweep.local import INTERRUPTED

@@ -19,8 +19,8 @@ from pathlib import Path
 from submitit import LocalExecutor
 from submitit.core.utils import environment_variables
 
-from audiocraft_ext.files import json_or_empty
-from audiocraft_ext.record import read_status
+from audiocraft_ext.core.files import json_or_empty
+from audiocraft_ext.runs.record import read_status
 from audiocraft_ext.sweep import local, process
 from audiocraft_ext.sweep.local import CANCELLED, COMPLETED, FAILED, INTERRUPTED, KEEPER, PENDING, RUNNING, UNDER_WAY
 from audiocraft_ext.sweep.queue import Queue

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from audiocraft_ext.files import json_or_empty, write
-from audiocraft_ext.record import read_status
+from audiocraft_ext.core.files import json_or_empty, write
+from audiocraft_ext.runs.record import read_status
 from audiocraft_ext.sweep import process
 
 NOTE, KEEPER = "local.json", "keeper.json"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from omegaconf import OmegaConf
 
-from audiocraft_ext.errors import UserError
+from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.sweep.options import OPTIONS
 from audiocraft_ext.sweep.page import check_place, write_page
 from audiocraft_ext.sweep.summary import Row, common, differences, summary

@@ -12,10 +12,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from audiocraft_ext.errors import Parser, UserError, run_cli
-from audiocraft_ext.files import write
-from audiocraft_ext.html import csp
-from audiocraft_ext.record import read_curve
+from audiocraft_ext.core.errors import Parser, UserError, run_cli
+from audiocraft_ext.core.files import write
+from audiocraft_ext.core.html import csp
+from audiocraft_ext.runs.record import read_curve
 from audiocraft_ext.sweep import sounds
 from audiocraft_ext.sweep.chart import HEIGHT, WIDTH, chart
 from audiocraft_ext.sweep.summary import FAILED, KINDS, RUNNING, WAITING, Row, common, differences, overrides, summary

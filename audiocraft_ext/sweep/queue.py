@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from audiocraft_ext.errors import UserError
-from audiocraft_ext.files import json_or_empty
+from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.files import json_or_empty
 from audiocraft_ext.sweep import local, process
 from audiocraft_ext.sweep.local import KEEPER, UNDER_WAY, keeper_of, read, state_of, write_json
 

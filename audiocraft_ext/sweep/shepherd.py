@@ -19,11 +19,12 @@ from dora import explore, git_save
 from dora.shep import no_log
 from omegaconf import OmegaConf
 
-from audiocraft_ext.errors import UserError
-from audiocraft_ext.lm import LMConfig
-from audiocraft_ext.machine import physical_cores
-from audiocraft_ext.store import RECORD, TokenStore
-from audiocraft_ext.sweep import code, process
+from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.machine import physical_cores
+from audiocraft_ext.model.lm import LMConfig
+from audiocraft_ext.runs import version as code
+from audiocraft_ext.store.reader import RECORD, TokenStore
+from audiocraft_ext.sweep import process
 from audiocraft_ext.sweep.cluster import ClusterShepherd
 from audiocraft_ext.sweep.job import LocalJob
 from audiocraft_ext.sweep.local import INTERRUPTED, state_of

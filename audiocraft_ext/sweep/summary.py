@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from audiocraft_ext.record import read_curve, read_status
+from audiocraft_ext.runs.record import read_curve, read_status
 from audiocraft_ext.sweep import local, process
 
 RUNNING, WAITING, DONE, FAILED = "running", "waiting", "done", "failed"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiocraft_ext.errors import UserError
+from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.sweep.summary import DONE, FAILED, KINDS, RUNNING, Row, left_of_all
 
 WIDEST = 24  # characters of a setting

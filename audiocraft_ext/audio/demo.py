@@ -1,0 +1,128 @@
+"""The whole path in one command: ``make demo``, or ``./train.sh --audio DIR`` for a folder of your own.
+
+Four stages, each the command that a person would type, in a process of its own with its own progress bar: prepare,
+train, export, sample; one that is done is skipped (:mod:`audiocraft_ext.runs.pipeline`). Ends with the files to listen
+to, a picture, and the numbers that say whether it worked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shlex
+from pathlib import Path
+
+import numpy as np
+
+from audiocraft_ext.audio.clips import read_comment
+from audiocraft_ext.audio.codec import CODECS
+from audiocraft_ext.audio.engine import SoundBundle
+from audiocraft_ext.core.errors import Parser, run_cli
+from audiocraft_ext.core.split import VALID
+from audiocraft_ext.runs.pipeline import ROOT, Diary, add_options, begin, exported, prepared, settle, shown, trained
+from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import picture
+from audiocraft_ext.store import baseline
+from audiocraft_ext.store.reader import TokenStore
+
+BREAKS = ROOT / "data_prep" / "breaks"
+RECIPE = ["solver=musicgen/nano_32khz", "generate.use=false"]
+CLIPS, SECONDS, SEED = 4, 10.0, 1
+VALID_SHARE = 0.25  # of the files; of a small folder a tenth would be one or two, and their loss an accident
+
+
+def prepare(diary: Diary, folder: Path, path: Path, args: argparse.Namespace) -> TokenStore:
+    """The first stage: the store of ``folder``, at ``path``."""
+    place = ["--codec-path", args.codec_path] if args.codec_path else []
+    command = ["-m", "data_prep.audio", str(folder), str(path), "--codec", args.codec, *place,
+               "--valid-share", str(VALID_SHARE)]
+    return prepared(diary, folder, path, command, audio.find_audio(folder))
+
+
+def sampled(out: Path, bundle: Path, n: int) -> list[Path]:
+    """Those of the ``n`` clips that are there: by what their comments say, whatever else lies in ``out``."""
+    if not (bundle / "model.json").is_file():
+        return []
+    b = SoundBundle(bundle)
+    samples = b.frames(SECONDS) * b.hop_length
+    wanted = {"bundle_hash": b.hash[:16], "seed": SEED, "samples": samples}
+    found: dict[int, Path] = {}
+    for path in sorted(out.glob("*.wav")):
+        about = read_comment(path)
+        if wanted.items() <= about.items():
+            found.setdefault(about["index"], path)
+    return [found[index] for index in range(n) if index in found]
+
+
+def real_clips(store: TokenStore, source: Path, sample_rate: int, n: int) -> list[tuple[str, np.ndarray]]:
+    """The beginnings of the first ``n`` valid tracks, which the model never saw."""
+    clips = []
+    for track in store.tracks(VALID)[:n]:
+        first = min(row["start"] for row in store.rows if row["source"] == track.source)
+        start = store.spec.seconds(track.start - first)  # above 0: the end of a single file was held out
+        seconds = min(SECONDS, store.spec.seconds(track.frames))
+        wav = audio.read(source / track.source, sample_rate)
+        clips.append((Path(track.source).name, wav[round(start * sample_rate) :][: round(seconds * sample_rate)]))
+    return clips
+
+
+def numbers(diary: Diary, history: list[dict], store: TokenStore, seconds_of_sound: float) -> str:
+    """The table at the end."""
+    known = baseline.summary(store)
+    first, last = history[0]["train"]["ce_first"], min(epoch["valid"]["ce"] for epoch in history)
+    rows = [(f"{stage}", f"{entry['seconds']:.1f} s") for stage, entry in diary.stages.items()]
+    rows += [
+        ("all stages", f"{sum(entry['seconds'] for entry in diary.stages.values()):.1f} s"),
+        ("loss before training", f"{first:.3f} nats a code (knowing nothing is {math.log(store.spec.card):.3f})"),
+        ("training loss at the end", f"{history[-1]['train']['ce']:.3f}"),
+        ("validation loss, best", f"{last:.3f}  on files it never saw"),
+        ("unigram loss on the same files", f"{known['unigram_loss']:.3f}  knowing only how often each code occurs"),
+        ("unigram entropy of all codes", f"{known['unigram_entropy']:.3f}"),
+        ("real-time factor", f"{seconds_of_sound / diary.stages['sample']['seconds']:.1f}x  "
+                             f"({seconds_of_sound:.0f} s of sound, from a cold start)"),
+    ]
+    worked = last < known["unigram_loss"] and last < first
+    rows.append(("did it learn?", "yes: the validation loss is under both" if worked
+                 else "no: the validation loss is not under the unigram loss"))
+    return "\n".join(f"  {name:<32}{value}" for name, value in rows)
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = Parser(prog="python -m audiocraft_ext.audio.demo", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--audio", type=Path, default=BREAKS, help="folder of sound (default: the breaks that ship)")
+    parser.add_argument("--codec", default="microcodec", help="microcodec (default), encodec_32khz, or a folder")
+    parser.add_argument("--codec-path", help="where the codec's files lie, if not in their usual place")
+    add_options(parser, "clips", CLIPS, RECIPE)
+    args = parser.parse_intermixed_args(argv)
+    settle(args, "audio", "clips")
+    if args.codec not in CODECS:
+        args.codec = os.path.abspath(args.codec)
+    if args.codec_path:
+        args.codec_path = os.path.abspath(args.codec_path)
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    (diary, path), out, bundle = begin(args), args.out, args.out / args.name
+
+    store = prepare(diary, args.audio, path, args)
+    run, history = trained(diary, store, RECIPE, args.overrides)
+    exported(diary, run, bundle, ["--codec", args.codec_path or args.codec], store, history)
+    made = SoundBundle(bundle)
+    diary.run("sample", ["infer.py", str(bundle), "-n", str(args.n), "-d", str(SECONDS), "-o", str(out),
+                         "--seed", str(SEED)], made.hash, lambda: len(sampled(out, bundle, args.n)) == args.n)
+
+    clips, rate, image = sampled(out, bundle, args.n), made.sample_rate, out / "picture.png"
+    picture.compare([("real (never seen in training)", real_clips(store, args.audio, rate, args.n)),
+                     ("generated", [(c.name, audio.read(c, rate)) for c in clips])], rate, image)
+    print(f"\n{numbers(diary, history, store, args.n * SECONDS)}\n")
+    print("listen to   " + "\n            ".join(map(shown, clips)))
+    print(f"look at     {shown(image)}")
+    print("play it     " + shlex.join(["python", shown(ROOT / "infer.py"), shown(bundle), "-n", "10"]))
+    return 0
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,110 @@
+"""What training and export ask of sound: :class:`audiocraft_ext.kinds.Kind`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from audiocraft_ext.audio import codec as codecs
+from audiocraft_ext.audio.engine import CODEC_TYPE, SoundBundle
+from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.spec import Spec
+from audiocraft_ext.export.sources import UNKNOWN_LICENCE, Trained
+from audiocraft_ext.sound.wav import write_wav
+from audiocraft_ext.store.reader import TokenStore
+
+if TYPE_CHECKING:
+    from audiocraft_ext.audio.codec.codec import Codec
+
+CODEC_LICENCES = {"encodec_32khz": "CC-BY-NC-4.0"}  # Meta's weights; a bundle holds a copy of them
+
+
+def view(store: TokenStore, options: dict) -> None:
+    """Windows as they are in the store."""
+
+
+def codec_config(settings: dict) -> None:
+    """The spec names the codec and has its hash."""
+
+
+def load_codec(spec: Spec, codec_config: dict | None, name: str | None = None,
+               bundle: Path | None = None) -> Codec | None:
+    """The :class:`~audiocraft_ext.audio.codec.codec.Codec`, in torch on the CPU.
+
+    Raises:
+        UserError: there is none of that name, or its hash is not that of the spec.
+    """
+    if bundle is not None:
+        from audiocraft_ext.audio.codec.codec import load_folder
+
+        return load_folder(SoundBundle(bundle, old=True).path) if codec_config else None
+    codec = codecs.get_codec(name or spec.codec)
+    if codec.hash != spec.codec_hash:
+        raise UserError(f"the model was trained on the codec {spec.codec} with hash {spec.codec_hash}, but "
+                        f"{name or spec.codec} has hash {codec.hash}; give the folder of the right one with --codec")
+    return codec
+
+
+def codec_licence(codec: Codec | None, places: Sequence[str | None]) -> str:
+    """What the first of ``places`` that is a bundle says of its codec; the embedded bundle for the embedded codec."""
+    own = str(codecs.EMBEDDED) if codec is not None and codec.name == "microcodec" else None
+    for folder in (*places, own):
+        info = Path(folder, "model.json") if folder else None
+        if info and info.is_file():
+            return str((json.loads(info.read_text("utf-8")).get("codec") or {}).get("licence", UNKNOWN_LICENCE))
+    return UNKNOWN_LICENCE
+
+
+def bundle_parts(folder: Path, model: Trained, half: bool, licence: str) -> dict | None:
+    """The weights and the graphs of the encoder and of both parts of the decoder."""
+    if model.codec is None:
+        return None
+    from safetensors.torch import save_file
+
+    from audiocraft_ext.audio.codec.layout import to_onnx
+    from audiocraft_ext.audio.codec.onnx import write_decoder, write_encoder
+    from audiocraft_ext.model.weights import stored
+
+    cfg, weights = model.codec.model.cfg, folder / "codec.safetensors"
+    save_file(stored(to_onnx(model.codec.model.state_dict()), half), weights, {"format": "pt"})
+    write_encoder(cfg, weights, folder / "encoder.onnx")
+    write_decoder(cfg, weights, folder / "front.onnx", folder / "back.onnx")
+    return {"type": CODEC_TYPE, "name": model.codec.name, "sample_rate": cfg.sample_rate, "config": cfg.to_dict(),
+            "licence": CODEC_LICENCES.get(model.codec.name, licence)}
+
+
+def export_note(model: Trained) -> str:
+    """What the licence of the codec's weights asks for."""
+    name = model.codec.name if model.codec is not None else ""
+    if name not in CODEC_LICENCES:
+        return ""
+    return (f"note: it holds the weights of the codec {name}, whose licence is {CODEC_LICENCES[name]}: to be passed on "
+            "with that name, and not for commercial use")
+
+
+def null_prompt(spec: Spec, codec_config: dict | None) -> None:
+    """There are no prompts."""
+
+
+def write_samples(codes: np.ndarray, spec: Spec, codec_config: dict | None, folder: Path, seed: int,
+                  warn: Callable[[str], object]) -> Iterator[tuple[np.ndarray, int]]:
+    """A WAV of each clip ``codes [B, K, T]``, where the codec is at hand.
+
+    Yields:
+        The sound of each, ``float32 [N]``, and its rate in Hz.
+    """
+    try:
+        codec = codecs.get_codec(spec.codec)
+        if codec.hash != spec.codec_hash:
+            raise UserError(f"the codec {spec.codec} here is not the one that made the store")
+    except UserError as error:
+        warn(f"Only codes were written to {folder}: {error}")
+        return
+    for i, clip in enumerate(codes):
+        wav = codec.decode(clip)
+        write_wav(folder / f"clip_{i}.wav", wav, codec.sample_rate, comment=f"seed {seed}, clip {i}")
+        yield wav, codec.sample_rate

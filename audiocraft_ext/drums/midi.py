@@ -1,0 +1,139 @@
+"""Drums in MIDI files: on which channel they are, where a new time signature begins; and clips of drums as files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.files import write as write_whole
+from audiocraft_ext.drums.codec.base import DrumCodec
+from audiocraft_ext.drums.codec.clip import DrumClip
+from audiocraft_ext.midi import write as midi_write
+from audiocraft_ext.midi.file import DRUMS, NOTE, NOTE_TICKS, BrokenMidi, Midi, table
+from audiocraft_ext.midi.time import meter_map
+
+NAMES = re.compile(r"drum|\bkit\b|perc|\bbeats?\b|\b[tc]r-?\d{2,3}\b", re.IGNORECASE)  # of a track that is drums
+ALL = 0
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a file in one time signature: a ``clip`` that begins at tick ``start`` of the file."""
+
+    start: int
+    clip: DrumClip
+
+
+def drums_of(midi: Midi, channel: int | None = None) -> tuple[np.ndarray, str]:
+    """The notes ``int64 [n, 3]`` (tick, pitch, velocity) of a file's drums, and how they were told, "" where there was
+    nothing to guess.
+
+    Args:
+        channel: 1 to 16, 0 for all; None: channel 10, else the only one that is used, else those of the tracks with a
+            name such as "Drums".
+
+    Raises:
+        BrokenMidi: no notes, none on that channel, or no telling which are drums.
+    """
+    notes, said = midi.notes, ""
+    used = sorted(set(notes["channel"].tolist()))
+    among = f"channel {used[0]}" if len(used) == 1 else f"channels {', '.join(map(str, used))}"
+    if not used:
+        raise BrokenMidi("has no notes")
+    if channel is not None and channel != ALL and channel not in used:
+        raise BrokenMidi(f"has no notes on channel {channel}, but on {among}")
+    if channel is None and DRUMS in used:
+        channel = DRUMS
+    elif channel is None and len(used) == 1:
+        channel, said = used[0], f"drums on {among}, the only one used"
+    elif channel is None:
+        tracks = [track for track, name in midi.names.items() if NAMES.search(name)]
+        notes, channel = notes[np.isin(notes["track"], tracks)], ALL
+        if not len(notes):
+            raise BrokenMidi(f"has notes on {among}, none of which is known to be drums; say --channel or "
+                             "--all-channels")
+        said = "drums in the track called " + ", ".join(midi.names[track] for track in tracks)
+    if channel != ALL:
+        notes = notes[notes["channel"] == channel]
+    return np.stack([notes["start"], notes["pitch"], notes["velocity"]], 1), said
+
+
+def stretches(midi: Midi, notes: np.ndarray, codec: DrumCodec) -> tuple[list[Stretch], list[str]]:
+    """A file's drums as clips, one for each time signature after another, and what the codec cannot say of them.
+
+    A time signature begins a bar, wherever it stands; a hit less than half a step before it belongs to it. The tempo of
+    a clip is the mean over it.
+
+    Args:
+        notes: see :func:`drums_of`; ascending.
+    """
+    found, lost = [], []
+    begins = meter_map(midi.meters)
+    half = float(4 * midi.ticks_per_beat * codec.reach / codec.steps)  # of a step, in ticks
+    last = int(notes[-1, 0]) if len(notes) else 0
+    for (start, meter), (end, _) in zip(begins, [*begins[1:], (None, None)]):
+        first, behind = np.searchsorted(notes[:, 0], (start - half, np.inf if end is None else end - half))
+        inside = notes[first:behind]
+        bar = midi.ticks_per_beat * 4 * meter[0] / meter[1]
+        try:
+            codec.steps_per_bar(meter)
+        except UserError as error:
+            if len(inside):
+                lost.append(str(error))
+            continue
+        if end is None:  # the end of the file may say that its last bars are empty
+            bars = max(int((max(midi.end, start) - start) / bar), int((max(last, start) + half - start) / bar) + 1)
+            end = start + bars * bar
+        else:
+            bars = max(1, -int(-(end - start) // bar))
+            if (end - start) % bar:
+                lost.append(f"a bar of {meter[0]}/{meter[1]} ends early at another time signature, it is filled up")
+        seconds = float(midi.seconds(end) - midi.seconds(start))
+        bpm = 60 * (end - start) / midi.ticks_per_beat / seconds
+        inside = inside - [start, 0, 0]
+        found.append(Stretch(start, DrumClip(inside, midi.ticks_per_beat, bpm, meter, bars)))
+    return found, list(dict.fromkeys(lost))
+
+
+def to_bytes(clip: DrumClip, name: str = "") -> bytes:
+    """A clip as a file of type 0 on channel 10, which ends with its last bar. A hit sounds for 60 ticks, or until the
+    next of its pitch or the end; of two of a pitch on one tick the louder is written, and what is before the first bar
+    line is on it.
+
+    Args:
+        name: of the track.
+
+    Raises:
+        UserError: a tempo or time signature that no file can say.
+    """
+    end = (clip.bars or 0) * clip.ticks_per_beat * 4 * clip.meter[0] // clip.meter[1]
+    return midi_write.to_bytes(Midi(_notes(clip, end), clip.ticks_per_beat, [(0, clip.bpm)], [(0, *clip.meter)],
+                                    {0: name} if name else {}, end))
+
+
+def write(path: str | Path, clip: DrumClip) -> None:
+    """Write a clip as a file; whole, or not at all.
+
+    Raises:
+        UserError: see :func:`to_bytes`.
+        OSError: it cannot be written; what was there stays.
+    """
+    write_whole(Path(path), to_bytes(clip))
+
+
+def _notes(clip: DrumClip, last: int) -> np.ndarray:
+    """The hits of a clip with their ends, those of hits before tick ``last`` not behind it."""
+    loudest: dict[tuple[int, int], int] = {}
+    for tick, pitch, velocity in clip.notes.tolist():
+        at = (pitch, max(tick, 0))
+        loudest[at] = max(velocity, loudest.get(at, 0))
+    order, notes = sorted(loudest), []
+    for (pitch, tick), (other, following) in zip(order, [*order[1:], (-1, 0)]):
+        end = min(tick + NOTE_TICKS, following) if other == pitch else tick + NOTE_TICKS
+        notes.append((tick, min(end, last) if tick < last else end, pitch, loudest[pitch, tick]))
+    start, end, pitch, velocity = np.array(notes, np.int64).reshape(-1, 4).T
+    return np.sort(table(NOTE, start, end, 0, DRUMS, pitch, velocity), order=("start", "pitch"))

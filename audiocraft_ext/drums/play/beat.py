@@ -1,0 +1,37 @@
+"""A beat: what the drum model made, and all that it takes to make it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from audiocraft_ext.drums.codec.clip import DrumClip
+
+
+@dataclass(frozen=True, eq=False)
+class Beat:
+    """One clip.
+
+    Attributes:
+        codes: ``int64 [K, T]``, without the prompt.
+        clip: the same as notes, with tempo, time signature and bars.
+        index: its number among those of the recipe.
+        recipe: JSON values from which the drummer makes it again
+        (:class:`audiocraft_ext.drums.play.recipe.BeatRecipe`). names: what the pitches are called, for tracks and
+        pictures, in the codec's order: pitch to class name. about: more to say in the sidecar.
+    """
+
+    codes: np.ndarray
+    clip: DrumClip
+    index: int
+    recipe: dict[str, Any]
+    names: dict[int, str]
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Of all its bars."""
+        meter = self.clip.meter
+        return self.clip.bars * meter[0] * 4 / meter[1] * 60 / self.clip.bpm

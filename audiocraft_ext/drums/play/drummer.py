@@ -1,0 +1,286 @@
+"""A drummer: a bundle of drums that is asked for beats and gives them (level 1). The command line of it is
+:mod:`audiocraft_ext.drums.play.cli`.
+
+    from audiocraft_ext.drums.play.drummer import Drummer
+
+    drummer = Drummer.load("drums")
+    for beat in drummer.play(drummer.recipe(bars=4, bpm=174, genre="funk", seed=1), range(16)):
+        print(beat.clip.notes)
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.packing import pack, unpack
+from audiocraft_ext.drums import describe
+from audiocraft_ext.drums.codec import GRID, codec_of, prompts_of
+from audiocraft_ext.drums.play import edit
+from audiocraft_ext.drums.play.beat import Beat
+from audiocraft_ext.drums.play.recipe import (
+    AS_IT_IS,
+    BOTH,
+    CONTINUE,
+    FACTS,
+    HUMANISE,
+    KEEP,
+    PARTS,
+    SCALES,
+    VARY,
+    BeatRecipe,
+    check_bars,
+    check_bpm,
+    check_guidance,
+    check_meter,
+    check_seconds,
+    check_seed,
+    check_takes,
+    said_of,
+    title,
+)
+from audiocraft_ext.drums.play.sampling import Playing, heard
+from audiocraft_ext.drums.play.takes import TAKES, measurable
+from audiocraft_ext.engine.bundle import BUNDLES, Bundle, find_bundle
+
+BARS, BPM, METER = 4, 120.0, (4, 4)
+GUIDANCE = 2.0  # at 1 what is asked for shows in the average beat only (docs/RUNS.md)
+MAX_BATCH = 50
+
+if TYPE_CHECKING:
+    from audiocraft_ext.drums.play.output import Output
+    from audiocraft_ext.engine.engine import Engine
+
+Say = Callable[[str], object]
+
+
+class Drummer:
+    """A bundle of drums, ready to be asked for beats; an :class:`audiocraft_ext.kinds.Player`.
+
+    Args:
+        say: takes notes for the user, a line each.
+        options: those of :class:`~audiocraft_ext.engine.engine.Engine`: threads, precision, backend, device, max_batch.
+
+    Raises:
+        UserError: the bundle is of something else.
+    """
+
+    def __init__(self, bundle: Bundle, say: Say = lambda text: None, **options: Any):
+        self.bundle, self.say = bundle, say
+        self._options = {"backend": "onnx", "precision": None, "max_batch": MAX_BATCH} | options
+        config = bundle.codec_config
+        if bundle.spec.kind != "drums" or not config:
+            raise UserError(f"{bundle.path}: this bundle makes {bundle.spec.kind}, not drums; see infer.py --list")
+        self.codec, self.prompts = codec_of(config), prompts_of(config)
+        self.type = config.get("type", GRID)
+        if self.codec.spec.n_q != bundle.spec.n_q:
+            raise UserError(f"{bundle.path}: its codec has {self.codec.spec.n_q} streams and its model "
+                            f"{bundle.spec.n_q}; export it again")
+        self._names = {one.write: one.name for one in self.codec.drums.classes}
+        shipped = bundle.path.resolve().parent == BUNDLES.resolve()
+        self._about = {} if shipped else {"bundle": str(bundle.path.resolve())}
+        self._engine, self._told = None, set()
+
+    @classmethod
+    def load(cls, path: str | Path = "drums", **options: Any) -> Drummer:
+        """Open a bundle by its folder or name.
+
+        Raises:
+            UserError: there is none, it is damaged, or it is of something else.
+        """
+        return cls(Bundle(find_bundle(path)), **options)
+
+    @property
+    def engine(self):
+        """Loaded when it is first needed: what is asked for is checked before that."""
+        if self._engine is None:
+            from audiocraft_ext.engine.engine import Engine
+
+            self._engine = Engine(self.bundle, **self._options)
+        return self._engine
+
+    def recipe(self, bars: int | None = None, bpm: float | None = None, meter: tuple[int, int] | None = None, *,
+               seed: int | None = None, temperature: Any = None, top_k: Any = None, top_p: Any = None,
+               min_p: Any = None, change: str = "", file: Any = None, keep: str | Iterable[str] = (),
+               reroll: str | Iterable[str] = (), humanise: str = BOTH, amount: float | None = None,
+               groove: Any = None, channel: int | None = None, guidance: float | None = None,
+               takes: int | None = None,
+               **said: Any) -> BeatRecipe:
+        """Put together and check what is asked for, before anything is sampled.
+
+        Args:
+            bars, bpm, meter: 4 bars of 4/4 at 120 by default; with a file those of the file, and when it is gone on
+                from 4 bars more.
+            seed: 0 to 2**64 - 1; None draws one.
+            temperature, top_k, top_p, min_p: see :class:`~audiocraft_ext.engine.sampling.Sampling`; the bundle's own by
+                default.
+            change: what to do with ``file``, a MIDI file: one of :data:`audiocraft_ext.drums.play.recipe.EDITS`.
+            keep, reroll: of "keep", the classes that stay, or those that do not.
+            humanise: what "humanise" makes anew: both, velocities or offsets.
+            amount: of "vary", 0 to 1.
+            groove: a MIDI file whose velocities and offsets the hits take over.
+            channel: of the drums in these files; 0 is all.
+            guidance: how many times what is said counts; 1 is the model by itself, GUIDANCE by default.
+            takes: how many of each beat are played, of which the nearest to density, intensity and swing stays; TAKES
+                by default where one of them was asked for.
+            said: a word for any field of the model's prompts; a number for a level.
+
+        Raises:
+            UserError: something that cannot be; the message says what could.
+        """
+        meter = None if meter is None else check_meter(meter)
+        bpm = None if bpm is None else check_bpm(bpm)
+        bars = None if bars is None else check_bars(bars)
+        sampling = self._sampling({"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p})
+        seed = secrets.randbelow(2**32) if seed is None else check_seed(seed)
+        edit.check_change(change, file, self.type)
+        kept = edit.kept_classes(keep, reroll, self.codec.drums) if change == KEEP else ()
+        if change == VARY and not (isinstance(amount, (int, float)) and 0 <= amount <= 1):
+            raise UserError(f"amount: how much to vary is 0 (nothing) to 1 (all of it), got {amount}")
+        if humanise not in PARTS:
+            raise UserError(f"humanise: expected one of {', '.join(PARTS)}, got {humanise!r}")
+        self.codec.steps_per_bar(meter or METER)
+        self._words(said)  # before files are read
+        heeded = any(word is not None for word in said.values()) and change != AS_IT_IS
+        weight = check_guidance(GUIDANCE if guidance is None else guidance) if heeded else 1.0
+        often = check_takes(TAKES if takes is None else takes)
+        if not heeded or change == HUMANISE or not measurable({n: w for n, w in said.items() if w is not None}):
+            often = 1
+        source, notes = None, []
+        if change:
+            source = edit.read_source(file, self.codec, notes.append, bars=None if change == CONTINUE else bars,
+                                      meter=meter, channel=channel, last=change == CONTINUE)
+            meter, bpm = source.meter, check_bpm(source.bpm) if bpm is None else bpm
+            bars = edit.bars_of(change, source, bars)
+        bars, bpm, meter = bars or BARS, bpm or BPM, meter or METER
+        check_seconds(bars, bpm, meter)
+        grooves = None if groove is None else edit.read_source(groove, self.codec, notes.append, channel=channel)
+        recipe = BeatRecipe(
+            self.bundle.name, self.bundle.hash[:16], seed, bars, bpm, meter, sampling, self._precision(),
+            self._options["backend"], {} if change == AS_IT_IS else self._words(said, bars, bpm, meter), change,
+            pack(source.codes) if source else "", kept, humanise if change == HUMANISE else "",
+            float(amount) if change == VARY else None, pack(grooves.codes) if grooves else "",
+            grooves.meter if grooves else None, weight, often, title(change, file, groove))
+        for text in notes:  # when nothing is wrong, and once: two beats may come from one file
+            if text not in self._told:
+                self._told.add(text)
+                self.say(text)
+        return recipe
+
+    def play(self, recipe: BeatRecipe, indices: Sequence[int],
+             progress: Callable[[float], object] = lambda done: None) -> Iterator[Beat]:
+        """Make beats of a recipe, batch by batch; in the order of ``indices``, but for those of "vary".
+
+        Args:
+            progress: takes how many beats are done, in parts too.
+
+        Raises:
+            UserError: the recipe is another bundle's or precision's, or the bundle is damaged.
+        """
+        self._check_mine(recipe)
+        source, values = self._unpacked(recipe.source), recipe.to_dict()
+        if recipe.edit == AS_IT_IS:
+            for index in indices:
+                yield self._beat(recipe, values, index, source)
+            return
+        playing = Playing(recipe, self.bundle, self.codec, self.prompts, source)
+        with closing(playing.made(self.engine, self._another, indices, progress)) as made:
+            for batch, clips in made:
+                self.bundle.verify()  # compared while the weights were read; nothing was handed out yet
+                for index, codes in zip(batch, clips):
+                    yield self._beat(recipe, values, index, codes)
+
+    def stream(self, recipe: BeatRecipe, index: int = 0) -> Iterator[np.ndarray]:
+        """One beat's notes while it is sampled, bar by bar: ``int64 [n, 3]`` of tick, pitch and velocity, of a bar
+        without hits ``[0, 3]``. A note that lies before its bar line comes with its bar.
+
+        Raises:
+            UserError: a recipe that needs the whole beat.
+        """
+        if recipe.takes > 1 or recipe.groove or recipe.edit == AS_IT_IS:
+            raise UserError("a stream is given out while it is made; a groove and a choice among takes need the whole "
+                            "beat: takes=1 makes one")
+        self._check_mine(recipe)
+        playing = Playing(recipe, self.bundle, self.codec, self.prompts, self._unpacked(recipe.source))
+        before: Counter[tuple[int, ...]] = Counter()
+        with closing(playing.bars(self.engine, index)) as bars:
+            for codes in bars:
+                self.bundle.verify()  # compared while the weights were read; nothing was handed out yet
+                notes = self.codec.decode(codes, recipe.bpm, recipe.meter).notes
+                known = Counter(map(tuple, notes.tolist()))
+                yield np.array(sorted((known - before).elements()), np.int64).reshape(-1, 3)
+                before = known
+
+    def save(self, clip: Beat, folder: str | Path = ".", output: Output | None = None) -> list[Path]:
+        """Write a beat into ``folder`` without harm to another one; returns its files, the MIDI file first and the
+        JSON last.
+
+        Raises:
+            UserError: one cannot be written; then none of them is there.
+        """
+        from audiocraft_ext.drums.play import output as files
+
+        return files.save(clip, folder, output or files.Output())
+
+    def _another(self) -> Engine:
+        """One for a thread of its own."""
+        from audiocraft_ext.engine.engine import Engine
+
+        return Engine(self.bundle, **self._options | {"threads": 1})
+
+    def _beat(self, recipe: BeatRecipe, values: dict[str, Any], index: int, codes: np.ndarray) -> Beat:
+        """``values`` are the recipe's, for JSON."""
+        if recipe.groove:
+            from audiocraft_ext.drums.play.groove import with_groove
+
+            groove = self.codec.pattern(self._unpacked(recipe.groove), recipe.groove_meter)
+            codes = self.codec.codes(with_groove(self.codec.pattern(codes, recipe.meter), groove)).astype(np.int64)
+        clip = self.codec.decode(codes, recipe.bpm, recipe.meter)
+        measured = describe.measured(self.codec.pattern(codes, recipe.meter))
+        about = self._about | {"measured": {name: measured[name] for name in SCALES if measured[name] is not None}}
+        if recipe.title:
+            about["title"] = recipe.title
+        return Beat(codes, clip, index, values, self._names, about)
+
+    def _sampling(self, given: dict[str, Any]):
+        sampling = replace(self.bundle.sampling, **{name: value for name, value in given.items() if value is not None})
+        sampling.check(self.bundle.spec.n_q)
+        return sampling.clamped(self.bundle.spec.card)[0]
+
+    def _words(self, asked: dict[str, Any], bars: int = BARS, bpm: float = BPM,
+               meter: tuple[int, int] = METER) -> dict[str, str]:
+        """What the model is told: what was asked for, and bars, tempo and time signature."""
+        hears = heard(self.bundle, self.codec, bars, meter)[1]
+        known = dict(zip(FACTS, (str(hears), describe.tempo_word(bpm), describe.meter_word(meter))))
+        return said_of(asked, known, {} if self.prompts is None else self.prompts.words)
+
+    def _unpacked(self, text: str) -> np.ndarray | None:
+        """A recipe's codes; None where there are none."""
+        if not text:
+            return None
+        codes, sizes = unpack(text), self.codec.sizes
+        if len(codes) != len(sizes) or (codes.size and (codes.max(axis=1) >= sizes).any()):
+            raise UserError("the recipe's codes are none of this drummer's")
+        return codes
+
+    def _precision(self) -> str:
+        if self._options["backend"] == "onnx":
+            return self.bundle.check_precision(self._options["precision"])
+        return self.engine.precision
+
+    def _check_mine(self, recipe: BeatRecipe) -> None:
+        wanted = (recipe.bundle_hash, recipe.precision, recipe.backend)
+        mine = (self.bundle.hash[:16], self._precision(), self._options["backend"])
+        for name, a, b in zip(("bundle", "precision", "backend"), wanted, mine):
+            if a != b:
+                raise UserError(f"the beat was made with the {name} {a}, and this is {self.bundle.name} with {b}; it "
+                                "would be another beat")
+

@@ -1,0 +1,255 @@
+"""From a MIDI file to what is known of a new beat: read, brought onto the codec's grid, and opened where it is to be
+made anew (level 0).
+
+The model then fills in what is open. So going on, re-rolling some drums, humanising and varying are one mechanism, the
+``given`` codes of :mod:`audiocraft_ext.engine.sampler`, and what is kept is kept code by code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.drums.codec import HITS
+from audiocraft_ext.drums.codec.clip import DrumClip
+from audiocraft_ext.drums.codec.map import DrumMap
+from audiocraft_ext.drums.midi import Stretch, drums_of, stretches
+from audiocraft_ext.drums.play.recipe import (
+    CONTINUE,
+    EDITS,
+    HUMANISE,
+    KEEP,
+    MOST_BARS,
+    OFFSETS,
+    VARY,
+    VELOCITIES,
+    BeatRecipe,
+    one_of,
+)
+from audiocraft_ext.engine.sampler import SOME, UNKNOWN
+from audiocraft_ext.midi import file as midifile
+
+MORE = 4  # bars, where a file is gone on from
+BY_CLASS = (KEEP, VARY)  # edits that need a stream for each class
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Drums of a file: ``codes int64 [K, T]`` of ``bars`` whole bars."""
+
+    codes: np.ndarray
+    bpm: float
+    meter: tuple[int, int]
+    bars: int
+
+
+def read_source(path: str | Path, codec, say: Callable[[str], object], *, bars: int | None = None,
+                meter: tuple[int, int] | None = None, channel: int | None = None, last: bool = False) -> Source:
+    """The drums of a MIDI file on the codec's grid; what that costs is said in one line. Empty bars before the first
+    hit and behind the last are left out. Of several time signatures it is the one with the most hits.
+
+    Args:
+        bars: only so many, the first.
+        meter: read it in this time signature, whatever the file says.
+        channel: see :func:`audiocraft_ext.drums.midi.drums_of`.
+        last: the last time signature and the last bars instead.
+
+    Raises:
+        UserError: no MIDI file, none of its notes is known to the map, bars that the grid does not have.
+    """
+    midi = midifile.read(path)
+    try:
+        notes, guess = drums_of(midi, channel)
+    except midifile.BrokenMidi as error:
+        raise UserError(f"{path}: {error}") from None
+    if meter is not None:
+        midi.meters = [(0, *meter)]
+    parts, lost = stretches(midi, notes, codec)
+    if not parts and lost:
+        raise UserError(f"{path}: {lost[0]}")
+    mapped = codec.drums.table() >= 0
+    playing = [part for part in parts if mapped[part.clip.notes[:, 1]].any()]
+    if not playing:
+        raise UserError(f"{path}: none of its {len(notes)} hits is in a class of the map {codec.drums.name}, they have "
+                        f"{_pitches(notes[:, 1])}; another model, or other pitches, are needed")
+    part = playing[-1] if last else max(playing, key=lambda one: mapped[one.clip.notes[:, 1]].sum())
+    remarks = [guess, *midi.remarks, *lost]
+    if len(parts) > 1:
+        remarks.append(f"it has several time signatures, and only the {len(part.clip.notes)} hits in "
+                       f"{part.clip.meter[0]}/{part.clip.meter[1]} are taken")
+    clip, remark = _played(part, mapped, float(4 * midi.ticks_per_beat * codec.reach / codec.steps),
+                           bars, last)
+    cost = codec.cost(clip)
+    remarks += [remark, _unmapped(clip, codec.drums), _cost(cost)]
+    if said := "; ".join(filter(None, remarks)):
+        say(f"note: {path}: {said}")
+    codes = codec.encode(clip).astype(np.int64)
+    return Source(codes, round(clip.bpm, 6), clip.meter, clip.bars)
+
+
+def _played(part: Stretch, mapped: np.ndarray, half: float, bars: int | None, last: bool) -> tuple[DrumClip, str]:
+    """The bars from the first hit to the last, at most ``bars``; and what there is to say of it.
+
+    Args:
+        mapped: which pitches count as hits, ``bool [128]``.
+        half: ticks; a hit that is so little before a bar line belongs to it.
+    """
+    clip, whole = part.clip, part.clip.meter[1]  # as many ticks for each: then bars end on ticks
+    notes, ticks = clip.notes * [whole, 1, 1], clip.ticks_per_beat * whole
+    bar, half = 4 * clip.ticks_per_beat * clip.meter[0], half * whole
+    at = np.floor((notes[:, 0] + half) / bar).astype(np.int64)  # the bar of each
+    hits = at[mapped[notes[:, 1]]]
+    first, end = max(0, int(hits.min())), int(hits.max()) + 1
+    limit, remark = bars or (MOST_BARS - MORE if last else MOST_BARS), ""
+    if end - first > limit:
+        first, end = (end - limit, end) if last else (first, first + limit)
+        remark = f"the {'last' if last else 'first'} {limit} bars of it" if bars is None else ""
+    notes = notes[(at >= first) & (at < end)] - [first * bar, 0, 0]
+    return DrumClip(notes, ticks, clip.bpm, clip.meter, end - first), remark
+
+
+def _pitches(pitches: Iterable[int]) -> str:
+    """The most frequent, for a message."""
+    found, counts = np.unique(np.asarray(pitches), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    names = ", ".join(str(found[i]) for i in sorted(order[:6]))
+    return f"pitch {names}" if len(found) == 1 else f"pitches {names}" + (" ..." if len(found) > 6 else "")
+
+
+def _unmapped(clip: DrumClip, drums: DrumMap) -> str:
+    unknown = clip.notes[~drums.known()[clip.notes[:, 1]], 1]
+    if not len(unknown):
+        return ""
+    where = "left out" if drums.unmapped == "drop" else f"taken as {drums.unmapped}"
+    return f"{len(unknown)} hits with {_pitches(unknown)} are in no class of the map, they are {where}"
+
+
+def _cost(cost) -> str:
+    """What the grid does to the hits, where it does anything that can be heard."""
+    kept, of = cost.kept, cost.hits - cost.unmapped
+    said = f"{of - kept} of {of} hits give way to louder ones of their class in the same step" if kept < of else ""
+    if cost.timing_p95_ms >= 1 or cost.velocity >= 1:
+        said += (", and " if said else "") + (
+            f"the grid moves hits by {cost.timing_ms:.1f} ms on average (19 of 20 by less than "
+            f"{cost.timing_p95_ms:.1f} ms) and velocities by {cost.velocity:.1f}")
+    return said
+
+
+def given(recipe: BeatRecipe, source: np.ndarray, codec, rng: np.random.Generator) -> np.ndarray:
+    """What is known of a beat, ``int64 [K, T]``, with the sampler's marks where it is to be made.
+
+    Args:
+        source: codes ``[K, T]``.
+        rng: the beat's own, for what chance decides here.
+    """
+    if recipe.edit == HUMANISE:
+        return _humanised(recipe.humanise, source, codec)
+    out = source.copy()
+    if recipe.edit == KEEP:
+        kept = [one.name in recipe.keep for one in codec.drums.classes]
+        out[~np.array([*kept, *kept])] = UNKNOWN
+    elif recipe.edit == VARY:
+        out[np.tile(_rerolled(recipe, source, codec, rng), (2, 1))] = UNKNOWN
+    return out
+
+
+def classes_named(what: str, texts: str | Iterable[str], drums: DrumMap) -> tuple[str, ...]:
+    """The classes that are meant by ``kick,snare``, ``hats``, ``open`` (the beginning of one), in the map's order.
+
+    Raises:
+        UserError: none or several are; lists those there are.
+    """
+    names = [one.name for one in drums.classes]
+    plain, found = {name.lower(): name for name in names}, set()
+    for text in texts.split(",") if isinstance(texts, str) else texts:
+        word = text.strip().lower()
+        kin = word.removesuffix("s")
+        together = {name for name in names if "_" in name and name.lower().split("_")[-1] == kin}  # hats, toms
+        if word not in plain and (together or kin in plain):
+            found |= together or {plain[kin]}
+        else:
+            found.add(one_of(what, text, names))
+    return tuple(name for name in names if name in found)
+
+
+def kept_classes(keep: str | Iterable[str], reroll: str | Iterable[str], drums: DrumMap) -> tuple[str, ...]:
+    """The classes that stay, said as those or as the others.
+
+    Raises:
+        UserError: both or neither were said, or a class that there is not.
+    """
+    if bool(keep) == bool(reroll):
+        raise UserError("say which drums stay (--keep kick,snare) or which are played anew (--reroll hats), one of "
+                        f"them; there are {', '.join(one.name for one in drums.classes)}")
+    if keep:
+        kept = classes_named("keep", keep, drums)
+        if len(kept) == len(drums.classes):
+            raise UserError("keep: those are all there are, nothing is left to play anew; leave some out")
+        return kept
+    new = classes_named("reroll", reroll, drums)
+    return tuple(one.name for one in drums.classes if one.name not in new)
+
+
+def bars_of(change: str, source: Source, bars: int | None) -> int:
+    """How many bars become of a file's: as many, or when it is gone on from four more than those.
+
+    Raises:
+        UserError: it has not so many, or there are none to be made.
+    """
+    if change != CONTINUE:
+        if bars is not None and bars > source.bars:
+            raise UserError(f"bars: the file has {source.bars} bars of drums, got {bars}; --continue makes more of it")
+        return source.bars
+    bars = source.bars + MORE if bars is None else bars
+    if bars <= source.bars:
+        raise UserError(f"bars: the beat begins with the {source.bars} bars of the file; ask for more than those, up "
+                        f"to {MOST_BARS}, got {bars}")
+    return bars
+
+
+def check_change(change: str, file: object, codec: str) -> None:
+    """Raises a :class:`UserError` where there is no such change, no file for it, or the codec cannot do it."""
+    if change not in ("", *EDITS):
+        raise UserError(f"change: expected one of {', '.join(EDITS)}, got {change!r}")
+    if bool(change) != (file is not None):
+        got = f"{change!r} alone" if change else "a file"
+        raise UserError(f"a file and what to do with it go together, got {got}")
+    if codec == HITS and change in BY_CLASS:
+        raise UserError(f"a model of the codec {HITS} plays hit after hit and has no stream for each drum, so that "
+                        "--keep, --reroll and --vary need one of drum_grid; --continue, --humanise and --swap go")
+
+
+def _humanised(what: str, source: np.ndarray, codec) -> np.ndarray:
+    """Hits stay where they are."""
+    out = source.copy()
+    velocity, offset, hit = codec.hits_of(source)
+    loud = UNKNOWN if codec.spec.codec == HITS else SOME  # the softest hit is 0 there, and here that is none
+    if what != OFFSETS:
+        out[velocity][hit] = loud
+    if what != VELOCITIES:
+        out[offset][hit] = UNKNOWN
+    return out
+
+
+def _rerolled(recipe: BeatRecipe, source: np.ndarray, codec, rng: np.random.Generator) -> np.ndarray:
+    """``bool [C, T]``: which cells are made anew.
+
+    What is chosen are a class's cells of one beat, together, so that a hit may move within its beat. Of those with
+    hits and of those without the same share, ``amount``; a larger amount has those of a smaller one among them.
+    """
+    C, T = len(source) // 2, source.shape[1]
+    bar = codec.steps_per_bar(recipe.meter)
+    step = np.arange(T)
+    beat = step // bar * bar + step % bar // (codec.steps // 4)  # a number for each beat, of those there are
+    beat = np.unique(beat, return_inverse=True)[1]
+    full = np.zeros((C, beat[-1] + 1), bool)
+    drum, at = np.nonzero(source[:C])
+    full[drum, beat[at]] = True
+    chosen = np.zeros(full.size, bool)
+    for group in (np.flatnonzero(full), np.flatnonzero(~full)):
+        chosen[rng.permutation(group)[: round(recipe.amount * len(group))]] = True
+    return chosen.reshape(full.shape)[:, beat]

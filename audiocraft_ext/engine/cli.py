@@ -1,0 +1,77 @@
+"""What the command lines of clips and of beats have in common (level 0; a bundle is looked at when it is asked for)."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audiocraft_ext.core.errors import UserError
+
+if TYPE_CHECKING:
+    from audiocraft_ext.engine.bundle import Bundle
+
+STARTED = time.perf_counter()  # of a cold start: infer.py imports this before all that takes time
+SHORT = {"n": "-n", "seconds": "-d"}  # options of one letter
+
+
+def chosen(args: argparse.Namespace, names: tuple[str, ...]) -> dict:
+    """Those options that were given."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def given(args: argparse.Namespace, names: tuple[str, ...]) -> str:
+    """Those options that were given, as one types them."""
+    return ", ".join(SHORT.get(name, "--" + name.replace("_", "-")) for name in names
+                     if getattr(args, name) not in (None, False))
+
+
+def add_sampling(add: Callable[..., object], each: str) -> None:
+    """The options of sampling: ``1.1``, or one for each of what ``each`` says."""
+    def numbers(text: str) -> float | tuple[float, ...]:
+        try:
+            values = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a number, or one for each {each}, got {text!r}") from None
+        return values if len(values) > 1 else values[0]
+
+    add("--temperature", type=numbers, help="0 is always the likeliest, above 1 is wilder")
+    add("--top-k", type=numbers, help="choose among so many of the likeliest codes; 0 is all of them")
+    add("--top-p", type=numbers, help="choose among the likeliest that together have this probability; 1 is off")
+    add("--min-p", type=numbers, help="no code less likely than so many times the likeliest; 0 is off")
+
+
+def maker(json: Path, name: str | None, folder: str | None, bundle: str, bundle_hash: str) -> Bundle:
+    """The bundle that made what a JSON is of.
+
+    Args:
+        name: as it was asked for; ``folder``, where it lay if it did not ship; ``bundle``, what it was called.
+
+    Raises:
+        UserError: it is not here, or another of that name.
+    """
+    from audiocraft_ext.engine.bundle import Bundle, find_bundle
+
+    try:
+        path = find_bundle(name or folder or bundle)
+    except UserError as error:
+        raise error if name else UserError(
+            f"{json} was made with {folder or bundle}, which is not here; name the folder of that bundle: infer.py "
+            f"FOLDER --from {json}") from None
+    found = Bundle(path)
+    if found.hash[:16] != bundle_hash:
+        raise UserError(f"{json} was made with {bundle} {bundle_hash}, and {found.path} is {found.hash[:16]}; name the "
+                        "folder of the right one")
+    return found
+
+
+def not_the_same(path: Path, sha256: str) -> str:
+    """A note where a file that was made again has other bytes; "" where it has the same."""
+    from audiocraft_ext.core import files
+
+    if files.sha256(path) == sha256:
+        return ""
+    return (f"note: {path} is not the same to the last bit. If it was there already, it was changed since; if not, "
+            "another machine or version of ONNX Runtime adds up in another order")

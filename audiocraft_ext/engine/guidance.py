@@ -1,0 +1,76 @@
+"""Prompts that are heeded more than a model by itself does: classifier-free guidance, as a stepper around a stepper.
+
+Each clip has a twin that is shown the same codes behind a prompt that says nothing. What the prompt changes in the
+logits is taken ``weight`` times (J. Ho, T. Salimans, "Classifier-Free Diffusion Guidance",
+https://arxiv.org/abs/2207.12598; for tokens: MusicGen, https://arxiv.org/abs/2306.05284 section 3). A model can do this
+that heard some of its training without a prompt. It takes twice as many rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from audiocraft_ext.core.spec import Spec
+from audiocraft_ext.engine.sampler import Stepper
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """How a prompt is heeded.
+
+    Attributes:
+        silent: codes ``[K, P]`` of the twin's prompt, which says nothing, or less.
+        weight: 1 is the model by itself, above 1 heeds what the twin does not know more.
+    """
+
+    silent: np.ndarray
+    weight: float
+
+    def around(self, stepper: Stepper, spec: Spec) -> GuidedStepper:
+        return GuidedStepper(stepper, self, spec)
+
+
+class GuidedStepper:
+    """A :class:`~audiocraft_ext.engine.sampler.Stepper` of clips with their twins, which the stepper inside takes as
+    twice as many clips."""
+
+    def __init__(self, stepper: Stepper, guide: Guide, spec: Spec):
+        self.stepper, self.weight = stepper, np.float32(guide.weight)
+        steps = np.array(spec.delays)[:, None] + 1 + np.arange(guide.silent.shape[1])  # [K, P], where the prompt lies
+        self._silent = [(k, int(steps[k, p]), int(code)) for (k, p), code in np.ndenumerate(guide.silent)]
+        self._last = int(steps.max(initial=0))
+
+    def start(self, batch: int, capacity: int) -> None:
+        self._length = 0
+        self.stepper.start(2 * batch, capacity)
+
+    def cache_bytes(self, capacity: int) -> int:
+        """Memory of the caches of one clip and its twin."""
+        return 2 * self.stepper.cache_bytes(capacity)
+
+    def step(self, sequence: np.ndarray) -> np.ndarray:
+        return self._guided(self.stepper.step(self._with_twins(sequence)))
+
+    def logits(self, sequence: np.ndarray) -> np.ndarray:
+        """As :meth:`step`, of every step: ``float32 [B, S, K, card]``."""
+        return self._guided(self.stepper.logits(self._with_twins(sequence)))
+
+    def _with_twins(self, sequence: np.ndarray) -> np.ndarray:
+        """The next steps ``[B, K, S]`` of the clips, and behind them those of their twins, ``[2 * B, K, S]``."""
+        S = sequence.shape[-1]
+        twin = sequence
+        if self._length <= self._last:
+            twin = sequence.copy()
+            for k, step, code in self._silent:
+                if self._length <= step < self._length + S:
+                    twin[:, k, step - self._length] = code
+        self._length += S
+        return np.concatenate([sequence, twin])
+
+    def _guided(self, logits: np.ndarray) -> np.ndarray:
+        """Logits of clips and twins ``[2 * B, ...]`` to those of the clips ``[B, ...]``."""
+        told, untold = np.split(logits, 2)
+        possible = np.isfinite(untold)
+        return np.where(possible, untold + self.weight * (told - np.where(possible, untold, 0)), -np.inf)

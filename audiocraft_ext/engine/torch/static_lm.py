@@ -1,0 +1,134 @@
+"""The LM with fixed shapes: what a CUDA graph can hold.
+
+The same arithmetic as :class:`~audiocraft_ext.model.lm.LM` with a cache, from the same weights, for sampling alone.
+There the cache grows and the position is a number in Python; here both have a place on the device, so that a step,
+captured once, can be played again. (The recipe is that of gpt-fast,
+https://pytorch.org/blog/accelerating-generative-ai-2/.)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from audiocraft_ext.model import blocks
+from audiocraft_ext.model.blocks import NORM_EPSILON
+from audiocraft_ext.model.lm import ACTIVATIONS, LM, POSITIONS, rope, sin_embedding
+
+SMALLEST, LARGEST = 128, 1024  # steps of the past that are read: 128, 256, 512, 1024, 2048, 3072, ...
+
+
+def span_of(steps: int) -> int:
+    """How much of the cache a step reads that has ``steps`` steps behind it, itself included.
+
+    A graph has fixed shapes, so there is one for each span, and what lies between the past and the span is masked. The
+    spans depend on nothing but the position, so a clip that is longer begins as a shorter one does.
+    """
+    if steps > LARGEST:
+        return -(-steps // LARGEST) * LARGEST
+    return max(SMALLEST, 1 << (steps - 1).bit_length())
+
+
+def _rms_norm(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return F.rms_norm(x.float(), weight.shape, weight.float(), NORM_EPSILON).to(x.dtype)
+
+
+NORMS = {"layer": lambda x, weight, bias: F.layer_norm(x, weight.shape, weight, bias, NORM_EPSILON), "rms": _rms_norm}
+
+
+class StaticLayer:
+    """A layer's weights by their names, and how to compute with them (:class:`~audiocraft_ext.model.blocks.Parts`)."""
+
+    def __init__(self, weights: dict[str, torch.Tensor]):
+        self.weights = weights
+
+    def norm(self, norm: blocks.Norm, x: torch.Tensor) -> torch.Tensor:
+        stored = (f"{norm.name}.{part}" for part in ("weight", "bias"))
+        return NORMS[norm.kind](x, *(self.weights[name] for name in stored if name in self.weights))
+
+    def product(self, product: blocks.Product, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weights[product.weight], self.weights.get(product.bias))
+
+    def attend(self, attention: blocks.Attention, qkv: torch.Tensor, state: tuple) -> torch.Tensor:
+        keys, values, at, span, later, turn = state
+        B, S, _ = qkv.shape
+        H, D = attention.heads, attention.head_dim
+        q, k, v = qkv.view(B, S, 3, H, D).permute(2, 0, 3, 1, 4).reshape(3, B * H, S, D)
+        if attention.q_norm is not None:
+            q, k = self.norm(attention.q_norm, q), self.norm(attention.k_norm, k)
+        q, k = (POSITIONS[attention.position](x, turn) for x in (q, k))
+        keys.index_copy_(1, at, k)
+        values.index_copy_(1, at, v)
+        # Two plain products: the fused kernels give a clip's head to one processor of the GPU, and these models have
+        # two to sixteen heads. They also do not take a mask, or not every head size.
+        scores = torch.bmm(q * D**-0.5, keys[:, :span].transpose(1, 2)).masked_fill_(later, -torch.inf)
+        y = torch.bmm(scores.softmax(dim=-1, dtype=torch.float32).to(qkv.dtype), values[:, :span])  # [B * H, S, D]
+        return y.view(B, H, S, D).transpose(1, 2).reshape(B, S, H * D)
+
+    def activate(self, kind: str, x: torch.Tensor) -> torch.Tensor:
+        return ACTIVATIONS[kind](x)
+
+    def add(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x + y
+
+
+class StaticLM:
+    """The LM's weights in one precision on one device, and its step over a cache of a fixed size.
+
+    Everything that depends on the position takes it from a tensor, so the step can be captured. The K embeddings are
+    one table and the K heads one matrix: fewer and larger kernels.
+    """
+
+    def __init__(self, model: LM, device: torch.device, dtype: torch.dtype):
+        cfg, self.device, self.dtype = model.cfg, device, dtype
+        self.cfg = cfg
+        taken = torch.arange(cfg.card) < torch.tensor(model.sizes)[:, None]  # [K, card]
+        self.impossible = None if taken.all() else ~taken.to(device)
+
+        def there(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            return None if tensor is None else tensor.detach().to(device, dtype).contiguous()
+
+        self.emb = torch.cat([there(emb.weight) for emb in model.emb])  # [K * (card + 1), dim]
+        self.rows = torch.arange(cfg.n_q, device=device)[:, None] * (cfg.card + 1)  # [K, 1], where each table begins
+        self.heads = torch.cat([there(head.weight) for head in model.linears])  # [K * card, dim]
+        self.heads_bias = torch.cat([there(head.bias) for head in model.linears]) if cfg.bias_proj else None
+        self.out_norm = StaticLayer({f"out_norm.{name}": there(w) for name, w in model.out_norm.state_dict().items()})
+        self.layers = [StaticLayer({name: there(weight) for name, weight in layer.state_dict().items()})
+                       for layer in model.transformer.layers]
+
+    def make_room(self, batch: int, capacity: int) -> None:
+        """A cache for ``capacity`` steps of ``batch`` clips."""
+        cfg = self.cfg
+        layers, two, _, heads, _, head_dim = cfg.cache_shape(batch, capacity)
+        self.cache = torch.zeros(layers, two, batch * heads, capacity, head_dim, device=self.device, dtype=self.dtype)
+        self.steps = torch.arange(capacity, device=self.device)
+        if cfg.positional_embedding == "sin":
+            self.positions = sin_embedding(self.steps, cfg.dim, cfg.max_period).to(self.dtype)  # [capacity, dim]
+        else:
+            self.turns = rope(self.steps, cfg.head_dim, cfg.max_period)  # each [capacity, D / 2]
+
+    def hidden(self, codes: torch.Tensor, at: torch.Tensor, span: int) -> torch.Tensor:
+        """Read steps into the cache.
+
+        Args:
+            codes: ``int64 [B, K, S]``, delayed.
+            at: ``int64 [S]``, their positions.
+            span: how much of the cache is looked at; beyond every position in ``at``.
+
+        Returns:
+            The last layer's output, ``[B, S, dim]``, with its norm.
+        """
+        x, turn = F.embedding(codes + self.rows, self.emb).sum(dim=1), None  # [B, S, dim]
+        if self.cfg.positional_embedding == "sin":
+            x = x + F.embedding(at, self.positions)
+        else:
+            turn = tuple(F.embedding(at, table) for table in self.turns)
+        later = self.steps[:span] > at[:, None]  # [S, span]
+        for (keys, values), layer in zip(self.cache, self.layers):
+            x = blocks.apply(self.cfg.block, layer, x, (keys, values, at, span, later, turn))
+        return self.out_norm.norm(self.cfg.out_norm, x)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """``[..., dim]`` to ``float32 [..., K, card]``."""
+        logits = F.linear(hidden, self.heads, self.heads_bias).float().unflatten(-1, (self.cfg.n_q, self.cfg.card))
+        return logits if self.impossible is None else logits.masked_fill(self.impossible, -torch.inf)

@@ -1,0 +1,233 @@
+"""The LM's step as an ONNX graph: some steps of codes and the cache in, logits and the cache out.
+
+Written by hand and not traced, because two things decide the speed (micro: 13 ms a step against 20 in torch): the
+attention is ONNX Runtime's ``GroupQueryAttention``, whose cache has its full size from the start and is written in
+place when the same buffer is bound as past and as present; and each matrix product has a constant right side, which
+ONNX Runtime packs once. Such a product adds up every row in the same order whatever the number of rows, so a clip is
+bit for bit the same alone and in a batch (tests/engine/test_engine.py).
+
+Three precisions of the products (:mod:`audiocraft_ext.export.quantize`), all else is fp32. int8 quantises each row of
+the left side with a scale of its own (``DynamicQuantizeLinear`` has one for the whole batch, and a clip would depend on
+its neighbours); the sums are integers, so they are exact in any order. int4 is ONNX Runtime's ``MatMulNBits``, which
+quantises the left side in blocks of a row; it keeps the law for two rows and more (:mod:`audiocraft_ext.engine.onnx`).
+
+Inputs (B clips, S new steps, P capacity of the cache in steps, H heads of size D):
+    codes int64 [B, K, S], positions int64 [S] (of the new steps, from 0), seqlens_k int32 [B] (steps in the cache
+    after this call, minus 1), total_sequence_length int32 [1] (the same without the minus 1),
+    past_key.{layer}, past_value.{layer} float32 [B, H, P, D].
+Outputs:
+    logits float32 [B, S, K, card], present_key.{layer}, present_value.{layer} as the past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from onnx import TensorProto
+
+from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.export.onnx_graph import Graph
+from audiocraft_ext.export.quantize import BLOCK, HEADS
+from audiocraft_ext.model import blocks
+from audiocraft_ext.model.blocks import NORM_EPSILON, Norm
+from audiocraft_ext.model.config import LAYERS, LMConfig
+from audiocraft_ext.model.lm import rope_rates
+
+ROW_MAX = 127  # of a quantised row
+MANY = 8  # more streams have one table and one matrix: each node costs some microseconds of a step
+FLOAT, INT64, INT32 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32
+
+
+def write_lm(cfg: LMConfig, weights: Path, out: Path, sizes: Sequence[int] = ()) -> None:
+    """Write the step graph of an LM.
+
+    Args:
+        weights: a safetensors file with audiocraft's names, or one of :func:`audiocraft_ext.export.quantize.write`.
+        sizes: how many values each stream takes; the logits of others are -inf. () is ``card`` of all.
+
+    Raises:
+        UserError: a size that the attention kernel does not take.
+    """
+    if cfg.head_dim % 8:
+        raise UserError("expected transformer_lm.dim / num_heads to be a multiple of 8 (ONNX Runtime's attention), got "
+                        f"{cfg.dim} / {cfg.num_heads} = {cfg.head_dim}")
+    g = Graph("lm", weights)
+    codes = g.input("codes", INT64, ["B", cfg.n_q, "S"])
+    positions = g.input("positions", INT64, ["S"])
+    lengths = [g.input("seqlens_k", INT32, ["B"]), g.input("total_sequence_length", INT32, [1])]
+
+    x, turn = _embed(g, cfg, codes), None  # [B, S, dim]
+    if cfg.positional_embedding == "sin":
+        x = g.op("Add", x, _sin_embedding(g, cfg, positions))
+    else:
+        turn = _rope(g, cfg, positions)
+    for i in range(cfg.num_layers):
+        x = blocks.apply(cfg.block, OnnxLayer(g, i), x, (lengths, turn))
+    x = NORMS[cfg.out_norm.kind](g, x, cfg.out_norm.name)
+    logits = _heads(g, cfg, x)
+    if sizes:
+        possible = np.arange(cfg.card) < np.array(sizes)[:, None]  # [K, card]
+        logits = g.op("Add", logits, g.constant(np.where(possible, 0, -np.inf).astype(np.float32).reshape(-1)))
+    g.op("Reshape", logits, g.constant(np.array([0, 0, cfg.n_q, cfg.card])), outputs=["logits"])
+    g.output("logits", "logits", FLOAT, ["B", "S", cfg.n_q, cfg.card])
+    g.save(out)
+
+
+def _embed(g: Graph, cfg: LMConfig, codes: str) -> str:
+    """The sum of the streams' embeddings. Rows are taken first and made fp32 after: no table is read whole."""
+    if cfg.n_q > MANY:
+        return _embed_many(g, cfg, codes)
+    streams = g.op("Split", codes, outputs=cfg.n_q, axis=1, num_outputs=cfg.n_q) if cfg.n_q > 1 else [codes]
+    rows = []
+    for k, stream in enumerate(streams):
+        name = f"emb.{k}.weight"
+        row = g.op("Gather", g.stored(name), g.op("Squeeze", stream, g.constant(np.array([1]))))  # [B, S, dim]
+        rows.append(row if g.entries[name]["dtype"] == "F32" else g.op("Cast", row, to=FLOAT))
+    return g.op("Sum", *rows)
+
+
+def _embed_many(g: Graph, cfg: LMConfig, codes: str) -> str:
+    """The tables of many streams as one, put together when the graph loads. The streams come first, so that their sum
+    adds up whole rows, in one order for any number of clips."""
+    names = [f"emb.{k}.weight" for k in range(cfg.n_q)]
+    begins = np.arange(cfg.n_q)[:, None, None] * (cfg.card + 1)
+    places = g.op("Add", g.op("Transpose", codes, perm=[1, 0, 2]), g.constant(begins))  # [K, B, S]
+    rows = g.op("Gather", g.op("Concat", *map(g.stored, names), axis=0), places)
+    if g.entries[names[0]]["dtype"] != "F32":
+        rows = g.op("Cast", rows, to=FLOAT)
+    return g.op("ReduceSum", rows, g.constant(np.array([0])), keepdims=0)  # [K, B, S, dim] to [B, S, dim]
+
+
+def _heads(g: Graph, cfg: LMConfig, x: str) -> str:
+    """``[B, S, K * card]``; quantised, or where they are many, the K heads are one matrix."""
+    if cfg.n_q > MANY and not _is_quantised(g, HEADS) and not cfg.bias_proj:
+        weight = g.op("Concat", *(g.weight(f"linears.{k}.weight") for k in range(cfg.n_q)), axis=0)
+        return g.op("FusedMatMul", x, weight, domain="com.microsoft", transB=1)
+    if not _is_quantised(g, HEADS):
+        heads = [_linear(g, x, f"linears.{k}") for k in range(cfg.n_q)]
+        return g.op("Concat", *heads, axis=-1) if cfg.n_q > 1 else heads[0]
+    y = _product(g, x, HEADS)
+    biases = [f"linears.{k}.bias" for k in range(cfg.n_q)]
+    if biases[0] not in g.entries:
+        return y
+    return _biased(g, y, g.op("Concat", *map(g.weight, biases), axis=0), HEADS)
+
+
+def _sin_embedding(g: Graph, cfg: LMConfig, positions: str) -> str:
+    """``[S, dim]``, cosines first. The divisors are torch's own: at step 3000 one bit of them moves a sine by 3e-4."""
+    rate = torch.arange(cfg.dim // 2, dtype=torch.float32) / (cfg.dim // 2 - 1)
+    divisors = (torch.tensor(cfg.max_period, dtype=torch.float32) ** rate).numpy()
+    column = g.op("Unsqueeze", g.op("Cast", positions, to=FLOAT), g.constant(np.array([1])))  # [S, 1]
+    phase = g.op("Div", column, g.constant(divisors[None]))  # [S, dim / 2]
+    return g.op("Concat", g.op("Cos", phase), g.op("Sin", phase), axis=-1)
+
+
+def _rope(g: Graph, cfg: LMConfig, positions: str) -> tuple[str, str]:
+    """Cosines and sines of how far pairs are turned, each ``[S, D / 2]``; the rates are torch's own."""
+    column = g.op("Unsqueeze", g.op("Cast", positions, to=FLOAT), g.constant(np.array([1])))  # [S, 1]
+    phase = g.op("Mul", column, g.constant(rope_rates(cfg.head_dim, cfg.max_period).numpy()[None]))
+    return g.op("Cos", phase), g.op("Sin", phase)
+
+
+def _turned(g: Graph, x: str, turn: tuple[str, str]) -> str:
+    """``x [B, S, H * D]`` with each pair turned. The tables have a row for each new step: no length is built in."""
+    return g.op("RotaryEmbedding", x, g.constant(np.array([0])), *turn, domain="com.microsoft", interleaved=1)
+
+
+def _layer_norm(g: Graph, x: str, name: str) -> str:
+    return g.op("LayerNormalization", x, g.weight(f"{name}.weight"), g.weight(f"{name}.bias"), axis=-1,
+                epsilon=NORM_EPSILON)
+
+
+def _rms_norm(g: Graph, x: str, name: str) -> str:
+    return g.op("SimplifiedLayerNormalization", x, g.weight(f"{name}.weight"), axis=-1, epsilon=NORM_EPSILON)
+
+
+# By the kinds that a block names.
+NORMS = {"layer": _layer_norm, "rms": _rms_norm}
+ACTIVATIONS = {"gelu": lambda g, x: g.op("Gelu", x)}
+POSITIONS = {"none": lambda g, x, turn: x, "rope": _turned}
+
+
+class OnnxLayer:
+    """Nodes of one layer, :class:`~audiocraft_ext.model.blocks.Parts` of values by their names."""
+
+    def __init__(self, g: Graph, i: int):
+        self.g, self.i = g, i
+
+    def norm(self, norm: Norm, x: str) -> str:
+        return NORMS[norm.kind](self.g, x, f"{LAYERS}.{self.i}.{norm.name}")
+
+    def product(self, product: blocks.Product, x: str) -> str:
+        dot = product.weight.removeprefix(product.name)[0]
+        return _linear(self.g, x, f"{LAYERS}.{self.i}.{product.name}", dot)
+
+    def attend(self, attention: blocks.Attention, qkv: str, state: tuple) -> str:
+        g, (lengths, turn) = self.g, state
+        cache = ["B", attention.heads, "P", attention.head_dim]
+        past = [g.input(f"past_{kind}.{self.i}", FLOAT, cache) for kind in ("key", "value")]
+        present = [f"present_{kind}.{self.i}" for kind in ("key", "value")]
+        parts = [qkv, "", ""]
+        if attention.q_norm is not None or attention.position != "none":
+            q, k, v = g.op("Split", qkv, outputs=3, axis=-1, num_outputs=3)
+            q, k = (self._per_head(attention, norm, x) for norm, x in ((attention.q_norm, q), (attention.k_norm, k)))
+            parts = [*(POSITIONS[attention.position](g, x, turn) for x in (q, k)), v]
+        attended = g.op("GroupQueryAttention", *parts, *past, *lengths, outputs=[f"attention.{self.i}", *present],
+                        domain="com.microsoft", num_heads=attention.heads, kv_num_heads=attention.heads)[0]
+        for name in present:
+            g.output(name, name, FLOAT, cache)
+        return attended
+
+    def _per_head(self, attention: blocks.Attention, norm: Norm | None, x: str) -> str:
+        """``x [B, S, H * D]`` with the norm over each head."""
+        if norm is None:
+            return x
+        heads = self.g.op("Reshape", x, self.g.constant(np.array([0, 0, attention.heads, attention.head_dim])))
+        flat = self.g.constant(np.array([0, 0, attention.heads * attention.head_dim]))
+        return self.g.op("Reshape", self.norm(norm, heads), flat)
+
+    def activate(self, kind: str, x: str) -> str:
+        return ACTIVATIONS[kind](self.g, x)
+
+    def add(self, x: str, y: str) -> str:
+        return self.g.op("Add", x, y)
+
+
+def _linear(g: Graph, x: str, name: str, dot: str = ".") -> str:
+    """``x [B, S, in]`` by the weight of ``name``; a bias only where the file has one."""
+    y, bias = _product(g, x, name, dot), f"{name}{dot}bias"
+    return _biased(g, y, g.weight(bias), name) if bias in g.entries else y
+
+
+def _biased(g: Graph, y: str, bias: str, name: str) -> str:
+    """The product of ``name`` and its bias. Behind an int8 product it is a Sum: ONNX Runtime 1.31 draws an Add into its
+    ``MatMulIntegerToFloat``, whose bias is wrong where each row has a scale of its own."""
+    return g.op("Sum" if f"{name}.int8" in g.entries else "Add", y, bias)
+
+
+def _is_quantised(g: Graph, name: str) -> bool:
+    return f"{name}.scale" in g.entries
+
+
+def _product(g: Graph, x: str, name: str, dot: str = ".") -> str:
+    if not _is_quantised(g, name):
+        return g.op("FusedMatMul", x, g.weight(f"{name}{dot}weight"), domain="com.microsoft", transB=1)
+    if f"{name}.int8" in g.entries:
+        return _product_int8(g, x, name)
+    rows, blocks, _ = g.shape(f"{name}.int4")
+    return g.op("MatMulNBits", x, *(g.stored(f"{name}.{part}") for part in ("int4", "scale", "zero")),
+                domain="com.microsoft", K=blocks * BLOCK, N=rows, bits=4, block_size=BLOCK, accuracy_level=4)
+
+
+def _product_int8(g: Graph, x: str, name: str) -> str:
+    """Rows to uint8 around 128 with a scale each, an exact integer product, and both scales back in."""
+    greatest = g.op("ReduceMax", g.op("Abs", x), g.constant(np.array([-1])), keepdims=1)  # [B, S, 1]
+    scale = g.op("Max", g.op("Mul", greatest, g.constant(np.float32(1 / ROW_MAX))), g.constant(np.float32(1e-12)))
+    zero = np.uint8(ROW_MAX + 1)
+    q = g.op("Cast", g.op("Add", g.op("Round", g.op("Div", x, scale)), g.constant(np.float32(zero))),
+             to=TensorProto.UINT8)
+    y = g.op("Cast", g.op("MatMulInteger", q, g.stored(f"{name}.int8"), g.constant(zero)), to=FLOAT)
+    return g.op("Mul", y, g.op("Mul", scale, g.stored(f"{name}.scale")))

@@ -1,0 +1,74 @@
+"""Weights of a matrix product in 8 and in 4 bits: what a step of the LM reads is a quarter or an eighth.
+
+Both round to nearest, without data. What that costs in cross entropy is measured (``python -m
+benchmarks.sampling.precision``, docs/RUNS.md); the way a row is quantised at run time is in
+:mod:`audiocraft_ext.export.onnx_lm`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.engine.bundle import QUANTISED
+from audiocraft_ext.model.config import LMConfig
+
+PRECISIONS = ("fp32", *QUANTISED)
+WEIGHT_MAX = 63  # 7 bits: two products of a row (8 bits) and a weight never overflow the 16 bits that AVX2 adds them in
+BLOCK = 32  # weights of one row that share a scale in 4 bits
+HEADS = "linears"  # the K heads read the same vector: quantised, they are one matrix
+
+
+def int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """``[out, in]`` to ``int8 [in, out]`` and a scale for each output, ``float32 [out]``."""
+    scale = weight.float().abs().amax(dim=1).clamp(min=1e-12) / WEIGHT_MAX
+    return (weight.float() / scale[:, None]).round().to(torch.int8).T.contiguous(), scale
+
+
+def int4(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """``[out, in]`` to the layout of ONNX Runtime's ``MatMulNBits``: two weights a byte, the first in the low half.
+
+    Returns:
+        ``uint8 [out, blocks, BLOCK / 2]``, scales ``float32 [out * blocks]``, zero points ``uint8 [out * ceil(blocks /
+        2)]``, packed as the weights.
+    """
+    rows, columns = weight.shape
+    blocks = columns // BLOCK
+    w = weight.float().reshape(rows, blocks, BLOCK)
+    low, high = w.amin(dim=2).clamp(max=0), w.amax(dim=2).clamp(min=0)
+    scale = ((high - low) / 15).clamp(min=1e-12)
+    zero = (-low / scale).round().clamp(0, 15)
+    q = ((w / scale[..., None]).round() + zero[..., None]).clamp(0, 15).to(torch.uint8)
+    zero = torch.nn.functional.pad(zero.to(torch.uint8), (0, blocks % 2))
+    return _pack(q), scale.reshape(-1), _pack(zero).reshape(-1)
+
+
+def _pack(nibbles: torch.Tensor) -> torch.Tensor:
+    return (nibbles[..., 0::2] | (nibbles[..., 1::2] << 4)).contiguous()
+
+
+def write(state: dict[str, torch.Tensor], cfg: LMConfig, precision: str, out: Path) -> None:
+    """Write an LM with its matrices quantised, ``NAME.int8`` or ``NAME.int4`` with what belongs to each; the embeddings
+    are fp16 (their rows are rounded by 2**-11, far less than the matrices), norms and biases fp32.
+
+    Raises:
+        UserError: a size that 4 bits do not take.
+    """
+    from safetensors.torch import save_file
+
+    matrices = {name.removesuffix(product.weight) + product.name: state[name]
+                for name, product in cfg.matrices().items()}
+    matrices[HEADS] = torch.cat([state[f"linears.{k}.weight"] for k in range(cfg.n_q)])
+    tensors = {name: w.half().contiguous() if name.startswith("emb.") else w.float().contiguous()
+               for name, w in state.items() if name.startswith("emb.") or w.ndim == 1}
+    for name, weight in matrices.items():
+        if precision == "int8":
+            tensors[f"{name}.int8"], tensors[f"{name}.scale"] = int8(weight)
+        else:
+            if weight.shape[1] % BLOCK:
+                raise UserError(f"int4 needs transformer_lm.dim to be a multiple of {BLOCK}, got {weight.shape[1]}; "
+                                "leave int4 out")
+            tensors[f"{name}.int4"], tensors[f"{name}.scale"], tensors[f"{name}.zero"] = int4(weight)
+    save_file(tensors, out, {"format": "pt"})

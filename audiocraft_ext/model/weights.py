@@ -1,0 +1,55 @@
+"""Weights: do they fit a model (seen from names and shapes alone), and as files have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from audiocraft_ext.core.errors import UserError
+
+
+def differing(make: Callable[[], nn.Module], state: dict[str, torch.Tensor]) -> tuple[int, str] | None:
+    """Compare ``state`` with the tensors of the model that ``make`` makes (on no device).
+
+    Returns:
+        None if every name and shape is as it should be; else how many are not, and the first of them in words.
+    """
+    with torch.device("meta"):
+        want = {name: list(t.shape) for name, t in make().state_dict().items()}
+    have = {name: list(t.shape) for name, t in state.items()}
+    names = sorted(name for name in want.keys() | have.keys() if want.get(name) != have.get(name))
+    if not names:
+        return None
+    first = names[0]
+    return len(names), f"{first}: expected {want.get(first, 'none')}, got {have.get(first, 'none')}"
+
+
+def stored(state: dict[str, torch.Tensor], half: bool) -> dict[str, torch.Tensor]:
+    """As they are written: on the CPU, contiguous, fp32 or fp16 (``half``).
+
+    Raises:
+        UserError: some are not finite.
+    """
+    out = {name: value.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
+           for name, value in state.items()}
+    for name, value in out.items():
+        if not value.isfinite().all():
+            raise UserError(f"the weights {name} hold values that are not finite" + (" in fp16; leave out --half"
+                                                                                  if half else "; the run diverged"))
+    return out
+
+
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a safetensors file, floating ones as float32."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise UserError(f"missing file: {path}")
+    try:
+        return {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a whole safetensors file ({error}); get it again") from None

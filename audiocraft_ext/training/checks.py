@@ -1,0 +1,50 @@
+"""What of a config can be checked before anything is built: choices that upstream would pass over or fail on later."""
+
+from __future__ import annotations
+
+import torch
+from omegaconf import OmegaConf
+
+from audiocraft_ext.core.errors import UserError
+
+CHOICES: dict[str, tuple] = {
+    "conditioners": (None,),
+    "device": ("cpu", "cuda"),
+    "execute_only": (None, "valid", "evaluate", "generate"),
+    "optim.optimizer": ("adamw", "adam", "adamw8bit", "muon"),
+    "autocast_dtype": ("bfloat16", "float16"), "fsdp.use": (False,), "profiler.enabled": (False,),
+    "benchmark_no_load": (False,), "deadlock.use": (False,),
+}
+
+
+def check_choices(cfg) -> None:
+    """Raise a :class:`UserError` for a value that upstream would pass over or fail on later."""
+    schedules = (None, *(name for name in cfg.schedule if name != "lr_scheduler"))
+    for key, known in {**CHOICES, "schedule.lr_scheduler": schedules}.items():
+        value = OmegaConf.select(cfg, key)
+        if value not in known:
+            words = " or ".join("empty" if choice is None else str(choice) for choice in known)
+            raise UserError(f"{key} is {words} here, got {value}")
+    if cfg.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda, but torch finds no CUDA device; set device=cpu, or install a torch with CUDA")
+    for key, value in (cfg.schedule[cfg.schedule.lr_scheduler] if cfg.schedule.lr_scheduler else {}).items():
+        if value is None:
+            raise UserError(f"schedule.lr_scheduler={cfg.schedule.lr_scheduler} needs a number for "
+                            f"schedule.{cfg.schedule.lr_scheduler}.{key}")
+
+
+def can_autocast(cfg) -> bool:
+    """Whether the device computes in ``autocast_dtype`` faster than in float32; on a CPU that is the user's to say."""
+    if cfg.device == "cpu":
+        return bool(cfg.autocast_cpu)
+    return cfg.autocast_dtype == "float16" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def delays_of(cfg) -> tuple[int, ...]:
+    """The delays of the config's codebook pattern, one a stream."""
+    pattern = cfg.codebooks_pattern.modeling
+    if pattern == "parallel":
+        return (0,) * cfg.transformer_lm.n_q
+    if pattern != "delay":
+        raise UserError(f"codebooks_pattern.modeling is 'delay' or 'parallel', got {pattern!r}")
+    return tuple(cfg.codebooks_pattern.delay.delays)

@@ -1,0 +1,64 @@
+"""A folder of sound to a token store: ``python -m data_prep.audio breaks stores/breaks --codec microcodec``.
+
+Every file is heard once (data_prep/audio/analysis/analyse.py), then all is decided (data_prep/audio/plan.py), then what
+is kept is encoded. Interrupted, the same command goes on; run again, it takes in what is new. At the end
+STORE/report.html shows what a model will learn from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+import sys
+
+from audiocraft_ext.core.errors import UserError, run_cli
+from audiocraft_ext.core.machine import physical_cores
+from data_prep.audio.options import SHARDS, parse, settings_of
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    from data_prep.audio import chain, outputs
+    from data_prep.audio.encoder import runtime_for
+    from data_prep.jobs import executors
+
+    settings = settings_of(args, runtime_for(args.device))
+    options = executors.slurm_options(args.slurm)
+    refused: dict[str, str] = {}
+    found = chain.find(args.src, refused)
+    rows = outputs.read_table(args.csv, found) if args.csv else {}
+    command = "python -m data_prep.audio " + shlex.join(sys.argv[1:] if argv is None else argv)
+    codec = open_codec(args)
+    workers = physical_cores() if args.workers is None else args.workers
+    limits = chain.Limits(workers, args.timeout, memory=round(args.memory * 2**30))
+    where = {"executor": args.executor, "options": options} if args.executor != "here" else None
+    if where:
+        limits = dataclasses.replace(limits, workers=args.workers or options.get("cpus", 1))
+    work = chain.Work(args.src, args.store, found, codec, settings, limits, (args.device, args.codec, args.codec_path),
+                      rows, command, args.retry, args.shards or SHARDS, where)
+    plan, added = chain.prepare(work, args.dry_run)
+    plan.refused |= refused
+    outputs.write(work, plan, added, args.dry_run, args.slices)
+
+
+def open_codec(args: argparse.Namespace):
+    """The codec that was asked for; torch comes with it.
+
+    Raises:
+        UserError: there is none of that name, or no such device.
+    """
+    import torch
+
+    from audiocraft_ext.audio.codec import get_codec
+
+    codec = get_codec(args.codec, args.codec_path)
+    try:
+        torch.zeros(1, device=args.device)
+    except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
+        raise UserError(f"--device {args.device}: {str(error).splitlines()[0]}") from None
+    return codec
+
+
+if __name__ == "__main__":
+    run_cli(main)

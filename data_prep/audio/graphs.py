@@ -1,0 +1,70 @@
+"""A codec's encoder as files that ONNX Runtime opens in many processes: two graphs and the weights, in one folder."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from audiocraft_ext.audio.codec.codec import Codec
+
+VERSION = 3  # of the graphs; a folder of another one is left alone
+HEAR, CODE, WEIGHTS = "hear.onnx", "code.onnx", "codec.safetensors"
+
+
+def written(codec: Codec, cache: Path) -> Path:
+    """The folder of the codec's graphs, written aside and renamed. It is named by what is in it: a bundle's copy of a
+    codec in fewer bits has the hash of the one that it is a copy of.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from audiocraft_ext.audio.codec.layout import to_onnx
+    from audiocraft_ext.audio.codec.onnx import write_hearing
+
+    cfg = codec.model.cfg
+    weights = {name: tensor.detach().cpu().float().contiguous() for name, tensor in
+               to_onnx(codec.model.state_dict()).items() if not name.startswith("decoder.")}
+    digest = hashlib.sha256(json.dumps([VERSION, cfg.to_dict()], sort_keys=True).encode())
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].numpy())
+    folder = cache / f"{codec.name}-{digest.hexdigest()[:16]}"
+    if (folder / CODE).is_file():
+        return folder
+    aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        _save(weights, aside / WEIGHTS)
+        write_hearing(cfg, aside / WEIGHTS, aside / HEAR, aside / CODE)
+        for path in aside.iterdir():
+            with path.open("rb") as f:
+                os.fsync(f.fileno())
+        os.rename(aside, folder)
+    except OSError:
+        if not (folder / CODE).is_file():  # else another process was quicker
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
+def _save(weights: dict[str, Tensor], path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(weights, path)
+    except SafetensorError as error:  # names the system's error, but is none
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from None

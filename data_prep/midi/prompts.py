@@ -1,0 +1,78 @@
+"""What is said of each row of a drum store in the words of a prompt (audiocraft_ext/drums/describe.py).
+
+The genres are those of the files that the store was first made from, so that the codes of its prompts stay what they
+are; a style that comes later and is none of them says nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.prompts import Prompts
+from audiocraft_ext.drums.codec import prompts_of
+from audiocraft_ext.drums.codec.clip import Hits
+from audiocraft_ext.drums.describe import describe, genre_of, prompts
+from data_prep.midi.read import Heard, Slice
+from data_prep.shared.labels import Row
+
+MOST_GENRES = 64  # where each file has a "style" of its own, the most frequent are words
+
+
+def kept(settings: dict | None, wanted: bool, store: object) -> Prompts | None:
+    """The prompts of a store that is there.
+
+    Args:
+        settings: its own; None if there is no store.
+        wanted: whether it is to have prompts.
+
+    Raises:
+        UserError: it has none and shall have, or the other way round.
+    """
+    if settings is None:
+        return None
+    if "type" not in settings.get("codec", {}):
+        raise UserError(f"{store}: made by an earlier version, without prompts; prepare a new one, in a new folder")
+    there = prompts_of(settings)
+    if (there is not None) != wanted:
+        raise UserError(f"{store}: this token store was made with{'' if there else 'out'} prompts; prepare it with"
+                        f"{'out' if there else ''} --no-prompts, or name a new folder")
+    return there
+
+
+def of_genres(styles: Iterable[str | None], codec) -> Prompts:
+    """The prompts of a new store, from the style of each of its files."""
+    genres = Counter(genre for style in styles if (genre := genre_of(style)))
+    return prompts(sorted(sorted(genres, key=lambda genre: (-genres[genre], genre))[:MOST_GENRES]), codec)
+
+
+def of_codec(there: Prompts, codec) -> Prompts:
+    """The prompts with the genres of others."""
+    return prompts(there.words["genre"], codec)
+
+
+def said(heard: Heard, row: Row | None) -> tuple[str | None, str | None]:
+    """Style and kind of a file, a person's table first."""
+    return (row and row.style) or heard.said.style, (row and row.kind) or heard.said.kind
+
+
+def codes(one: Slice, codec) -> np.ndarray:
+    """The codes ``[K, T]`` of a slice."""
+    return codec.codes_of(Hits(*one.hits.T.astype(np.int64), np.arange(len(one.hits))), one.bars, one.steps // one.bars)
+
+
+def words(codes: np.ndarray, meter: tuple[int, int], row: dict, codec, there: Prompts) -> dict[str, str]:
+    """What is said of a row of the store, by field; only words that there are. The ``row`` says style, kind and bpm
+    where they are known."""
+    told = describe(codec.pattern(codes, meter), row.get("style"), row.get("kind"), row.get("bpm"), meter)
+    return {name: word for name, word in told.items() if word in there.words[name]}
+
+
+def unknown(style: str | None, there: Prompts) -> str:
+    """A remark on a style whose genre is not among the words; "" where it is."""
+    genre = genre_of(style)
+    return f"its genre is none of the store's: {genre}, so nothing is said of it" if (
+        genre and genre not in there.words["genre"]) else ""
