@@ -46,6 +46,7 @@ def test_files_that_the_system_keeps_in_memory_count_as_free(tmp_path, monkeypat
     assert memory.available_bytes("cpu") == 824 * 2**20
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("checkpointing, half, optimiser", [
     ("none", False, "adamw"), ("torch", False, "adamw"), ("none", True, "muon"),
 ])
