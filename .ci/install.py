@@ -23,8 +23,7 @@ PYTHON_MIN = (3, 10)
 TORCH_MIN = (2, 6)
 # Run by another interpreter: the version of the torch that it would import and, with its CUDA libraries, what lies at
 # the top of site-packages; without the seconds that importing it takes.
-FIND_TORCH =
-"""
+FIND_TORCH = """
 import importlib.metadata as metadata, json, re
 paths, seen = set(), set()
 def walk(name):

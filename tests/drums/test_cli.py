@@ -265,8 +265,7 @@ def test_many_beats_interrupted_and_gone_on_with(bundle, tmp_path, drums, how, t
     assert drums(*MANY)[1] == ""
 
 
-SLOW =
-"""
+SLOW = """
 import sys
 from audiocraft_ext.drums import cli, playing
 from audiocraft_ext.core.errors import run_cli

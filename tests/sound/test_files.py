@@ -276,8 +276,7 @@ def header(channels: int = 1, rate: int = RATE, bits: int = 16, size: int = 2**3
                           bits) + b"data" + struct.pack("<I", size & 0xFFFFFFFF))
 
 
-CLAIM =
-"""
+CLAIM = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_DATA, (2**28, 2**28))
 from audiocraft_ext.sound.files import BrokenAudio, open_sound

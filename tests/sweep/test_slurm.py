@@ -33,8 +33,7 @@ PATIENCE_S = 240
 RECIPE = ("transformer_lm.dropout=0.1", "optim.updates_per_epoch=150", "optim.ema.updates=3", "optim.epochs=2",
           "schedule.lr_scheduler=cosine", "schedule.cosine.warmup=2")
 TOLD, CANCELLED, LIMIT, MOVED, TWO = LABELS = ("told", "cancelled", "limit", "moved", "two")
-GRID =
-"""
+GRID = """
 from contextlib import nullcontext
 
 from dora import Explorer

@@ -49,8 +49,7 @@ FAKE = {
 }
 
 
-WARM =
-"""
+WARM = """
 import json, os, sys, traceback
 import omegaconf, torch
 
@@ -121,8 +120,7 @@ def test_real_packages_are_used_untouched(fresh):
 
 ABSENT = "which is not installed: pip install {}"
 BROKEN = "which is installed but does not work (OSError: libcudart.so.12)"
-REPLACED =
-"""
+REPLACED = """
 import audiocraft_ext.compat as c, importlib.util, pickle, sys, torch
 import audiocraft
 from xformers import ops

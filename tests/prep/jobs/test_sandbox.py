@@ -277,8 +277,7 @@ def test_damaged_files_stop_nothing(tmp_path):
     assert set(outcomes) <= {"read", "refused", "too large"} and outcomes.count("refused") > 20
 
 
-PARENT =
-"""
+PARENT = """
 import sys
 from data_prep.jobs.sandbox import run
 from tests.prep.jobs.test_sandbox import work
