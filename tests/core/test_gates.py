@@ -15,7 +15,8 @@ from audiocraft_ext.engine.torch.loop import TorchLoop, TorchStepper
 from audiocraft_ext.model.head_loss import IGNORE
 from audiocraft_ext.model.lm import LM, LMConfig
 from audiocraft_ext.store.baseline import code_counts
-from audiocraft_ext.store.reader import StoreWriter, TokenStore
+from audiocraft_ext.store.reader import TokenStore
+from audiocraft_ext.store.writer import StoreWriter
 
 CARD, FRAMES, SEED = 6, 40, 11
 CFG = LMConfig(n_q=5, card=CARD, dim=32, num_heads=2, num_layers=2)

@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from audiocraft_ext import kinds
 from audiocraft_ext.core.delay import delay
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.gates import as_gates
@@ -23,19 +22,11 @@ from audiocraft_ext.export.sources import Trained, read
 from audiocraft_ext.model.lm import LM, LMConfig
 from audiocraft_ext.runs.identity import flatten
 from audiocraft_ext.training.dataset import window_frames
-from tests.helpers import third_kind
+from tests.helpers.third_kind import kind_called_test  # noqa: F401  a fixture
 
 SIZES, GATES, CARD, P = (5, 5, 3, 4), ((2, 0, 1), (3, 1, 2)), 9, 2
 DELAYS = [(0, 0, 0, 0), (0, 1, 1, 3)]
 CFG = LMConfig(n_q=4, card=CARD, dim=32, num_heads=2, num_layers=2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kind():
-    """These codes are of a kind that is there."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(kinds.KINDS, "test", third_kind.MODULES)
-        yield
 
 
 def spec_of(delays=(0, 0, 0, 0)) -> Spec:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
+from audiocraft_ext import kinds
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.engine.bundle import Bundle, find_bundle
 from audiocraft_ext.engine.engine import Engine
@@ -25,6 +27,14 @@ NAME = "letters"
 MODULES = Modules(__name__, f"{__name__}:Writer", __name__)  # its line in the table
 CONFIG = {"type": "alphabet", "letters": "abcdefgh"}
 SPEC = Spec(NAME, 2, 9, 4.0, (0, 1), "alphabet", "1", sizes=(8, 8), prompt=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kind_called_test() -> Iterator[None]:
+    """For a module of tests that imports it: codes of the kind ``test`` are codes of this one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(kinds.KINDS, "test", MODULES)
+        yield
 
 
 def trained() -> Trained:

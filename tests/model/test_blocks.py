@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from audiocraft_ext.audio.codec.audiocraft import write as write_audiocraft
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.engine.bundle import Bundle
@@ -12,9 +13,10 @@ from audiocraft_ext.engine.sampler import Stepper, generate
 from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.engine.torch.loop import TorchLoop, TorchStepper, load
 from audiocraft_ext.engine.torch.static_lm import StaticLM
-from audiocraft_ext.export.bundle import write_audiocraft, write_bundle
+from audiocraft_ext.export.bundle import write_bundle
 from audiocraft_ext.export.sources import Trained, read
 from audiocraft_ext.model.lm import LM, Cache, LMConfig
+from tests.helpers.third_kind import kind_called_test  # noqa: F401  a fixture
 
 BASE = dict(n_q=3, card=40, dim=64, num_heads=4, num_layers=3)
 OPTIONS = {

@@ -23,7 +23,7 @@ from audiocraft_ext.export import audiocraft as interop
 from audiocraft_ext.export import bundle as export
 from audiocraft_ext.export import sources as trained
 from audiocraft_ext.model import checkpoint
-from audiocraft_ext.store.reader import StoreWriter
+from audiocraft_ext.store.writer import StoreWriter
 from audiocraft_ext.training import memory
 from tests.helpers import third_kind
 from tests.helpers.runs import run, solver_of
