@@ -267,7 +267,8 @@ def test_many_beats_interrupted_and_gone_on_with(bundle, tmp_path, drums, how, t
 
 SLOW = """
 import sys
-from audiocraft_ext.drums import cli, playing
+from audiocraft_ext.drums.play import cli
+from audiocraft_ext.drums.play import sampling as playing
 from audiocraft_ext.core.errors import run_cli
 
 def sampled(self, *args, sampled=playing.Playing._sampled):

@@ -200,7 +200,7 @@ def real(name: str, folder: Path, **environment: str) -> None:
     code = f"""if True:
         from pathlib import Path
         from audiocraft_ext.runs.record import Record
-        from tests import test_tracking as t
+        from tests.training import test_tracking as t
         record, cfg = Record(Path({str(folder)!r})), t.config(tracker={name!r}, tracker_audio=True)
         for _ in range(2):
             t.tell(t.tracking.get_trackers(cfg, record, None))"""

@@ -106,7 +106,7 @@ def until(true, seconds=20.0):
 def start(tmp_path, executor, work, jobs):
     """A run in a process (and a process group) of its own."""
     code = ("import json, sys; from pathlib import Path; from audiocraft_ext.core.errors import run_cli;"
-            "from data_prep import shards; work, jobs, executor, folder = sys.argv[1:];"
+            "from data_prep.jobs import shards; work, jobs, executor, folder = sys.argv[1:];"
             "run_cli(lambda: print(json.dumps(shards.run(work, json.loads(jobs), executor=executor,"
             " folder=Path(folder), options={'parallel': 4}))))")
     return subprocess.Popen([sys.executable, "-c", code, f"{HERE}:{work}", json.dumps(jobs), executor,
