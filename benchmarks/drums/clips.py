@@ -86,7 +86,7 @@ class Reader:
                 codes = store.read(row["start"], row["frames"])
                 out.append(self.clip(codes, meter, row.get("bars"), row["source"], row))
         if not out:
-            raise UserError(f"{store.path}: has no rows on the side {split}; prepare it with some on both sides")
+            raise UserError(f"{store.path}: has no rows on the side {split}; prepare it with some on both splits")
         return out
 
 

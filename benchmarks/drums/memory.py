@@ -91,10 +91,10 @@ def measure(known: Known, clips: np.ndarray) -> dict[str, float | int]:
 def report(results: dict[str, dict[str, dict]], row) -> list[str]:
     """Lines of a table: lengths by name, of each sides by name, of each what :func:`measure` gave."""
     lines = []
-    for length, sides in results.items():
+    for length, splits in results.items():
         lines.append(row(f"hits to change, {length}", ["clips", "median", "same", *(f"<={most:.0%}"
                                                                                    for most in SHARES)]))
-        for side, told in sides.items():
+        for side, told in splits.items():
             values: Sequence[str] = ["0"] if not told["clips"] else [
                 str(told["clips"]), f"{told['median']:.0%}", f"{told['same']:.1%}",
                 *(f"{told[f'{most:.0%}']:.1%}" for most in SHARES)]

@@ -5,7 +5,8 @@ several as near the one whose velocities are, then the first), and the bar that 
 with errors:
 
 - hit or none: as in the copy with probability a, else as in the table of positions;
-- velocity, offset of a hit that the copy has too: with probability b, c from a two-sided geometric distribution around
+- velocity, offset of a hit that the copy has too: with probability b, c from a two-with_splits geometric distribution
+around
   the copy's (widths v, o), else from the table; of other hits from the table.
 
 a (one each for cells with and without a hit in the copy), b and c depend on how near the bar was (:data:`NEAR`, in
@@ -75,7 +76,7 @@ class Follow:
 
 
 def around(copy: np.ndarray, size: int, width: float) -> np.ndarray:
-    """Two-sided geometric distributions ``[..., size]`` around each of ``copy [...]``."""
+    """Two-with_splits geometric distributions ``[..., size]`` around each of ``copy [...]``."""
     p = np.exp(-np.abs(np.arange(size) - np.asarray(copy)[..., None]) / width)
     return p / p.sum(-1, keepdims=True)
 

@@ -9,7 +9,7 @@
 3. How near they are to what it learnt, beside the validation side (drum_memory.py).
 4. Whether words steer them (drum_steer.py).
 
-The store is to be prepared as that of the training was, with the same sides. For the Groove MIDI Dataset's own split::
+The store is to be prepared as that of the training was, with the same splits. For the Groove MIDI Dataset's own split::
 
     python -m data_prep.midi groove stores/official --csv split.csv --duplicates off   # columns file, split
 """
@@ -151,17 +151,17 @@ def evaluate(model: Model, store: TokenStore, samples: int, setting: int, seed: 
     if not reader.exact:
         return results
     steps, rng = reader.grid.steps, np.random.default_rng(seed)
-    sides = {side: [clip for clip in clips if (clip.bars, clip.bar_steps) == (BARS, steps)]
+    splits = {side: [clip for clip in clips if (clip.bars, clip.bar_steps) == (BARS, steps)]
              for side, clips in ((VALID, valid), (TRAIN, train))}
-    if not all(sides.values()):
-        raise UserError(f"{store.path}: expected rows of {BARS} bars of {METER} on both sides")
+    if not all(splits.values()):
+        raise UserError(f"{store.path}: expected rows of {BARS} bars of {METER} on both splits")
     start = time.perf_counter()
     free = model.make(samples, BARE, seed, BARS)
     results["seconds_a_clip"] = (time.perf_counter() - start) / samples
-    chosen = rng.permutation(np.resize(np.arange(len(sides[VALID])), samples))
-    like = model.make(samples, [sides[VALID][i].about.get("prompt", {}) | BARE for i in chosen], seed, BARS)
+    chosen = rng.permutation(np.resize(np.arange(len(splits[VALID])), samples))
+    like = model.make(samples, [splits[VALID][i].about.get("prompt", {}) | BARE for i in chosen], seed, BARS)
     drawn = [reader.clip(codes) for codes in table.sample(samples, BARS, steps, rng, reader.grid.on_step)]
-    sets = {VALID: sides[VALID], FREE: free, LIKE: like, TRAIN: sides[TRAIN], TABLE: drawn}
+    sets = {VALID: splits[VALID], FREE: free, LIKE: like, TRAIN: splits[TRAIN], TABLE: drawn}
     results["statistics"], grooves = statistics(reader, sets, say)
     results["memory"] = memory(train, {name: sets[name] for name in (VALID, FREE, LIKE, TABLE)}, steps, say)
     results["prompts"] = steering(model, train, setting, seed, how or {}, say) if model.prompts.fields else {}
@@ -172,7 +172,8 @@ def evaluate(model: Model, store: TokenStore, samples: int, setting: int, seed: 
         drum_picture.draw(picture, {"validation": grooves[VALID], f"{samples} samples": grooves[FREE]},
                           [one.name for one in reader.grid.drums.classes], reader.grid.offsets,
                           f"Grooves of the bundle {name}, beside performances it has not heard",
-                          f"python -m benchmarks.drums.quality; {len(sides[VALID])} validation clips of {BARS} bars of "
+                          f"python -m benchmarks.drums.quality; {len(splits[VALID])} validation clips of "
+                          f"{BARS} bars of "
                           f"{METER}; samples were asked for {METER} and {BARS} bars alone; seed {seed}")
         say(f"\n{picture}")
     return results

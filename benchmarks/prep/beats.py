@@ -31,7 +31,7 @@ BARS = 4
 
 
 def listen(wav: np.ndarray, **how) -> tuple[Beats | None, float]:
-    """What is heard, and the seconds of CPU it takes."""
+    """What is found, and the seconds of CPU it takes."""
     start = time.process_time()
     listener = BeatListener(RATE)
     for i in range(0, len(wav), 2**18):

@@ -146,7 +146,7 @@ def sounds_below(folders: list[Path], seconds: float) -> dict[str, tuple[np.ndar
 
 def planted(sounds: dict[str, tuple[np.ndarray, bool]], seconds: float) -> tuple[list[Item], float]:
     """All sounds as (name, "") and damaged as (name, damage), joined by a bar; CPU milliseconds per second of sound."""
-    items, spent, heard = [], 0.0, 0.0
+    items, spent, seconds = [], 0.0, 0.0
     for name, (wav, _) in sounds.items():
         for kind, damage in {"": lambda w: w, **DAMAGES}.items():
             if kind == CUT and len(wav) < 2 * RATE:
@@ -154,8 +154,8 @@ def planted(sounds: dict[str, tuple[np.ndarray, bool]], seconds: float) -> tuple
             damaged = damage(wav[: round(seconds * RATE)] if kind else wav)
             begin = time.process_time()
             items.append(item(f"{name}|{kind}", damaged))
-            spent, heard = spent + time.process_time() - begin, heard + len(damaged) / RATE
-    return items, 1000 * spent / heard
+            spent, seconds = spent + time.process_time() - begin, seconds + len(damaged) / RATE
+    return items, 1000 * spent / seconds
 
 
 def show_damages(folders: list[Path], seconds: float) -> dict:

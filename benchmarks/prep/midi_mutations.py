@@ -43,7 +43,7 @@ from benchmarks.prep.mutations import (
 )
 from data_prep.jobs import sandbox
 from data_prep.jobs.sandbox import Failure
-from data_prep.midi.read import Task, hear
+from data_prep.midi.read import Task, analyse
 from data_prep.midi.settings import MidiSettings
 
 CODECS = {codec.spec.codec: codec for codec in (DrumGrid(), DrumHits())}
@@ -106,7 +106,7 @@ def through_reader(folder: Path, paths: list[Path], workers: int, codec: str) ->
     settings = MidiSettings(CODECS[codec])
     tasks = [Task(str(path), path.relative_to(folder).as_posix(), str(folder), settings) for path in paths]
     return {Path(task.path): result for task, result in
-            sandbox.run(hear, tasks, workers=workers, seconds=lambda _: SECONDS_EACH, memory=MEMORY_EACH)}
+            sandbox.run(analyse, tasks, workers=workers, seconds=lambda _: SECONDS_EACH, memory=MEMORY_EACH)}
 
 
 def through_preparation(folder: Path, good: list[Path], refused: set[str], codec: str) -> dict[str, object]:

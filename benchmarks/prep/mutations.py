@@ -203,14 +203,14 @@ def make(folder: Path, count: int, seed: int) -> tuple[list[Path], list[Path]]:
 # ---- What becomes of them
 
 
-def hear(path: Path) -> int:
+def analyse(path: Path) -> int:
     """Read to the end; samples at 32 kHz."""
     with open_sound(path) as sound:
         return sum(len(block) for block in mono(sound, sound.rate, 32_000))
 
 
 def through_reader(paths: list[Path], workers: int) -> dict[Path, int | Failure]:
-    return dict(sandbox.run(hear, paths, workers=workers, seconds=lambda path: SECONDS_EACH, memory=MEMORY_EACH))
+    return dict(sandbox.run(analyse, paths, workers=workers, seconds=lambda path: SECONDS_EACH, memory=MEMORY_EACH))
 
 
 def outcome(result: int | Failure) -> str:

@@ -84,7 +84,7 @@ def ours(folder: Path, scratch: Path, workers: int) -> dict[str, float]:
         with FactsFile(facts, work.tasks[0].how) as known:
             if "hearing" not in times:
                 start = time.perf_counter()
-                stages.hear(work.tasks, known, work.limits)
+                stages.analyse(work.tasks, known, work.limits)
                 times["hearing"] = time.perf_counter() - start
             start = time.perf_counter()
             plan = decide([found[n] for n in sorted(found)], known, work.settings, {}, {})

@@ -1,7 +1,7 @@
 """Variants of a sound, as a sampler would play it: another speed, level, polarity, channel, tone.
 
 Off by default. A variant is decided by a seed, its number and the source's name, by nothing else, and is plain values
-that stand in the manifest. Variants are made before encoding, and only of sources on the train side: one of a source
+that stand in the manifest. Variants are made before encoding, and only of sources in the train split: one of a source
 that is held out would be a second look at the same test. Each stays a source of its own, named as one of its original.
 
     varispeed=6   up to 6% slower or quicker, pitch with it (a semitone is 5.9%)
@@ -78,7 +78,7 @@ def variant(augment: Augment, seed: int, number: int, name: str, channels: int =
 
     Args:
         channels: of the file; with one there is none to choose.
-        mix: what it is heard as. Where that is not "mid", the mid cancels and is not chosen.
+        mix: what its mono sound is. Where that is not "mid", the mid cancels and is not chosen.
 
     Returns:
         ``number``; ``speed`` (1.03 is 3% quicker and higher), ``gain_db`` (0 or below), ``polarity`` (1 or -1), ``mix``

@@ -1,8 +1,8 @@
-"""The whole way from a folder to a store: found, heard, decided, encoded, written down.
+"""The whole way from a folder to a store: find, analyse, plan, encode, report.
 
 Each step is a function of what the one before it left on the disk, so the same command goes on wherever it was stopped:
 
-    STORE/.prep/facts.sqlite    what was heard of each file
+    STORE/.prep/facts.sqlite    the facts of each file
     STORE/codes.u16, ...        the store (audiocraft_ext/store/reader.py)
     STORE/report.html, .json, labels.csv, manifest/     made anew at the end, from the two
 """
@@ -54,7 +54,7 @@ class Work:
         found: the files, by name.
         place: the device, and the name and the path that ``get_codec`` was given.
         command: what goes on with an interrupted run.
-        retry: hear files again that took too long or crashed the last time.
+        retry: analyse files again that took too long or crashed the last time.
         shards: how many jobs each stage is divided into, where ``where`` says to do so (for :func:`shards.run`).
     """
 
@@ -87,7 +87,7 @@ class Work:
 
     @property
     def tasks(self) -> list[Task]:
-        """The files as they are to be heard."""
+        """The files to be analysed."""
         onsets = self.settings.cut == "onsets"
         return [Task(str(file.path), name, file.size, file.mtime_ns, self.rate, self.settings.tempo, onsets,
                      str(self.src)) for name, file in self.found.items()]
@@ -118,7 +118,7 @@ def prepare(work: Work, dry: bool = False) -> tuple[Plan, int]:
     """Bring the store up to date with the files that were found.
 
     Args:
-        dry: hear and decide, encode nothing.
+        dry: analyse and plan, encode nothing.
 
     Returns:
         What was decided, and how many sources were added.
@@ -133,14 +133,14 @@ def prepare(work: Work, dry: bool = False) -> tuple[Plan, int]:
                 if work.retry:
                     known.forget_passing()
                 if work.where:
-                    remote.hear(work.tasks, known, work.limits, work.shards, work.where, work.store / PREP / JOBS)
+                    remote.analyse(work.tasks, known, work.limits, work.shards, work.where, work.store / PREP / JOBS)
                 else:
-                    stages.hear(work.tasks, known, work.limits)
+                    stages.analyse(work.tasks, known, work.limits)
                 plan, added = _settle(work, writer, known, dry)
             if writer.sources and not dry:
                 writer.finish()
                 shutil.rmtree(work.store / PREP / JOBS, ignore_errors=True)
-        if not writer.sources and not plan.sides:
+        if not writer.sources and not plan.splits:
             if new:
                 shutil.rmtree(work.store)
             raise UserError(f"{work.src}: none of its {len(work.found)} audio files can be used; {plan.why_nothing()}")
@@ -148,7 +148,7 @@ def prepare(work: Work, dry: bool = False) -> tuple[Plan, int]:
 
 
 def _settle(work: Work, writer: StoreWriter, known: FactsFile, dry: bool) -> tuple[Plan, int]:
-    """Decide and encode; what could be heard but not encoded is decided upon again, without it."""
+    """Plan and encode; what was analysed but cannot be encoded leaves the plan, which is made again."""
     known.keep(name for name, row in writer.sources.items()  # a store whose .prep was deleted
                if known.encoded(name) is None and isinstance(facts := known.named(name), Facts)
                and facts.file_sha256 == row["file_sha256"])
@@ -175,34 +175,34 @@ def _check_unchanged(work: Work, writer: StoreWriter, known: FactsFile) -> None:
 def _decided(work: Work, writer: StoreWriter, known: FactsFile) -> Plan:
     """The plan as an uninterrupted run would have it. Only where the folder has changed since an interruption do the
     sources bind that were added before it."""
-    sides = {name: where for name, where in writer.sides.items() if "variant" not in writer.sources[name]}
-    finished = {name: where for name, where in sides.items() if name in writer.finished}
+    splits = {name: where for name, where in writer.splits.items() if "variant" not in writer.sources[name]}
+    finished = {name: where for name, where in splits.items() if name in writer.finished}
     files = [work.found[name] for name in sorted(work.found)]
     shown = tqdm(files, "deciding", unit="file", disable=None, leave=False)
     hashes = {writer.sources[name]["file_sha256"]: name for name in finished}
     plan = decide(shown, known, work.settings, work.rows, finished, hashes)
-    wanted = {name: {side} if name != plan.held_out else {TRAIN, VALID} for name, side in plan.sides.items()}
-    if any(wanted.get(name, finished.get(name)) != where for name, where in sides.items()):
-        plan = decide(files, known, work.settings, work.rows, sides, hashes)
-        for name in sides.keys() - finished.keys():  # its variants may be missing
-            plan.sides[name] = TRAIN if TRAIN in sides[name] else VALID
-            plan.held_out = name if len(sides[name]) > 1 else plan.held_out
+    wanted = {name: {split} if name != plan.held_out else {TRAIN, VALID} for name, split in plan.splits.items()}
+    if any(wanted.get(name, finished.get(name)) != where for name, where in splits.items()):
+        plan = decide(files, known, work.settings, work.rows, splits, hashes)
+        for name in splits.keys() - finished.keys():  # its variants may be missing
+            plan.splits[name] = TRAIN if TRAIN in splits[name] else VALID
+            plan.held_out = name if len(splits[name]) > 1 else plan.held_out
     return plan
 
 
 def encode_planned(work: Work, plan: Plan, writer: StoreWriter, known: FactsFile) -> dict[str, tuple[str, bool]]:
     """Encode what is planned; returns why files failed, by name."""
     def planned() -> Iterator[Entry]:
-        for name in sorted(plan.sides):
+        for name in sorted(plan.splits):
             facts = known.encoded(name)
             if facts is not None and name in work.found:  # else it is in the store, and gone from the folder
                 yield from entries(facts, work.found[name].path, plan, work.settings, work.rows.get(name))
 
-    known.keep(name for name in plan.sides if not writer.done(name))
+    known.keep(name for name in plan.splits if not writer.done(name))
     if work.where:
         return remote.encode(planned(), writer, work.limits, work.rate, work.recipe, work.shards, work.where,
                              work.store / PREP / JOBS)
-    variants = {name: work.settings.variants if side == TRAIN else 0 for name, side in plan.sides.items()}
+    variants = {name: work.settings.variants if split == TRAIN else 0 for name, split in plan.splits.items()}
     left = sum(plan.seconds.get(name, 0.0) * (1 + more) for name, more in variants.items() if not writer.done(name))
     failed = stages.encode(planned(), left, writer, work.limits, work.rate, encode_entry, open_codec,
                            (work.recipe, work.rate, work.spec.frame_rate))

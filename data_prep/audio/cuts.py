@@ -26,7 +26,7 @@ class Piece:
 
     Attributes:
         follows: it goes on where the piece before it ends.
-        cut: "fixed", "bars", "onsets", or "whole" where a beat was asked for and none was heard.
+        cut: "fixed", "bars", "onsets", or "whole" where a beat was asked for and none was found.
         bpm, bar_seconds, bars, confidence: of a piece cut on downbeats.
     """
 
@@ -53,7 +53,7 @@ def cut(kind: Cut, regions: Sequence[tuple[int, int]], samples: int, rate: int, 
     for at a region's end are a piece of their own.
 
     Args:
-        regions: what of its ``samples`` is heard.
+        regions: what of its ``samples`` is audible.
     """
     if kind.kind == "bars" and beats is not None and len(beats.downbeats) > 1:
         pieces = []

@@ -22,7 +22,7 @@ import numpy as np
 
 from audiocraft_ext.core.errors import UserError
 from data_prep.audio import graphs
-from data_prep.audio.graphs import CODE, HEAR, WEIGHTS
+from data_prep.audio.graphs import CODE, FEATURES, WEIGHTS
 
 if TYPE_CHECKING:
     from audiocraft_ext.audio.codec.codec import Codec
@@ -148,14 +148,13 @@ class Encoder:
 class _Net(Protocol):
     """A codec's encoder in two parts, cut behind its LSTM.
 
-    ``hear`` and ``code`` see no more than ``hear_reach`` and ``code_reach`` frames to either side, the LSTM's past
-    aside.
-    """
+    ``features`` and ``code`` see no more than ``features_reach`` and ``code_reach`` frames to either side, the LSTM's
+    past aside. """
 
-    hear_reach: int
+    features_reach: int
     code_reach: int
 
-    def hear(self, wav: np.ndarray, left: int, right: int, state: object) -> tuple[object, object]:
+    def features(self, wav: np.ndarray, left: int, right: int, state: object) -> tuple[object, object]:
         """``wav [B, n]`` to features ``[B, C, F]`` without the first ``left`` and last ``right`` frames, and the state
         after them; ``state`` None is the start."""
 
@@ -170,7 +169,7 @@ class _Stream:
     """Sounds of one length ``[B, N]`` on their way through a codec, in pieces that begin at multiples of ``piece``.
 
         sound       a-p     a ............ b     b+p     p: what the part before the LSTM can see
-        hear        [------------------------------)     the LSTM hears a to b, its state goes on
+        features    [------------------------------)     the LSTM reads a to b, its state goes on
         code            a-2q ..... b-q     b             q: what the part after it can see
                            [---------------)
     """
@@ -179,7 +178,7 @@ class _Stream:
         self._net, self._hop, self._piece = net, hop, piece
         self._wav: list[np.ndarray] = []  # from frame _wav_at on
         self._known = 0  # samples
-        self._wav_at = self._heard = self._coded = 0  # frames
+        self._wav_at = self._featured = self._coded = 0  # frames
         self._features, self._features_at, self._state = None, 0, None
 
     def push(self, wav: np.ndarray) -> Iterator[np.ndarray]:
@@ -190,8 +189,8 @@ class _Stream:
     def _push(self, wav: np.ndarray) -> Iterator[np.ndarray]:
         self._wav.append(wav)
         self._known += wav.shape[1]
-        while self._known >= ((end := self._heard + self._piece) + self._net.hear_reach) * self._hop:
-            self._hear(end, end + self._net.hear_reach)
+        while self._known >= ((end := self._featured + self._piece) + self._net.features_reach) * self._hop:
+            self._read_features(end, end + self._net.features_reach)
             if (until := end - self._net.code_reach) > self._coded:
                 yield self._code(until, end)
 
@@ -200,19 +199,19 @@ class _Stream:
         if not self._known:
             raise ValueError("there is no sound to encode")
         total = math.ceil(self._known / self._hop)
-        if total > self._heard:
-            self._hear(total, total)
+        if total > self._featured:
+            self._read_features(total, total)
         if total > self._coded:
             yield self._code(total, total)
 
-    def _hear(self, end: int, sees: int) -> None:
+    def _read_features(self, end: int, sees: int) -> None:
         """Features from where the last piece ended to frame ``end``, with the sound up to frame ``sees``."""
         wav = self._wav[0] if len(self._wav) == 1 else np.concatenate(self._wav, axis=1)
         piece = wav[:, : (sees - self._wav_at) * self._hop]
-        new, self._state = self._net.hear(piece, self._heard - self._wav_at, sees - end, self._state)
+        new, self._state = self._net.features(piece, self._featured - self._wav_at, sees - end, self._state)
         self._features = new if self._features is None else self._net.join(self._features, new)
-        before = max(0, end - self._net.hear_reach)
-        self._wav, self._wav_at, self._heard = [wav[:, (before - self._wav_at) * self._hop :].copy()], before, end
+        before = max(0, end - self._net.features_reach)
+        self._wav, self._wav_at, self._featured = [wav[:, (before - self._wav_at) * self._hop :].copy()], before, end
 
     def _code(self, until: int, end: int) -> np.ndarray:
         """Codes up to frame ``until``; features are known up to ``end``."""
@@ -229,23 +228,23 @@ class _Onnx:
     def __init__(self, ref: CodecRef, threads: int):
         import onnxruntime as ort
 
-        for name in (HEAR, CODE, WEIGHTS):
+        for name in (FEATURES, CODE, WEIGHTS):
             if not (ref.folder / name).is_file():
                 raise UserError(f"{ref.folder / name}: is gone; start again, and it is written anew")
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads, 3
-        self._hear, self._code = (ort.InferenceSession(str(ref.folder / name), options,
-                                                       providers=["CPUExecutionProvider"]) for name in (HEAR, CODE))
-        about = self._hear.get_modelmeta().custom_metadata_map
-        self.hear_reach, self.code_reach = int(about["hear"]), int(about["code"])
-        self._state = next((i.shape for i in self._hear.get_inputs() if i.name == "state"), None)
+        self._features_session, self._code = (ort.InferenceSession(str(ref.folder / name), options,
+                                                       providers=["CPUExecutionProvider"]) for name in (FEATURES, CODE))
+        about = self._features_session.get_modelmeta().custom_metadata_map
+        self.features_reach, self.code_reach = int(about["hear"]), int(about["code"])
+        self._state = next((i.shape for i in self._features_session.get_inputs() if i.name == "state"), None)
 
-    def hear(self, wav, left, right, state):
+    def features(self, wav, left, right, state):
         feed = {"wav": np.ascontiguousarray(wav[:, None]), "cut": np.array([left, right])}
         if self._state is None:
-            return self._hear.run(["features"], feed)[0], None
+            return self._features_session.run(["features"], feed)[0], None
         feed["state"] = np.zeros(self._state, np.float32) if state is None else state
-        return tuple(self._hear.run(["features", "state_after"], feed))
+        return tuple(self._features_session.run(["features", "state_after"], feed))
 
     def join(self, a, b):
         return np.concatenate([a, b], axis=2)
@@ -270,10 +269,10 @@ class _Torch:
         at = back_of(layers)
         self._before, self._lstm, self._after = (layers[: at - 1], layers[at - 1], layers[at:]) if at else (
             layers, None, [])
-        self.hear_reach = math.ceil(reach_of(self._before, ref.hop))
+        self.features_reach = math.ceil(reach_of(self._before, ref.hop))
         self.code_reach = math.ceil(reach_of(self._after))
 
-    def hear(self, wav, left, right, state):
+    def features(self, wav, left, right, state):
         with self._torch.inference_mode():
             x = self._torch.from_numpy(np.ascontiguousarray(wav[:, None])).to(self._device)
             for layer in self._before:

@@ -71,13 +71,13 @@ class Entry:
 
 def entries(facts: Facts, path: Path, plan: Plan, settings: Settings, row: Row | None) -> list[Entry]:
     """The source of the store that a file becomes, and its variants."""
-    cut, side = Cut.parse(settings.cut), plan.sides[facts.name]
+    cut, split = Cut.parse(settings.cut), plan.splits[facts.name]
     dc = facts.level.dc if settings.dc else 0.0
     gain, _ = levels.gain_db(facts.level, settings.level, settings.dc)
-    one = Entry(facts.name, facts.name, str(path), side, settings.valid_share if plan.held_out == facts.name else 0.0,
+    one = Entry(facts.name, facts.name, str(path), split, settings.valid_share if plan.held_out == facts.name else 0.0,
                 facts.level.mix, dc, round(gain, 3), cut.row_seconds, pieces(facts, settings),
                 None, _about(facts, row, gain))
-    if side != TRAIN or one.held_out:  # variants of what is held out would be another test
+    if split != TRAIN or one.held_out:  # variants of what is held out would be another test
         return [one]
     return [one, *(_variant(one, number, facts, settings) for number in range(1, settings.variants + 1))]
 
@@ -95,16 +95,16 @@ def _variant(entry: Entry, number: int, facts: Facts, settings: Settings) -> Ent
 def _about(facts: Facts, row: Row | None, gain: float) -> dict:
     """What is known of the file, for its rows; what nobody knows is left out."""
     said = row.over(facts.labels) if row else facts.labels
-    bpm, heard = said.bpm, facts.beats
+    bpm, found = said.bpm, facts.beats
     about = {"file_sha256": facts.file_sha256, "file_rate": facts.rate, "seconds": facts.seconds,
              "amplitude": facts.amplitude, "gain_db": round(gain, 3), "said_bpm": bpm, **asdict(said)}
-    if bpm is None and heard is not None:
-        about |= {"bpm": round(heard.bpm, 3), "confidence": round(heard.confidence, 3)}
+    if bpm is None and found is not None:
+        about |= {"bpm": round(found.bpm, 3), "confidence": round(found.confidence, 3)}
     return {key: value for key, value in about.items() if value is not None}
 
 
 def encode(entry: Entry, encoder: Encoder, sample_rate: int, frame_rate: float) -> list[tuple[str, np.ndarray, dict]]:
-    """The rows of an entry: side, codes ``uint16 [K, T]``, and what is to be said of them.
+    """The rows of an entry: split, codes ``uint16 [K, T]``, and what is to be said of them.
 
     Args:
         sample_rate: the codec's, in Hz; an entry's positions are samples at it.
@@ -113,7 +113,7 @@ def encode(entry: Entry, encoder: Encoder, sample_rate: int, frame_rate: float) 
         BrokenAudio: the file, which could be read before, cannot any more.
     """
     rows = []
-    sounds = ((piece.end - piece.start, blocks) for piece, blocks in heard(entry, sample_rate))
+    sounds = ((piece.end - piece.start, blocks) for piece, blocks in pieces_of(entry, sample_rate))
     for piece, codes in zip(entry.pieces, encoder.encode_each(sounds), strict=True):
         rows += _rows(codes, piece, entry, sample_rate, frame_rate)
     return _held_out(rows, entry.held_out) if entry.held_out else [(entry.split, *row) for row in rows]
@@ -132,8 +132,8 @@ def encode_entry(entry: Entry) -> list:
     return encode(entry, *_open)
 
 
-def heard(entry: Entry, sample_rate: int) -> Iterator[tuple[Piece, Iterator[np.ndarray]]]:
-    """Each piece of an entry with its sound, mono blocks ``float32 [n]`` as the codec is to hear them; a piece's blocks
+def pieces_of(entry: Entry, sample_rate: int) -> Iterator[tuple[Piece, Iterator[np.ndarray]]]:
+    """Each piece of an entry with its sound, mono blocks ``float32 [n]`` as the codec takes them; a piece's blocks
     are to be read before the next piece."""
     with audio.open_sound(Path(entry.path)) as reader:
         sound = Cursor(_levelled(audio.mono(reader, reader.rate, sample_rate, entry.mix), entry))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from audiocraft_ext.audio.codec.codec import Codec
 
 VERSION = 3  # of the graphs; a folder of another one is left alone
-HEAR, CODE, WEIGHTS = "hear.onnx", "code.onnx", "codec.safetensors"
+FEATURES, CODE, WEIGHTS = "features.onnx", "code.onnx", "codec.safetensors"
 
 
 def written(codec: Codec, cache: Path) -> Path:
@@ -45,7 +45,7 @@ def written(codec: Codec, cache: Path) -> Path:
     try:
         aside.mkdir(parents=True)
         _save(weights, aside / WEIGHTS)
-        write_hearing(cfg, aside / WEIGHTS, aside / HEAR, aside / CODE)
+        write_hearing(cfg, aside / WEIGHTS, aside / FEATURES, aside / CODE)
         for path in aside.iterdir():
             with path.open("rb") as f:
                 os.fsync(f.fileno())

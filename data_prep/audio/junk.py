@@ -1,7 +1,7 @@
 """What a person should look at before a model learns it: a file's faults, and the odd ones of a corpus.
 
 Nothing here is a reason to drop a file; all of it is listed for review. Every threshold lies between what was measured
-of music (breaks, one-shots, game music) and of what is none (tones, hum, noise, clicks), with room on both sides.
+of music (breaks, one-shots, game music) and of what is none (tones, hum, noise, clicks), with room on both splits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from data_prep.audio.analysis.facts import ENVELOPE_RATE, Facts
 CLIPPED = 0.005  # share in flat tops: music driven 3 dB into clipping has 0.1 to 4%, other music 0.01%
 QUIET = -50.0  # dBFS, the peak of what is nearly silent
 OFFSET = 0.05  # of full scale
-SPARSE = 0.05  # share of a sound that is heard, below which it is mostly silence
+SPARSE = 0.05  # share of a sound that is audible, below which it is mostly silence
 LONG = 4.0  # seconds; a one-shot may be one tone or one burst of noise
 STEADY = 0.9  # dB of movement: noise has 0.6 to 0.75, a tone up to 0.35, a drone from 1.2, music from 3
 NOISE = -25.0  # dB of flatness: brown noise has -18, hum in noise -38
@@ -49,10 +49,11 @@ def flags(facts: Facts) -> list[str]:
 
 
 def _sparse(facts: Facts) -> str:
-    heard = float(np.mean(silence.heard(facts.envelope)))
-    if facts.seconds < LONG or heard >= SPARSE:
+    audible = float(np.mean(silence.audible(facts.envelope)))
+    if facts.seconds < LONG or audible >= SPARSE:
         return ""
-    return f"mostly silence: {heard * len(facts.envelope) / ENVELOPE_RATE:.2f} of its {facts.seconds:.0f} s are heard"
+    return f"mostly silence: {audible * len(facts.envelope) / ENVELOPE_RATE:.2f} of its {facts.seconds:.0f} s "\
+        "are audible"
 
 
 def _steady(facts: Facts) -> str:

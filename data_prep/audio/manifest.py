@@ -37,7 +37,7 @@ def write(store: Path, rows: Iterable[dict], paths: Mapping[str, Path], frame_ra
           slices: Mapping[int, Path] | None = None, slice_rate: int | None = None) -> None:
     """Write one line a slice and split, absolute paths in it.
 
-    audiocraft hears whole files only. Without ``slices`` a line's path and duration are those of the file that the
+    audiocraft reads whole files only. Without ``slices`` a line's path and duration are those of the file that the
     slice was cut from, and its weight is the slice's share of it: audiocraft draws a file by weight times duration, so
     by how much of it is kept. Of a single file whose end is held out, train gets the length up to there and valid
     nothing.
@@ -68,7 +68,7 @@ def write(store: Path, rows: Iterable[dict], paths: Mapping[str, Path], frame_ra
 
 
 def _lines(rows: list[dict], path: Path | None, frame_rate: float) -> Iterator[dict]:
-    """A line for each row of one source; its path is None where audiocraft is not to hear that row's file."""
+    """A line for each row of one source; its path is None where audiocraft is not to read that row's file."""
     at = 0
     spans = []
     for row in rows:
@@ -79,9 +79,9 @@ def _lines(rows: list[dict], path: Path | None, frame_rate: float) -> Iterator[d
     if both:  # the end is held out
         end = min(start for row, (start, _) in zip(rows, spans) if row["split"] == VALID)
     for row, (start, stop) in zip(rows, spans):
-        heard = path is not None and not (both and row["split"] == VALID) and end > 0
-        yield {"path": _absolute(path) if heard else None, "duration": end, "sample_rate": row["file_rate"],
-               "amplitude": row["amplitude"], "weight": round(max(0.0, stop - start) / end, 9) if heard else None,
+        listed = path is not None and not (both and row["split"] == VALID) and end > 0
+        yield {"path": _absolute(path) if listed else None, "duration": end, "sample_rate": row["file_rate"],
+               "amplitude": row["amplitude"], "weight": round(max(0.0, stop - start) / end, 9) if listed else None,
                "info_path": None, "source": row["source"], "start": start, "end": stop,
                **{key: row[key] for key in KNOWN if row.get(key) is not None}}
 

@@ -21,7 +21,7 @@ def build_parser() -> Parser:
     add("--codec", default="microcodec", help="microcodec (default), encodec_32khz, or a folder")
     add("--codec-path", type=Path, help="where the codec's files lie, if not in their usual place")
     add("--device", default="cpu", help="where the codec runs (default: cpu)")
-    add("--dry-run", action="store_true", help="hear, decide and report; encode nothing")
+    add("--dry-run", action="store_true", help="analyse, plan and report; encode nothing")
     add("--slices", type=Path, metavar="FOLDER", help="write what is kept as FLAC files too, a file a slice")
     add = parser.add_argument_group("what is kept").add_argument
     add("--cut", default="fixed:30", metavar="HOW", help=f"{', '.join(KINDS)} (default: fixed:30)")
@@ -32,13 +32,13 @@ def build_parser() -> Parser:
     add("--silence-db", type=float, default=-60.0, metavar="DB",
         help="what counts as silence, beside the sound's own level (default: -60)")
     add("--duplicates", choices=DUPLICATES, default="drop",
-        help="drop copies, keep them on one side, or do not look for them (default: drop)")
+        help="drop copies, keep them in one split, or do not look for them (default: drop)")
     add("--csv", type=Path, metavar="FILE", help="a table of labels: file, title, bpm, key, licence, keep, split; "
         "STORE/labels.csv is one")
     add = parser.add_argument_group("sound").add_argument
     add("--level", default="lufs:-18", metavar="HOW", help="lufs:-18 (default), peak:-1, off; never above -1 dBTP")
     add("--keep-dc", action="store_true", help="leave a constant offset in")
-    add("--tempo", choices=TEMPOS, default="net", help="what hears the beats: our net (default), the library "
+    add("--tempo", choices=TEMPOS, default="net", help="what finds the beats: our net (default), the library "
         "beat_this, nothing")
     add("--variants", type=int, default=0, metavar="N", help="N more of each train source, altered")
     add("--augment", default="", metavar="HOW", help="in what: varispeed=6,gain=3,eq=3,polarity,channel (%%, dB, dB)")

@@ -1,7 +1,7 @@
-"""What becomes of each file, decided from facts alone: what is kept, on which side, cut where, how loud.
+"""What becomes of each file, decided from facts alone: what is kept, in which split, cut where, how loud.
 
 The same facts and settings give the same plan, whatever was encoded already; so an interrupted run goes on to the same
-bytes. Only what an earlier run *finished* binds a later one: a source that is in the store stays, on its side, and new
+bytes. Only what an earlier run *finished* binds a later one: a source that is in the store stays, in its split, and new
 files are compared with it.
 """
 
@@ -18,7 +18,7 @@ from data_prep.shared.cut import Cut
 from data_prep.shared.groups import EXACT
 from data_prep.shared.labels import Row
 from data_prep.shared.sources import Found
-from data_prep.shared.split import Plan, Seen, choose_sides, drop_copies
+from data_prep.shared.split import Plan, Seen, choose_splits, drop_copies
 
 
 def regions(facts: Facts, settings: Settings) -> list[tuple[int, int]]:
@@ -41,12 +41,12 @@ def decide(found: Iterable[Found], known: FactsFile, settings: Settings, rows: d
     Args:
         found: the files, each of which ``known`` has facts of.
         rows: a person's table, by name.
-        finished: the sides of each file that is in the store since an earlier run. What counts of it is what was known
+        finished: the splits of each file that is in the store since an earlier run. What counts of it is what was known
             when it was encoded.
         hashes: of their files, with their names; all there is where that is forgotten.
 
     Raises:
-        UserError: a table that puts files of one group on both sides.
+        UserError: a table that puts files of one group in both splits.
     """
     plan = Plan()
     seen = _seen(found, known, settings, rows, finished, hashes or {}, plan)
@@ -54,8 +54,8 @@ def decide(found: Iterable[Found], known: FactsFile, settings: Settings, rows: d
         plan.groups = duplicates.find(_items([*seen, *finished], finished, known))
     if settings.duplicates == "drop":
         drop_copies(seen, finished, plan)
-    choose_sides(seen, rows, finished, settings.valid_share, plan)
-    for name, reason in junk.outliers(_facts(sorted({*plan.sides, *finished}), finished, known)).items():
+    choose_splits(seen, rows, finished, settings.valid_share, plan)
+    for name, reason in junk.outliers(_facts(sorted({*plan.splits, *finished}), finished, known)).items():
         plan.review.setdefault(name, []).append(reason)
     return plan
 

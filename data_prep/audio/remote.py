@@ -1,9 +1,9 @@
 """The two stages in shards, each a job of its own, here or on a cluster: the same functions, the same bytes at the end.
 
-Hearing: each shard writes a facts file; they are put together. Encoding: each shard is a run of the plan's entries and
+Analysis: each shard writes a facts file; they are put together. Encoding: each shard is a run of the plan's entries and
 writes a store of its own; the stores are put one behind the other, which is the plan's order again.
 
-    STORE/.prep/jobs/hear-DIGEST/tasks-0.jsonl, facts-0.sqlite, job-0.json, logs/
+    STORE/.prep/jobs/analyse-DIGEST/tasks-0.jsonl, facts-0.sqlite, job-0.json, logs/
     STORE/.prep/jobs/encode-DIGEST/entries-0.jsonl, store-0/, job-0.json, logs/
 
 A folder is named by what is to be done in it, so a run that goes on finds its own and nothing else; it is deleted when
@@ -36,16 +36,16 @@ from data_prep.jobs import shards
 OWN = ("source", "split", "start", "frames", "segment", "segments", "sha256")  # keys that a store gives its rows
 
 
-def hear(tasks: list[Task], known: FactsFile, limits: Limits, count: int, where: dict, folder: Path) -> None:
-    """:func:`stages.hear` in ``count`` shards; ``where`` is for :func:`shards.run`."""
+def analyse(tasks: list[Task], known: FactsFile, limits: Limits, count: int, where: dict, folder: Path) -> None:
+    """:func:`stages.analyse` in ``count`` shards; ``where`` is for :func:`shards.run`."""
     todo = [task for task in tasks if not known.knows(task.name, task.size, task.mtime_ns)]
     if not todo:
         return
     parts = _dealt(todo, count)
-    with _Folder(folder, "hear", [[asdict(task) for task in part] for part in parts]) as place:
+    with _Folder(folder, "analyse", [[asdict(task) for task in part] for part in parts]) as place:
         jobs = [{"tasks": str(file), "facts": str(place.path / f"facts-{n}.sqlite"), "limits": asdict(limits)}
                 for n, file in enumerate(place.files)]
-        shards.run("data_prep.audio.remote:hear_shard", jobs, folder=place.path, what="hearing", **where)
+        shards.run("data_prep.audio.remote:analyse_shard", jobs, folder=place.path, what="analysis", **where)
         for part, job in zip(parts, jobs):
             with FactsFile(Path(job["facts"]), part[0].how) as found:
                 for task in part:
@@ -53,11 +53,11 @@ def hear(tasks: list[Task], known: FactsFile, limits: Limits, count: int, where:
         known.flush()
 
 
-def hear_shard(tasks: str, facts: str, limits: dict) -> int:
-    """A job: hear some files; returns how many can be used."""
+def analyse_shard(tasks: str, facts: str, limits: dict) -> int:
+    """A job: analyse some files; returns how many can be used."""
     todo = [Task(**values) for values in _read(Path(tasks))]
     with FactsFile(Path(facts), todo[0].how) as known:
-        stages.hear(todo, known, Limits(**limits))
+        stages.analyse(todo, known, Limits(**limits))
         return sum(isinstance(known.named(task.name), Facts) for task in todo)
 
 

@@ -23,8 +23,8 @@ class Settings:
         dc: take the mean away.
         silence: inner silence longer than this many seconds is cut out, as are both ends; 0 leaves all silence in.
         silence_db: what counts as silence, dB beside the sound's own level.
-        duplicates: "drop" all but one of a group of copies, "keep" them all (on one side), "off": look for none.
-        tempo: what hears the beats, see :mod:`data_prep.audio.beats.listener`: "net", "beat_this" where that is
+        duplicates: "drop" all but one of a group of copies, "keep" them all (in one split), "off": look for none.
+        tempo: what finds the beats, see :mod:`data_prep.audio.beats.listener`: "net", "beat_this" where that is
         installed, or "off". variants: how many are made of each train source. augment: what they may differ in, see
         :mod:`data_prep.audio.augment`. seed: of the variants. runtime: what ran the codec; its codes may differ in the
         last place from another's.

@@ -1,4 +1,4 @@
-"""Where in a sound there is something to hear.
+"""Where in a sound there is something audible.
 
 What counts as silence is measured from the sound's own level: a quiet recording is not silence, and the noise of the
 record between two loud tracks is, crackle included.
@@ -19,10 +19,10 @@ LEVEL_FRAMES = 10  # that reach a sound's own level: 100 ms, so that a click is 
 NOISE, ABOVE = -35.0, 6.0  # dB from a sound's own level, below which there may be noise; silence goes so far above it
 STEADY, DRIFT = 1.5, 0.7  # dB by which noise varies, and by which half a second of it differs from the next
 CRACKLE, CRACKLE_FRAMES = -20.0, 2  # dB from a sound's own level: what is quieter and this short is crackle
-BEFORE, AFTER = 0.05, 0.25  # seconds kept around what is heard: an attack's start, a tail's end
+BEFORE, AFTER = 0.05, 0.25  # seconds kept around what is audible: an attack's start, a tail's end
 
 
-def heard(envelope: np.ndarray, threshold_db: float = THRESHOLD) -> np.ndarray:
+def audible(envelope: np.ndarray, threshold_db: float = THRESHOLD) -> np.ndarray:
     """Which frames are more than silence, ``bool [frames]``.
 
     They are louder than ``threshold_db`` (negative) from the sound's own level (the tenth loudest frame, of a short
@@ -39,18 +39,19 @@ def heard(envelope: np.ndarray, threshold_db: float = THRESHOLD) -> np.ndarray:
 
 def regions(envelope: np.ndarray, samples: int, rate: int, threshold_db: float | None = THRESHOLD,
             longest: float | None = 2.0, before: float = BEFORE, after: float = AFTER) -> list[tuple[int, int]]:
-    """The stretches of a sound that are heard, ``(start, end)`` in samples, ascending and apart; none of a silent one.
+    """The stretches of a sound that are audible, ``(start, end)`` in samples, ascending and apart; none of a silent
+    one.
 
     Both ends are trimmed, and silence longer than ``longest`` seconds between two hits is cut out (None: never).
     Monotone: a lower threshold, a longer ``longest``, more ``before`` or ``after`` never take anything away.
 
     Args:
         envelope: as in :class:`data_prep.audio.analysis.facts.Facts`.
-        threshold_db: from the sound's own level, see :func:`heard`; None leaves all silence in.
+        threshold_db: from the sound's own level, see :func:`audible`; None leaves all silence in.
     """
     if threshold_db is None:
         return [(0, samples)] if samples else []
-    frames = np.flatnonzero(heard(envelope, threshold_db))
+    frames = np.flatnonzero(audible(envelope, threshold_db))
     if not len(frames):
         return []
     starts, ends = _joined(frames, frames + 1, math.inf if longest is None else longest * ENVELOPE_RATE)

@@ -1,6 +1,6 @@
 """The slices of a store as files, to be listened to, or for other programs: ``--slices FOLDER``.
 
-A FLAC of 24 bits for each row of the store, as the codec heard it, named by its source and its number in it. In its
+A FLAC of 24 bits for each row of the store, as the codec took it, named by its source and its number in it. In its
 comment each says which row it is: the hash of the row's codes, where it lies, its gain. So an interrupted run goes on,
 what another store left there is written anew, and what is not ours is never touched.
 """
@@ -23,7 +23,7 @@ from data_prep.audio import stages
 from data_prep.audio.analysis.facts import FactsFile
 from data_prep.audio.chain import Work, open_facts
 from data_prep.audio.cuts import Piece
-from data_prep.audio.entries import Entry, entries, heard
+from data_prep.audio.entries import Entry, entries, pieces_of
 from data_prep.jobs import sandbox
 from data_prep.jobs.sandbox import Failure
 from data_prep.shared.split import Plan
@@ -77,8 +77,8 @@ def _entry(work: Work, plan: Plan, known: FactsFile, source: str, row: dict) -> 
     if name not in work.found or facts is None:
         return None
     # The plan says nothing of what is in the store since an earlier run.
-    sided = dataclasses.replace(plan, sides={name: plan.sides.get(name, row["split"])})
-    found = entries(facts, work.found[name].path, sided, work.settings, None)
+    with_splits = dataclasses.replace(plan, splits={name: plan.splits.get(name, row["split"])})
+    found = entries(facts, work.found[name].path, with_splits, work.settings, None)
     return next((entry for entry in found if entry.name == source), None)
 
 
@@ -113,7 +113,7 @@ def _remove_beyond(folder: Path, count: int) -> None:
 def cut(task: tuple[Entry, str, int, list[str]]) -> None:
     """In a worker: write the slices of one entry, each with its tag."""
     entry, folder, rate, tags = task
-    for number, (tag, (_, blocks)) in enumerate(zip(tags, heard(entry, rate), strict=True)):
+    for number, (tag, (_, blocks)) in enumerate(zip(tags, pieces_of(entry, rate), strict=True)):
         path = _path(Path(folder), entry.name, number)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -1,8 +1,7 @@
 """The two long stages, hearing and encoding, each file in a worker that may fail: here, or in shards on other machines.
 
-A stage goes on where it was stopped: what was heard is in the facts file, what was encoded in the store (of a shard).
-Nothing here knows what a file holds: the functions that hear and encode can be any.
-"""
+A stage resumes where it was stopped: what was analysed is in the facts file, what was encoded in the store (of a
+shard). Nothing here knows what a file holds: the functions that analyse and encode can be any. """
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ FLUSH, MUCH = 0.5, 3000  # seconds between two, and the frames that do not wait 
 class Limits:
     """What one file may take: a number of seconds and so many more for each MB of it, and bytes of memory.
 
-    An hour of sound is 14 MB at the least (MP3 at 32 kbit/s), and is heard in well under a minute.
+    An hour of sound is 14 MB at the least (MP3 at 32 kbit/s), and is analysed in well under a minute.
     """
 
     workers: int = 1
@@ -69,7 +68,7 @@ class Progress:
         self._bar.close()
 
 
-def hear(tasks: list[Task], known: FactsFile, limits: Limits, work: Callable[[Task], Facts] = analyse) -> None:
+def analyse(tasks: list[Task], known: FactsFile, limits: Limits, work: Callable[[Task], Facts] = analyse) -> None:
     """Hear every file that is not known yet, and keep what was found."""
     todo = [task for task in tasks if not known.knows(task.name, task.size, task.mtime_ns)]
     if not todo:

@@ -32,42 +32,43 @@ class Sources:
 
     def __init__(self, work: Work, plan: Plan, known: FactsFile, rows: list[dict]):
         self.work, self.plan, self.known = work, plan, known
-        self.sides = {name: {side} if name != plan.held_out else {TRAIN, VALID} for name, side in plan.sides.items()}
+        self.splits = {name: {split} if name != plan.held_out else {TRAIN, VALID}
+                       for name, split in plan.splits.items()}
         self.stored: dict[str, list[dict]] = {}  # rows of each source
         for row in rows:
             if "variant" not in row:
                 self.stored.setdefault(row["source"], []).append(row)
-        self.sides |= {name: {row["split"] for row in rows} for name, rows in self.stored.items()}
+        self.splits |= {name: {row["split"] for row in rows} for name, rows in self.stored.items()}
         self.lengths: Counter[float] = Counter()
 
     def __iter__(self) -> Iterator[dict]:
-        for name in sorted({*self.work.found, *self.sides}):
-            facts = (name in self.sides and self.known.encoded(name)) or self.known.named(name)
+        for name in sorted({*self.work.found, *self.splits}):
+            facts = (name in self.splits and self.known.encoded(name)) or self.known.named(name)
             if isinstance(facts, Facts):
                 yield self._source(facts)
 
     def _source(self, facts: Facts) -> dict:
         name, settings, level, said = facts.name, self.work.settings, facts.level, facts.labels
         row = self.work.rows.get(name)
-        said, heard = row.over(said) if row else said, facts.beats
-        sides, cut = self.sides.get(name), pieces(facts, settings)
+        said, found = row.over(said) if row else said, facts.beats
+        splits, cut = self.splits.get(name), pieces(facts, settings)
         about = {
             "name": name, "seconds": facts.seconds, "format": facts.format, "rate": facts.rate,
             "channels": level.channels, "mix": level.mix, "dc": level.dc if settings.dc else 0.0, "lufs": level.lufs,
-            "bpm": said.bpm or (heard.bpm if heard else None), "bpm_said": said.bpm is not None,
-            "confidence": heard.confidence if heard else None, "key": said.key, "title": said.title,
+            "bpm": said.bpm or (found.bpm if found else None), "bpm_said": said.bpm is not None,
+            "confidence": found.confidence if found else None, "key": said.key, "title": said.title,
             "licence": said.licence, "flags": self.plan.review.get(name, []), "group": self.plan.group_of.get(name),
             "overview": facts.overview, "gain_db": None, "status": "kept", "why": None, "split": None, "kept": 0.0,
             "slices": 0, "spans": []}
-        if sides is None:
+        if splits is None:
             kept, relation = self.plan.dropped.get(name, (None, None))
             if kept:
                 same = "the same sound as" if relation == "exact" else "a copy of"
                 return about | {"status": "duplicate", "why": f"{same} {kept}"}
             return about | {"status": "left out", "why": self.plan.left_out.get(name, "")}
-        spans = self._spans(facts, sides, cut)
-        kept = {side: [end - start for start, end, where in spans if where == side] for side in (TRAIN, VALID)}
-        split = "both" if len(sides) == 2 else min(sides)
+        spans = self._spans(facts, splits, cut)
+        kept = {split: [end - start for start, end, where in spans if where == split] for split in (TRAIN, VALID)}
+        split = "both" if len(splits) == 2 else min(splits)
         return about | {
             "gain_db": levels.gain_db(level, settings.level, settings.dc)[0], "split": split,
             "kept": sum(map(sum, kept.values())), "silence": max(0.0, facts.seconds - self._heard(facts)),
@@ -75,8 +76,8 @@ class Sources:
             "cut": cut[0].cut if cut else None, "bars": cut[0].bars if cut else None, "spans": spans,
             "valid_seconds": sum(kept[VALID]), "valid_slices": len(kept[VALID])}
 
-    def _spans(self, facts: Facts, sides: set[str], cut: list[cuts.Piece]) -> list[list]:
-        """Start, end (seconds) and side of each row: those of the store, or what they will be."""
+    def _spans(self, facts: Facts, splits: set[str], cut: list[cuts.Piece]) -> list[list]:
+        """Start, end (seconds) and split of each row: those of the store, or what they will be."""
         if facts.name in self.stored:
             spans = [[*row["at"], row["split"]] for row in self.stored[facts.name]]
         else:
@@ -84,9 +85,9 @@ class Sources:
             spans = []
             for piece in cut:
                 step = row if piece.divisible else piece.end - piece.start
-                spans += [[at / rate, min(at + step, piece.end) / rate, min(sides)]
+                spans += [[at / rate, min(at + step, piece.end) / rate, min(splits)]
                           for at in range(piece.start, piece.end, step)]
-            if len(sides) == 2:
+            if len(splits) == 2:
                 _hold_out(spans, self.work.settings.valid_share)
         self.lengths.update(round(end - start, 2) for start, end, _ in spans)
         return spans
@@ -127,7 +128,7 @@ def command(work: Work) -> str:
 
 
 def _hold_out(spans: list[list], share: float) -> None:
-    """Put the last ``share`` of a single file on the valid side, nearly as :mod:`data_prep.audio.entries` will."""
+    """Put the last ``share`` of a single file in the valid split, nearly as :mod:`data_prep.audio.entries` will."""
     left = sum(end - start for start, end, _ in spans) * (1 - share)
     for i, span in enumerate(spans):
         span[2] = VALID if i and left < span[1] - span[0] else TRAIN
@@ -135,11 +136,11 @@ def _hold_out(spans: list[list], share: float) -> None:
 
 
 def _notes(sources: Sources, work: Work) -> list[str]:
-    both = [name for name, sides in sources.sides.items() if len(sides) == 2]
+    both = [name for name, splits in sources.splits.items() if len(splits) == 2]
     notes = [f"the end of {shown(name)} is held out as valid: it was the only file" for name in both]
-    if work.settings.valid_share and not any(VALID in sides for sides in sources.sides.values()):
+    if work.settings.valid_share and not any(VALID in splits for splits in sources.splits.values()):
         notes.append("nothing could be held out: there is one slice, or all files share material. Add other music, or "
-                     "give sides in a table (--csv)")
+                     "give splits in a table (--csv)")
     lost = sum(sources.known.encoded(name) is None for name in sources.stored)
     if lost:
         notes.append(f"of {lost} sources of the store nothing is known any more (neither their files nor {PREP} are "
@@ -151,6 +152,6 @@ def _group(n: int, plan: Plan, sources: Sources) -> dict:
     group = plan.groups[n]
     overlap = {name for link in group.links if link.relation == "overlap" for name in (link.a, link.b)}
     return {"group": n + 1, "files": [
-        {"name": name, "kept": name in sources.sides,
+        {"name": name, "kept": name in sources.splits,
          "relation": plan.dropped[name][1] if name in plan.dropped else "overlap" if name in overlap else ""}
         for name in group.names]}

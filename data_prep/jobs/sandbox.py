@@ -160,12 +160,12 @@ class _Pool:
             while not self._closing:
                 self._give_out()
                 now, first = time.monotonic(), min(worker.deadline for worker in self._workers)
-                heard = connection.wait([self._bell, *(worker.pipe for worker in self._workers)],
+                ready = connection.wait([self._bell, *(worker.pipe for worker in self._workers)],
                                         None if first == float("inf") else max(0.0, first - now))
-                if self._bell in heard:
+                if self._bell in ready:
                     self._bell.recv_bytes()
-                for worker in [worker for worker in self._workers if worker.pipe in heard]:
-                    self._hear(worker)
+                for worker in [worker for worker in self._workers if worker.pipe in ready]:
+                    self._receive(worker)
                 for worker in [worker for worker in self._workers if worker.deadline < time.monotonic()]:
                     self._answer(worker, Failure(f"took longer than {worker.seconds:g} s", True))
                     self._replace(worker)
@@ -186,7 +186,7 @@ class _Pool:
                 self._inbox.appendleft(task)
                 self._replace(worker)
 
-    def _hear(self, worker: _Worker) -> None:
+    def _receive(self, worker: _Worker) -> None:
         try:
             kind, value, last = worker.pipe.recv()
         except Exception:  # an end in the middle of a word can look like anything

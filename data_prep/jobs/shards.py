@@ -1,6 +1,6 @@
 """The same work on many shards: jobs on this machine or on a Slurm cluster, each done once, whatever stops in between.
 
-    run("data_prep.audio.remote:hear_shard", [{"shard": 0}, {"shard": 1}], executor="slurm", folder=store / "shards",
+    run("data_prep.audio.remote:analyse_shard", [{"shard": 0}, {"shard": 1}], executor="slurm", folder=store / "shards",
         options={"partition": "debug", "time": 240})
 
 A job is a function by name and plain JSON to call it with. What it returns, plain JSON too, becomes one file

@@ -41,7 +41,7 @@ def serve(pipe: Connection, work: Callable, setup: Callable | None, setup_args: 
     last) out. The first word is "ready", or "unfit" where ``setup`` failed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_parent()
-    _be_silent()
+    _silence_output()
     try:
         if setup:
             setup(*setup_args)
@@ -85,7 +85,7 @@ def _end_with_parent() -> None:
         threading.Thread(target=lambda: (connection.wait([parent]), os._exit(1)), daemon=True).start()
 
 
-def _be_silent() -> None:
+def _silence_output() -> None:
     sys.stdout.flush()
     nothing = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):

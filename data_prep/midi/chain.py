@@ -24,12 +24,12 @@ from data_prep.jobs import sandbox
 from data_prep.jobs.sandbox import Failure
 from data_prep.midi import duplicates as midi_alike
 from data_prep.midi import prompts as midi_prompts
-from data_prep.midi.read import Heard, Slice, Task, hear
+from data_prep.midi.read import MidiFacts, Slice, Task, analyse
 from data_prep.midi.settings import MidiSettings
 from data_prep.shared.labels import Row
 from data_prep.shared.resume import going_on
 from data_prep.shared.sources import Found
-from data_prep.shared.split import Plan, Seen, choose_sides, drop_copies
+from data_prep.shared.split import Plan, Seen, choose_splits, drop_copies
 
 BESIDE = ("report.html", "report.json", "labels.csv")  # in a store's folder, no part of it
 AT_ONCE = 64  # sources that are flushed to the disk together
@@ -63,7 +63,7 @@ class MidiWork:
 class Known:
     """What was read: files by name, and why the others were not; ``prompts``, the words of the store."""
 
-    heard: dict[str, Heard]
+    facts: dict[str, MidiFacts]
     refused: dict[str, str]
     prompts: Prompts | None = None
 
@@ -90,11 +90,11 @@ def prepare(work: MidiWork, dry: bool = False) -> tuple[Plan, Known, int]:
         with _writer(work, known.prompts) as writer:
             _check_unchanged(work, writer, known)
             plan = plan or _decided(work, writer, known)
-            _remark_genres(work, {*plan.sides, *writer.sources}, plan, known)
+            _remark_genres(work, {*plan.splits, *writer.sources}, plan, known)
             added = 0 if dry else _encode(work, plan, known, writer)
             if writer.sources and not dry:
                 writer.finish()
-        if not writer.sources and not plan.sides:
+        if not writer.sources and not plan.splits:
             if new:
                 shutil.rmtree(work.store)
             raise UserError(f"{work.src}: none of its {len(work.found)} MIDI files can be used; {plan.why_nothing()}")
@@ -114,14 +114,14 @@ def _new_prompts(work: MidiWork, known: Known, plan: Plan) -> Prompts | None:
     """Those of a store in which there is nothing yet: what its first files are called."""
     if not work.settings.prompts:
         return None
-    return midi_prompts.of_genres([midi_prompts.said(known.heard[name], work.rows.get(name))[0]
-                                   for name in plan.sides], work.settings.codec)
+    return midi_prompts.of_genres([midi_prompts.said(known.facts[name], work.rows.get(name))[0]
+                                   for name in plan.splits], work.settings.codec)
 
 
 def _remark_genres(work: MidiWork, names: set[str], plan: Plan, known: Known) -> None:
     """Say which of the files in the store have a genre that it does not know."""
-    for name in names & known.heard.keys() if known.prompts else ():
-        style, _ = midi_prompts.said(known.heard[name], work.rows.get(name))
+    for name in names & known.facts.keys() if known.prompts else ():
+        style, _ = midi_prompts.said(known.facts[name], work.rows.get(name))
         if remark := midi_prompts.unknown(style, known.prompts):
             plan.review.setdefault(name, []).append(remark)
 
@@ -131,19 +131,19 @@ def read_all(work: MidiWork) -> Known:
     tasks = [Task(str(file.path), name, str(work.src), work.settings) for name, file in work.found.items()]
     known = Known({}, {})
     with tqdm(total=len(tasks), desc="reading", unit="file", disable=None, dynamic_ncols=True) as bar:
-        for task, result in sandbox.run(hear, tasks, workers=work.workers, seconds=lambda _: work.seconds,
+        for task, result in sandbox.run(analyse, tasks, workers=work.workers, seconds=lambda _: work.seconds,
                                         memory=work.memory, ahead=AT_ONCE):
             if isinstance(result, Failure):
                 known.refused[task.name] = result.reason.replace(f"{task.path}: ", "")
             else:
-                known.heard[task.name] = result
+                known.facts[task.name] = result
             bar.update()
     return known
 
 
 def _check_unchanged(work: MidiWork, writer: StoreWriter, known: Known) -> None:
     for name, row in writer.sources.items():
-        if name in known.heard and known.heard[name].sha256 != row["file_sha256"]:
+        if name in known.facts and known.facts[name].sha256 != row["file_sha256"]:
             raise UserError(f"{work.found[name].path}: is not the file that was encoded as {name!r}; a store is only "
                             "added to, so prepare a new one or give the file another name")
 
@@ -151,12 +151,12 @@ def _check_unchanged(work: MidiWork, writer: StoreWriter, known: Known) -> None:
 def _decided(work: MidiWork, writer: StoreWriter, known: Known) -> Plan:
     """The plan as an uninterrupted run would have it. Only where the folder has changed since an interruption do the
     sources bind that were added before it."""
-    finished = {name: sides for name, sides in writer.sides.items() if name in writer.finished}
+    finished = {name: splits for name, splits in writer.splits.items() if name in writer.finished}
     plan = decide(work, known, finished)
-    wanted = finished | {name: {side for side, _ in sided(known.heard[name], plan, work.settings)}
-                         for name in plan.sides}
-    if any(wanted.get(name) != sides for name, sides in writer.sides.items()):
-        plan = decide(work, known, writer.sides)
+    wanted = finished | {name: {split for split, _ in with_splits(known.facts[name], plan, work.settings)}
+                         for name in plan.splits}
+    if any(wanted.get(name) != splits for name, splits in writer.splits.items()):
+        plan = decide(work, known, writer.splits)
     return plan
 
 
@@ -164,82 +164,82 @@ def decide(work: MidiWork, known: Known, finished: dict[str, set[str]]) -> Plan:
     """Decide on every file.
 
     Args:
-        finished: the sides of each file that is in the store since an earlier run.
+        finished: the splits of each file that is in the store since an earlier run.
 
     Raises:
-        UserError: a table that puts files of one group on both sides.
+        UserError: a table that puts files of one group in both splits.
     """
     plan, seen, settings = Plan(refused=dict(known.refused)), {}, work.settings
-    for name, heard in sorted(known.heard.items()):
+    for name, facts in sorted(known.facts.items()):
         row = work.rows.get(name)
-        if heard.remarks:
-            plan.review[name] = list(heard.remarks)
+        if facts.remarks:
+            plan.review[name] = list(facts.remarks)
         if row is not None and row.keep is False:
             plan.left_out[name] = "left out by the table"
-        elif heard.slices:
-            played = heard.prints.drums.offsets.any()  # before what was quantised
-            seen[name] = Seen(heard.kept, (not played, -heard.cost.kept, name))
+        elif facts.slices:
+            played = facts.prints.drums.offsets.any()  # before what was quantised
+            seen[name] = Seen(facts.kept, (not played, -facts.cost.kept, name))
         elif name not in finished:
-            plan.left_out[name] = _why_nothing(heard, settings)
+            plan.left_out[name] = _why_nothing(facts, settings)
     if settings.duplicates != "off":
-        plan.groups = midi_alike.find((name, known.heard[name].prints) for name in {*seen, *finished}
-                                      if name in known.heard and known.heard[name].prints)
+        plan.groups = midi_alike.find((name, known.facts[name].prints) for name in {*seen, *finished}
+                                      if name in known.facts and known.facts[name].prints)
     if settings.duplicates == "drop":
         drop_copies(seen, finished, plan)
-    choose_sides(seen, work.rows, finished, settings.valid_share, plan)
+    choose_splits(seen, work.rows, finished, settings.valid_share, plan)
     return plan
 
 
-def _why_nothing(heard: Heard, settings: MidiSettings) -> str:
-    cost = heard.cost
+def _why_nothing(facts: MidiFacts, settings: MidiSettings) -> str:
+    cost = facts.cost
     if cost.dropped == cost.hits:
         pitches = ", ".join(map(str, sorted(cost.unmapped)[:8])) + (", ..." if len(cost.unmapped) > 8 else "")
         return f"none of its notes is in the map {settings.codec.drums.name} (pitches {pitches})"
     if cost.metre:
-        return next((said for said in heard.remarks if "does not end on a step" in said or " has bars up to " in said),
+        return next((said for said in facts.remarks if "does not end on a step" in said or " has bars up to " in said),
                     "no time signature fits")
     return f"no {settings.min_bars} bars with hits in a row"
 
 
-def sided(heard: Heard, plan: Plan, settings: MidiSettings) -> list[tuple[str, Slice]]:
-    """The rows of a file that is kept, each with its side: the last of the only file are valid."""
-    side, slices = plan.sides[heard.name], heard.slices
+def with_splits(facts: MidiFacts, plan: Plan, settings: MidiSettings) -> list[tuple[str, Slice]]:
+    """The rows of a file that is kept, each with its split: the last of the only file are valid."""
+    split, slices = plan.splits[facts.name], facts.slices
     held = 0
-    if plan.held_out == heard.name and len(slices) > 1:
+    if plan.held_out == facts.name and len(slices) > 1:
         held = min(len(slices) - 1, max(1, round(len(slices) * settings.valid_share)))
     first = len(slices) - held
-    return [(side, one) for one in slices[:first]] + [(VALID, one) for one in slices[first:]]
+    return [(split, one) for one in slices[:first]] + [(VALID, one) for one in slices[first:]]
 
 
 def _encode(work: MidiWork, plan: Plan, known: Known, writer: StoreWriter) -> int:
     """Add what is planned and not there yet; returns how many sources that were."""
-    todo = iter([name for name in plan.sides if not writer.done(name)])
+    todo = iter([name for name in plan.splits if not writer.done(name)])
     count = 0
     while names := list(itertools.islice(todo, AT_ONCE)):
-        writer.add_sources([(name, list(rows_of(known.heard[name], plan, known, work))) for name in names])
+        writer.add_sources([(name, list(rows_of(known.facts[name], plan, known, work))) for name in names])
         count += len(names)
     return count
 
 
-def rows_of(heard: Heard, plan: Plan, known: Known, work: MidiWork) -> Iterator[tuple[str, np.ndarray, dict]]:
+def rows_of(facts: MidiFacts, plan: Plan, known: Known, work: MidiWork) -> Iterator[tuple[str, np.ndarray, dict]]:
     """Side, codes and what is to be said, for each row of a file."""
-    about, prompts = _about(heard, work.rows.get(heard.name)), known.prompts
-    for side, one in sided(heard, plan, work.settings):
+    about, prompts = _about(facts, work.rows.get(facts.name)), known.prompts
+    for split, one in with_splits(facts, plan, work.settings):
         codes = midi_prompts.codes(one, work.settings.codec)
-        tempo = {} if heard.tempo is None else {"bpm": round(one.bpm, 3)}
+        tempo = {} if facts.tempo is None else {"bpm": round(one.bpm, 3)}
         row = {**tempo, **about, "at": [round(one.begin, 6), round(one.end, 6)], "bar": one.bar,
                "bars": one.bars, "bar_seconds": round((one.end - one.begin) / one.bars, 6), "cut": "bars",
                "time_signature": f"{one.meter[0]}/{one.meter[1]}", "follows": one.follows}
-        yield side, codes, row | ({"prompt": midi_prompts.words(codes, one.meter, row, work.settings.codec, prompts)}
+        yield split, codes, row | ({"prompt": midi_prompts.words(codes, one.meter, row, work.settings.codec, prompts)}
                                   if prompts else {})
 
 
-def _about(heard: Heard, row: Row | None) -> dict:
+def _about(facts: MidiFacts, row: Row | None) -> dict:
     """What is known of a file; what nobody knows is left out. ``bpm`` only where somebody says it against the file."""
-    said = row.over(heard.said.labels) if row else heard.said.labels
-    told = row.bpm if row and row.bpm else None if heard.tempo else said.bpm
-    style, kind = midi_prompts.said(heard, row)
-    about = {"file_sha256": heard.sha256, "seconds": round(heard.seconds, 6), "title": said.title,
+    said = row.over(facts.said.labels) if row else facts.said.labels
+    told = row.bpm if row and row.bpm else None if facts.tempo else said.bpm
+    style, kind = midi_prompts.said(facts, row)
+    about = {"file_sha256": facts.sha256, "seconds": round(facts.seconds, 6), "title": said.title,
              "licence": said.licence, "style": style, "kind": kind, "said_bpm": said.bpm, "bpm": told}
     return {key: value for key, value in about.items() if value is not None}
 

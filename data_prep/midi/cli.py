@@ -39,7 +39,7 @@ def build_parser() -> Parser:
     add("src", type=Path, help="folder of MIDI files, searched recursively")
     add("store", type=Path, help="folder of the token store; made, continued or added to")
     add("--dry-run", action="store_true", help="read, decide and report; encode nothing")
-    add = parser.add_argument_group("what is heard").add_argument
+    add = parser.add_argument_group("what is read").add_argument
     add("--map", default="drums12", metavar="MAP", help="which pitches are which drum: "
         f"{', '.join(drum_map.shipped())} (default: drums12), or a JSON file")
     add("--channel", type=int, metavar="N", help="of the drums, 1 to 16 (default: 10, else it is guessed and said)")
@@ -56,7 +56,7 @@ def build_parser() -> Parser:
     add("--empty-bars", type=int, default=2, metavar="N",
         help="more empty bars in a row are cut out, as at both ends (default: 2)")
     add("--duplicates", choices=DUPLICATES, default="drop",
-        help="drop copies, keep them on one side, or do not look for them (default: drop)")
+        help="drop copies, keep them in one split, or do not look for them (default: drop)")
     add("--csv", type=Path, metavar="FILE", help="a table of labels: file, title, bpm, licence, keep, split, style, "
         "kind; STORE/labels.csv is one")
     add("--no-prompts", dest="prompts", action="store_false",

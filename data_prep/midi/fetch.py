@@ -120,7 +120,7 @@ def _members(zipped: zipfile.ZipFile, archive: Path) -> Iterator[tuple[zipfile.Z
 
 
 def write_split(folder: Path) -> None:
-    """The dataset's own sides as a table for ``--csv``."""
+    """The dataset's own splits as a table for ``--csv``."""
     try:
         rows = list(csv.DictReader(io.StringIO((folder / INFO).read_text("utf-8"), newline="")))
         lines = [["file", "keep", "split"]] + [
@@ -159,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
             archive.unlink()  # what is wrong is fetched anew
     write_split(folder)
     print(f"{folder}: {files:,} files; {LICENCE}")
-    print(f"next: python -m data_prep.midi {folder} stores/groove (with the dataset's own sides: "
+    print(f"next: python -m data_prep.midi {folder} stores/groove (with the dataset's own splits: "
           f"--duplicates off --csv {folder / TABLE})")
 
 

@@ -16,7 +16,7 @@ from audiocraft_ext.core.prompts import Prompts
 from audiocraft_ext.drums.codec import prompts_of
 from audiocraft_ext.drums.codec.clip import Hits
 from audiocraft_ext.drums.describe import describe, genre_of, prompts
-from data_prep.midi.read import Heard, Slice
+from data_prep.midi.read import MidiFacts, Slice
 from data_prep.shared.labels import Row
 
 MOST_GENRES = 64  # where each file has a "style" of its own, the most frequent are words
@@ -54,9 +54,9 @@ def of_codec(there: Prompts, codec) -> Prompts:
     return prompts(there.words["genre"], codec)
 
 
-def said(heard: Heard, row: Row | None) -> tuple[str | None, str | None]:
+def said(facts: MidiFacts, row: Row | None) -> tuple[str | None, str | None]:
     """Style and kind of a file, a person's table first."""
-    return (row and row.style) or heard.said.style, (row and row.kind) or heard.said.kind
+    return (row and row.style) or facts.said.style, (row and row.kind) or facts.said.kind
 
 
 def codes(one: Slice, codec) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Read one MIDI file, and say what it is and what rows it would become: :class:`Heard`. Runs in a worker process.
+"""Read one MIDI file, and say what it is and what rows it would become: :class:`MidiFacts`. Runs in a worker process.
 
 Rows are cut here and now, for a file is read in a millisecond; what is kept of it is decided from all files together.
 """
@@ -92,7 +92,7 @@ class FileCost:
 
 
 @dataclass(frozen=True)
-class Heard:
+class MidiFacts:
     """What is known of one file.
 
     Attributes:
@@ -122,7 +122,7 @@ class Heard:
         return sum(one.end - one.begin for one in self.slices)
 
 
-def hear(task: Task) -> Heard:
+def analyse(task: Task) -> MidiFacts:
     """Read one file.
 
     Raises:
@@ -149,7 +149,8 @@ def hear(task: Task) -> Heard:
         cut = _cut(midi, part, bar, settings)
         slices, played, short, cost = slices + cut.slices, played + cut.played, short + cut.short, cost + cut.cost
     end = max((float(midi.seconds(_tick(part, part.clip.bars))) for part in parts), default=0.0)
-    return Heard(task.name, hashlib.sha256(data).hexdigest(), end, short, None if unsaid else _mean_tempo(slices), said,
+    return MidiFacts(task.name, hashlib.sha256(data).hexdigest(), end, short,
+                     None if unsaid else _mean_tempo(slices), said,
                  remarks, slices, cost, _print(slices, played, settings.codec.offsets), _overview(midi, notes, end))
 
 

@@ -13,8 +13,8 @@ from audiocraft_ext.core.split import VALID
 from audiocraft_ext.drums.codec.grid import DrumGrid
 from audiocraft_ext.store.reader import TokenStore
 from data_prep.midi import prompts as midi_prompts
-from data_prep.midi.chain import Known, MidiWork, rows_of, sided
-from data_prep.midi.read import ERROR_MS, FileCost, Heard
+from data_prep.midi.chain import Known, MidiWork, rows_of, with_splits
+from data_prep.midi.read import ERROR_MS, FileCost, MidiFacts
 from data_prep.midi.settings import MidiSettings
 from data_prep.report.words import count, share
 from data_prep.shared.groups import Group
@@ -33,11 +33,11 @@ def report(work: MidiWork, plan: Plan, known: Known, store: TokenStore | None) -
             "velocities": codec.velocities, "offsets": codec.offsets, "prompts": settings.prompts} | {
                 key: value for key, value in settings.to_dict().items() if key != "codec"}
     told["channel"] = {None: "10, or guessed", 0: "all"}.get(settings.channel, settings.channel)
-    sources = [_source(known.heard[name], work, plan, stored) for name in sorted(known.heard)]
+    sources = [_source(known.facts[name], work, plan, stored) for name in sorted(known.facts)]
     lengths: Counter[float] = Counter()
     for source in sources:
         if source["status"] == "kept":
-            lengths.update(one.end - one.begin for one in known.heard[source["name"]].slices)
+            lengths.update(one.end - one.begin for one in known.facts[source["name"]].slices)
     return {"folder": str(work.src), "codec": codec.spec.codec, "rate": 0, "cut": settings.cut, "level": "off",
             "settings": told, "command": command(work), "store_hash": store.hash if store else None, "sure": 0.0,
             "notes": _notes(known, settings, sources), "refused": sorted(plan.refused.items()),
@@ -49,8 +49,8 @@ def _words(work: MidiWork, plan: Plan, known: Known, store: TokenStore | None) -
     """How many rows each word of a prompt is said of."""
     if not known.prompts:
         return []
-    rows = store.rows if store else (row for name in plan.sides
-                                     for _, _, row in rows_of(known.heard[name], plan, known, work))
+    rows = store.rows if store else (row for name in plan.splits
+                                     for _, _, row in rows_of(known.facts[name], plan, known, work))
     said: Counter[tuple[str, str]] = Counter()
     total = 0
     for row in rows:
@@ -60,30 +60,30 @@ def _words(work: MidiWork, plan: Plan, known: Known, store: TokenStore | None) -
             for field, words in known.prompts.words.items()]
 
 
-def _source(heard: Heard, work: MidiWork, plan: Plan, stored: dict[str, list[str]]) -> dict:
-    name, cost, row = heard.name, heard.cost, work.rows.get(heard.name)
-    said = row.over(heard.said.labels) if row else heard.said.labels
-    style, kind = midi_prompts.said(heard, row)
+def _source(facts: MidiFacts, work: MidiWork, plan: Plan, stored: dict[str, list[str]]) -> dict:
+    name, cost, row = facts.name, facts.cost, work.rows.get(facts.name)
+    said = row.over(facts.said.labels) if row else facts.said.labels
+    style, kind = midi_prompts.said(facts, row)
     about = {
-        "name": name, "seconds": heard.seconds, "format": "MIDI", "rate": 0, "channels": 1, "title": said.title,
-        "licence": said.licence, "bpm": (row.bpm if row else None) or heard.tempo or said.bpm, "bpm_said": True,
+        "name": name, "seconds": facts.seconds, "format": "MIDI", "rate": 0, "channels": 1, "title": said.title,
+        "licence": said.licence, "bpm": (row.bpm if row else None) or facts.tempo or said.bpm, "bpm_said": True,
         "style": style, "kind": kind, "flags": plan.review.get(name, []),
-        "group": plan.group_of.get(name), "overview": heard.overview, "hits": cost.hits, "hits_kept": cost.kept,
+        "group": plan.group_of.get(name), "overview": facts.overview, "hits": cost.hits, "hits_kept": cost.kept,
         "velocity_error": cost.velocity / cost.kept if cost.kept else None,
         "timing_ms": cost.timing_ms / cost.kept if cost.kept else None,
         "status": "kept", "why": None, "split": None, "kept": 0.0, "slices": 0, "spans": []}
-    if name not in plan.sides and name not in stored:
+    if name not in plan.splits and name not in stored:
         kept, relation = plan.dropped.get(name, (None, None))
         if kept:
             same = "the same hits as" if relation == "exact" else "a copy of"
             return about | {"status": "duplicate", "why": f"{same} {kept}"}
         return about | {"status": "left out", "why": plan.left_out.get(name, "")}
-    sides = stored.get(name) or [side for side, _ in sided(heard, plan, work.settings)]
-    split = "both" if len(set(sides)) == 2 else sides[0]
-    valid = [one for side, one in zip(sides, heard.slices) if side == VALID]
-    about |= {"split": split, "kept": heard.kept, "silence": max(0.0, heard.seconds - heard.kept - heard.short),
-              "slices": len(sides), "cut": "bars", "bars": work.settings.bars, "one_shot": False,
-              "spans": [[one.begin, one.end, side] for side, one in zip(sides, heard.slices)]}
+    splits = stored.get(name) or [split for split, _ in with_splits(facts, plan, work.settings)]
+    split = "both" if len(set(splits)) == 2 else splits[0]
+    valid = [one for split, one in zip(splits, facts.slices) if split == VALID]
+    about |= {"split": split, "kept": facts.kept, "silence": max(0.0, facts.seconds - facts.kept - facts.short),
+              "slices": len(splits), "cut": "bars", "bars": work.settings.bars, "one_shot": False,
+              "spans": [[one.begin, one.end, split] for split, one in zip(splits, facts.slices)]}
     if split == "both":
         about |= {"valid_seconds": sum(one.end - one.begin for one in valid), "valid_slices": len(valid)}
     return about
@@ -91,7 +91,7 @@ def _source(heard: Heard, work: MidiWork, plan: Plan, stored: dict[str, list[str
 
 def total_cost(known: Known, names: list[str]) -> FileCost:
     """Of some files together."""
-    return sum((known.heard[name].cost for name in names), FileCost())
+    return sum((known.facts[name].cost for name in names), FileCost())
 
 
 def words(cost: FileCost) -> str:
@@ -121,7 +121,7 @@ def _notes(known: Known, settings: MidiSettings, sources: list[dict]) -> list[st
               if source["split"] == "both"]
     if settings.valid_share and kept and not any(source["split"] in (VALID, "both") for source in sources):
         notes.append("nothing could be held out: all files share material, or there is but one row. Add others, or "
-                     "give sides in a table (--csv)")
+                     "give splits in a table (--csv)")
     return notes
 
 
@@ -131,7 +131,7 @@ def _groups(plan: Plan, stored: Container[str]) -> list[dict]:
             return plan.dropped[name][1]
         return "overlap" if any(name in (link.a, link.b) and link.relation == "overlap" for link in group.links) else ""
 
-    return [{"group": n, "files": [{"name": name, "kept": name in plan.sides or name in stored,
+    return [{"group": n, "files": [{"name": name, "kept": name in plan.splits or name in stored,
                                     "relation": relation(name, group)} for name in group.names]}
             for n, group in enumerate(plan.groups, 1)]
 

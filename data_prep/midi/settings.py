@@ -20,7 +20,7 @@ class MidiSettings:
         valid_share: of the files, held out.
         min_bars: rows of fewer are left out.
         empty_bars: more empty bars than these in a row are cut out, as are those at both ends.
-        duplicates: "drop" all but one of a group of copies, "keep" them all (on one side), "off": look for none.
+        duplicates: "drop" all but one of a group of copies, "keep" them all (in one split), "off": look for none.
         channel: of the drums, 1 to 16; 0 is all; None is to be guessed.
         prompts: whether rows are told in words (audiocraft_ext/drums/describe.py).
     """

@@ -96,15 +96,15 @@ def wave(overview: np.ndarray | None) -> str:
 
 
 def strips(source: dict) -> list[tuple[float, float, str]]:
-    """What is kept of a file below its waveform: x, width, side; neighbours as one."""
+    """What is kept of a file below its waveform: x, width, split; neighbours as one."""
     seconds = source["seconds"]
     if not seconds:
         return []
     out: list[list] = []
-    for start, end, side in source.get("spans") or ():
+    for start, end, split in source.get("spans") or ():
         x, stop = WAVE * start / seconds, min(WAVE, WAVE * end / seconds)
-        if out and out[-1][2] == side and x - out[-1][1] < 0.7:
+        if out and out[-1][2] == split and x - out[-1][1] < 0.7:
             out[-1][1] = max(stop, out[-1][1])
         else:
-            out.append([x, stop, side])
-    return [(round(x, 1), round(max(stop - x, 0.5), 1), side) for x, stop, side in out]
+            out.append([x, stop, split])
+    return [(round(x, 1), round(max(stop - x, 0.5), 1), split) for x, stop, split in out]

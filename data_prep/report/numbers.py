@@ -26,7 +26,7 @@ class Sums:
 
     def __init__(self):
         self._totals: Counter[str] = Counter()
-        self._sides = {"train": Counter(), "valid": Counter()}
+        self._splits = {"train": Counter(), "valid": Counter()}
         self._largest = ("", 0.0)
         self._tempo, self._loudness = array("d"), array("d")  # value, then seconds in all and kept
         self._after = array("d")  # loudness after, seconds kept
@@ -70,8 +70,8 @@ class Sums:
         self.licences[source.get("licence")] += kept
         if source.get("key"):
             self.keys[source["key"]] += kept
-        for side, (part, slices) in _sides(source).items():
-            self._sides[side].update(files=1, slices=slices, seconds=part)
+        for split, (part, slices) in _splits(source).items():
+            self._splits[split].update(files=1, slices=slices, seconds=part)
 
     def totals(self) -> dict:
         names = ("files", "seconds", "kept", "kept_seconds", "duplicates", "duplicate_seconds", "left_out",
@@ -80,8 +80,8 @@ class Sums:
         return {name: self._totals[name] for name in names} | {
             "largest": self._largest[0], "largest_seconds": self._largest[1], "keys": _ranked(self.keys),
             "licences": _ranked(self.licences), "flags": _ranked(self.flags),
-            **{side: {name: sums[name] for name in ("files", "slices", "seconds")}
-               for side, sums in self._sides.items()}}
+            **{split: {name: sums[name] for name in ("files", "slices", "seconds")}
+               for split, sums in self._splits.items()}}
 
     def tempo(self) -> dict:
         """Of what is kept: quartiles, and the bands in which most of it lies ``[(from, to, seconds)]``, most first."""
@@ -98,12 +98,12 @@ class Sums:
     def histograms(self, slice_seconds: Iterable[tuple[float, int]]) -> dict:
         """Tempo, loudness and length, before and after; the first two in seconds of sound, the last in counts."""
         bpm, seconds, kept = np.reshape(self._tempo, (-1, 3)).T
-        lufs, heard = np.reshape(self._loudness, (-1, 2)).T
+        lufs, lengths = np.reshape(self._loudness, (-1, 2)).T
         after, after_kept = np.reshape(self._after, (-1, 2)).T
         lengths, counts = np.reshape([*slice_seconds], (-1, 2)).T
         files = np.asarray(self._lengths)
         return {"tempo": _histogram(TEMPO_EDGES, (bpm, seconds), (bpm, kept)),
-                "loudness": _histogram(LOUDNESS_EDGES, (lufs, heard), (after, after_kept)),
+                "loudness": _histogram(LOUDNESS_EDGES, (lufs, lengths), (after, after_kept)),
                 "length": _histogram(LENGTH_EDGES, (files, np.ones(len(files))), (lengths, counts))}
 
 
@@ -117,8 +117,8 @@ def flag_kind(flag: str) -> str:
     return flag
 
 
-def _sides(source: dict) -> dict[str, tuple[float, int]]:
-    """Seconds and slices on each side of a source that is kept."""
+def _splits(source: dict) -> dict[str, tuple[float, int]]:
+    """Seconds and slices in each split of a source that is kept."""
     if source["split"] != "both":
         return {source["split"]: (source["kept"], source["slices"])}
     valid, slices = source["valid_seconds"], source["valid_slices"]

@@ -26,7 +26,7 @@
         flags       list of short texts
         group       of duplicates, or None
         overview    int8 [240, 2] or None
-        spans       optional: [[start, end, side], ...] in seconds, what is kept where
+        spans       optional: [[start, end, split], ...] in seconds, what is kept where
 
 What a source can do without: silence, variants, bpm, bpm_said, confidence, key, title, licence, mix, dc, lufs,
 gain_db, cut, bars, one_shot, group, overview, spans.
@@ -140,8 +140,8 @@ def lines(sums: dict) -> list[str]:
     t, tempo = sums["totals"], sums["tempo"]
     out = [*sums["headline"], ""]
     out.append(f"in      {count(t['files'] + len(sums['refused']), 'file')}, {span(t['seconds'])} that can be read")
-    out += [f"{side:<8}{count(t[side]['files'], 'file')}, {count(t[side]['slices'], 'slice')}, "
-            f"{span(t[side]['seconds'])}" for side in ("train", "valid")]
+    out += [f"{split:<8}{count(t[split]['files'], 'file')}, {count(t[split]['slices'], 'slice')}, "
+            f"{span(t[split]['seconds'])}" for split in ("train", "valid")]
     gone = [("copies", t["duplicates"], t["duplicate_seconds"]), ("unused", t["left_out"], t["left_out_seconds"])]
     out += [f"{name:<8}{count(files, 'file')}, {span(seconds)}" for name, files, seconds in gone if files]
     if t["silence_seconds"] or t["remainder_seconds"]:

@@ -122,7 +122,7 @@ def read_csv(path: Path, say: Callable[[str], object] | None = None, more: tuple
     lines = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=";" if head.count(";") > head.count(",")
                        else ",")
     rows: dict[str, Row] = {}
-    sides: dict[str, list[tuple[int, str]]] = {}  # each line that names one
+    splits: dict[str, list[tuple[int, str]]] = {}  # each line that names one
     try:
         columns = _columns(path, next(lines, []), say, (*SAID, *more))
         line = lines.line_num + 1
@@ -131,36 +131,36 @@ def read_csv(path: Path, say: Callable[[str], object] | None = None, more: tuple
                 where = f"{path}, line {line}"
                 name, row = _row(where, columns, cells, line)
                 if "start" in columns and row.split:
-                    sides.setdefault(name, []).append((line, row.split))
+                    splits.setdefault(name, []).append((line, row.split))
                     row = replace(row, split=None)
                 rows[name] = _joined(where, name, rows[name], row) if name in rows else row
             line = lines.line_num + 1  # a cell may hold line breaks
     except csv.Error as error:
         raise UserError(f"{path}, line {lines.line_num}: not a line of a CSV table ({error})") from None
-    ends = [name for name, said in sides.items() if _is_held_out(said)]
-    for name, said in sides.items():
+    ends = [name for name, said in splits.items() if _is_held_out(said)]
+    for name, said in splits.items():
         if name not in ends or len(ends) > 1:
             rows[name] = replace(rows[name], split=_side(path, name, said))
         elif len(rows) > 1:  # in a store that has grown, or a mistake
-            say(f"{path}: {name!r} is train and then valid, as where the end of a single file is held out, so no side "
+            say(f"{path}: {name!r} is train and then valid, as where the end of a single file is held out, so no split "
                 "is taken from it; to give it one, change all its lines")
     return rows
 
 
 def _is_held_out(said: list[tuple[int, str]]) -> bool:
     """Train, then valid: of a store's only file the end is held out, and its table says so."""
-    sides = [side for _, side in said]
-    return len(set(sides)) > 1 and sides == sorted(sides)
+    splits = [split for _, split in said]
+    return len(set(splits)) > 1 and splits == sorted(splits)
 
 
 def _side(path: Path, name: str, said: list[tuple[int, str]]) -> str:
-    """The side that all lines of a file say."""
-    first, side = said[0]
+    """The split that all lines of a file say."""
+    first, split = said[0]
     for line, other in said:
-        if other != side:
-            raise UserError(f"{path}: line {line} says {other}, line {first} {side}: {name!r} lies on one side; change "
-                            "all its lines")
-    return side
+        if other != split:
+            raise UserError(f"{path}: line {line} says {other}, line {first} {split}: {name!r} lies in one split; "
+                            "change all its lines")
+    return split
 
 
 def _columns(path: Path, head: list[str], say: Callable[[str], object], known: tuple[str, ...]) -> list[str]:
@@ -224,9 +224,9 @@ def unknown(rows: dict[str, Row], names: Collection[str]) -> list[str]:
 def write_csv(path: Path, rows: Iterable[dict], more: tuple[str, ...] = ()) -> None:
     """Write one line a slice, which a spreadsheet can open and :func:`read_csv` reads.
 
-    ``bpm`` is what people said of the file; the tempo of the slice, heard or said, is ``slice_bpm``, so that giving the
-    table back makes no guess into a word. ``keep`` is empty: one "no" in it is enough for a file. Variants are lines of
-    the file they were made from, without what people said of its tempo and key.
+    ``bpm`` is what people said of the file; the tempo of the slice, found or given, is ``slice_bpm``, so that giving
+    the table back makes no guess into a word. ``keep`` is empty: one "no" in it is enough for a file. Variants are
+    lines of the file they were made from, without what people said of its tempo and key.
 
     Args:
         rows: the keys of the store's manifest; of those that are not there the cells stay empty. ``at`` is [start,

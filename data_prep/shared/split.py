@@ -18,8 +18,8 @@ class Plan:
     """All decisions.
 
     Attributes:
-        sides: of each file that is kept, by name, in order.
-        held_out: the one file that is on both sides, or "".
+        splits: of each file that is kept, by name, in order.
+        held_out: the one file that is in both splits, or "".
         dropped: copies that are left out, by name: (the one that is kept, "exact" or "copy").
         groups: of files that share material, by their first names.
         left_out: files with nothing to keep, by name, with the reason.
@@ -29,7 +29,7 @@ class Plan:
         seconds: what is kept of each file that could be, by name.
     """
 
-    sides: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
     held_out: str = ""
     dropped: dict[str, tuple[str, str]] = field(default_factory=dict)
     groups: list[Group] = field(default_factory=list)
@@ -67,11 +67,11 @@ def drop_copies(seen: dict[str, Seen], finished: dict[str, set[str]], plan: Plan
                 plan.dropped[name] = (kept, EXACT if {name, kept} in exact else COPY)
 
 
-def choose_sides(seen: dict[str, Seen], rows: dict[str, Row], finished: dict[str, set[str]], valid_share: float,
+def choose_splits(seen: dict[str, Seen], rows: dict[str, Row], finished: dict[str, set[str]], valid_share: float,
                  plan: Plan) -> None:
-    """Put every group on one side.
+    """Put every group in one split.
 
-    A group's number is that of its first name (audiocraft_ext/core/split.py). Where a side would be empty, the group
+    A group's number is that of its first name (audiocraft_ext/core/split.py). Where a split would be empty, the group
     with the lowest number is valid and that with the highest train.
     """
     groups = [[name for name in group.names if name in seen or name in finished] for group in plan.groups]
@@ -80,42 +80,42 @@ def choose_sides(seen: dict[str, Seen], rows: dict[str, Row], finished: dict[str
     free: list[list[str]] = []
     for names in groups:
         new = [name for name in names if name in seen and name not in finished]
-        sides = set().union(*(finished[name] for name in names if name in finished))
+        splits = set().union(*(finished[name] for name in names if name in finished))
         asked = {rows[name].split for name in names if name in rows and rows[name].split}
         if len(asked) > 1:
-            raise UserError(f"the table puts {', '.join(names[:3])} on both sides, but they share material; "
-                            "give them one side")
-        if len(sides) > 1:
+            raise UserError(f"the table puts {', '.join(names[:3])} in both splits, but they share material; "
+                            "give them one split")
+        if len(splits) > 1:
             plan.left_out |= dict.fromkeys(new, "shares material with train and with valid")
-        elif sides or asked:
-            if sides and asked and sides != asked:
-                raise UserError(f"the table wants {new[0] if new else names[0]} on the {min(asked)} side, but what it "
-                                f"shares material with is in the store's {min(sides)}; prepare a new store")
-            plan.sides |= dict.fromkeys(new, min(sides or asked))
+        elif splits or asked:
+            if splits and asked and splits != asked:
+                raise UserError(f"the table wants {new[0] if new else names[0]} in the {min(asked)} split, but what it "
+                                f"shares material with is in the store's {min(splits)}; prepare a new store")
+            plan.splits |= dict.fromkeys(new, min(splits or asked))
         elif new:
             free.append(new)
     _by_number(free, seen, finished, valid_share, plan)
-    plan.sides = dict(sorted(plan.sides.items()))
+    plan.splits = dict(sorted(plan.splits.items()))
 
 
 def _by_number(free: list[list[str]], seen: dict[str, Seen], finished: dict[str, set[str]], share: float,
                plan: Plan) -> None:
-    """Sides of the groups that nobody asked a side for."""
+    """Splits of the groups that nobody asked a split for."""
     total = sum(s.seconds for s in seen.values())
-    taken = set().union(*finished.values()) | set(plan.sides.values())
+    taken = set().union(*finished.values()) | set(plan.splits.values())
     free = sorted(free, key=lambda names: number_of(names[0]))
     large = [sum(seen[name].seconds for name in names) > MOST * total for names in free]
-    side_of = {i: VALID if number_of(names[0]) < share and not large[i] else TRAIN for i, names in enumerate(free)}
+    split_given = {i: VALID if number_of(names[0]) < share and not large[i] else TRAIN for i, names in enumerate(free)}
     if share and free:
         if len(free) == 1 and not taken:
-            side_of[0] = TRAIN
+            split_given[0] = TRAIN
             if len(free[0]) == 1:
                 plan.held_out = free[0][0]
             # several that all share material: nothing can be held out, and the report says so
         else:
-            if VALID not in taken | set(side_of.values()):
-                side_of[large.index(False) if False in large else 0] = VALID
-            if TRAIN not in taken | set(side_of.values()):
-                side_of[len(free) - 1] = TRAIN
+            if VALID not in taken | set(split_given.values()):
+                split_given[large.index(False) if False in large else 0] = VALID
+            if TRAIN not in taken | set(split_given.values()):
+                split_given[len(free) - 1] = TRAIN
     for i, names in enumerate(free):
-        plan.sides |= dict.fromkeys(names, side_of[i])
+        plan.splits |= dict.fromkeys(names, split_given[i])

@@ -35,7 +35,7 @@ def prep(src: Path, store: Path, *more) -> TokenStore:
     return TokenStore(store)
 
 
-def sides(store: TokenStore) -> dict[str, str]:
+def splits(store: TokenStore) -> dict[str, str]:
     return {row["source"]: row["split"] for row in store.rows}
 
 
@@ -47,7 +47,7 @@ def made(tmp_path):
     for n in range(4):
         sf.write(src / f"{n}.wav", tune(n), RATE)
     store = prep(src, tmp_path / "store", "--valid-share", 0.3)
-    (valid, *_) = [name for name, side in sides(store).items() if side == VALID]
+    (valid, *_) = [name for name, split in splits(store).items() if split == VALID]
     return src, tmp_path / "store", valid
 
 
@@ -61,10 +61,10 @@ def test_different_files_that_cancel_are_no_copies(tmp_path, capsys):
     for n in range(2):
         wav = tune(n)
         sf.write(src / f"{n}.wav", np.stack([wav, -wav], 1), RATE)
-    assert len(sides(prep(src, tmp_path / "store"))) == 2
+    assert len(splits(prep(src, tmp_path / "store"))) == 2
     sf.write(src / "same.flac", sf.read(src / "1.wav", dtype="int16")[0], RATE)
     capsys.readouterr()
-    assert len(sides(prep(src, tmp_path / "store"))) == 2
+    assert len(splits(prep(src, tmp_path / "store"))) == 2
     assert "skipped same.flac: exact copy of 1.wav" in capsys.readouterr().err
 
 
@@ -76,7 +76,7 @@ def test_a_changed_file_under_another_name_is_a_new_one(made):
         again(made)
     (src / valid).rename(src / "new.wav")
     (src / "old copy.wav").write_bytes(old)
-    where = sides(again(made))
+    where = splits(again(made))
     assert "new.wav" in where and "old copy.wav" not in where and where[valid] == VALID
 
 
@@ -85,31 +85,31 @@ def test_a_file_that_breaks_after_it_was_encoded_still_binds_its_copies(made):
     wav, _ = sf.read(src / valid)
     (src / valid).write_bytes((src / valid).read_bytes()[:1000])
     sf.write(src / "copy.flac", 0.5 * wav, RATE)
-    before = sides(TokenStore(store))
-    assert sides(again(made)) == before
+    before = splits(TokenStore(store))
+    assert splits(again(made)) == before
     report = json.loads((store / "report.json").read_text())
-    assert all(report["totals"][side]["files"] == list(before.values()).count(side) for side in (TRAIN, VALID))
+    assert all(report["totals"][split]["files"] == list(before.values()).count(split) for split in (TRAIN, VALID))
 
 
-def test_without_what_was_heard_a_moved_file_is_known_by_its_bytes(made, capsys):
+def test_without_what_was_analysed_a_moved_file_is_known_by_its_bytes(made, capsys):
     src, store, valid = made
     shutil.rmtree(store / ".prep")
     (src / valid).rename(src / "moved.wav")
-    before = sides(TokenStore(store))
+    before = splits(TokenStore(store))
     capsys.readouterr()
-    assert sides(again(made)) == before
+    assert splits(again(made)) == before
     out, err = capsys.readouterr()
     assert f"skipped moved.wav: exact copy of {valid}" in err and "of 1 sources of the store nothing is known" in out
 
 
-def test_what_an_older_version_heard_is_heard_again(made):
+def test_what_an_older_version_analysed_is_analysed_again(made):
     src, store, valid = made
     with sqlite3.connect(store / ".prep" / "facts.sqlite") as db:
         for table in ("facts", "encoded"):
             db.execute(f"UPDATE {table} SET how = '0 x', plain = '{{}}'")
     os.remove(src / valid)
     sf.write(src / "new.wav", tune(7), RATE)
-    assert set(sides(again(made))) == {"0.wav", "1.wav", "2.wav", "3.wav", "new.wav"}
+    assert set(splits(again(made))) == {"0.wav", "1.wav", "2.wav", "3.wav", "new.wav"}
 
 
 def test_one_slice_is_train_and_the_report_says_that_nothing_is_held_out(tmp_path):
@@ -131,8 +131,8 @@ def test_the_report_counts_what_is_in_the_store(tmp_path):
     for _ in range(2):
         store = prep(src, tmp_path / "store")
         totals = json.loads((tmp_path / "store" / "report.json").read_text())["totals"]
-        for side in (TRAIN, VALID):
-            rows = [row for row in store.rows if row["split"] == side]
-            assert totals[side]["slices"] == len(rows)
-            assert totals[side]["seconds"] == pytest.approx(sum(row["frames"] for row in rows) / 50, abs=0.1)
+        for split in (TRAIN, VALID):
+            rows = [row for row in store.rows if row["split"] == split]
+            assert totals[split]["slices"] == len(rows)
+            assert totals[split]["seconds"] == pytest.approx(sum(row["frames"] for row in rows) / 50, abs=0.1)
         sf.write(src / "b.wav", tune(1), RATE)

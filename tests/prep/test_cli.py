@@ -1,4 +1,4 @@
-"""A folder of sound to a token store: formats, broken files, sides, interruptions, audiocraft's manifest."""
+"""A folder of sound to a token store: formats, broken files, splits, interruptions, audiocraft's manifest."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_sides_are_a_matter_of_the_name(tmp_path):
 
 @pytest.mark.parametrize("share", [0.0001, 0.9999])
 def test_two_usable_files_are_one_on_each_side(tmp_path, share):
-    """Even if the hash puts both on one side and the first choices are broken."""
+    """Even if the hash puts both in one split and the first choices are broken."""
     src = make(tmp_path / "src", NAMES[:5])
     for name in sorted(NAMES[:5], key=number_of)[1:4]:
         (src / name).write_bytes(b"broken")

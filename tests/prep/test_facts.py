@@ -49,7 +49,7 @@ def test_facts_come_back_as_they_were(tmp_path, name, more):
         assert same(file.named(name), there)
 
 
-def test_a_changed_file_and_another_way_of_hearing_are_not_known(tmp_path):
+def test_a_changed_file_and_another_way_of_analysis_are_not_known(tmp_path):
     with FactsFile(tmp_path / "facts.sqlite", "x") as file:
         file.put(facts("a"))
         assert file.knows("a", 100, 5)

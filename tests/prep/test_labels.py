@@ -42,7 +42,7 @@ def test_names_that_say_something(name, bpm, key):
     "SH-101 bass loop", "SH_101_bass_loop", "Juno 106 pad loop", "CR-78_loop", "128kbps loop", "song 128 kbps break",
     "120 bars loop", "kick 99 (break)", "loop 100 of 200 break", "Where I Am", "I Am 120", "A Minor Inconvenience",
     "a major problem", "Am", "Am I Wrong", "Bm", "C", "Em 120 em", "vol.2 - 07", "bpm", "2bpm", "999 bpm", "44100 loop",
-    "room 101", "909 120 808 beat", "96k loop", "", "_", "b-side", "Ab", "Agent 180 break 120 loop"])
+    "room 101", "909 120 808 beat", "96k loop", "", "_", "b-split", "Ab", "Agent 180 break 120 loop"])
 def test_names_that_say_nothing(name):
     want = {"Bm": (None, "Bm"), "Em 120 em": (120, "Em")}  # these do
     assert in_name(name) == want.get(name, (None, None))
@@ -288,21 +288,21 @@ def test_a_table_that_fails_half_way_leaves_the_old_one(tmp_path):
     assert (tmp_path / "t.csv").read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["t.csv"]
 
 
-def sides_of(path: Path, lines: str):
-    """A table of ours with a slice a word: file and side."""
+def splits_of(path: Path, lines: str):
+    """A table of ours with a slice a word: file and split."""
     return table(path, "file,split,start\n" + "".join(f"{word[0]},{word[2:]},{n}\n"
                                                        for n, word in enumerate(lines.split())))
 
 
 def test_the_side_of_a_file_with_many_slices(tmp_path):
     for lines in ("a:train a:train", "a:valid a:valid", "a: a:valid a:", "a:train b:valid a: b:valid"):
-        rows = sides_of(tmp_path, lines)
+        rows = splits_of(tmp_path, lines)
         assert {name: row.split for name, row in rows.items()} == {
             word[0]: word[2:] for word in lines.split() if word[2:]}
-    assert sides_of(tmp_path, "a:train a:train a:valid") == {"a": Row(line=2)}  # as of the only file
-    for lines, message in (("a:valid a:train", "line 3 says train, line 2 valid: 'a' lies on one side; change all"),
-                           ("a:train a:valid a:train", "line 3 says valid, line 2 train: 'a' lies on one side"),
+    assert splits_of(tmp_path, "a:train a:train a:valid") == {"a": Row(line=2)}  # as of the only file
+    for lines, message in (("a:valid a:train", "line 3 says train, line 2 valid: 'a' lies in one split; change all"),
+                           ("a:train a:valid a:train", "line 3 says valid, line 2 train: 'a' lies in one split"),
                            ("b:train a:valid a:valid a:train", "line 5 says train, line 3 valid: 'a' lies"),
                            ("a:train a:valid b:train b:valid", "line 3 says valid, line 2 train: 'a' lies")):
         with pytest.raises(UserError, match=message):
-            sides_of(tmp_path, lines)
+            splits_of(tmp_path, lines)

@@ -43,7 +43,7 @@ COPIES = {
 
 
 def test_planted_copies_are_found_and_nothing_leaks(tmp_path, capsys):
-    """Six loops, six copies of each: one of each seven is kept, and none has two on different sides."""
+    """Six loops, six copies of each: one of each seven is kept, and none has two on different splits."""
     src = tmp_path / "src"
     src.mkdir()
     for i, name in enumerate(LOOPS):
@@ -53,17 +53,17 @@ def test_planted_copies_are_found_and_nothing_leaks(tmp_path, capsys):
             sf.write(src / f"{(i * 7 + j * 5) % 97:02} {kind} {name}.{ending}", wav, rate)  # names that sort anyhow
     store = prep(src, tmp_path / "store", "--tempo", "off", "--valid-share", 0.5)
     kept = {row["source"]: row["split"] for row in store.rows}
-    by_loop = {name: {source: side for source, side in kept.items() if name in source} for name in LOOPS}
+    by_loop = {name: {source: split for source, split in kept.items() if name in source} for name in LOOPS}
     found = len(LOOPS) * (1 + len(COPIES)) - len(kept)
-    leaks = sum(len(set(sides.values())) > 1 for sides in by_loop.values())
+    leaks = sum(len(set(splits.values())) > 1 for splits in by_loop.values())
     print(f"copies found and left out: {found} of {len(LOOPS) * len(COPIES)}, leaks: {leaks}")
     assert leaks == 0 and found == len(LOOPS) * len(COPIES)
     assert set(kept.values()) == {TRAIN, VALID}
     assert all(not source.endswith((".ogg", ".mp3")) for source in kept)  # the better one is kept
     kept_all = prep(src, tmp_path / "all", "--tempo", "off", "--valid-share", 0.5, "--duplicates", "keep")
-    sides = {row["source"]: row["split"] for row in kept_all.rows}
-    assert len(sides) == len(LOOPS) * (1 + len(COPIES))
-    assert all(len({side for source, side in sides.items() if name in source}) == 1 for name in LOOPS)
+    splits = {row["source"]: row["split"] for row in kept_all.rows}
+    assert len(splits) == len(LOOPS) * (1 + len(COPIES))
+    assert all(len({split for source, split in splits.items() if name in source}) == 1 for name in LOOPS)
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +106,12 @@ def test_a_slice_is_what_was_encoded(cut):
 
 def test_variants_are_marked_and_stay_on_their_side(cut):
     _, store = cut
-    sides = {row["source"]: row["split"] for row in store.rows}
+    splits = {row["source"]: row["split"] for row in store.rows}
     variants = [row for row in store.rows if "variant" in row]
-    assert {row["variant"]["of"] for row in variants} == {name for name, side in sides.items()
-                                                          if side == TRAIN and "#" not in name}
+    assert {row["variant"]["of"] for row in variants} == {name for name, split in splits.items()
+                                                          if split == TRAIN and "#" not in name}
     for row in variants:
-        assert row["split"] == sides[row["variant"]["of"]] == TRAIN and row["source"] == row["variant"]["of"] + "#1"
+        assert row["split"] == splits[row["variant"]["of"]] == TRAIN and row["source"] == row["variant"]["of"] + "#1"
         twin = next(r for r in store.rows if r["source"] == row["variant"]["of"] and r["segment"] == row["segment"])
         speed = row["variant"]["speed"]
         assert row["frames"] == pytest.approx(twin["frames"] / speed, abs=1.01)
@@ -132,9 +132,9 @@ def test_a_table_is_given_back(cut, tmp_path):
         writer.writeheader()
         writer.writerows(rows)
     new = prep(tmp / "src", tmp_path / "store", "--cut", "bars:1", "--csv", tmp_path / "mine.csv")
-    old_sides = {row["source"]: row["split"] for row in store.rows}
+    old_splits = {row["source"]: row["split"] for row in store.rows}
     assert {row["source"] for row in new.rows} == {"arovane_beat_c.flac", "arovane_beat_e.flac"}
-    assert all(row["split"] != old_sides[row["source"]] for row in new.rows)
+    assert all(row["split"] != old_splits[row["source"]] for row in new.rows)
     assert {row.get("title") for row in new.rows if row["source"] == "arovane_beat_c.flac"} == {"mine"}
 
 

@@ -1,4 +1,4 @@
-"""What is decided: copies, sides, tables; and that nothing leaks from train to valid."""
+"""What is decided: copies, splits, tables; and that nothing leaks from train to valid."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ NAMES = [f"{n:02}.wav" for n in range(20)]
 def test_sides_are_a_matter_of_the_name(folder):
     folder.add(*NAMES)
     want = {name: split_of(name, 0.3) for name in NAMES}
-    assert {VALID, TRAIN} == set(want.values()) and folder.decide().sides == want
+    assert {VALID, TRAIN} == set(want.values()) and folder.decide().splits == want
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -67,10 +67,10 @@ def test_no_group_is_on_both_sides(folder, seed, keep):
         folder.link(str(rng.choice(["exact", "copy", "overlap"])), a, b)
     decided = folder.decide(Settings(valid_share=0.3, silence=0, duplicates=keep))
     for group in grouped(folder.links):
-        assert len({decided.sides[name] for name in group.names if name in decided.sides}) <= 1
-        assert set(group.names) & set(decided.sides), "a group was dropped whole"
-    assert {*decided.sides, *decided.dropped} == set(NAMES) and not {*decided.sides} & {*decided.dropped}
-    assert set(decided.sides.values()) == {TRAIN, VALID}
+        assert len({decided.splits[name] for name in group.names if name in decided.splits}) <= 1
+        assert set(group.names) & set(decided.splits), "a group was dropped whole"
+    assert {*decided.splits, *decided.dropped} == set(NAMES) and not {*decided.splits} & {*decided.dropped}
+    assert set(decided.splits.values()) == {TRAIN, VALID}
     assert keep == "drop" or not decided.dropped
 
 
@@ -83,7 +83,7 @@ def test_of_copies_the_best_is_kept(folder):
     folder.link("exact", "c.wav", "a.mp3")
     decided = folder.decide()
     assert decided.dropped == {"a.mp3": ("c.wav", "exact"), "b.wav": ("c.wav", "copy")}
-    assert set(decided.sides) == {"c.wav", "other.wav"}
+    assert set(decided.splits) == {"c.wav", "other.wav"}
 
 
 def test_what_overlaps_is_kept_on_one_side(folder):
@@ -91,7 +91,7 @@ def test_what_overlaps_is_kept_on_one_side(folder):
     low, high = min(NAMES, key=number_of), max(NAMES, key=number_of)
     folder.link("overlap", low, high)
     decided = folder.decide()
-    assert not decided.dropped and decided.sides[low] == decided.sides[high]
+    assert not decided.dropped and decided.splits[low] == decided.splits[high]
     assert decided.group_of == {low: 1, high: 1}
 
 
@@ -103,25 +103,25 @@ def test_what_is_in_the_store_stays_and_binds(folder):
     folder.link("overlap", "b.wav", "old.mp3")
     decided = folder.decide(finished={"old.mp3": {VALID}, "x.wav": {TRAIN}})
     assert decided.dropped == {"a.wav": ("old.mp3", "copy")}
-    assert decided.sides["b.wav"] == VALID and "old.mp3" not in decided.sides and decided.sides["c.wav"]
+    assert decided.splits["b.wav"] == VALID and "old.mp3" not in decided.splits and decided.splits["c.wav"]
 
 
 def test_what_shares_material_with_both_sides_is_left_out(folder):
     folder.add("a.wav", "b.wav", "mix.wav")
     folder.link("overlap", "a.wav", "mix.wav", "b.wav")
     decided = folder.decide(finished={"a.wav": {TRAIN}, "b.wav": {VALID}})
-    assert decided.left_out == {"mix.wav": "shares material with train and with valid"} and not decided.sides
+    assert decided.left_out == {"mix.wav": "shares material with train and with valid"} and not decided.splits
 
 
 def test_a_table_has_the_last_word(folder):
     folder.add("a.wav", "b.wav", "c.wav", "d.wav")
     folder.link("overlap", "a.wav", "b.wav")
-    for side in (TRAIN, VALID):
-        decided = folder.decide(rows={"a.wav": Row(split=side), "d.wav": Row(keep=False)})
-        assert decided.sides["a.wav"] == decided.sides["b.wav"] == side
+    for split in (TRAIN, VALID):
+        decided = folder.decide(rows={"a.wav": Row(split=split), "d.wav": Row(keep=False)})
+        assert decided.splits["a.wav"] == decided.splits["b.wav"] == split
         assert decided.left_out == {"d.wav": "left out by the table"}
-        assert {TRAIN, VALID} == set(decided.sides.values())
-    with pytest.raises(UserError, match="both sides, but they share material"):
+        assert {TRAIN, VALID} == set(decided.splits.values())
+    with pytest.raises(UserError, match="both splits, but they share material"):
         folder.decide(rows={"a.wav": Row(split=TRAIN), "b.wav": Row(split=VALID)})
     with pytest.raises(UserError, match="is in the store's valid; prepare a new store"):
         folder.decide(rows={"a.wav": Row(split=TRAIN)}, finished={"b.wav": {VALID}})
@@ -131,7 +131,7 @@ def test_a_group_that_is_nearly_all_is_train(folder):
     folder.add(*NAMES)
     folder.link("overlap", *NAMES[:18])
     decided = folder.decide(Settings(valid_share=0.99, silence=0))
-    assert {decided.sides[name] for name in NAMES[:18]} == {TRAIN} and VALID in decided.sides.values()
+    assert {decided.splits[name] for name in NAMES[:18]} == {TRAIN} and VALID in decided.splits.values()
 
 
 def test_one_file_gives_its_end_and_one_group_gives_nothing(folder):
@@ -140,7 +140,7 @@ def test_one_file_gives_its_end_and_one_group_gives_nothing(folder):
     folder.add("b.wav")
     folder.link("overlap", "a.wav", "b.wav")
     decided = folder.decide()
-    assert decided.held_out == "" and set(decided.sides.values()) == {TRAIN}
+    assert decided.held_out == "" and set(decided.splits.values()) == {TRAIN}
 
 
 def test_what_is_left_out_and_why(folder):

@@ -1,8 +1,8 @@
-"""Hear one file once, from its first sample to its last, and say what it is:
+"""Analyse one file in one pass, from its first sample to its last:
 :class:`~data_prep.audio.analysis.facts.Facts`.
 
 Runs in a worker process. Nothing holds more of the sound than a block of it, so eleven hours need no more memory than a
-minute. Where the channels cancel in their mean, the file is heard a second time, one channel of it.
+minute. Where the channels cancel in their mean, the file is read a second time, one channel of it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from data_prep.shared.naming import Labels
 
 @dataclass(frozen=True)
 class Task:
-    """A file to be heard, and how.
+    """A file to be analysed, and how.
 
     Attributes:
-        rate: Hz, at which it is heard as mono.
+        rate: Hz, of the mono sound.
         tempo: "net", "beat_this" or "off".
         onsets: whether to look for them.
         root: the folder that is prepared; a licence beside the file is looked for up to there.
@@ -62,7 +62,7 @@ class Sound:
         self._alike = True
 
     def push(self, block: np.ndarray) -> None:
-        """Hear ``float32 [n, C]``."""
+        """Take ``float32 [n, C]``."""
         whole = np.clip(np.rint(block * 32767), -32768, 32767).astype("<i2")
         first = np.ascontiguousarray(whole[:, 0])
         self._alike = self._alike and bool((whole == first[:, None]).all())
@@ -81,12 +81,12 @@ def analyse(task: Task) -> Facts:
     """
     path = Path(task.path)
     told = label_reading.read(path, Path(task.root) if task.root else None)
-    facts, mix = _hear(task, path, told, "mid")
-    return facts if mix == "mid" else _hear(task, path, told, mix)[0]
+    facts, mix = _analyse(task, path, told, "mid")
+    return facts if mix == "mid" else _analyse(task, path, told, mix)[0]
 
 
-def _hear(task: Task, path: Path, told: Labels, mix: str) -> tuple[Facts | None, str]:
-    """Facts of the file heard as ``mix``; none, and how it should be heard, where its mid cancels."""
+def _analyse(task: Task, path: Path, told: Labels, mix: str) -> tuple[Facts | None, str]:
+    """Facts of the file mixed as ``mix``; none, and how it should be mixed, where its mid cancels."""
     with audio.open_sound(path) as reader:
         channels, sound, count = ChannelListener(reader.channels), Sound(reader.rate), 0
 

@@ -1,4 +1,4 @@
-"""Sound in blocks of one size, whatever sizes it comes in, so that what is heard of it does not depend on those."""
+"""Sound in blocks of one size, whatever sizes it comes in, so that what is found does not depend on those."""
 
 from __future__ import annotations
 

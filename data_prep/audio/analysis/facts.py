@@ -1,7 +1,7 @@
-"""What is known of one file of sound after it was heard once, and where that is kept.
+"""What is known of one file of sound after it was analysed, and where that is kept.
 
-:class:`Facts` is what an analysis finds; it depends on the file and on the rate at which it is heard, on no setting.
-All that is decided (what to keep, where to cut, on which side) is decided from facts, without the sound. Positions are
+:class:`Facts` is what an analysis finds; it depends on the file and on the rate at which it is analysed, on no setting.
+All that is decided (what to keep, where to cut, in which split) is decided from facts, without the sound. Positions are
 samples of the mono sound at :attr:`Facts.heard_at` Hz, the codec's rate.
 
 :class:`FactsFile` keeps them in one SQLite file: what a ``kill -9`` leaves is whole, and ten
@@ -27,7 +27,7 @@ from audiocraft_ext.core.errors import UserError
 from data_prep.audio.beats.grid import Beats
 from data_prep.shared.naming import Labels
 
-VERSION = 3  # of what an analysis finds; another one is heard again
+VERSION = 3  # of what an analysis finds; another one is analysed again
 ENVELOPE_RATE = 100  # values a second
 
 
@@ -44,7 +44,7 @@ class Level:
         channels: of the file.
         mid_db: energy of the mean of its channels over the mean of their energies; 0 is mono, -3 two that have
             nothing to do with each other, far below that they cancel.
-        mix: what was heard as mono: "mid", or "channel 1" (counted from 1) where the mid cancels.
+        mix: what the mono sound is: "mid", or "channel 1" (counted from 1) where the mid cancels.
     """
 
     lufs: float | None = None
@@ -145,7 +145,7 @@ class FactsFile:
             self._db.execute("BEGIN")
 
     def get(self, name: str, size: int, mtime_ns: int) -> Facts | Refused | None:
-        """What is known of a file, unless it has changed since or was heard another way."""
+        """What is known of a file, unless it has changed since or was analysed another way."""
         with self._told():
             row = self._db.execute("SELECT * FROM facts WHERE name = ?", (os.fsencode(name),)).fetchone()
         if row is None or (row[1], row[2], row[3]) != (size, mtime_ns, self.how):
@@ -220,7 +220,7 @@ class FactsFile:
             code = errno.ENOSPC if "full" in text or "I/O" in text else errno.EIO
             raise OSError(code, f"{os.strerror(code)} ({text})", str(self.path)) from None
         except sqlite3.DatabaseError as error:
-            raise UserError(f"{self.path}: is damaged ({error}); delete it, and the files are heard again") from None
+            raise UserError(f"{self.path}: is damaged ({error}); delete it, and the files are analysed again") from None
 
 
 def _to_row(item: Facts | Refused, how: str) -> tuple:

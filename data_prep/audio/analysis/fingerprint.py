@@ -31,7 +31,7 @@ VERSION = 1
 FRAMES = 100  # a second
 BANDS, LOW, HIGH = 24, 80.0, 10_000.0  # Hz
 BLOCK = 256  # frames at a time, counted from the beginning: results do not depend on what is pushed
-FLOOR = -70.0  # dB a band below full scale, under which nothing is heard
+FLOOR = -70.0  # dB a band below full scale, under which nothing counts
 ALONE = 5  # frames around an anchor with no higher rise
 RISE = 1.0  # dB, mean over the bands, below which nothing begins
 SPANS = ((-8, -4), (-4, -1), (-1, 2), (2, 6), (6, 12), (12, 20))  # frames around an anchor
@@ -44,7 +44,7 @@ MEDIANS = np.array([[77, 0, 0], [6, 0, 0], [13, 0, 0], [-2, 0, 0], [7, 0, 0], [2
 
 LONGEST_HEAD = 10.0  # seconds of sound that has one
 EARLY = np.array([0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29, 38, 50, 66, 100])  # slices begin, frames from the attack
-LATER, EVERY = np.array([100, 152, 224, 340, 500, 748, 1000]), 4  # and go on, of which every fourth frame is heard
+LATER, EVERY = np.array([100, 152, 224, 340, 500, 748, 1000]), 4  # and go on, of which every fourth frame counts
 SLICES = len(EARLY) + len(LATER) - 2
 TONES, LOWEST_TONE, PER_OCTAVE = 184, 50.0, 24
 TONE_SECONDS = 0.5
@@ -90,7 +90,7 @@ class Fingerprinter:
         self._samples = 0
 
     def push(self, wav: np.ndarray) -> None:
-        """Hear ``float32 [n]`` more."""
+        """Take ``float32 [n]`` more."""
         wav = np.asarray(wav, np.float32)
         self._samples += len(wav)
         if self._samples > LONGEST_HEAD * self.rate:
@@ -101,20 +101,20 @@ class Fingerprinter:
         need = (BLOCK - 1) * self.hop + self.size
         at = 0
         while len(self._rest) - at >= need:
-            self._hear(self._levels_of(self._rest[at: at + need]))
+            self._analyse(self._levels_of(self._rest[at: at + need]))
             at += BLOCK * self.hop
         if at:
             self._rest = self._rest[at:].copy()
 
     def result(self) -> np.ndarray:
-        """The fingerprint of all that was heard, ``uint32 [F]``; nothing more can be pushed."""
+        """The fingerprint of all that was taken, ``uint32 [F]``; nothing more can be pushed."""
         left = -(-len(self._rest) // self.hop)  # frames with sound in them
         while left > 0:
             need = (BLOCK - 1) * self.hop + self.size
             part = np.pad(self._rest[:need], (0, max(0, need - len(self._rest))))
-            self._hear(self._levels_of(part))
+            self._analyse(self._levels_of(part))
             self._rest, left = self._rest[BLOCK * self.hop:], left - BLOCK
-        self._hear(np.full((CARRY, BANDS), FLOOR, np.float32))  # what follows is silence
+        self._analyse(np.full((CARRY, BANDS), FLOOR, np.float32))  # what follows is silence
         heads = self._heads()
         anchors = np.concatenate([np.zeros(0, np.uint32), *self._words])
         if not len(heads) and not len(anchors):
@@ -130,7 +130,7 @@ class Fingerprinter:
         spectrum = np.fft.rfft(frames * self._window)
         return (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ self._bands
 
-    def _hear(self, levels: np.ndarray) -> None:
+    def _analyse(self, levels: np.ndarray) -> None:
         """Find the anchors in what came before and ``levels``, up to where their surroundings are known."""
         levels = np.concatenate([self._levels, levels])
         first, end = self._next - self._first, len(levels) - AFTER  # where anchors are looked for

@@ -39,7 +39,7 @@ class Channels:
 
 
 class ChannelListener:
-    """Hears a file as it is, ``[n, C]`` at its own rate."""
+    """Analyses a file as it is, ``[n, C]`` at its own rate."""
 
     def __init__(self, channels: int):
         self.channels = channels
@@ -50,17 +50,17 @@ class ChannelListener:
         self._tops = np.zeros((channels, 2, round((CEILINGS[1] - CEILINGS[0]) / CEILINGS[2]) + 1), np.int64)
 
     def push(self, block: np.ndarray) -> None:
-        """Hear ``float32 [n, C]``."""
+        """Take ``float32 [n, C]``."""
         for whole in self._blocks.push(block):
-            self._hear(whole)
+            self._analyse(whole)
 
     def result(self) -> Channels:
         """To be called once, at the end."""
-        self._hear(self._blocks.rest())
+        self._analyse(self._blocks.rest())
         mid_db = self._mid_db()
         return Channels(self.channels, float(self._largest.max()), self._clipped(), mid_db, self._mix(mid_db))
 
-    def _hear(self, block: np.ndarray) -> None:
+    def _analyse(self, block: np.ndarray) -> None:
         if not len(block):
             return
         x = np.ascontiguousarray(block.T)  # [C, n]
@@ -128,7 +128,7 @@ def _count_flat_tops(x: np.ndarray, tops: np.ndarray) -> None:
 
 
 class LevelListener:
-    """Hears the mono sound: loudness by ITU-R BS.1770-4, peaks, its mean. All but the mean are without the mean."""
+    """Analyses the mono sound: loudness by ITU-R BS.1770-4, peaks, its mean. All but the mean are without the mean."""
 
     def __init__(self, rate: int):
         self.rate, self._hop = rate, round(BLOCK / 4 * rate)
@@ -136,7 +136,7 @@ class LevelListener:
         self._weighting = k_weighting(rate)
         self._state = np.zeros((len(self._weighting), 2))
         self._loudness: list[np.ndarray] = []  # sums of squares in 100 ms each
-        self._first = np.zeros(0)  # 100 ms, weighted: the mean is heard there, until the filter has forgotten it
+        self._first = np.zeros(0)  # 100 ms, weighted: the mean is audible there, until the filter has forgotten it
         self._samples, self._sum, self._squares = 0, 0.0, 0.0
         self._finer = soxr.ResampleStream(rate, 4 * rate, 1, dtype="float32", quality="HQ")
         self._held, self._skip = np.zeros(0, np.float32), 2 * EDGE
@@ -144,13 +144,13 @@ class LevelListener:
         self._head, self._tail = np.zeros(0, np.float32), np.zeros(0, np.float32)
 
     def push(self, wav: np.ndarray) -> None:
-        """Hear ``float32 [n]``."""
+        """Take ``float32 [n]``."""
         for block in self._blocks.push(wav):
-            self._hear(block)
+            self._analyse(block)
 
     def result(self, channels: Channels | None = None) -> Level:
         """To be called once, at the end."""
-        self._hear(self._blocks.rest())
+        self._analyse(self._blocks.rest())
         self._hear_between(np.zeros(0, np.float32), last=True)
         dc = self._sum / max(self._samples, 1)
         about = asdict(channels) if channels else {}
@@ -162,7 +162,7 @@ class LevelListener:
         between = max(peak, _reach(self._finer_range, dc), self._edges(dc))
         return Level(self._lufs(dc), _db(peak), _db(between), _db(math.sqrt(max(power, SILENCE**2))), dc, **about)
 
-    def _hear(self, block: np.ndarray) -> None:
+    def _analyse(self, block: np.ndarray) -> None:
         if not len(block):
             return
         x = block.astype(np.float64)

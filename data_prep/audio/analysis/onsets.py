@@ -6,7 +6,7 @@ import numpy as np
 
 from audiocraft_ext.sound.onsets import onsets
 
-WINDOW, AROUND = 60, 2  # seconds; what is heard on either side of a window
+WINDOW, AROUND = 60, 2  # seconds; what is seen on either side of a window
 
 
 class OnsetListener:
@@ -19,19 +19,19 @@ class OnsetListener:
         self._found: list[np.ndarray] = []
 
     def push(self, wav: np.ndarray) -> None:
-        """Hear the next samples ``float32 [n]``."""
+        """Take the next samples ``float32 [n]``."""
         self._blocks.append(wav)
         self._held += len(wav)
         while self._first + self._held >= self._next + self._window + self._around:
-            self._hear(self._next + self._window)
+            self._analyse(self._next + self._window)
 
     def result(self) -> np.ndarray:
         """All starts, ascending samples ``int64``."""
         if self._held and self._first + self._held > self._next:
-            self._hear(self._first + self._held)
+            self._analyse(self._first + self._held)
         return np.concatenate(self._found) if self._found else np.zeros(0, np.int64)
 
-    def _hear(self, end: int) -> None:
+    def _analyse(self, end: int) -> None:
         """Take the starts from where the last window ended to ``end``."""
         sound = np.concatenate(self._blocks)
         found = onsets(sound[: end + self._around - self._first], self.rate) + self._first

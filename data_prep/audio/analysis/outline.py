@@ -12,7 +12,7 @@ HELD = 10  # seconds of which the samples are kept; of what is longer, 10 ms are
 
 
 class EnvelopeListener:
-    """Hears the mono sound; keeps the lowest and highest sample of each 10 ms (16 MB for 11 hours)."""
+    """Analyses the mono sound; keeps the lowest and highest sample of each 10 ms (16 MB for 11 hours)."""
 
     def __init__(self, rate: int):
         self._starts = np.arange(ENVELOPE_RATE) * rate // ENVELOPE_RATE
@@ -21,14 +21,14 @@ class EnvelopeListener:
         self._frames: list[np.ndarray] = []  # float16 [2, frames] for each second
 
     def push(self, wav: np.ndarray) -> None:
-        """Hear ``float32 [n]``."""
+        """Take ``float32 [n]``."""
         for block in self._blocks.push(wav):
-            self._hear(block)
+            self._analyse(block)
 
     def result(self, dc: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """``envelope`` and ``overview`` as :class:`data_prep.audio.analysis.facts.Facts` has them, of the sound without
         its mean ``dc``. To be called once, at the end."""
-        self._hear(self._blocks.rest())
+        self._analyse(self._blocks.rest())
         if not self._frames:
             return np.zeros(0, np.uint8), np.zeros((PIECES, 2), np.int8)
         low, high = np.concatenate(self._frames, axis=1).astype(np.float32)
@@ -39,7 +39,7 @@ class EnvelopeListener:
         picture = np.stack([np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)], axis=1) - dc
         return envelope, np.clip(np.round(127 * picture), -127, 127).astype(np.int8)
 
-    def _hear(self, block: np.ndarray) -> None:
+    def _analyse(self, block: np.ndarray) -> None:
         if not len(block):
             return
         if len(self._held) <= HELD:

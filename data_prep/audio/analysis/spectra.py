@@ -22,7 +22,7 @@ EMPTY = 75.0  # dB below the loudest slice: nothing
 
 
 class SpectrumListener:
-    """Hears the mono sound."""
+    """Analyses the mono sound."""
 
     def __init__(self, rate: int):
         self.rate = rate
@@ -37,9 +37,9 @@ class SpectrumListener:
         self._before = np.zeros((0, BANDS), np.float32)  # dB of the last frames
 
     def push(self, wav: np.ndarray) -> None:
-        """Hear ``float32 [n]``."""
+        """Take ``float32 [n]``."""
         for block in self._blocks.push(wav):
-            self._hear(block)
+            self._analyse(block)
 
     def result(self) -> tuple[list[float], dict[str, float]]:
         """``spectrum`` and ``texture`` of :class:`data_prep.audio.analysis.facts.Facts`. To be called once, at the end.
@@ -57,7 +57,7 @@ class SpectrumListener:
         rest = self._blocks.rest()
         if len(rest) >= N_FFT or not self._frames:
             mean = rest.mean() if len(rest) else 0.0  # no step where a very short sound ends
-            self._hear(np.pad(rest, (0, max(0, N_FFT - len(rest))), constant_values=mean))
+            self._analyse(np.pad(rest, (0, max(0, N_FFT - len(rest))), constant_values=mean))
         frames = max(self._frames, 1)
         bins = self._bins / frames
         spectrum = _db(bins.astype(np.float32) @ self._mel)
@@ -69,7 +69,7 @@ class SpectrumListener:
             "tone": float(bins[max(0, strongest - 2): strongest + 3].sum() / max(bins.sum(), FLOOR))}
         return [round(float(x), 2) for x in spectrum], {k: round(float(v), 4) for k, v in texture.items()}
 
-    def _hear(self, block: np.ndarray) -> None:
+    def _analyse(self, block: np.ndarray) -> None:
         frames = np.lib.stride_tricks.sliding_window_view(block, N_FFT)[::HOP]
         spectrum = fft.rfft(frames * self._window, axis=1)  # [frames, bins]
         spectrum[:, 1] += spectrum[:, 0] / 2  # without the frame's mean: a Hann window has no more bins than these
@@ -78,21 +78,21 @@ class SpectrumListener:
         bands = power @ self._mel  # [frames, bands]
         self._bins += power.sum(0)
         self._frames += len(power)
-        self._hear_flatness(power)
-        self._hear_hits(_db(bands))
+        self._analyse_flatness(power)
+        self._analyse_hits(_db(bands))
         spans = len(bands) // SPAN
         moves = _db(bands[: spans * SPAN].reshape(spans, SPAN, BANDS).mean(1))
         self._moves += moves.sum(0), (moves**2).sum(0)
         self._spans += spans
 
-    def _hear_flatness(self, power: np.ndarray) -> None:
+    def _analyse_flatness(self, power: np.ndarray) -> None:
         mean = power[:, 2:].mean(1)
         sounding = mean > 10 * FLOOR
         flatness = _db(power[sounding, 2:]).mean(1) - _db(mean[sounding])
         self._flatness += float(flatness.sum())
         self._sounding += int(sounding.sum())
 
-    def _hear_hits(self, db: np.ndarray) -> None:
+    def _analyse_hits(self, db: np.ndarray) -> None:
         db = np.concatenate([self._before, db])
         rise = np.maximum(db[LAG:] - db[:-LAG], 0).mean(1)
         self._hits += int((rise > RISE).sum())

@@ -1,4 +1,4 @@
-"""Beats heard by beat_this, where it is installed and its weights are there: nothing is downloaded here.
+"""Beats found by beat_this, where it is installed and its weights are there: nothing is downloaded here.
 
 F. Foscarin, J. Schlüter, G. Widmer, "Beat this! Accurate beat tracking without DBN postprocessing", ISMIR 2024;
 ``pip install beat-this``. Its weights are fetched once with ``python -c "from beat_this.inference import
@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 MODEL = "final0"
-RATE, STEPS = 22_050, 50  # what it hears and says, a second
-STRETCH, REACH = 120, 15  # seconds heard at once, and more of them on either side
+RATE, STEPS = 22_050, 50  # what it takes and answers, a second
+STRETCH, REACH = 120, 15  # seconds taken at once, and more of them on either side
 
 
 def weights() -> Path:
@@ -52,8 +52,8 @@ class BeatThisEar:
         more = self._resampler.resample_chunk(np.asarray(wav, np.float32), last=last)
         self._left = np.concatenate([self._left, more])
         while len(self._left) >= (self._lead + STRETCH + REACH) * RATE:
-            heard = self._hear(self._left[: (self._lead + STRETCH + REACH) * RATE])
-            self._said.append(heard[self._lead * STEPS: (self._lead + STRETCH) * STEPS])
+            found = self._analyse(self._left[: (self._lead + STRETCH + REACH) * RATE])
+            self._said.append(found[self._lead * STEPS: (self._lead + STRETCH) * STEPS])
             keep = min(REACH, self._lead + STRETCH)
             self._left = self._left[(self._lead + STRETCH - keep) * RATE:]
             self._lead = keep
@@ -63,7 +63,7 @@ class BeatThisEar:
             return self._whole
         self.push(np.zeros(0, np.float32), last=True)
         if len(self._left) > self._lead * RATE:
-            self._said.append(self._hear(self._left)[self._lead * STEPS:])
+            self._said.append(self._analyse(self._left)[self._lead * STEPS:])
         self._whole = np.concatenate([*self._said, np.zeros((0, 3), np.float32)])
         return self._whole
 
@@ -74,7 +74,7 @@ class BeatThisEar:
         at = (np.arange(int(length * times)) % length).round().astype(int)
         return said[np.minimum(at, len(said) - 1)]
 
-    def _hear(self, wav: np.ndarray) -> np.ndarray:
+    def _analyse(self, wav: np.ndarray) -> np.ndarray:
         beat, down = (1 / (1 + np.exp(-np.asarray(x, np.float64))) for x in self._frames(wav, RATE))
         down = np.minimum(beat, down)
         return np.log(np.stack([1 - beat, beat - down, down], axis=1).clip(1e-6)).astype(np.float32)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 STRAIGHT = 0.03  # seconds that beats may lean away from a straight grid
-# Measured on what the net was not trained on: beats of a machine are heard late by this, and drummers, whose hits lie
+# Measured on what the net was not trained on: beats of a machine are found late by this, and drummers, whose hits lie
 # 15 ms before their click, early; seconds. They are told apart by how far single beats lie from the grid.
 MACHINE, PLAYER, TIGHT = -0.0035, 0.006, 0.006
 LONGEST, EVENLY = 600.0, 0.5  # seconds in which one is looked for; how much of the beats it has to have
@@ -19,7 +19,7 @@ LONGEST, EVENLY = 600.0, 0.5  # seconds in which one is looked for; how much of 
 
 @dataclass(frozen=True)
 class Beats:
-    """Tempo and metre as heard.
+    """Tempo and metre as found.
 
     Attributes:
         bpm: quarter notes a minute.
@@ -65,16 +65,16 @@ class Grid:
 def grid(says: np.ndarray, said: np.ndarray, rate: float, steps: np.ndarray, places: np.ndarray, metre: int,
          facts: dict[str, float]) -> Grid:
     """A grid through tracked beats, and what tells how sure it is."""
-    exact, heard = _centres(says, steps)
-    times, curve = _line(exact, heard), _smooth(exact, heard + 1e-3)
+    exact, strength = _centres(says, steps)
+    times, curve = _line(exact, strength), _smooth(exact, strength + 1e-3)
     straight = bool(np.abs(curve - times).max() < STRAIGHT * rate)
     if not straight and len(says) < LONGEST * rate:
         even = _even(said, float(np.median(np.diff(exact))))
         theirs, ours = _parts(said, even), _parts(said, steps)
         if theirs.sum() > EVENLY * ours.sum() and (theirs < EVENLY / 2 * ours).sum() <= 1:
             steps, straight = even, True
-            exact, heard = _centres(says, steps)
-            times = _line(exact, heard)
+            exact, strength = _centres(says, steps)
+            times = _line(exact, strength)
     times = times if straight else curve
     votes = _speaks(said, np.round(times).astype(int))  # [n, 2]
     number = np.arange(len(times))
@@ -86,7 +86,7 @@ def grid(says: np.ndarray, said: np.ndarray, rate: float, steps: np.ndarray, pla
     tempi = 60 * rate / np.diff(times)
     facts = {**facts, "bar_margin": float(sums[first] - rival), "bars": len(times) / metre,
              "beat": float(votes.max(1).mean()), "off_beat": float(_speaks(said, middle).max(1).mean()),
-             "spread": float(np.sqrt(np.average((exact - times) ** 2, weights=heard + 1e-6)) / rate),
+             "spread": float(np.sqrt(np.average((exact - times) ** 2, weights=strength + 1e-6)) / rate),
              "straight": float(straight)}
     exact_times = (times + 0.25) / rate + (MACHINE if facts["spread"] < TIGHT else PLAYER)
     bpm = float(tempi.mean() if straight else np.median(tempi))
@@ -104,11 +104,11 @@ def _speaks(said: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 
 def _centres(says: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where beats are heard around ``steps``, to a fraction of a step, and how clearly."""
+    """Where beats lie around ``steps``, to a fraction of a step, and how clearly."""
     near = np.clip(steps[:, None] + np.arange(-2, 3), 0, len(says) - 1)
     weight = 1 - np.exp(says[near, 0])
-    heard = weight.sum(1)
-    return steps + ((near - steps[:, None]) * weight).sum(1) / np.maximum(heard, 1e-6), heard
+    strength = weight.sum(1)
+    return steps + ((near - steps[:, None]) * weight).sum(1) / np.maximum(strength, 1e-6), strength
 
 
 def _even(said: np.ndarray, period: float) -> np.ndarray:

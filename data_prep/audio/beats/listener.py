@@ -1,6 +1,6 @@
-"""Tempo, beats and downbeats of a sound, heard block by block.
+"""Tempo, beats and downbeats of a sound, block by block.
 
-What hears the beats is a net of our own that always works (data_prep/audio/beats/net.py), or `beat_this
+Beats are found by a net of our own that always works (data_prep/audio/beats/net.py), or `beat_this
 <https://github.com/CPJKU/beat_this>`_ where it is installed with its weights (data_prep/audio/beats/beat_this.py). What
 is made of that is the same: data_prep/audio/beats/track.py for all that has beats, :func:`loop` for a file that is one
 loop.
@@ -20,7 +20,7 @@ from data_prep.audio.beats.track import FASTEST, SLOWEST, SPREAD, TEMPO_WEIGHT, 
 SURE = 0.65  # the confidence from which a cut is trusted
 SHORTEST = 2.0  # seconds, below which there is no beat to be found, unless a file is a loop
 LOOP_BARS = (1, 2, 4, 8, 16)
-HEARD = 24.0  # seconds of a loop played over and over, at least
+PLAYED = 24.0  # seconds of a loop played over and over, at least
 ATTACK, AT_ONCE = 0.03, 0.1  # seconds in which a loop's first hit comes, for how much of the peak
 LOOP_SHARE = 0.5  # with such a hit, of what speaks for another turn of the loop, has to speak for it as it is
 DISBELIEF = 1.5  # how much more may speak, a bar, for another beat as the first of a file that is bars long
@@ -29,7 +29,7 @@ EDGE = 0.05  # seconds before the sound at which a first beat may lie: it is at 
 
 
 class BeatListener:
-    """Hears mono sound at ``rate`` Hz in blocks of any size; ``ear`` is "net" (ours) or "beat_this"."""
+    """Finds the beats of mono sound at ``rate`` Hz, in blocks of any size; ``ear`` is "net" (ours) or "beat_this"."""
 
     def __init__(self, rate: int, ear: str = "net"):
         self.rate = rate
@@ -45,7 +45,7 @@ class BeatListener:
         self._ear.push(wav)
 
     def result(self, hint_bpm: float | None = None, whole_loop: bool = True) -> Beats | None:
-        """What was heard; nothing can be pushed any more.
+        """What was found; nothing can be pushed any more.
 
         Args:
             hint_bpm: what the file's name or tag says: it settles which multiple the tempo is.
@@ -69,7 +69,7 @@ class BeatListener:
 
 
 def loop(ear: NetEar, seconds: float, share: float, found: Grid | None, hint_bpm: float | None) -> Grid | None:
-    """The sound as one loop, heard as it will be: over and over. None if its beats would not be where they are.
+    """The sound as one loop, as it will be played: over and over. None if its beats would not be where they are.
 
     Args:
         share: how much has to speak for a downbeat at its start, of what speaks for one on the likeliest eighth.
@@ -81,7 +81,7 @@ def loop(ear: NetEar, seconds: float, share: float, found: Grid | None, hint_bpm
         tempi = {bars: bpm for bars, bpm in tempi.items() if abs(bpm / hint_bpm - 1) < 0.02} or tempi
     if not tempi:
         return None
-    times = int(HEARD / seconds) + 3
+    times = int(PLAYED / seconds) + 3
     said = odds(ear.repeated(times))
     scores = {bars: _turns(said, bpm, 4 * bars * (times - 2), seconds, ear.rate) / (times - 2)
               - TEMPO_WEIGHT * 0.5 * (np.log2(bpm / USUAL) / SPREAD) ** 2 for bars, bpm in tempi.items()}
@@ -115,14 +115,14 @@ def _turns(said: np.ndarray, bpm: float, count: int, start: float, rate: float) 
     out = []
     for shift in range(8):
         at = np.round((beats + shift * 30 / bpm) * rate - 0.25).astype(int)[:, None] + np.arange(-1, 2)
-        heard = said[np.clip(at, 0, len(said) - 1)].max(1)
-        out.append(np.where(np.arange(count) % 4 == 0, heard[:, 1], heard[:, 0]).sum())
+        strength = said[np.clip(at, 0, len(said) - 1)].max(1)
+        out.append(np.where(np.arange(count) % 4 == 0, strength[:, 1], strength[:, 0]).sum())
     return np.array(out)
 
 
 def confidence(grid: Grid) -> float:
     """0 to 1, that cuts on the downbeats are right, by a logistic curve: how much better the bars stand as they are
-    than turned, how much better their tempo is than its rivals. Of waltzes and wavering tempi little was heard."""
+    than turned, how much better their tempo is than its rivals. Of waltzes and wavering tempi little is known."""
     facts = grid.facts
     if "loop" in facts:
         z = 0.7 + 1.5 * facts["bar_margin"]

@@ -1,4 +1,4 @@
-"""Where beats and downbeats are heard, frame by frame: log mel bands and a small temporal convolution net, in numpy.
+"""Where beats and downbeats lie, frame by frame: log mel bands and a small temporal convolution net, in numpy.
 
 The net is that of M. Davies, S. Böck, "Temporal convolutional networks for musical audio beat tracking", EUSIPCO 2019,
 made smaller: a frame's bands, then dilated convolutions whose reach doubles from layer to layer. It tells apart no
@@ -14,15 +14,15 @@ import numpy as np
 from scipy.fft import rfft
 
 WEIGHTS = Path(__file__).parent / "beat_net.npz"
-FRAMES = 100  # a second, or nearly: of the bands; the net hears two at once
+FRAMES = 100  # a second, or nearly: of the bands; the net takes two at once
 STEPS = FRAMES // 2  # a second: of what the net says
 BANDS, LOWEST, HIGHEST = 24, 30.0, 14_000.0  # Hz
 BLOCK = 256  # frames that are transformed at once: always as many, so that the same sound gives the same bits
 QUIET = 1e-10  # power, below which it is silent
-RANGE = 60.0  # dB below the loud parts that the net hears
+RANGE = 60.0  # dB below the loud parts that the net sees
 DILATIONS = tuple(2**i for i in range(9))
 TAPS = 5
-STRETCH = 120 * STEPS  # steps that the net hears at once, with REACH more on either side
+STRETCH = 120 * STEPS  # steps that the net takes at once, with REACH more on either side
 LOOP = 45.0  # seconds, the longest that may be one loop
 REACH = 2 * sum(DILATIONS) + 2  # steps on either side that a step depends on
 
@@ -84,7 +84,7 @@ def _bands(rate: int, size: int) -> np.ndarray:
 
 
 def levels(bands: np.ndarray) -> np.ndarray:
-    """Bands in dB to what the net hears, about 0 to 1.5: relative to the loud parts, so that no level matters."""
+    """Bands in dB to what the net sees, about 0 to 1.5: relative to the loud parts, so that no level matters."""
     loud = np.percentile(bands.max(1), 98) if len(bands) else 0.0
     return np.maximum((bands - loud) / np.float32(RANGE) + 1, 0, dtype=np.float32)
 
@@ -137,7 +137,7 @@ def _conv(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, dilation: int) ->
 
 class NetEar:
     """Sound in blocks of any size to what the net says of it, in stretches that overlap by as much as a step can
-    depend on: 11 hours are 24 MB. The loudness that it hears by is that of a stretch."""
+    depend on: 11 hours are 24 MB. The loudness that it goes by is that of a stretch."""
 
     def __init__(self, rate: int):
         self.bands = Bands(rate)

@@ -1,4 +1,4 @@
-"""From what the beat net hears to a grid of beats and bars.
+"""From what the beat net finds to a grid of beats and bars.
 
 Three steps: a tempo curve (the strongest line through a Fourier tempogram of the beats, P. Grosche, M. Müller,
 "Extracting predominant local pulse information from music recordings", IEEE TASLP 2011); the likeliest bars at that
@@ -175,9 +175,9 @@ def _hypotheses(bpm: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _liveliest(said: np.ndarray, steps: int) -> slice:
-    """The ``steps`` in which most beats are heard; all, if there are no more."""
+    """The ``steps`` with most beats; all, if there are no more."""
     if len(said) <= steps:
         return slice(0, len(said))
-    heard = np.concatenate([[0.0], np.cumsum(np.maximum(said.max(1), 0), dtype=np.float64)])
-    start = int((heard[steps:] - heard[:-steps]).argmax())
+    total = np.concatenate([[0.0], np.cumsum(np.maximum(said.max(1), 0), dtype=np.float64)])
+    start = int((total[steps:] - total[:-steps]).argmax())
     return slice(start, start + steps)

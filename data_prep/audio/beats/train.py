@@ -2,7 +2,7 @@
 FILE]``.
 
 GROOVE is the Groove MIDI Dataset, of which the official train split is used, ONESHOTS a folder of single hits. The hits
-of the kit that ships are not among those that are heard, nor are a tenth of the performances, so that what
+of the kit that ships are not among those that it is trained on, nor are a tenth of the performances, so that what
 benchmarks/prep/beats.py says of either holds for others too. Needs torch; one core, a few hundred megabytes.
 
 The weights that ship (beat_net.npz) had about 6,200 steps on 5,300 examples, in four rounds (--start). Groove is by
@@ -28,7 +28,7 @@ from data_prep.audio.beats.renders import RATE, Take, accompany, hits_of, machin
 
 SECONDS = 24.0  # of an example
 CHANNELS, FRONT = 24, 32
-HELD_OUT = 0.1  # of the performances, never heard here
+HELD_OUT = 0.1  # of the performances, never trained on
 SHIPPED = frozenset(  # the kit's hits, audiocraft_ext/kits/cc0/README.md
     "drum_bass_soft drum_bass_hard drum_snare_soft drum_snare_hard sn_dub elec_tick perc_snap drum_cymbal_closed "
     "drum_cymbal_pedal drum_cymbal_open drum_tom_lo_hard drum_tom_mid_hard drum_tom_hi_hard drum_cymbal_hard "
@@ -146,7 +146,7 @@ def target(take: Take | None, steps: int) -> np.ndarray:
     """How much of each step is a beat and a downbeat, ``[steps, 2]``: triangles as wide as three steps."""
     out = np.zeros((steps, 2), np.float32)
     if take is not None:
-        for i, beat in enumerate(take.beats * STEPS - 0.25):  # a step is heard at its two frames, half a step apart
+        for i, beat in enumerate(take.beats * STEPS - 0.25):  # a step is seen at its two frames, half a step apart
             for step in range(max(0, int(beat) - 1), min(steps, int(beat) + 3)):
                 out[step, int(i % take.beats_per_bar == 0)] += max(0.0, 1 - abs(step - beat) / 1.5)
     return out
@@ -172,7 +172,7 @@ def examples(groove: Path, oneshots: Path, count: int, seed: int) -> tuple[np.nd
 
 
 def batch_of(rng: np.random.Generator, bands: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the net hears and should say, ``[B, T, 2 * BANDS]`` and ``[B, T, 3]``: some sounds shorter, all with an
+    """What the net sees and should answer, ``[B, T, 2 * BANDS]`` and ``[B, T, 3]``: some sounds shorter, all with an
     equaliser of their own."""
     B, level, y = len(bands), np.zeros(bands.shape, np.float32), targets.astype(np.float32)
     for i, band in enumerate(bands.astype(np.float32)):

@@ -23,7 +23,7 @@ SHORTEST = 1.5  # seconds of a shared part
 # hit is earlier and the next later: frames from anchor to anchor, standard deviation.
 BITS_OFF, UNEVEN, UNEVEN_HEARD = 2.2, 0.95, 1.17  # the last where heads agree: a copy of ours does by 1.15
 WHOLE, WHOLE_HEARD = 0.65, 0.5  # of the anchors of two copies agree; of those whose heads do
-STRETCH = 4  # anchors in a row without a partner, above which something else is heard there
+STRETCH = 4  # anchors in a row without a partner, above which something else is there
 SPARE, SPARE_SHARE = 0.35, 0.04  # seconds, and share of it, that a copy may lack
 
 SLICES_OFF, TONES_OFF = 1.6, 3.3  # dB on average between heads of the same sound, at most

@@ -34,7 +34,7 @@ class Item:
     seconds: float
 
 
-class Others:
+class Relatives:
     """Short sounds that are copies of each other though no link says so: compared when that is asked."""
 
     def __init__(self, names: Sequence[str], heads: Heads):
@@ -58,15 +58,15 @@ def find(items: Iterable[Item]) -> list[Group]:
         one = first.setdefault(item.sound_sha256, i)
         if one != i:
             links.append(Link(items[one].name, item.name, EXACT, 1.0, item.seconds))
-    heard = [items[i] for i in first.values()]
-    prints = candidates.Prints([item.fingerprint for item in heard])
+    distinct = [items[i] for i in first.values()]
+    prints = candidates.Prints([item.fingerprint for item in distinct])
     heads = Heads(prints)
-    links += _heard_alike(heard, prints, heads)
-    others = Others([item.name for item in heard], heads)
+    links += _sounding_alike(distinct, prints, heads)
+    others = Relatives([item.name for item in distinct], heads)
     return [replace(group, others=others) for group in grouped(links)]
 
 
-def _heard_alike(items: list[Item], prints: candidates.Prints, heads: Heads) -> list[Link]:
+def _sounding_alike(items: list[Item], prints: candidates.Prints, heads: Heads) -> list[Link]:
     found: dict[tuple[int, int], Match] = {(i, j): match for i, j, match in heads.pairs()}
 
     for (i, j), places in candidates.with_common_anchors(prints):

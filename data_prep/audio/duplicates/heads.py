@@ -145,9 +145,9 @@ def _last_alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.abs(a - b) <= 4 + 0.1 * np.maximum(a, b)
 
 
-def _off(a: np.ndarray, b: np.ndarray, heard: float) -> np.ndarray:
-    """dB between ``a [pairs, levels]`` and ``b [levels]`` on average, where either is above ``heard``."""
-    sounds = np.maximum(a, b) > heard
+def _off(a: np.ndarray, b: np.ndarray, audible: float) -> np.ndarray:
+    """dB between ``a [pairs, levels]`` and ``b [levels]`` on average, where either is above ``audible``."""
+    sounds = np.maximum(a, b) > audible
     return (np.abs(a - b) * sounds).sum(axis=1) / np.maximum(sounds.sum(axis=1), 1)
 
 

@@ -54,7 +54,7 @@ def off(found: np.ndarray, take: Take, every: float) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def heard() -> list[tuple[Take, Beats | None]]:
+def found() -> list[tuple[Take, Beats | None]]:
     takes = [read_take(path) for path in sorted(GROOVE.glob("*.mid"))]
     return [(take, listen(play(take.notes, take.seconds + 1))) for take in takes]
 
@@ -69,23 +69,23 @@ def test_truth_is_read_from_midi():
     assert part.seconds < 10 and part.beats[0] == -10 and (part.notes[:, 0] >= 0).all()
 
 
-def test_drummers_tempo(heard):
+def test_drummers_tempo(found):
     """Within 2% on most, twice or half of it on nearly all others."""
-    ratio = np.array([beats.bpm / take.bpm if beats else 9.0 for take, beats in heard])
+    ratio = np.array([beats.bpm / take.bpm if beats else 9.0 for take, beats in found])
     assert (np.abs(ratio - 1) < 0.02).sum() >= 9
     octaves = np.abs(np.log2(ratio))
     assert (np.minimum(octaves, np.abs(octaves - 1)) < 0.03).sum() >= 11
 
 
-def test_drummers_cuts_where_sure(heard):
-    errors = [off(b.downbeats[::4], t, t.beats_per_bar * 60 / t.bpm) for t, b in heard if b and b.confidence >= SURE]
+def test_drummers_cuts_where_sure(found):
+    errors = [off(b.downbeats[::4], t, t.beats_per_bar * 60 / t.bpm) for t, b in found if b and b.confidence >= SURE]
     assert len(errors) >= 3
     assert (np.abs(np.concatenate(errors)) < 0.02).mean() >= 0.8
 
 
-def test_beats_are_sound(heard):
+def test_beats_are_sound(found):
     """What the contract says of positions."""
-    for take, beats in ((t, b) for t, b in heard if b):
+    for take, beats in ((t, b) for t, b in found if b):
         assert beats.beats.dtype == beats.downbeats.dtype == np.int64
         assert (np.diff(beats.beats) > 0).all() and beats.beats[0] >= 0
         assert beats.beats[-1] < (take.seconds + 1) * RATE
@@ -182,7 +182,7 @@ def test_level_does_not_matter():
     assert np.abs(loud.downbeats - soft.downbeats).max() < 0.002 * RATE
 
 
-def test_a_long_sound_is_heard_in_stretches(monkeypatch):
+def test_a_long_sound_is_analysed_in_stretches(monkeypatch):
     """Each hears enough of its neighbours: beats go on over the seams."""
     monkeypatch.setattr(beat_net, "STRETCH", 500)
     wav = play(pattern(140, 40), 40 * 240 / 140)

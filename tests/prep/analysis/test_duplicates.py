@@ -68,7 +68,7 @@ def test_a_part_of_a_track_overlaps_it_and_so_do_two_cuts():
     items = [item("first", track[: 22 * RATE]), item("second", track[18 * RATE:]),
              item("part", damage.DAMAGES["MP3 128k"](track[30 * RATE + 777: 33 * RATE]))]
     others = [other for other in originals() if "parsec47_ptn2" not in other.name]
-    found = relations([*others, *items])  # a part is heard in "first" too: the music repeats itself
+    found = relations([*others, *items])  # a part is in "first" too: the music repeats itself
     assert found.items() >= {("first", "second"): OVERLAP, ("part", "second"): OVERLAP}.items()
     assert {name for pair in found for name in pair} == {"first", "part", "second"} and COPY not in found.values()
 

@@ -88,7 +88,7 @@ HUM = sum(tone(50 * k, amplitude=0.3 / k) for k in range(1, 12))
     (pink(), "noise without events"),
     (signal.lfilter([1], [1, -0.999], noise(amplitude=0.003)), "noise without events"),
     (noise() * (1.2 + np.sin(2 * np.pi * np.arange(8 * RATE) / RATE / 4)), "noise without events"),  # wind
-    (np.where(np.arange(20 * RATE) == 333_333, 0.9, 0), "mostly silence: 0.01 of its 20 s are heard"),
+    (np.where(np.arange(20 * RATE) == 333_333, 0.9, 0), "mostly silence: 0.01 of its 20 s are audible"),
     (beat().clip(-0.1, 0.1) * 9, "clipped: "),
     (beat() + 0.15, "an offset of 15% of full scale"),
     (soxr.resample(soxr.resample(beat(), RATE, 8000), 8000, RATE), "nothing above 4 kHz"),

@@ -1,4 +1,4 @@
-"""What is heard of a sound's level: loudness and peaks as other tools measure them, channels that cancel, clipping,
+"""What is found of a sound's level: loudness and peaks as other tools measure them, channels that cancel, clipping,
 the outline; the same in blocks of any size. And the gain, which keeps its promise once the mean is taken away."""
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def hits(seconds: float = 6.0, rate: int = RATE) -> np.ndarray:
     return wav / 2
 
 
-def heard(wav: np.ndarray, rate: int = RATE) -> Level:
+def analysed(wav: np.ndarray, rate: int = RATE) -> Level:
     listener = LevelListener(rate)
     listener.push(wav)
     return listener.result()
@@ -69,19 +69,19 @@ SOUNDS = {
 @pytest.mark.parametrize("name", SOUNDS)
 def test_loudness_is_pyloudnorms(name, rate):
     wav = SOUNDS[name](rate)
-    level = heard(wav, rate)
+    level = analysed(wav, rate)
     assert level.lufs == pytest.approx(clip_level.loudness(wav - np.float32(level.dc), rate), abs=0.001)
 
 
 def test_loudness_of_the_reference_tone():
     """EBU Tech 3341: a tone of 1 kHz at -20 dBFS (peak) in one channel has -23 LUFS."""
-    assert heard(tone(997, 5, amplitude=0.1)).lufs == pytest.approx(-23.0, abs=0.1)
+    assert analysed(tone(997, 5, amplitude=0.1)).lufs == pytest.approx(-23.0, abs=0.1)
 
 
 def test_loudness_is_gated():
     """What is 20 LU below the rest does not count; without the gate this would be 4.7 LU quieter."""
     loud, quiet = tone(997, 5, amplitude=0.1), tone(997, 5, amplitude=0.01)
-    assert heard(np.concatenate([quiet, loud, quiet])).lufs == pytest.approx(-23.0, abs=0.4)
+    assert analysed(np.concatenate([quiet, loud, quiet])).lufs == pytest.approx(-23.0, abs=0.4)
 
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg to compare with")
@@ -92,13 +92,13 @@ def test_loudness_is_ffmpegs(name, tmp_path):
     command = ["ffmpeg", "-nostats", "-i", tmp_path / "a.wav", "-af", "ebur128=dualmono=false", "-f", "null", "-"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     theirs = float(re.findall(r"I:\s+(-?[\d.]+) LUFS", told)[-1])  # with one decimal
-    assert heard(wav, 48_000).lufs == pytest.approx(theirs, abs=0.1)
+    assert analysed(wav, 48_000).lufs == pytest.approx(theirs, abs=0.1)
 
 
 @pytest.mark.parametrize("wav", [noise(1.3), hits(), tone(RATE / 4, phase=np.pi / 4), tone(11_000), noise(0.01),
                                  noise(1) + np.float32(0.2), noise(0.003), tone(RATE / 2044, 2044 / RATE, phase=0)])
 def test_true_peak_is_that_of_a_whole_clip(wav):
-    level = heard(wav)
+    level = analysed(wav)
     still = wav - np.float32(level.dc)
     assert level.true_peak_db == pytest.approx(clip_level.true_peak(still, RATE), abs=0.05)
     assert level.peak_db == pytest.approx(20 * np.log10(np.abs(still).max()), abs=1e-4)
@@ -106,12 +106,12 @@ def test_true_peak_is_that_of_a_whole_clip(wav):
 
 
 def test_a_peak_between_the_samples():
-    level = heard(tone(RATE / 4, amplitude=0.5, phase=np.pi / 4))
+    level = analysed(tone(RATE / 4, amplitude=0.5, phase=np.pi / 4))
     assert level.peak_db == pytest.approx(-9.03, abs=0.01) and level.true_peak_db >= -6.05
 
 
 def test_mean_and_rms():
-    level = heard(tone(100, 1.0, amplitude=0.5) + np.float32(0.25))
+    level = analysed(tone(100, 1.0, amplitude=0.5) + np.float32(0.25))
     assert level.dc == pytest.approx(0.25, abs=1e-6)
     assert level.rms_db == pytest.approx(20 * np.log10(0.5 / np.sqrt(2)), abs=1e-3)
     assert level.peak_db == pytest.approx(20 * np.log10(0.5), abs=1e-3)
@@ -119,7 +119,7 @@ def test_mean_and_rms():
 
 @pytest.mark.parametrize("wav", [np.zeros(RATE, np.float32), np.full(RATE, 0.3, np.float32), np.zeros(0, np.float32)])
 def test_nothing_to_measure(wav):
-    level = heard(wav)
+    level = analysed(wav)
     assert level.lufs is level.peak_db is level.true_peak_db is level.rms_db is None
     assert level.dc == pytest.approx(0.3 if wav.any() else 0.0)
     assert gain_db(level, "lufs:-14") == (0.0, "silent, left as it is")
@@ -128,7 +128,7 @@ def test_nothing_to_measure(wav):
 @pytest.mark.parametrize("seconds", [0.01, 0.3, 0.399])
 def test_too_short_for_a_loudness(seconds):
     wav = noise(seconds)
-    level = heard(wav)
+    level = analysed(wav)
     gain, note = gain_db(level, "lufs:-14")
     assert level.lufs is None and "too short" in note
     out = (wav - level.dc) * 10 ** (gain / 20)
@@ -233,7 +233,7 @@ def test_silence_offsets_and_steps_are_not_clipped(wav):
 @pytest.mark.parametrize("wav", [hits(3), noise(2), tone(RATE / 4, 2, phase=np.pi / 4), tone(60, 0.2)])
 def test_the_gain_keeps_its_promise(target, offset, wav):
     wav = wav + np.float32(offset)
-    level = heard(wav)
+    level = analysed(wav)
     gain, note = gain_db(level, target)
     out = (wav - np.float32(level.dc)) * np.float32(10 ** (gain / 20))
     peak = clip_level.true_peak(out, RATE)
@@ -258,7 +258,7 @@ def test_the_note_says_what_is_missing():
 
 
 def test_noise_is_not_made_of_nearly_nothing():
-    level = heard(noise(1, 1e-4))
+    level = analysed(noise(1, 1e-4))
     gain, note = gain_db(level, "lufs:-14")
     assert gain == 40 and "the most that is given" in note
 

@@ -22,7 +22,7 @@ def clicks(monkeypatch):
     return wav
 
 
-def heard(wav, *sizes) -> np.ndarray:
+def analysed(wav, *sizes) -> np.ndarray:
     listener, at = OnsetListener(RATE), 0
     listener._around, listener._window = int(listener._around), int(listener._window)
     for size in sizes or [len(wav)]:
@@ -35,14 +35,14 @@ def heard(wav, *sizes) -> np.ndarray:
 def test_windows_find_what_the_whole_does(clicks):
     whole = onsets(clicks, RATE)
     assert len(whole) == 16
-    found = heard(clicks)
+    found = analysed(clicks)
     assert len(found) == 16 and np.abs(found - whole).max() <= 16  # a window's own loudest band moves a peak a little
 
 
 def test_blocks_do_not_matter(clicks):
-    assert np.array_equal(heard(clicks, *[777] * 40), heard(clicks))
-    assert np.array_equal(heard(clicks, 1, 30_000), heard(clicks))
+    assert np.array_equal(analysed(clicks, *[777] * 40), analysed(clicks))
+    assert np.array_equal(analysed(clicks, 1, 30_000), analysed(clicks))
 
 
 def test_nothing():
-    assert len(heard(np.zeros(0, np.float32))) == 0
+    assert len(analysed(np.zeros(0, np.float32))) == 0

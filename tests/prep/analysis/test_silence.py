@@ -1,4 +1,4 @@
-"""Silence: what is cut out, what is kept around a hit, and that nothing that can be heard is ever lost."""
+"""Silence: what is cut out, what is kept around a hit, and that nothing that can be audible is ever lost."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_noise_that_is_all_there_is_is_kept():
 
 
 def test_a_tail_is_no_noise():
-    """A bell that dies away in 8 s is heard down to the threshold; so is a tone that does not move."""
+    """A bell that dies away in 8 s is audible down to the threshold; so is a tone that does not move."""
     bell = encode(10 ** (np.linspace(-3, -60, 800) / 20))
     assert regions(bell) == [(0, 8)]
     assert regions(envelope(*music(4, -3), (4, -45))) == [(0, 8)]
@@ -115,7 +115,7 @@ def test_crackle_is_no_sound_and_a_click_track_is():
 
 
 def test_a_lone_click_is_kept():
-    """It can be heard, so nothing here may drop it."""
+    """It can be audible, so nothing here may drop it."""
     assert regions(envelope((5, NOTHING), (0.01, -6), (5, NOTHING))) == [(4.95, pytest.approx(5.26))]
 
 

@@ -108,10 +108,10 @@ def test_it_streams():
             taken += 1
             yield noise(RATE)
 
-    out, heard = apply(variant(ALL, 0, 1, "x.wav"), blocks(), RATE), 0
+    out, given = apply(variant(ALL, 0, 1, "x.wav"), blocks(), RATE), 0
     for block in out:
-        heard += len(block)
-        assert taken * RATE - heard * 1.051787 < 2 * RATE
+        given += len(block)
+        assert taken * RATE - given * 1.051787 < 2 * RATE
     assert taken == 100
 
 

@@ -112,8 +112,8 @@ def test_side_by_side_is_one_after_the_other(codecs, cache):
 
 def side_by_side(opened, monkeypatch) -> list[int]:
     """How many sounds go through an encoder at a time, once for each stretch of them."""
-    counts, hear = [], opened._net.hear
-    monkeypatch.setattr(opened._net, "hear", lambda wav, *more: (counts.append(len(wav)), hear(wav, *more))[1])
+    counts, features = [], opened._net.features
+    monkeypatch.setattr(opened._net, "features", lambda wav, *more: (counts.append(len(wav)), features(wav, *more))[1])
     return counts
 
 
@@ -174,7 +174,7 @@ def test_the_graphs_are_written_once_and_named_by_what_is_in_them(codecs, tmp_pa
     _, codec = codecs["no lstm"]
     folder = ready(codec, tmp_path).folder
     stamps = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
-    assert set(stamps) == {encoder.HEAR, encoder.CODE, encoder.WEIGHTS}
+    assert set(stamps) == {encoder.FEATURES, encoder.CODE, encoder.WEIGHTS}
     assert ready(codec, tmp_path).folder == folder
     assert stamps == {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
     coarse = get_codec(str(codecs["no lstm"][0]))

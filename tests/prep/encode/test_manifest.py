@@ -109,8 +109,8 @@ def test_audiocraft_hears_each_file_by_what_is_kept_of_it(tmp_path):
     dataset = AudioDataset.from_meta(tmp_path / "manifest" / TRAIN, segment_duration=0.5, num_samples=200,
                                      sample_rate=RATE, channels=1)
     assert dataset.sampling_probabilities.tolist() == pytest.approx([0.25, 0.5, 0.25])
-    heard = [float(dataset[n].mean()) > 0 for n in range(200)]
-    assert sum(heard) == pytest.approx(150, abs=25)
+    loud = [float(dataset[n].mean()) > 0 for n in range(200)]
+    assert sum(loud) == pytest.approx(150, abs=25)
 
 
 def test_many_rows_are_not_held(tmp_path):

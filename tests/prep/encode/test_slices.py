@@ -35,8 +35,8 @@ def prep(src: Path, store: Path, *more) -> TokenStore:
 def check(src: Path, store: TokenStore, folder: Path) -> None:
     """The FLACs that the manifest points to are the rows."""
     lines = {}
-    for side in ("train", "valid"):
-        with gzip.open(store.path / "manifest" / side / "data.jsonl.gz", "rt") as file:
+    for split in ("train", "valid"):
+        with gzip.open(store.path / "manifest" / split / "data.jsonl.gz", "rt") as file:
             lines |= {line["path"]: line for line in map(json.loads, file)}
     assert set(lines) == {str(folder / row["source"] / f"{row['segment']:04}.flac") for row in store.rows}
     for row in store.rows:
@@ -86,7 +86,7 @@ def test_a_file_that_is_not_ours(tmp_path, src):
 
 
 def test_sources_of_an_earlier_run(tmp_path, src):
-    """The plan does not name them; their sides are the store's."""
+    """The plan does not name them; their splits are the store's."""
     prep(src, tmp_path / "store", "--cut", "fixed:1", "--variants", 1, "--augment", "gain=3")
     store = prep(src, tmp_path / "store", "--cut", "fixed:1", "--variants", 1, "--augment", "gain=3", "--slices",
                  tmp_path / "slices")

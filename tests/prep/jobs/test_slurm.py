@@ -55,7 +55,7 @@ def test_jobs_on_slurm_killed_in_between(src, plain, tmp_path, slurm, capfd):
     first = subprocess.Popen([sys.executable, "-m", "data_prep.audio", src, store, "--codec", "debug", *options],
                              cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
-    while not list(store.glob(".prep/jobs/hear-*/slurm.json")):  # jobs are on the cluster
+    while not list(store.glob(".prep/jobs/analyse-*/slurm.json")):  # jobs are on the cluster
         assert first.poll() is None and time.monotonic() < end
         time.sleep(0.05)
     first.send_signal(signal.SIGKILL)

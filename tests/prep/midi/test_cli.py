@@ -1,4 +1,4 @@
-"""From a folder of MIDI drums to a store: what becomes of each file, copies, sides, going on, and what people type."""
+"""From a folder of MIDI drums to a store: what becomes of each file, copies, splits, going on, and what people type."""
 
 import csv
 import dataclasses
@@ -28,7 +28,7 @@ from data_prep.midi import chain as midi_chain
 from data_prep.midi import cli as midi
 from data_prep.midi import duplicates as midi_alike
 from data_prep.midi.labels import of_name
-from data_prep.midi.read import Task, hear
+from data_prep.midi.read import Task, analyse
 from data_prep.midi.settings import MidiSettings
 from tests.helpers.programs import fork
 from tests.midi.test_file import END, KICK, file
@@ -126,18 +126,18 @@ def test_rows_say_what_the_names_say(groove):
 
 def test_windows_begin_with_rows(groove):
     store = groove[1]
-    tracks = [track for side in ("train", "valid") for track in store.tracks(side)]
+    tracks = [track for split in ("train", "valid") for track in store.tracks(split)]
     assert sum(len(track.slices) for track in tracks) == len(store.rows)
     assert len(tracks) < len(store.rows), "rows that follow each other are one track"
 
 
 def test_both_sides_by_performance(groove):
     store = groove[1]
-    sides: dict[str, set[str]] = {}
+    splits: dict[str, set[str]] = {}
     for row in store.rows:
-        sides.setdefault(row["source"], set()).add(row["split"])
-    assert len(sides) == 12 and all(len(side) == 1 for side in sides.values())
-    assert {side for one in sides.values() for side in one} == {"train", "valid"}
+        splits.setdefault(row["source"], set()).add(row["split"])
+    assert len(splits) == 12 and all(len(split) == 1 for split in splits.values())
+    assert {split for one in splits.values() for split in one} == {"train", "valid"}
 
 
 def test_the_same_command_again_changes_nothing(groove, capsys):
@@ -297,9 +297,9 @@ def test_copies_are_left_out(alike, tmp_path, capsys):
 
 def test_copies_are_kept_on_one_side_or_not_looked_for(alike, tmp_path):
     store = run(alike, tmp_path / "keep", "--duplicates", "keep")
-    sides = {row["source"]: row["split"] for row in store.rows}
+    splits = {row["source"]: row["split"] for row in store.rows}
     family = {"a.mid", "faster.mid", "louder.mid", "kit.mid", "Quantised.mid", "again.mid", "part.mid"}
-    assert len(sides) == 13 and len({sides[name] for name in family}) == 1
+    assert len(splits) == 13 and len({splits[name] for name in family}) == 1
     store = run(alike, tmp_path / "off", "--duplicates", "off")
     assert len({row["source"] for row in store.rows}) == 13
     assert not json.loads((tmp_path / "off" / "report.json").read_text())["duplicates"]
@@ -333,23 +333,23 @@ def test_a_table_has_the_last_word(alike, tmp_path):
     assert {row["split"] for row in store.rows if row["source"] == "other1.mid"} == {"valid"}
 
 
-def heard(path: Path, **settings):
-    return hear(Task(str(path), path.name, str(path.parent), MidiSettings(**settings)))
+def analysed(path: Path, **settings):
+    return analyse(Task(str(path), path.name, str(path.parent), MidiSettings(**settings)))
 
 
 def test_empty_bars_are_cut_out(tmp_path):
     write(tmp_path / "x.mid", DrumClip(notes(*((4 * bar, 36, 99) for bar in (2, 3, 6, 10, 11, 12, 13, 14))), bpm=240.0,
                                        bars=20))
-    one = heard(tmp_path / "x.mid")  # bars of a second; 2 3 . . 6 | 10 ... 14
+    one = analysed(tmp_path / "x.mid")  # bars of a second; 2 3 . . 6 | 10 ... 14
     assert [(s.bar, s.bars, s.follows) for s in one.slices] == [(2, 4, False), (6, 1, True), (10, 4, False),
                                                                (14, 1, True)]
     assert [(s.begin, s.end) for s in one.slices] == [(2, 6), (6, 7), (10, 14), (14, 15)] and one.seconds == 20
-    strict = heard(tmp_path / "x.mid", empty_bars=1)
+    strict = analysed(tmp_path / "x.mid", empty_bars=1)
     assert [(s.bar, s.bars) for s in strict.slices] == [(2, 2), (6, 1), (10, 4), (14, 1)]
-    short = heard(tmp_path / "x.mid", min_bars=2)
+    short = analysed(tmp_path / "x.mid", min_bars=2)
     assert [(s.bar, s.bars) for s in short.slices] == [(2, 4), (10, 4)]
     assert (short.short, short.cost.kept, short.cost.cut) == (2.0, 6, 2)
-    assert [s.bars for s in heard(tmp_path / "x.mid", cut="bars:8").slices] == [5, 5]
+    assert [s.bars for s in analysed(tmp_path / "x.mid", cut="bars:8").slices] == [5, 5]
     high = one.overview[:, 1]
     assert np.flatnonzero(high).tolist() == [12 * bar for bar in (2, 3, 6, 10, 11, 12, 13, 14)] and high.max() == 127
 
@@ -359,13 +359,13 @@ def test_time_signatures_and_tempos_of_rows(tmp_path):
     fast, slow = b"\0\xff\x51\x03\x03\xd0\x90", b"\xff\x51\x03\x07\xa1\x20"  # 240, 120
     track = three + fast + KICK + b"\x82\x20" + slow + b"\x82\x20" + seven + KICK + END  # at 288, and at 576
     (tmp_path / "x.mid").write_bytes(file(track))
-    one = heard(tmp_path / "x.mid")
+    one = analysed(tmp_path / "x.mid")
     assert [(s.bar, s.bars, s.steps, s.meter) for s in one.slices] == [(0, 1, 12, (3, 4)), (2, 1, 14, (7, 8))]
     assert [s.bpm for s in one.slices] == pytest.approx([240, 120])
     assert one.slices[1].begin == pytest.approx(0.75 + 1.5) and one.slices[1].end == pytest.approx(2.25 + 1.75)
     assert one.remarks == ["tempo changes, each row has its mean"]
     (tmp_path / "y.mid").write_bytes(file(b"\0" + seven + KICK + END))
-    assert heard(tmp_path / "y.mid", codec=DrumGrid(steps=12)).cost.metre == 1
+    assert analysed(tmp_path / "y.mid", codec=DrumGrid(steps=12)).cost.metre == 1
     with pytest.raises(UserError, match="a bar of 7/8 does not end on a step of a grid with 12"):
         run(tmp_path, tmp_path / "store", "--steps", "12", "--csv", str(_skip(tmp_path, "x.mid")))
 
@@ -384,7 +384,7 @@ def test_a_file_without_tempo(tmp_path):
     assert rows["loop 174 bpm.mid"]["at"][1] == pytest.approx(240 / 174, abs=1e-5)
     assert source_of(tmp_path / "store", "x.mid")["flags"] == ["no tempo in it, taken as 120 BPM"]
     write(tmp_path / "beat 99bpm.mid", DrumClip(beat(1), bpm=120))
-    assert heard(tmp_path / "beat 99bpm.mid").remarks == ["its tempo is 120 BPM, but 99 is said of it"]
+    assert analysed(tmp_path / "beat 99bpm.mid").remarks == ["its tempo is 120 BPM, but 99 is said of it"]
 
 
 def test_channels(tmp_path, capsys):
@@ -506,7 +506,7 @@ def test_a_store_of_hits(groove, tmp_path, capsys):
             assert codes[0, 0] == 0 and (codes[0] == 0).sum() == row["bars"]
             hits += row["frames"] - row["bars"]
         assert len(lines) == clip.bars and hits >= codec.cost(clip).kept
-    tracks = [track for side in ("train", "valid") for track in store.tracks(side)]
+    tracks = [track for split in ("train", "valid") for track in store.tracks(split)]
     assert sorted(start for track in tracks for start in track.slices) == [row["start"] for row in store.rows]
     report = json.loads((store.path / "report.json").read_text())
     assert "--codec drum_hits" in report["command"] and "velocities are off by 0.0" in report["notes"][0]
@@ -561,12 +561,12 @@ def test_what_says_too_little_is_no_evidence(tmp_path):
     rock = notes(*((beat, 42, 90) for beat in np.arange(0, 8, 0.5)), (0, 36, 99), (2, 38, 99), (4, 36, 99), (6, 38, 99))
     for i in range(12):
         write(tmp_path / f"{i:02}.mid", DrumClip(np.concatenate([rock, beat(6, i) + [8 * 480, 0, 0]])))
-    items = [(path.name, heard(path).prints) for path in sorted(tmp_path.glob("*.mid"))]
+    items = [(path.name, analysed(path).prints) for path in sorted(tmp_path.glob("*.mid"))]
     assert midi_alike.find(items) == []
     assert len(midi_alike.find(items[:4])) == 1
 
 
 def test_plans_do_not_depend_on_the_order_of_reading(alike):
-    items = [(path.name, heard(path).prints) for path in sorted(alike.glob("*.mid"))]
+    items = [(path.name, analysed(path).prints) for path in sorted(alike.glob("*.mid"))]
     assert midi_alike.find(items) == midi_alike.find(items[::-1])
     assert midi_chain.AT_ONCE > 1

@@ -81,8 +81,8 @@ def test_all_of_it_lies_in_the_folder(home, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "5 files" in said and "CC BY 4.0" in said
     with (folder / "split.csv").open() as file:
-        sides = [(row["keep"], row["split"]) for row in csv.DictReader(file)]
-    assert sides == [("", "train"), ("", "valid"), ("no", "")]
+        splits = [(row["keep"], row["split"]) for row in csv.DictReader(file)]
+    assert splits == [("", "train"), ("", "valid"), ("no", "")]
     midi_fetch.main([str(folder), "--from", home])
     assert "is there already" in capsys.readouterr().out and len(Server.asked) == 1
 
