@@ -9,7 +9,7 @@ from audiocraft_ext.store.reader import TokenStore
 
 
 def code_counts(store: TokenStore, split: str) -> np.ndarray:
-    """``[K, card]``: how often each code of each stream occurs on one side; not what a closed gate decides."""
+    """``[K, card]``: how often each code of each stream occurs in one split; not what a closed gate decides."""
     spec = store.spec
     counts, gate_of = np.zeros((spec.n_q, spec.card), dtype=np.int64), {gate.stream: gate for gate in spec.gates}
     for track in store.tracks(split):
@@ -28,7 +28,7 @@ def entropy(counts: np.ndarray) -> np.ndarray:
 
 
 def unigram_loss(store: TokenStore) -> np.ndarray:
-    """Cross entropy ``[K]`` in nats of the valid codes under the train side's counts, each plus one; what a closed gate
+    """Cross entropy ``[K]`` in nats of the valid codes under the train counts, each plus one; what a closed gate
     decides costs nothing."""
     spec = store.spec
     possible = np.arange(spec.card) < np.array([[spec.size(k)] for k in range(spec.n_q)])

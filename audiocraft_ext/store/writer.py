@@ -39,8 +39,8 @@ except ImportError:  # not there on Windows: two writers at once are then the us
     fcntl = None
 
 
-def bound(path: Path) -> dict | None:
-    """What binds a writer: the ``spec`` and ``settings`` of a store, finished or not, that has something in it.
+def find_record(path: Path) -> dict | None:
+    """The ``spec`` and ``settings`` of a store that has something in it, finished or not; a writer has to keep to them.
 
     Raises:
         UserError: its record cannot be read.
@@ -69,7 +69,7 @@ class StoreWriter:
                  beside: Sequence[str] = ()):
         self.path, self.spec, self.settings = Path(path), spec, json.loads(dump(settings))
         self.sources: dict[str, dict] = {}  # by name, the last manifest row of each source that is in the store
-        self.sides: dict[str, set[str]] = {}  # of each source, the sides that its rows are on
+        self.splits: dict[str, set[str]] = {}  # of each source, the splits that its rows are on
         self.finished: set[str] = set()  # the sources that an earlier finish made count
         self.frames = self.rows = self._manifest_bytes = 0
         self._begin(command, beside)
@@ -92,7 +92,7 @@ class StoreWriter:
 
     def _begin(self, command: str, beside: Sequence[str]) -> None:
         """Leave the record of what is being prepared, or compare with the one that is there."""
-        if there := bound(self.path):
+        if there := find_record(self.path):
             self._check_same("spec", there["spec"], self.spec.to_dict())
             self._check_same("settings", there["settings"], self.settings)
             return  # with nothing in it, a store binds nobody
@@ -146,7 +146,7 @@ class StoreWriter:
                                 "the store is damaged, prepare it anew") from None
             if last:
                 self.sources[row["source"]] = row
-                self.sides[row["source"]], splits = splits, set()
+                self.splits[row["source"]], splits = splits, set()
                 self.frames, self.rows, self._manifest_bytes = frames, rows, at
         size = (self.path / CODES).stat().st_size
         if size < self._codes_bytes:
@@ -187,8 +187,8 @@ class StoreWriter:
         self._check_codes(source, codes)
         T = codes.shape[1]
         cut, step = T - valid_frames, segment_frames or T
-        self.add_rows(source, [(side, codes[:, at : min(at + step, end)], dict(about or {}))
-                               for begin, end, side in ((0, cut, split), (cut, T, "valid"))
+        self.add_rows(source, [(part, codes[:, at : min(at + step, end)], dict(about or {}))
+                               for begin, end, part in ((0, cut, split), (cut, T, "valid"))
                                for at in range(begin, end, step)])
 
     def add_rows(self, source: str, rows: Sequence[tuple[str, np.ndarray, dict]]) -> None:
@@ -196,7 +196,7 @@ class StoreWriter:
 
         Args:
             source: as for :meth:`add`.
-            rows: side, codes ``[K, T]`` with T > 0, and further keys, for each of its manifest lines.
+            rows: split, codes ``[K, T]`` with T > 0, and further keys, for each of its manifest lines.
 
         Raises:
             OSError: the disk is full, say; the store is as it was before.
@@ -217,10 +217,10 @@ class StoreWriter:
             new.add(source)
             if not rows:
                 raise ValueError(f"{source}: expected one row or more, got none")
-            for n, (side, codes, about) in enumerate(rows):
+            for n, (split, codes, about) in enumerate(rows):
                 self._check_codes(source, np.asarray(codes))
                 table = np.ascontiguousarray(np.asarray(codes).T.astype(DTYPE))  # [T, K]
-                lines.append(dict(about, source=source, split=side, start=at, frames=len(table), segment=n,
+                lines.append(dict(about, source=source, split=split, start=at, frames=len(table), segment=n,
                                   segments=len(rows), sha256=hashlib.sha256(table.tobytes()).hexdigest()))
                 data.append(table.tobytes())
                 at += len(table)
@@ -236,7 +236,7 @@ class StoreWriter:
         self._manifest_bytes += len(text)
         for line in lines:
             self.sources[line["source"]] = line
-            self.sides.setdefault(line["source"], set()).add(line["split"])
+            self.splits.setdefault(line["source"], set()).add(line["split"])
 
     def _check_codes(self, source: str, codes: np.ndarray) -> None:
         if codes.ndim != 2 or codes.shape[0] != self.spec.n_q or codes.shape[1] == 0:

@@ -175,7 +175,7 @@ def _check_unchanged(work: Work, writer: StoreWriter, known: FactsFile) -> None:
 def _decided(work: Work, writer: StoreWriter, known: FactsFile) -> Plan:
     """The plan as an uninterrupted run would have it. Only where the folder has changed since an interruption do the
     sources bind that were added before it."""
-    sides = {name: where for name, where in writer.sides.items() if "variant" not in writer.sources[name]}
+    sides = {name: where for name, where in writer.splits.items() if "variant" not in writer.sources[name]}
     finished = {name: where for name, where in sides.items() if name in writer.finished}
     files = [work.found[name] for name in sorted(work.found)]
     shown = tqdm(files, "deciding", unit="file", disable=None, leave=False)

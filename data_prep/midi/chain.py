@@ -19,7 +19,7 @@ from tqdm import tqdm
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.prompts import Prompts
 from audiocraft_ext.core.split import VALID
-from audiocraft_ext.store.writer import StoreWriter, bound
+from audiocraft_ext.store.writer import StoreWriter, find_record
 from data_prep.jobs import sandbox
 from data_prep.jobs.sandbox import Failure
 from data_prep.midi import duplicates as midi_alike
@@ -80,7 +80,7 @@ def prepare(work: MidiWork, dry: bool = False) -> tuple[Plan, Known, int]:
     Raises:
         UserError: nothing usable; a store of another codec or other settings; no room on the disk.
     """
-    new, there = not work.store.exists(), bound(work.store)
+    new, there = not work.store.exists(), find_record(work.store)
     with going_on(work.store, work.command):
         prompts = midi_prompts.kept(there and there["settings"], work.settings.prompts, work.store)
         _writer(work, prompts).close()  # what stands in the way is said before all files are read
@@ -151,12 +151,12 @@ def _check_unchanged(work: MidiWork, writer: StoreWriter, known: Known) -> None:
 def _decided(work: MidiWork, writer: StoreWriter, known: Known) -> Plan:
     """The plan as an uninterrupted run would have it. Only where the folder has changed since an interruption do the
     sources bind that were added before it."""
-    finished = {name: sides for name, sides in writer.sides.items() if name in writer.finished}
+    finished = {name: sides for name, sides in writer.splits.items() if name in writer.finished}
     plan = decide(work, known, finished)
     wanted = finished | {name: {side for side, _ in sided(known.heard[name], plan, work.settings)}
                          for name in plan.sides}
-    if any(wanted.get(name) != sides for name, sides in writer.sides.items()):
-        plan = decide(work, known, writer.sides)
+    if any(wanted.get(name) != sides for name, sides in writer.splits.items()):
+        plan = decide(work, known, writer.splits)
     return plan
 
 

@@ -327,7 +327,7 @@ def test_rows_that_were_cut_before(tmp_path):
     assert np.array_equal(store.read(7, 3), b)
     store.verify()
     with StoreWriter(tmp_path / "s", SPEC, SETTINGS) as writer:
-        assert writer.finished == {"x"} and writer.sides == {"x": {"train", "valid"}}
+        assert writer.finished == {"x"} and writer.splits == {"x": {"train", "valid"}}
 
 
 def test_a_store_with_nothing_in_it_binds_nobody(tmp_path):
