@@ -1,5 +1,5 @@
-"""The kinds of codes: where the code of each is, by the ``kind`` of a spec. A kind is a folder of its own and one line
-in :data:`KINDS`.
+"""The kinds of codes: the modules of each, by the ``kind`` of a spec. A kind is a folder in ``audiocraft_ext`` and one
+line in :data:`KINDS`.
 
 Training, export and sampling work on codes and ask this table for what depends on the kind. Modules are named by dotted
 name and imported when they are asked for, so a cold start pays for its own kind only.
@@ -67,14 +67,14 @@ class Kind(Protocol):
     """What training and export ask of a kind.
 
     ``codec_config`` is what a checkpoint keeps of the codec, and a bundle's ``model.json`` under ``codec``: JSON values
-    with the codec's name as ``type``; None where the spec's ``codec`` and ``codec_hash`` say all.
+    with the codec's name as ``type``; None where the spec's ``codec`` and ``codec_hash`` are enough.
     """
 
     def view(self, store: TokenStore, options: dict) -> View | None:
         """Of a store; ``options`` are the config's ``dataset.view``. None: windows as they are, without prompts.
 
         Raises:
-            UserError: an option that there is not.
+            UserError: an unknown option.
         """
 
     def codec_config(self, settings: dict) -> dict | None:
@@ -218,7 +218,7 @@ def modules_of(kind: str | None) -> Modules:
 
 
 def kind_of(spec: Spec) -> Kind:
-    """What training and export ask."""
+    """The module that training and export call, by the kind of a spec."""
     return import_module(modules_of(spec.kind).kind)
 
 

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from audiocraft_ext.core.errors import Parser, UserError
-from audiocraft_ext.engine.cli import STARTED, add_sampling, chosen, given, maker, not_the_same
+from audiocraft_ext.engine.cli import STARTED, add_sampling, chosen, difference_note, find_bundle_of, given
 
 MOST = 1_000_000  # clips
 WHAT = ("seconds", "seed", "bpm", "bars", "loop", "temperature", "top_k", "top_p", "min_p", "prompt",
@@ -40,7 +40,7 @@ def build_parser() -> Parser:
     add("--seed", type=int, help="0 to 2**64 - 1 (default: a random one, which is printed)")
     add_sampling(add, "codebook (1,1.1,1.2,1.2)")
     add = parser.add_argument_group("from other sounds").add_argument
-    add("--prompt", metavar="FILE", help="go on from this sound, or from a clip's JSON")
+    add("--prompt", metavar="FILE", help="continue this sound, or a clip's JSON")
     add("--prompt-seconds", type=float, metavar="S", help="only the last S seconds of it")
     add("--source", metavar="FILE", help="play --weird on this sound or clip instead of on a new one")
     add("--weird", metavar="CHAIN", help="tools on the codes, as in 'stutter:at=3b,len=1/4b; reroll:keep=0' "
@@ -138,7 +138,7 @@ def make(args, instrument, recipe, indices, output) -> list:
     except (KeyboardInterrupt, UserError) as stop:
         seed = "" if args.from_ else f" with --seed {recipe.seed}"
         there = (f"{done + len(places) - len(missing)} of {len(places)} clips are in {args.o}; the same command{seed} "
-                 "goes on")
+                 "continues")
         if isinstance(stop, UserError):
             raise UserError(f"{stop}; {there}" if done else str(stop)) from None
         raise KeyboardInterrupt(there) from None
@@ -163,11 +163,11 @@ def again(args) -> None:
         raise UserError(f"--from takes everything from the file; leave out {others}")
     sidecar = read_sidecar(args.from_)
     recipe = sidecar.recipe
-    bundle = maker(args.from_, args.bundle, sidecar.folder, recipe.bundle, recipe.bundle_hash)
+    bundle = find_bundle_of(args.from_, args.bundle, sidecar.folder, recipe.bundle, recipe.bundle_hash)
     instrument = Instrument.load(bundle.path, threads=args.threads, precision=recipe.precision,
                                  backend=recipe.backend, device=args.device)
     path = make(args, instrument, recipe, [sidecar.index], sidecar.output)[0]
-    if note := not_the_same(path, sidecar.sha256):
+    if note := difference_note(path, sidecar.sha256):
         print(note, file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Clips as files: a WAV with its settings inside and a JSON beside it from which it can be made again (level 1).
+"""Clips as files: a WAV with its settings inside and a JSON beside it from which it can be made again.
 
 ``NAME.json`` has the recipe, the clip's index, how it was written, and what came out: the codes, the sha256 of the
 WAV, notes. docs/FORMATS.md has it key by key. The WAV is the last to get its name, so one that is there has all else

@@ -1,4 +1,4 @@
-"""The engine of sound: codes to sound and back, beside the sampling where cores are free (level 1: ONNX Runtime).
+"""The engine of sound: codes to sound and back, beside the sampling where cores are free, in ONNX Runtime.
 
     encoder.onnx  front.onnx  back.onnx    a bundle's graphs of the codec, a few KB each
     codec.safetensors                      its weights, once; the graphs point into them
@@ -126,8 +126,8 @@ class SoundEngine(Engine):
         """``wav float32 [B, 1, N]`` at the bundle's sample rate to ``codes int64 [B, K, T]``; the last frame is filled
         up with silence.
 
-        Longer than 14 s it is done in pieces of 10 s that hear 2 s to either side: memory would grow by 36 MB a second
-        with EnCodec. What the LSTM forgot by then is -86 dB, so a code may differ here and there.
+        Sound of more than 14 s is encoded in pieces of 10 s with 2 s of context on either side: with EnCodec memory
+        would grow by 36 MB a second. What the LSTM has lost by then is at -86 dB, so a few codes may differ.
         """
         if wav.ndim != 3 or wav.shape[1] != 1 or wav.shape[2] == 0:
             raise UserError(f"expected mono sound [B, 1, N] with N > 0, got {list(wav.shape)}")

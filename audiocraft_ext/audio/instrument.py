@@ -1,4 +1,4 @@
-"""An instrument: a bundle that is asked for clips and gives them (level 1). The command line of it is
+"""An instrument: a bundle that is asked for clips and gives them. The command line of it is
 :mod:`audiocraft_ext.audio.cli`.
 
     from audiocraft_ext import Instrument
@@ -111,7 +111,7 @@ class Instrument:
         seed = secrets.randbelow(2**32) if seed is None else _whole("seed", seed)
         clip_rng(seed, 0)
         if prompt is not None and source is not None:
-            raise UserError("a prompt and a source were given; a clip goes on from one or plays on the other")
+            raise UserError("a prompt and a source were given; a clip continues one or plays on the other")
         longest = self._samples(seconds, bpm, bars, rate, 0) if (seconds, bars) != (None, None) else None
         played = None if source is None else self._source(source, longest and self._frames(longest))
         samples = self._samples(seconds, bpm, bars, rate, None if played is None else played.shape[1] * hop)
@@ -138,7 +138,7 @@ class Instrument:
             self._check_loop(frames)
         if sampled > bundle.context:
             learned = spec.seconds(bundle.context)
-            self.say(f"note: {bundle.name} hears {learned:g} s at a time; a longer clip goes on from its own last "
+            self.say(f"note: the context of {bundle.name} is {learned:g} s; a longer clip continues from its own last "
                      f"{learned / 2:g} s")
         return recipe
 
@@ -189,7 +189,7 @@ class Instrument:
             UserError: a recipe that needs the whole clip.
         """
         if recipe.loop or recipe.weird or recipe.source:
-            raise UserError("a stream is heard while it is made; a loop, weird tools and a source need the whole clip")
+            raise UserError("a stream is played while it is made; a loop, weird tools and a source need the whole clip")
         self._check_mine(recipe)
         decoding, left = self.engine.decoding(1), recipe.samples
         pieces = self.engine.stream([index], self._frames(recipe.samples), seed=recipe.seed, sampling=recipe.sampling,
@@ -282,8 +282,8 @@ class Instrument:
         spec, context = self.bundle.spec, self.bundle.context
         longest = spec.seconds(context)
         if seconds is not None and not 0 < seconds <= longest:
-            raise UserError(f"{self.bundle.name} hears {longest:g} s at a time; a prompt lasts more than 0 and at most "
-                            f"that, got {seconds:g} s")
+            raise UserError(f"the context of {self.bundle.name} is {longest:g} s; a prompt lasts more than 0 and at "
+                            f"most that, got {seconds:g} s")
         keep = context // 2 if seconds is None else max(1, spec.frames(seconds))
         codes = self._codes(prompt, "prompt", keep, say=seconds is None)
         if codes.shape[1] >= frames:
@@ -293,7 +293,7 @@ class Instrument:
         return codes
 
     def _codes(self, given: Any, what: str, keep: int | None = None, say: bool = True) -> np.ndarray:
-        """A file, a sound or codes as codes ``[K, T]``; only the last ``keep`` frames, said if ``say``."""
+        """A file, a sound or codes as codes ``[K, T]``; only the last ``keep`` frames, with a note if ``say``."""
         codes, length = read_codes(given, what, self.bundle, lambda wav: self.engine.encode(wav), keep)
         if say and length > codes.shape[1]:
             self.say(f"note: the last {self.bundle.spec.length(codes.shape[1], 'g')} of the {what} are used")

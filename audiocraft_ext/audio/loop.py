@@ -1,13 +1,13 @@
-"""Seamless loops: a clip whose end leads into its start, to the sample (level 1).
+"""Seamless loops: a clip whose end leads into its start, to the sample.
 
 1. **Endings.** The last half beat of the clip is sampled again a few times, past the end into the beginning, which is
    given: with delayed codebooks the deeper codes of the last frames are chosen when the first codes of the beginning
    are known already. The ending that the clip had is a candidate like the others.
 2. **The best join** has the best sum of two ranks: how likely the LM holds the beginning after the ending (code match),
-   and how little the spectrum changes where they meet (spectral match). To draw several endings without an eye on what
-   follows and to weigh them by how likely what follows then is, is how one samples a gap that has two sides.
+   and how little the spectrum changes where they meet (spectral match). Drawing several endings without sight of what
+   follows, and ranking them by how likely it is after each, is a way to sample a gap whose both sides are fixed.
 3. **One turn.** The codes are decoded round and round: the decoder comes to the start from the end, two seconds of it,
-   and goes on behind the end with the start. The little that it still knows of where it came from is crossfaded.
+   and continues behind the end with the start. What is left of its first, shorter past is crossfaded.
 4. **Length.** A tempo does not lie on the grid of frames: bars are up to half a frame longer or shorter than their
    codes. So the turn is played faster or slower by that, as the Fourier series that a period is
    (:func:`audiocraft_ext.sound.level.resample_loop`), and is then a period of exactly as many samples. At 50 frames a
@@ -38,7 +38,7 @@ from audiocraft_ext.sound.level import resample_loop
 CANDIDATES, MOST_CANDIDATES = 8, 64
 SHORTEST = 6  # frames: below, an ending that leads anywhere is a single frame
 BEAT = 0.5  # seconds, where nobody says
-HISTORY = 10.0  # seconds before an ending that the LM hears: the embedded one learned 12 at a time
+HISTORY = 10.0  # seconds of context before an ending; the embedded LM was trained on 12
 MATCH = 0.25  # seconds of the beginning whose codes are to follow
 WARM_UP = 2.0  # seconds: then the embedded codec's LSTM is within -86 dB of where the whole turn takes it
 AHEAD = 8  # frames behind a point that its sound depends on, or more
@@ -164,12 +164,12 @@ def endings(engine: Player, codes: np.ndarray, frames: int, indices: Sequence[in
     K, L = codes.shape
     if not len(indices):
         return np.zeros((0, K, L), np.int64)
-    heard = min(L, engine.spec.frames(HISTORY) + frames)
-    given = codes[:, np.arange(-heard, max(engine.spec.delays)) % L]  # and the first of the beginning
-    given[:, heard - frames : heard] = UNKNOWN
+    context = min(L, engine.spec.frames(HISTORY) + frames)
+    given = codes[:, np.arange(-context, max(engine.spec.delays)) % L]  # and the first of the beginning
+    given[:, context - frames : context] = UNKNOWN
     made = engine.generate(indices, given.shape[1], seed=seed, sampling=sampling, given=given)
     turns = np.repeat(codes[None], len(indices), axis=0)
-    turns[..., L - frames :] = made[..., heard - frames : heard]
+    turns[..., L - frames :] = made[..., context - frames : context]
     return turns
 
 
@@ -177,8 +177,8 @@ def code_match(engine: Player, turns: np.ndarray) -> np.ndarray:
     """How likely the LM holds the beginning of each of ``turns [J, K, L]`` after its end: ``float64 [J]``, nats a
     code."""
     L, spec = turns.shape[-1], engine.spec
-    heard, head = min(L, spec.frames(HISTORY)), min(L, max(1, spec.frames(MATCH)))
-    return engine.score(turns[..., np.arange(-heard, head) % L], heard)
+    context, head = min(L, spec.frames(HISTORY)), min(L, max(1, spec.frames(MATCH)))
+    return engine.score(turns[..., np.arange(-context, head) % L], context)
 
 
 def spectral_match(engine: Player, turns: np.ndarray) -> np.ndarray:

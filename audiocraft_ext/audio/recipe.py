@@ -1,4 +1,4 @@
-"""What a clip is a function of, besides its index: kept beside every clip, so that it can be made again (level 0)."""
+"""What a clip is a function of, besides its index: kept beside every clip, so that it can be made again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a clip may begin with or be played on: a file, a clip's JSON, a sound or codes, all to codes (level 1)."""
+"""What a clip may begin with or be played on: a file, a clip's JSON, a sound or codes, all to codes."""
 
 from __future__ import annotations
 

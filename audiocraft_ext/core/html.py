@@ -7,5 +7,5 @@ import hashlib
 
 
 def csp(script: str) -> str:
-    """What a browser is told to allow of the page's script: nothing but this."""
+    """The content security policy of the page: its own script and no other."""
     return "sha256-" + base64.b64encode(hashlib.sha256(str(script).encode()).digest()).decode()

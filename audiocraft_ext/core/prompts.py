@@ -1,8 +1,8 @@
-"""Words that a clip is asked for with, as codes: a few frames before it, made of codes that its streams never take.
+"""Prompts of words, as codes: a few frames before a clip, made of codes that its streams never take.
 
 Each field (a genre, a tempo, ...) has a stream of a prompt frame to itself, and there the code of one of its words, or
-of nothing said. So a model without conditioners hears what it is to make, in the one way that it hears anything; and a
-clip can never contain such a code, for none is ever predicted (``Spec.sizes``).
+of no word. So a model needs no conditioners: it reads the prompt as it reads all codes. A clip can never contain such a
+code, for none is ever predicted (``Spec.sizes``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from audiocraft_ext.core.spec import Spec
 
 @dataclass(frozen=True)
 class Field:
-    """What can be said of one thing: ``name``, and the words, which mean what their place says."""
+    """One property of a clip: its ``name`` and its possible words; the place of a word in the list is its code."""
 
     name: str
     words: tuple[str, ...]
@@ -31,7 +31,7 @@ class Prompts:
 
     Attributes:
         fields: in the order of their streams, frame by frame.
-        first: the code of "nothing said"; those of words follow it. No stream takes as large a code itself.
+        first: the code of a field without a word; those of words follow it. No stream takes as large a code itself.
         n_q: K, streams of a frame.
     """
 

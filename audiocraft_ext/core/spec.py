@@ -11,12 +11,12 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.gates import Gate, as_gates, check
 
 UNITS = ("seconds", "steps", "notes")
-UNSAID = {"audio": "seconds"}  # the unit of a kind whose specs do not say it; of any other it is steps
+DEFAULT_UNITS = {"audio": "seconds"}  # the unit of a kind whose specs do not say it; of any other it is steps
 
 
 @dataclass(frozen=True)
 class Spec:
-    """The meaning of a stream of codes.
+    """What a stream of codes is: its kind, sizes, rate and codec.
 
     Attributes:
         kind: what the codes stand for, a word such as ``audio``; :mod:`audiocraft_ext.kinds` says who knows more.
@@ -51,7 +51,7 @@ class Spec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "delays", tuple(int(d) for d in self.delays))
-        object.__setattr__(self, "unit", self.unit or self._unsaid_unit)
+        object.__setattr__(self, "unit", self.unit or self._default_unit)
         if self.unit not in UNITS:
             raise UserError(f"the unit of a frame is one of {', '.join(UNITS)}, got {self.unit!r}")
         if (self.frame_rate is None) != (self.unit == "notes"):
@@ -74,8 +74,8 @@ class Spec:
         check(self.gates, self.delays, self.card)
 
     @property
-    def _unsaid_unit(self) -> str:
-        return UNSAID.get(self.kind, "steps")
+    def _default_unit(self) -> str:
+        return DEFAULT_UNITS.get(self.kind, "steps")
 
     @property
     def timed(self) -> bool:
@@ -125,7 +125,7 @@ class Spec:
              "delays": list(self.delays), "codec": {"name": self.codec, "hash": self.codec_hash}}
         if self.frame_rate is None:
             del d["frame_rate"]
-        more = {"unit": "" if self.unit == self._unsaid_unit else self.unit, "sizes": list(self.sizes),
+        more = {"unit": "" if self.unit == self._default_unit else self.unit, "sizes": list(self.sizes),
                 "gates": [gate.to_list() for gate in self.gates], "prompt": self.prompt}
         return d | {key: value for key, value in more.items() if value}
 

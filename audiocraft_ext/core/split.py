@@ -1,4 +1,4 @@
-"""Train or valid: decided by a source file's name alone, so that no file is ever on both sides."""
+"""Train or valid: decided by a source file's name alone, so that no file is ever in both splits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def number_of(name: str) -> float:
 
 
 def split_of(name: str, valid_share: float) -> str:
-    """The side of ``name`` (a path relative to its root, with forward slashes).
+    """The split of ``name`` (a path relative to its root, with forward slashes).
 
     Its number below ``valid_share`` is valid. Adding files to a folder never moves the others, and a larger share
     only ever moves files from train to valid.

@@ -1,4 +1,4 @@
-"""A bundle: one folder, one instrument. Reading it, and being sure of it (level 1: no torch).
+"""A bundle: one folder, one instrument. Reading it, and being sure of it, without torch.
 
     model.json                          what it is: spec, sizes, defaults, licence, and the hash of every other file
     lm.onnx                             a graph only, a few KB
@@ -40,7 +40,7 @@ class Bundle:
         info: ``model.json`` as it is.
         spec: of its codes.
         lm: the LM's options and sizes.
-        context: how many frames the LM hears at once.
+        context: the LM's context in frames.
         sampling: the bundle's own choice.
         codec_config: what ``model.json`` says of the codec; None where it says nothing.
         precisions: in which its LM can be computed; ``precision`` is its own choice.

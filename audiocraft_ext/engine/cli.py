@@ -1,4 +1,4 @@
-"""What the command lines of clips and of beats have in common (level 0; a bundle is looked at when it is asked for)."""
+"""What the command lines of clips and of beats have in common; bundles are imported only when they are needed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def add_sampling(add: Callable[..., object], each: str) -> None:
     add("--min-p", type=numbers, help="no code less likely than so many times the likeliest; 0 is off")
 
 
-def maker(json: Path, name: str | None, folder: str | None, bundle: str, bundle_hash: str) -> Bundle:
+def find_bundle_of(json: Path, name: str | None, folder: str | None, bundle: str, bundle_hash: str) -> Bundle:
     """The bundle that made what a JSON is of.
 
     Args:
@@ -67,7 +67,7 @@ def maker(json: Path, name: str | None, folder: str | None, bundle: str, bundle_
     return found
 
 
-def not_the_same(path: Path, sha256: str) -> str:
+def difference_note(path: Path, sha256: str) -> str:
     """A note where a file that was made again has other bytes; "" where it has the same."""
     from audiocraft_ext.core import files
 

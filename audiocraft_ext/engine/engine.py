@@ -1,4 +1,4 @@
-"""The engine: a bundle to codes (level 1: ONNX Runtime; torch only where it is asked for).
+"""The engine: a bundle to codes; in ONNX Runtime, or in torch where it is asked for.
 
 The loop is in :mod:`audiocraft_ext.engine.sampler`, the LM's step in :mod:`audiocraft_ext.engine.onnx` (on a GPU
 :mod:`audiocraft_ext.engine.torch.loop`). What is here puts them together. What codes become is their kind's; of sound
@@ -98,8 +98,8 @@ class Engine:
         :func:`audiocraft_ext.engine.sampler.stream`. By default the bundle's own sampling.
 
         Args:
-            guide: how much more the prompt is heeded than by the model itself.
-            window: frames heard at once, at most the bundle's context, which it is by default.
+            guide: how closely the prompt is followed (classifier-free guidance); None: as the model does by itself.
+            window: the context in frames, at most the bundle's, which is the default.
         """
         sampling = (sampling or self.bundle.sampling).clamped(self.spec.card)[0]
         sampling.check(self.spec.n_q)
@@ -152,9 +152,9 @@ class Engine:
         return out
 
     def score(self, codes: np.ndarray, first: int) -> np.ndarray:
-        """How likely the model holds what is there: ``float64 [B]``, the mean log-probability (nats a code) of the
-        frames from ``first`` on of ``codes [B, K, T]``, each knowing what is before it. Only the last frames that the
-        model can hear at once count."""
+        """How likely the codes are under the model: ``float64 [B]``, the mean log-probability (nats a code) of the
+        frames from ``first`` on of ``codes [B, K, T]``, each given all before it. Only the last frames count,
+        as many as the model's context holds."""
         cut = max(0, codes.shape[-1] - self.bundle.context)
         codes, first = np.asarray(codes, np.int64)[..., cut:], max(0, first - cut)
         B, K, T = codes.shape

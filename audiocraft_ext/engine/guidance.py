@@ -1,9 +1,10 @@
-"""Prompts that are heeded more than a model by itself does: classifier-free guidance, as a stepper around a stepper.
+"""Prompts that are followed more closely than by the model itself: classifier-free guidance.
 
-Each clip has a twin that is shown the same codes behind a prompt that says nothing. What the prompt changes in the
-logits is taken ``weight`` times (J. Ho, T. Salimans, "Classifier-Free Diffusion Guidance",
-https://arxiv.org/abs/2207.12598; for tokens: MusicGen, https://arxiv.org/abs/2306.05284 section 3). A model can do this
-that heard some of its training without a prompt. It takes twice as many rows.
+Each clip has an unconditional twin: the same codes behind a null prompt. What the prompt changes in the logits is
+multiplied by ``weight`` (J. Ho, T. Salimans, "Classifier-Free Diffusion Guidance",
+https://arxiv.org/abs/2207.12598; for tokens: MusicGen, https://arxiv.org/abs/2306.05284 section 3). The model must
+have seen null prompts in training. A batch has twice as many rows: it is a
+stepper around a stepper.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from audiocraft_ext.engine.sampler import Stepper
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """How a prompt is heeded.
+    """How closely a prompt is followed.
 
     Attributes:
-        silent: codes ``[K, P]`` of the twin's prompt, which says nothing, or less.
-        weight: 1 is the model by itself, above 1 heeds what the twin does not know more.
+        null_prompt: codes ``[K, P]`` of the unconditional twin: it leaves out some or all of the prompt.
+        weight: 1 is the model by itself; above 1, what the null prompt leaves out counts for more.
     """
 
-    silent: np.ndarray
+    null_prompt: np.ndarray
     weight: float
 
     def around(self, stepper: Stepper, spec: Spec) -> GuidedStepper:
@@ -38,8 +39,9 @@ class GuidedStepper:
 
     def __init__(self, stepper: Stepper, guide: Guide, spec: Spec):
         self.stepper, self.weight = stepper, np.float32(guide.weight)
-        steps = np.array(spec.delays)[:, None] + 1 + np.arange(guide.silent.shape[1])  # [K, P], where the prompt lies
-        self._silent = [(k, int(steps[k, p]), int(code)) for (k, p), code in np.ndenumerate(guide.silent)]
+        P = guide.null_prompt.shape[1]
+        steps = np.array(spec.delays)[:, None] + 1 + np.arange(P)  # [K, P], where the prompt lies
+        self._null = [(k, int(steps[k, p]), int(code)) for (k, p), code in np.ndenumerate(guide.null_prompt)]
         self._last = int(steps.max(initial=0))
 
     def start(self, batch: int, capacity: int) -> None:
@@ -63,7 +65,7 @@ class GuidedStepper:
         twin = sequence
         if self._length <= self._last:
             twin = sequence.copy()
-            for k, step, code in self._silent:
+            for k, step, code in self._null:
                 if self._length <= step < self._length + S:
                     twin[:, k, step - self._length] = code
         self._length += S
@@ -71,6 +73,7 @@ class GuidedStepper:
 
     def _guided(self, logits: np.ndarray) -> np.ndarray:
         """Logits of clips and twins ``[2 * B, ...]`` to those of the clips ``[B, ...]``."""
-        told, untold = np.split(logits, 2)
-        possible = np.isfinite(untold)
-        return np.where(possible, untold + self.weight * (told - np.where(possible, untold, 0)), -np.inf)
+        conditional, unconditional = np.split(logits, 2)
+        possible = np.isfinite(unconditional)
+        change = conditional - np.where(possible, unconditional, 0)
+        return np.where(possible, unconditional + self.weight * change, -np.inf)

@@ -1,4 +1,4 @@
-"""The LM's step in ONNX Runtime on the CPU (level 1)."""
+"""The LM's step in ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sampling loop: from a model that takes steps of codes and gives the logits of the next to whole clips (level 0).
+"""The sampling loop: from a model that takes steps of codes and gives the logits of the next to whole clips.
 
 A clip is a function of (model, seed, index, settings): each has its own random numbers (:func:`clip_rng`), and no row
 of a batch touches another, so how many are made together changes nothing, bit for bit.
@@ -7,11 +7,11 @@ of a batch touches another, so how many are made together changes nothing, bit f
 but not 0. A prompt is a prefix of known codes, a frozen codebook is a known row, an infill is a hole. What a gate of
 the spec closes is not sampled but rests.
 
-**Windows.** A model hears ``window`` frames at once, and knows no positions after them. A longer clip goes on in a new
-window whose first half is the second half of the one before, read again from position 0 (MusicGen's way to long clips,
-https://arxiv.org/abs/2306.05284 appendix A). So memory and time per step do not grow with the clip, and a longer clip
-begins as a shorter one does (but for the shorter one's last frames, as many as the deepest delay, whose later codes
-were chosen in sight of its end). Where a spec has prompt frames, each window begins with them.
+**Windows.** A model's context is ``window`` frames, and it knows no positions after them. A longer clip continues in a
+new window whose first half is the second half of the one before, read again from position 0 (MusicGen's way to long
+clips, https://arxiv.org/abs/2306.05284 appendix A). So memory and time per step do not grow with the clip, and a longer
+clip begins as a shorter one does (but for the shorter one's last frames, as many as the deepest delay, whose later
+codes were chosen in sight of its end). Where a spec has prompt frames, each window begins with them.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ Progress = Callable[[int, int], object]  # (steps done, steps in all)
 
 
 class Stepper(Protocol):
-    """What runs the LM. Calls come in the order of the sequence, after one ``start``. Sampling needs ``start`` and
-    ``step``, the engine all."""
+    """What runs the LM. Calls come in the order of the sequence, after one ``start``. :func:`stream` calls ``start``
+    and ``step``; :class:`~audiocraft_ext.engine.engine.Engine` calls ``cache_bytes`` and ``logits`` too."""
 
     def cache_bytes(self, capacity: int) -> int:
         """Memory that the cache of one clip of ``capacity`` steps takes."""
@@ -133,7 +133,7 @@ def stream(stepper: Stepper, spec: Spec, indices: Sequence[int], frames: int, *,
         frames: T, the length of the result with what is given and the prompt's frames.
         given: codes ``[K, T0]`` or ``[B, K, T0]``, T0 <= T, :data:`UNKNOWN` or :data:`SOME` where one is to be sampled.
             The prompt's frames are to be given.
-        window: frames that the model hears at once; None is all.
+        window: the model's context in frames; None is without a limit.
         progress: called after each step.
 
     Yields:

@@ -1,4 +1,4 @@
-"""The next codes from logits: how they are chosen, and where the randomness comes from (level 0).
+"""The next codes from logits: how they are chosen, and where the randomness comes from.
 
 Everything is done row by row: what a row gives depends on that row's logits, settings and uniform alone, bit for bit,
 whatever else is in the batch.

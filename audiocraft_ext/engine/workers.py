@@ -1,4 +1,4 @@
-"""Batches that are sampled beside each other, each by an engine of its own with one thread.
+"""A pool of workers: batches that are sampled in parallel, each by an engine of its own with one thread.
 
 A small model gives two threads too little to do in one step; two engines keep two cores busy. A beat is the same
 either way.
@@ -20,31 +20,32 @@ EVERY = 0.1  # seconds between two looks at how far they are
 
 
 class Stopped(Exception):
-    """Nobody waits for it any more."""
+    """The caller no longer wants the results."""
 
 
-def beside(make: Callable[[Engine, Job, Callable[[], None]], Made], jobs: Iterable[Job], engines: list[Engine],
-           tell: Callable[[], object] = lambda: None) -> Iterator[Made]:
-    """What ``make`` makes of each job, in their order; one more than there are engines is begun ahead.
+def in_parallel(make: Callable[[Engine, Job, Callable[[], None]], Made], jobs: Iterable[Job], engines: list[Engine],
+                report: Callable[[], object] = lambda: None) -> Iterator[Made]:
+    """Yield ``make`` of each job, in order of the jobs; one more job than there are engines is queued.
 
     Args:
-        make: its last argument is to be called often: it raises :class:`Stopped` once the caller has left.
-        tell: called now and then while the caller waits, in its thread.
+        make: from an engine, a job and ``check_stop``, which it calls often: that raises :class:`Stopped` once the
+            caller has left.
+        report: called now and then while the caller waits, in its thread.
     """
     free: SimpleQueue[Engine] = SimpleQueue()
     for engine in engines:
         free.put(engine)
     stop = Event()
 
-    def heed() -> None:
+    def check_stop() -> None:
         if stop.is_set():
             raise Stopped
 
     def run(job: Job) -> Made:
         engine = free.get()
         try:
-            heed()
-            return make(engine, job, heed)
+            check_stop()
+            return make(engine, job, check_stop)
         finally:
             free.put(engine)
 
@@ -54,16 +55,16 @@ def beside(make: Callable[[Engine, Job, Callable[[], None]], Made], jobs: Iterab
             for job in jobs:
                 waiting.append(pool.submit(run, job))
                 if len(waiting) > len(engines):
-                    yield _result(waiting.popleft(), tell)
+                    yield _result(waiting.popleft(), report)
             while waiting:
-                yield _result(waiting.popleft(), tell)
+                yield _result(waiting.popleft(), report)
         finally:
             stop.set()
             for future in waiting:
                 future.cancel()
 
 
-def _result(future: Future[Made], tell: Callable[[], object]) -> Made:
+def _result(future: Future[Made], report: Callable[[], object]) -> Made:
     while not wait([future], EVERY).done:
-        tell()
+        report()
     return future.result()

@@ -1,4 +1,4 @@
-"""Lengths in bars (level 0): 4/4 at a tempo, to samples, to frames of codes and to beats."""
+"""Lengths in bars: 4/4 at a tempo, to samples, to frames of codes and to beats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well sound goes on at a point: clicks and changes of spectrum, beside those at other points (level 0).
+"""How well sound continues at a point: clicks and changes of spectrum, compared with those at other points.
 
 Sound is taken as circular throughout: behind its end it begins again, so the join of a loop is the point 0.
 """
@@ -20,7 +20,7 @@ AROUND = 0.005  # seconds around a point that a click there is compared with
 
 @dataclass(frozen=True)
 class Discontinuity:
-    """What does not go on, at each point; 0 is none.
+    """What does not continue, at each point; 0 is none.
 
     Attributes:
         click: ``float64 [P]``, the largest second difference of the samples at the point, in RMS of those within 5 ms.

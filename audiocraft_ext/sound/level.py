@@ -14,7 +14,7 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.sound import files as audio
 
 RATES = (8_000, 192_000)  # Hz
-LEVELS = (-70.0, 0.0)  # dB; BS.1770 does not hear what is below -70 LUFS
+LEVELS = (-70.0, 0.0)  # dB; BS.1770 ignores what is below -70 LUFS
 TRUE_PEAK = -1.0  # dBTP, the most that EBU R 128 allows
 CEILING = -0.1  # dBFS, for what would clip and was asked nothing of
 SILENCE = 2.0**-16  # rounds to nothing in 16 bits

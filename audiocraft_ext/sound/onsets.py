@@ -16,7 +16,7 @@ from audiocraft_ext.sound.mel import mel
 
 FRAMES = 250  # a second, or nearly
 LAG = 3  # frames between which energy has to rise: a window sees a hit come for that long
-COMPRESSION = 300.0  # of the loudest band's amplitude; more hears quieter hits
+COMPRESSION = 300.0  # of the loudest band's amplitude; more finds quieter hits
 ABOVE = 0.08  # of the highest peak, that a peak rises above its surroundings
 SURROUNDINGS, ALONE = (0.10, 0.07), 0.03  # seconds before and after a peak; with no higher peak so near
 ATTACK = 0.008  # seconds over which energy before and after a start is compared

@@ -118,7 +118,7 @@ def _by_libsndfile(path: Path) -> Iterator:
         _check_whole(path, f)
         said = f.frames if f.frames < 2**62 else 0  # a FLAC that was made in a pipe does not know
         if f.format == "MP3":
-            said, trusted = _mp3_said(path, f.frames)
+            said, trusted = _mp3_length(path, f.frames)
             if not trusted and importlib.util.find_spec("av"):
                 yield from _by_ffmpeg(path, "")  # libsndfile would stop at its guess
                 return
@@ -139,7 +139,7 @@ def _by_libsndfile(path: Path) -> Iterator:
             raise BrokenAudio(f"{path}: truncated, {got} of {said} samples are there")
 
 
-def _mp3_said(path: Path, guess: int) -> tuple[int, bool]:
+def _mp3_length(path: Path, guess: int) -> tuple[int, bool]:
     """The least that an MP3 with a Xing, Info or VBRI header has to hold, 0 for one without; and whether ``guess``,
     libsndfile's, where it stops, can be trusted: there is such a header, and nothing was put behind what it knows of.
 

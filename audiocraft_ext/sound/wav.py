@@ -76,7 +76,7 @@ class Markers:
         if self.loop is None:
             return b""
         start, end = self.loop
-        header = (0, 0, round(1e9 / sample_rate), UNITY_NOTE, 0, 0, 0, 1, 0)  # any maker; ns a sample; no SMPTE; 1 loop
+        header = (0, 0, round(1e9 / sample_rate), UNITY_NOTE, 0, 0, 0, 1, 0)  # any brand; ns a sample; no SMPTE; 1 loop
         forward_for_ever = (0, 0, start, end - 1, 0, 0)  # name, kind; the chunk's end is the last sample played
         return _chunk(b"smpl", struct.pack("<15I", *header, *forward_for_ever))
 

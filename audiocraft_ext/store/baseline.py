@@ -28,8 +28,8 @@ def entropy(counts: np.ndarray) -> np.ndarray:
 
 
 def unigram_loss(store: TokenStore) -> np.ndarray:
-    """Cross entropy ``[K]`` in nats of the valid codes under the train split's counts, each plus one; what a closed
-    gate decides costs nothing."""
+    """Cross entropy ``[K]`` in nats of the valid codes under the train counts, each plus one; what a closed gate
+    decides costs nothing."""
     spec = store.spec
     possible = np.arange(spec.card) < np.array([[spec.size(k)] for k in range(spec.n_q)])
     known = code_counts(store, TRAIN) + possible

@@ -150,8 +150,8 @@ class TokenStore:
 
 
 def _tracks(rows: list[dict]) -> dict[str, list[Track]]:
-    """The tracks of each side. A row goes on in the track of the one before it if both are of one source, lie side by
-    split, and the row does not say that it ``follows`` nothing (a silence was cut out between them, say)."""
+    """The tracks of each split. A row continues the track of the one before it if both are of one source, lie side by
+    side, and the row does not say that it ``follows`` nothing (a silence was cut out between them, say)."""
     runs: dict[str, list[list[dict]]] = {}
     for row in rows:
         there = runs.setdefault(row["split"], [])

@@ -39,8 +39,8 @@ except ImportError:  # not there on Windows: two writers at once are then the us
     fcntl = None
 
 
-def bound(path: Path) -> dict | None:
-    """What binds a writer: the ``spec`` and ``settings`` of a store, finished or not, that has something in it.
+def find_record(path: Path) -> dict | None:
+    """The ``spec`` and ``settings`` of a store that has something in it, finished or not; a writer has to keep to them.
 
     Raises:
         UserError: its record cannot be read.
@@ -92,7 +92,7 @@ class StoreWriter:
 
     def _begin(self, command: str, beside: Sequence[str]) -> None:
         """Leave the record of what is being prepared, or compare with the one that is there."""
-        if there := bound(self.path):
+        if there := find_record(self.path):
             self._check_same("spec", there["spec"], self.spec.to_dict())
             self._check_same("settings", there["settings"], self.settings)
             return  # with nothing in it, a store binds nobody
@@ -187,8 +187,8 @@ class StoreWriter:
         self._check_codes(source, codes)
         T = codes.shape[1]
         cut, step = T - valid_frames, segment_frames or T
-        self.add_rows(source, [(split, codes[:, at : min(at + step, end)], dict(about or {}))
-                               for begin, end, split in ((0, cut, split), (cut, T, "valid"))
+        self.add_rows(source, [(part, codes[:, at : min(at + step, end)], dict(about or {}))
+                               for begin, end, part in ((0, cut, split), (cut, T, "valid"))
                                for at in range(begin, end, step)])
 
     def add_rows(self, source: str, rows: Sequence[tuple[str, np.ndarray, dict]]) -> None:

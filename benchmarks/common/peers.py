@@ -22,7 +22,7 @@ from audiocraft_ext.core.errors import Parser, UserError, run_cli
 
 BUNDLE, AUDIOCRAFT, TRANSFORMERS = "bundle", "audiocraft", "transformers"
 TOP_K = 250  # audiocraft's default, and our bundles'
-CONTEXT_S = 30.0  # what the LM hears at once, as with MusicGen
+CONTEXT_S = 30.0  # the LM's context, as with MusicGen
 CODEC_NAME = "random"
 
 

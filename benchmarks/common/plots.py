@@ -71,7 +71,7 @@ def _bars(axis, names: list[str], series: list[tuple[str, dict[str, tuple[float,
     """Rows of ``names``, in each a bar for each of ``series``: a word for it and ``{name: (value, least, most)}``."""
     height = 0.8 / len(series)
     longest = max((value for _, values in series for value, _, _ in values.values()), default=1.0)
-    told = set()
+    named = set()
     for i, name in enumerate(names):
         for j, (word, values) in enumerate(series):
             if name not in values:
@@ -81,8 +81,8 @@ def _bars(axis, names: list[str], series: list[tuple[str, dict[str, tuple[float,
             axis.barh(y, value, height * 0.86, color=_colour(name), alpha=PALE[j], linewidth=0)
             axis.plot([least, most], [y, y], color=INK, linewidth=0.8)
             text = f"{value:.{digits if value < 10 else 0}f} {unit}"
-            if word and word not in told:  # the first bar of its kind says what it is, in place of a legend
-                text, _ = f"{text}  {word}", told.add(word)
+            if word and word not in named:  # the first bar of its kind says what it is, in place of a legend
+                text, _ = f"{text}  {word}", named.add(word)
             axis.text(max(value, most) + 0.015 * longest, y, text, va="center", ha="left", fontsize=7.5)
     axis.set_xlim(0, longest * 1.36)
     axis.set_ylim(len(names) - 0.5, -0.5)
@@ -120,7 +120,7 @@ def _scaling(plt, r: dict):
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 3.6), layout="constrained")
     figure.get_layout_engine().set(rect=(0, 0.05, 1, 0.95), wspace=0.06)
     real_time = 1000 / 50
-    for key, colour, word, below in (("whole", PEER, "all of the clip heard", False),
+    for key, colour, word, below in (("whole", PEER, "the whole clip", False),
                                      ("window", OURS, f"windows of {r['window_s']:g} s, as infer.py plays", True)):
         x, y = zip(*((at, 1e3 * s) for at, s in r["along_s"][key]))
         left.plot(x, y, color=colour, linewidth=1.5)

@@ -17,7 +17,7 @@ SIDE = {"cpu": 2048, "cuda": 8192}  # of the product that measures the peak
 
 
 def wait(device: str) -> None:
-    """Until the device has done what it was told."""
+    """Wait until the device has finished its work."""
     if device == "cuda":
         torch.cuda.synchronize()
 

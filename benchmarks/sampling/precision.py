@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("model", help="a bundle, a checkpoint, a run or audiocraft's export")
     parser.add_argument("store", type=Path, help="token store of the same codec")
     parser.add_argument("--split", default="valid", help="default %(default)s")
-    parser.add_argument("--frames", type=int, help="length of a window (default: what the LM hears at once)")
+    parser.add_argument("--frames", type=int, help="length of a window (default: the LM's context)")
     parser.add_argument("--windows", type=int, help="at most so many, evenly over the split (default: all)")
     parser.add_argument("--codec", help="name or folder of the codec, where the model's own name for it does not lead")
     parser.add_argument("--quick", action="store_true", help="two windows: does it run?")

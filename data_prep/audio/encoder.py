@@ -223,7 +223,7 @@ class _Stream:
 
 
 class _Onnx:
-    """The two graphs of :func:`audiocraft_ext.audio.codec.onnx.write_hearing`, one sound at a time."""
+    """The two graphs of :func:`audiocraft_ext.audio.codec.onnx.write_streaming_encoder`, one sound at a time."""
 
     def __init__(self, ref: CodecRef, threads: int):
         import onnxruntime as ort

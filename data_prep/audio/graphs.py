@@ -28,7 +28,7 @@ def written(codec: Codec, cache: Path) -> Path:
         OSError: it cannot be written.
     """
     from audiocraft_ext.audio.codec.layout import to_onnx
-    from audiocraft_ext.audio.codec.onnx import write_hearing
+    from audiocraft_ext.audio.codec.onnx import write_streaming_encoder
 
     cfg = codec.model.cfg
     weights = {name: tensor.detach().cpu().float().contiguous() for name, tensor in
@@ -45,7 +45,7 @@ def written(codec: Codec, cache: Path) -> Path:
     try:
         aside.mkdir(parents=True)
         _save(weights, aside / WEIGHTS)
-        write_hearing(cfg, aside / WEIGHTS, aside / FEATURES, aside / CODE)
+        write_streaming_encoder(cfg, aside / WEIGHTS, aside / FEATURES, aside / CODE)
         for path in aside.iterdir():
             with path.open("rb") as f:
                 os.fsync(f.fileno())

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.prompts import Prompts
 from audiocraft_ext.core.split import VALID
-from audiocraft_ext.store.writer import StoreWriter, bound
+from audiocraft_ext.store.writer import StoreWriter, find_record
 from data_prep.jobs import sandbox
 from data_prep.jobs.sandbox import Failure
 from data_prep.midi import duplicates as midi_alike
@@ -80,7 +80,7 @@ def prepare(work: MidiWork, dry: bool = False) -> tuple[Plan, Known, int]:
     Raises:
         UserError: nothing usable; a store of another codec or other settings; no room on the disk.
     """
-    new, there = not work.store.exists(), bound(work.store)
+    new, there = not work.store.exists(), find_record(work.store)
     with going_on(work.store, work.command):
         prompts = midi_prompts.kept(there and there["settings"], work.settings.prompts, work.store)
         _writer(work, prompts).close()  # what stands in the way is said before all files are read

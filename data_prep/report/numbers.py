@@ -98,12 +98,12 @@ class Sums:
     def histograms(self, slice_seconds: Iterable[tuple[float, int]]) -> dict:
         """Tempo, loudness and length, before and after; the first two in seconds of sound, the last in counts."""
         bpm, seconds, kept = np.reshape(self._tempo, (-1, 3)).T
-        lufs, lengths = np.reshape(self._loudness, (-1, 2)).T
+        lufs, sounding = np.reshape(self._loudness, (-1, 2)).T
         after, after_kept = np.reshape(self._after, (-1, 2)).T
         lengths, counts = np.reshape([*slice_seconds], (-1, 2)).T
         files = np.asarray(self._lengths)
         return {"tempo": _histogram(TEMPO_EDGES, (bpm, seconds), (bpm, kept)),
-                "loudness": _histogram(LOUDNESS_EDGES, (lufs, lengths), (after, after_kept)),
+                "loudness": _histogram(LOUDNESS_EDGES, (lufs, sounding), (after, after_kept)),
                 "length": _histogram(LENGTH_EDGES, (files, np.ones(len(files))), (lengths, counts))}
 
 

@@ -182,7 +182,7 @@ def test_two_hundred_clips_interrupted_and_gone_on_with(bundle, tmp_path, in_one
     there = len([name for name in half if name.suffix == ".wav" and not name.name.startswith(".")]) - 1
     assert 25 < there < 200
     if how == "SIGINT":
-        assert process.returncode == 130 and "--seed 3 goes on" in err and len(err.splitlines()) == 1
+        assert process.returncode == 130 and "--seed 3 continues" in err and len(err.splitlines()) == 1
         assert f"stopped: {there} of 200 clips are in" in err
         assert not [name for name in half if name.name.startswith(".")]
     done = cold(bundle, "-o", tmp_path, *MANY)
@@ -199,7 +199,7 @@ def test_two_hundred_clips_interrupted_and_gone_on_with(bundle, tmp_path, in_one
 
 
 def test_a_disk_that_fills_in_the_middle(bundle, tmp_path, infer, monkeypatch):
-    """One line with what is finished; the same command goes on."""
+    """One line with what is finished; the same command resumes."""
     room, write_wav = [5], clips.write_wav
 
     def full(*args, **how):
@@ -212,7 +212,7 @@ def test_a_disk_that_fills_in_the_middle(bundle, tmp_path, infer, monkeypatch):
     args = (bundle, "-n", 12, "-d", 0.1, "-o", tmp_path, "--seed", 2)
     code, _, err = infer(*args)
     assert code == 2 and len(err.splitlines()) == 1 and "No space left" in err
-    assert "5 of 12 clips are in" in err and "--seed 2 goes on" in err
+    assert "5 of 12 clips are in" in err and "--seed 2 continues" in err
     assert len(waves(tmp_path)) == 5 and len(list(tmp_path.iterdir())) == 10
     room[0] = 99
     code, _, err = infer(*args)
@@ -328,8 +328,8 @@ def sounds(tmp_path_factory):
     ("--prompt S/nowhere.wav", "not there"), ("--prompt S", "is a folder"), ("--prompt S/text.wav", "not audio"),
     ("--prompt S/silent.wav", "is silent"), ("--prompt S/empty.wav", "no audio"), ("--prompt S/nothing.wav", "0 bytes"),
     ("--prompt S/other.json", "a clip's JSON"), ("--prompt S/broken.json", "no JSON"),
-    ("--prompt S/noise.wav -d 0.5", "fills the clip"), ("--prompt S/noise.wav --prompt-seconds 0", "hears 2 s"),
-    ("--prompt S/noise.wav --prompt-seconds 3", "hears 2 s"), ("--prompt-seconds 1", "--prompt"),
+    ("--prompt S/noise.wav -d 0.5", "fills the clip"), ("--prompt S/noise.wav --prompt-seconds 0", "is 2 s"),
+    ("--prompt S/noise.wav --prompt-seconds 3", "is 2 s"), ("--prompt-seconds 1", "--prompt"),
     ("--rate 1", "8000 to 192000"), ("--bits 20", "invalid choice"), ("--peak 3", "dBFS"), ("--lufs nan", "LUFS"),
     ("--lufs -14 --peak -1", "one of them"), ("--raw", "--stream"), ("--precision int8", "not int8"),
     ("--precision int9", "not int9"), ("--device cuda", "--backend torch"), ("--backend jax", "invalid choice"),

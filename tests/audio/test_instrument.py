@@ -134,7 +134,7 @@ def test_what_is_worth_saying(folder):
     tiny1 = Instrument.load(folder, say=said.append, threads=1)
     assert tiny1.recipe(1, top_k=500).sampling.top_k == 96 and "500 is more than the 96 codes" in said[-1]
     tiny1.recipe(3)
-    assert "hears 2 s at a time" in said[-1] and len(said) == 2
+    assert "is 2 s; a longer clip continues" in said[-1] and len(said) == 2
 
 
 def test_a_chain_with_another_clip_and_another_model(folder, tiny1, tmp_path):
@@ -188,9 +188,9 @@ CODES = np.zeros((4, 20), np.int64)
     ({"prompt": np.full(RATE, np.nan)}, "not numbers"), ({"prompt": noise(1)[None]}, "floats"),
     ({"prompt": CODES[0]}, "integers"), ({"prompt": CODES - 1}, "from 0 on"), ({"prompt": CODES + 96}, "to 95"),
     ({"prompt": CODES[:3]}, r"\[4, T\]"), ({"prompt": CODES[:, :0]}, "none at all"),
-    ({"prompt": noise(0.5)}, "fills the clip"), ({"prompt": noise(1), "prompt_seconds": 0}, "hears 2 s"),
-    ({"prompt": noise(1), "prompt_seconds": 2.1}, "hears 2 s"), ({"prompt_seconds": 1}, "no prompt"),
-    ({"prompt": CODES, "source": CODES}, "one from|goes on from one"), ({"source": CODES}, "shorter than"),
+    ({"prompt": noise(0.5)}, "fills the clip"), ({"prompt": noise(1), "prompt_seconds": 0}, "is 2 s"),
+    ({"prompt": noise(1), "prompt_seconds": 2.1}, "is 2 s"), ({"prompt_seconds": 1}, "no prompt"),
+    ({"prompt": CODES, "source": CODES}, "one from|continues one"), ({"source": CODES}, "shorter than"),
 ])
 def test_what_cannot_be_is_said_before_anything_is_made(folder, monkeypatch, what, why):
     monkeypatch.setattr(module.SoundEngine, "stream", lambda *args, **how: pytest.fail("sampled"))

@@ -280,9 +280,10 @@ def test_a_guided_clip_heeds_its_prompt_more(bundle):
             for k, d in enumerate(spec.delays):
                 said = twin[:, k, d + 1 : d + 1 + P]
                 said[:] = silent[k, : said.shape[1]]
-            told, untold = (lm(torch.from_numpy(seen))[:, :, -1].numpy() for seen in (self.seen, twin))
-            told, untold = (np.where(np.arange(CARD) < np.array(SIZES)[:, None], x, -99) for x in (told, untold))
-            out = untold + np.float32(weight) * (told - untold)
+            conditional, unconditional = (lm(torch.from_numpy(seen))[:, :, -1].numpy() for seen in (self.seen, twin))
+            possible = np.arange(CARD) < np.array(SIZES)[:, None]
+            conditional, unconditional = (np.where(possible, x, -99) for x in (conditional, unconditional))
+            out = unconditional + np.float32(weight) * (conditional - unconditional)
             return np.where(np.arange(CARD) < np.array(SIZES)[:, None], out, -np.inf)
 
     assert (generate(Slow(), spec, range(3), 40, window=20, **how) == codes).all()

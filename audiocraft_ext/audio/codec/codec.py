@@ -1,4 +1,4 @@
-"""A codec as the rest of the house sees it: numpy audio to numpy codes and back, files of any length.
+"""A codec as the rest of the package sees it: numpy audio to numpy codes and back, files of any length.
 
     codec.json + codec.safetensors     what audiocraft_ext.codecs.train writes
     model.json + codec.safetensors     a bundle

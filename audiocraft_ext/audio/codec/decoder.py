@@ -1,4 +1,4 @@
-"""Codes to sound, piece by piece and yet as if at once (level 1: ONNX Runtime, no torch).
+"""Codes to sound, piece by piece and yet as if at once, in ONNX Runtime.
 
 A decoder whose memory grew with the clip would need 1.8 GB for ten seconds of EnCodec. What a piece needs of its
 neighbours is little (:mod:`audiocraft_ext.audio.codec.onnx` says what), so a clip of any length is decoded in constant

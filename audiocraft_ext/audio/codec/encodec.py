@@ -234,7 +234,7 @@ def back_of(layers: Sequence[nn.Module]) -> int:
 
 
 def reach_of(layers: Iterable[nn.Module], scale: float = 1) -> float:
-    """How many frames to either side the result of ``layers`` depends on at most, an LSTM's past aside; ``scale`` is
+    """How many frames to either side the result of ``layers`` depends on at most, without an LSTM's past; ``scale`` is
     the number of steps of their input for one frame."""
     reach = 0.0
     for layer in layers:

@@ -16,8 +16,8 @@ output, ``state_after``. Its metadata say how many frames count as a few: ``fron
 the back.
 :class:`audiocraft_ext.audio.codec.decoder.Front` does all this.
 
-The encoder that data_prep uses is in two parts for the same reason (:func:`write_hearing`); unlike ``encoder.onnx`` it
-takes sound of any length, and gives the codes that the codec itself gives.
+The encoder that data_prep uses is in two parts for the same reason (:func:`write_streaming_encoder`); unlike
+``encoder.onnx`` it takes sound of any length, and gives the codes that the codec itself gives.
 
     hear.onnx: wav float32 [1, 1, N] -> features float32 [1, C, F], up to the LSTM and with it; cut, state, state_after
     code.onnx: features float32 [1, C, F] -> codes int64 [1, K, F]
@@ -57,7 +57,7 @@ def write_encoder(cfg: EncodecConfig, weights: Path, out: Path) -> None:
     g.save(out)
 
 
-def write_hearing(cfg: EncodecConfig, weights: Path, hear_out: Path, code_out: Path) -> None:
+def write_streaming_encoder(cfg: EncodecConfig, weights: Path, hear_out: Path, code_out: Path) -> None:
     """Write the encoder in two graphs, for sound of any length piece by piece; ``weights`` as for
     :func:`write_encoder`. The metadata of the first say how many frames at most either of them sees to each side:
     ``hear`` without its LSTM, ``code``."""
@@ -65,7 +65,7 @@ def write_hearing(cfg: EncodecConfig, weights: Path, hear_out: Path, code_out: P
     at = back_of(layers)  # of what follows the LSTM; without one the first graph does it all
     before = layers[: at - 1] if at else layers
     g = Graph("hear", weights)
-    x, scale = _stack(g, g.input("wav", FLOAT, [1, 1, "N"]), before, "encoder.layers", cfg.hop_length, hearing=True)
+    x, scale = _stack(g, g.input("wav", FLOAT, [1, 1, "N"]), before, "encoder.layers", cfg.hop_length, streaming=True)
     left, right = g.op("Split", g.input("cut", INT64, [2]), outputs=2, axis=0, num_outputs=2)
     end = g.op("Sub", g.op("Shape", x, start=2, end=3), right)
     x, channels = g.op("Slice", x, left, end, g.constant(np.array([2]))), cfg.dimension
@@ -81,7 +81,7 @@ def write_hearing(cfg: EncodecConfig, weights: Path, hear_out: Path, code_out: P
 
     g = Graph("code", weights)
     x = g.input("features", FLOAT, [1, channels, "F"])
-    _quantise(g, _stack(g, x, after, "encoder.layers", 1, first=at, hearing=True)[0], cfg)
+    _quantise(g, _stack(g, x, after, "encoder.layers", 1, first=at, streaming=True)[0], cfg)
     g.save(code_out)
 
 
@@ -130,16 +130,16 @@ def write_decoder(cfg: EncodecConfig, weights: Path, front_out: Path, back_out: 
 
 
 def _stack(g: Graph, x: str, layers, stem: str, scale: float, first: int = 0,
-           hearing: bool = False) -> tuple[str, float]:
+           streaming: bool = False) -> tuple[str, float]:
     """Add ``layers``, numbered from ``first`` in the weights' names. ``scale`` is the number of steps of ``x`` for one
-    frame, 1 at the rate of the codes. ``hearing`` is for :func:`write_hearing`: sound of any length, and quicker ELUs
-    (a bundle's graphs stay as they are, and so do its clips)."""
+    frame, 1 at the rate of the codes. ``streaming`` (of :func:`write_streaming_encoder`): sound of any
+    length and faster ELUs (a bundle's graphs stay as they are, and so do its clips)."""
     for i, layer in enumerate(layers, first):
         name = f"{stem}.{i}"
         if isinstance(layer, nn.ELU):
-            x = _elu(g, x) if hearing else g.op("Elu", x)
+            x = _elu(g, x) if streaming else g.op("Elu", x)
         elif isinstance(layer, Conv1d):
-            x, pads = (_filled if hearing else _whole)(g, x, layer, scale)
+            x, pads = (_filled if streaming else _whole)(g, x, layer, scale)
             x = g.op("Conv", x, g.weight(f"{name}.conv.weight"), g.weight(f"{name}.conv.bias"),
                      strides=[layer.conv.stride[0]], dilations=[layer.conv.dilation[0]], pads=pads)
             scale /= layer.conv.stride[0]
@@ -149,7 +149,7 @@ def _stack(g: Graph, x: str, layers, stem: str, scale: float, first: int = 0,
             x = g.op("ConvTranspose", x, *weights, strides=[layer.conv.stride[0]],
                      pads=[layer.trim_left, layer.trim_right])
         elif isinstance(layer, ResidualBlock):
-            x = g.op("Add", x, _stack(g, x, layer.block, f"{name}.block", scale, hearing=hearing)[0])
+            x = g.op("Add", x, _stack(g, x, layer.block, f"{name}.block", scale, streaming=streaming)[0])
         elif isinstance(layer, LSTM):
             x = _lstm(g, x, layer, name)[0]
         else:

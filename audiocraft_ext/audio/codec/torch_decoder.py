@@ -1,4 +1,4 @@
-"""Codes to sound on a GPU (level 2): the codec's torch decoder, a whole batch at a time.
+"""Codes to sound on a GPU: the codec's torch decoder, a whole batch at a time.
 
 The same two parts as :mod:`audiocraft_ext.audio.codec.decoder`: the layers up to the LSTM run over whole clips, which
 is little work, what follows runs over pieces that know a few frames to either side, so that memory hardly grows with
@@ -23,7 +23,7 @@ PIECE = 500  # frames times clips: EnCodec takes 180 MB a second of sound in fp3
 
 
 class TorchDecoder:
-    """A codec's decoder on one device, in fp32: half precision is heard as hiss.
+    """A codec's decoder on one device, in fp32: half precision is audible as hiss.
 
     Args:
         model: a codec; its encoder is not used.

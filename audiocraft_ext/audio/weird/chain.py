@@ -1,4 +1,4 @@
-"""Weird tools: codes ``[K, T]`` in, codes ``[K, T']`` out, in a chain that is typed on one line (level 0).
+"""Weird tools: codes ``[K, T]`` in, codes ``[K, T']`` out, in a chain that is typed on one line.
 
     --weird "mutate:share=10%,books=1-3; stutter:at=2b,len=1/4b,times=4; reroll:keep=0"
 

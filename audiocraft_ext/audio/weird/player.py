@@ -1,4 +1,4 @@
-"""Weird chains played on an instrument: what a chain asks for, other clips, other models and sampling (level 1)."""
+"""Weird chains played on an instrument: what a chain asks for, other clips, other models and sampling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in a chain of weird tools, from text to values and back: times, codebooks, shares, names (level 0)."""
+"""What stands in a chain of weird tools, from text to values and back: times, codebooks, shares, names."""
 
 from __future__ import annotations
 

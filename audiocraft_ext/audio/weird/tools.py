@@ -1,4 +1,4 @@
-"""The weird tools on codes: pure functions, integers ``[K, T]`` to ``int64 [K, T']`` (level 0).
+"""The weird tools on codes: pure functions, integers ``[K, T]`` to ``int64 [K, T']``.
 
 ``books`` are numbers of codebooks (None: all), ``spans`` pairs of frames, from and behind-the-last (None: the whole
 clip). What lies outside of both comes through untouched. Exact positions are fractions of a frame; each is rounded

@@ -24,7 +24,7 @@ from typing import TextIO
 from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.core.files import make_folder
 from audiocraft_ext.drums.play.options import ASKED, CHANGES, HEEDED, SAMPLING, WRITTEN, build_parser, parse
-from audiocraft_ext.engine.cli import STARTED, chosen, maker, not_the_same
+from audiocraft_ext.engine.cli import STARTED, chosen, difference_note, find_bundle_of
 
 __all__ = ["build_parser", "main"]
 
@@ -141,11 +141,11 @@ def again(args: argparse.Namespace) -> None:
     known = read_sidecar(args.from_)
     recipe = replace(BeatRecipe.from_dict(known.recipe), title=str(known.about.get("title", "")))
     known.output.check()
-    bundle = maker(args.from_, args.bundle, known.folder, recipe.bundle, recipe.bundle_hash)
+    bundle = find_bundle_of(args.from_, args.bundle, known.folder, recipe.bundle, recipe.bundle_hash)
     drummer = Drummer(bundle, note, precision=recipe.precision, backend=recipe.backend,
                       **chosen(args, ("threads", "max_batch")))
     path = make(args, drummer, [(recipe, range(known.index, known.index + 1))], known.output)[0]
-    if text := not_the_same(path, known.sha256):
+    if text := difference_note(path, known.sha256):
         note(text)
 
 

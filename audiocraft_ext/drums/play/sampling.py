@@ -80,9 +80,9 @@ class Playing:
             return batch, self._sampled(engine, batch, report)
 
         if len(first) > 1:
-            from audiocraft_ext.engine.workers import beside
+            from audiocraft_ext.engine.workers import in_parallel
 
-            results = beside(make, chain(first, batches), [another() for _ in first], tell)
+            results = in_parallel(make, chain(first, batches), [another() for _ in first], tell)
         else:
             results = (make(engine, batch, tell) for batch in chain(first, batches))
         with closing(results):

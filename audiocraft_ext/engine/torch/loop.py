@@ -1,8 +1,8 @@
 """The LM in plain torch: for a model in training, and a whole loop for a GPU.
 
-:class:`TorchStepper` runs an :class:`~audiocraft_ext.model.lm.LM` wherever it is, as the engine asks for each step.
+:class:`TorchStepper` runs an :class:`~audiocraft_ext.model.lm.LM` on the device it is on, one step at a call.
 :class:`TorchLoop` has the loop itself on the device: cache, sequence, uniforms and sampling lie there, one step is a
-CUDA graph, and the host only says "again". A step of a small LM is some fifty kernels of a few microseconds each;
+CUDA graph, which the host replays. A step of a small LM is some fifty kernels of a few microseconds each;
 launched one by one from Python they would take several times as long as they run.
 
 **One seed, one clip.** On a GPU the product of a matrix with another number of rows is another kernel, which adds up
@@ -32,7 +32,7 @@ from audiocraft_ext.model.weights import differing, read_safetensors
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PREFILL = 256  # steps of a prompt read at once: attention over them stays in a few tens of MB
-CHUNK = 32  # steps between two looks of the host: under a second of sound for who listens meanwhile
+CHUNK = 32  # steps between two reads by the host: 0.64 s of sound at 50 Hz, for streaming
 ROWS = 10  # of every product on a GPU; as many clips as the engine makes together
 WARM_UP = 3  # steps done kernel by kernel before their like is captured: libraries make their handles and plans
 
@@ -65,8 +65,8 @@ class TorchStepper:
 class TorchLoop:
     """The whole loop on one device.
 
-    It is a :class:`~audiocraft_ext.engine.sampler.LoopStepper`: sampling takes :meth:`run`, who wants the logits the
-    steps.
+    A :class:`~audiocraft_ext.engine.sampler.LoopStepper`: sampling calls :meth:`run`; scoring and guidance, which need
+    logits, call :meth:`step` and :meth:`logits`.
 
     Args:
         model: an LM, which may be dropped afterwards.
