@@ -21,7 +21,7 @@ from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.core.split import TRAIN, VALID
 from audiocraft_ext.export import audiocraft, bundle, sources
 from audiocraft_ext.model import checkpoint
-from audiocraft_ext.store.reader import StoreWriter
+from audiocraft_ext.store.writer import StoreWriter
 from audiocraft_ext.training import memory
 from tests.helpers import third_kind
 from tests.helpers.runs import run, solver_of
