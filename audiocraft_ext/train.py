@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.core.files import only_one
 from audiocraft_ext.core.machine import physical_cores
-from audiocraft_ext.runs import version as code
+from audiocraft_ext.runs import version
 from audiocraft_ext.runs.overrides import quoted
 from audiocraft_ext.runs.record import Record, read_status
 from audiocraft_ext.sweep import hooks
@@ -120,7 +120,7 @@ def run(cfg) -> None:
         last = stack.enter_context(contextlib.ExitStack())  # trackers may take their time: the status comes first
         if record is not None:
             stack.enter_context(only_one(folder / "lock", f"the run {get_xp().sig}"))
-            if different := code.note(folder):
+            if different := version.note(folder):
                 logging.getLogger(__name__).warning("The run %s", different)
             stack.enter_context(record.of_run())
         solver = get_solver(cfg, record)

@@ -21,7 +21,7 @@ from audiocraft_ext.audio.engine import SoundBundle
 from audiocraft_ext.core.errors import Parser, run_cli
 from audiocraft_ext.core.split import VALID
 from audiocraft_ext.runs.pipeline import ROOT, Diary, add_options, begin, exported, prepared, settle, shown, trained
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 from audiocraft_ext.sound import picture
 from audiocraft_ext.store import baseline
 from audiocraft_ext.store.reader import TokenStore
@@ -37,7 +37,7 @@ def prepare(diary: Diary, folder: Path, path: Path, args: argparse.Namespace) ->
     place = ["--codec-path", args.codec_path] if args.codec_path else []
     command = ["-m", "data_prep.audio", str(folder), str(path), "--codec", args.codec, *place,
                "--valid-share", str(VALID_SHARE)]
-    return prepared(diary, folder, path, command, audio.find_audio(folder))
+    return prepared(diary, folder, path, command, sound_files.find_audio(folder))
 
 
 def sampled(out: Path, bundle: Path, n: int) -> list[Path]:
@@ -62,7 +62,7 @@ def real_clips(store: TokenStore, source: Path, sample_rate: int, n: int) -> lis
         first = min(row["start"] for row in store.rows if row["source"] == track.source)
         start = store.spec.seconds(track.start - first)  # above 0: the end of a single file was held out
         seconds = min(SECONDS, store.spec.seconds(track.frames))
-        wav = audio.read(source / track.source, sample_rate)
+        wav = sound_files.read(source / track.source, sample_rate)
         clips.append((Path(track.source).name, wav[round(start * sample_rate) :][: round(seconds * sample_rate)]))
     return clips
 
@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
 
     clips, rate, image = sampled(out, bundle, args.n), made.sample_rate, out / "picture.png"
     picture.compare([("real (never seen in training)", real_clips(store, args.audio, rate, args.n)),
-                     ("generated", [(c.name, audio.read(c, rate)) for c in clips])], rate, image)
+                     ("generated", [(c.name, sound_files.read(c, rate)) for c in clips])], rate, image)
     print(f"\n{numbers(diary, history, store, args.n * SECONDS)}\n")
     print("listen to   " + "\n            ".join(map(shown, clips)))
     print(f"look at     {shown(image)}")

@@ -13,7 +13,7 @@ from audiocraft_ext.audio.engine import SoundBundle
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.engine import sampler
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 
 SILENT = 1e-4  # -80 dBFS
 
@@ -41,7 +41,7 @@ def read_codes(given: Any, what: str, bundle: SoundBundle, encode: Callable[[np.
             why = "is a folder" if str(given) and path.is_dir() else "is not there"
             raise UserError(f"{what} {why}; expected a sound file or a clip's JSON")
         codes = codes_of(path, spec)
-        sound = audio.load(path, bundle.sample_rate).wav if codes is None else None
+        sound = sound_files.load(path, bundle.sample_rate).wav if codes is None else None
     else:
         array, what = np.asarray(given), f"the {what}"
         whole = np.issubdtype(array.dtype, np.integer)

@@ -20,8 +20,7 @@ from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from audiocraft_ext.core.files import sha256
 from audiocraft_ext.engine.bundle import FORMAT, VERSION
 from audiocraft_ext.engine.sampling import Sampling
-from audiocraft_ext.export import audiocraft as interop
-from audiocraft_ext.export import sources as trained
+from audiocraft_ext.export import audiocraft, sources
 from audiocraft_ext.export.quantize import BLOCK, PRECISIONS
 from audiocraft_ext.export.sources import Trained
 from audiocraft_ext.model.weights import stored
@@ -31,7 +30,7 @@ TRAINING = ("dropout", "checkpointing")  # of LMConfig, no part of what is expor
 
 
 def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = False,
-                 codec_licence: str = trained.UNKNOWN_LICENCE, precisions: Sequence[str] = ()) -> None:
+                 codec_licence: str = sources.UNKNOWN_LICENCE, precisions: Sequence[str] = ()) -> None:
     """Write ``model`` as a bundle.
 
     Args:
@@ -49,7 +48,7 @@ def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = Fa
 def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str, precisions: Sequence[str]) -> None:
     from safetensors.torch import save_file
 
-    from audiocraft_ext.export import quantize as quantise
+    from audiocraft_ext.export import quantize
     from audiocraft_ext.export.onnx_lm import write_lm
 
     save_file(stored(model.state, half), folder / "lm.safetensors", {"format": "pt"})
@@ -57,7 +56,7 @@ def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str, p
     for precision in precisions:
         if precision != "fp32":
             quantised = folder / f"lm.{precision}.safetensors"
-            quantise.write(model.state, model.cfg, precision, quantised)
+            quantize.write(model.state, model.cfg, precision, quantised)
             write_lm(model.cfg, quantised, folder / f"lm.{precision}.onnx", model.spec.sizes)
     codec = kinds.kind_of(model.spec).bundle_parts(folder, model, half, codec_licence)
     for path in folder.glob("*.safetensors"):  # written for the owner alone; a bundle is to be passed on
@@ -112,7 +111,7 @@ def write_whole(out: Path, force: bool, fill: Callable[[Path], None]) -> None:
 def check_out(out: Path, force: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    ours = {"model.json"}, {interop.LM_FILE, interop.CODEC_FILE}
+    ours = {"model.json"}, {audiocraft.LM_FILE, audiocraft.CODEC_FILE}
     names = {p.name for p in out.iterdir()} if out.is_dir() else set()
     if not any(wanted <= names for wanted in ours) or any((out / n).is_dir() for n in names):
         raise UserError(f"{out}: is there and holds something else; choose another folder")
@@ -141,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
     check_out(Path(os.path.abspath(args.out)), args.force)  # before a large file is read
     start = time.perf_counter()
     print(f"reading {args.source} ...", flush=True)
-    model = trained.read(args.source, args.codec)
+    model = sources.read(args.source, args.codec)
     model.licence = args.licence or model.licence
     model.card = args.card or model.card
     if args.temperature is not None:

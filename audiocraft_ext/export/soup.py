@@ -19,8 +19,7 @@ import torch
 
 from audiocraft_ext import kinds
 from audiocraft_ext.core.errors import Parser, UserError, run_cli
-from audiocraft_ext.export import bundle as export
-from audiocraft_ext.export import sources as trained
+from audiocraft_ext.export import bundle, sources
 from audiocraft_ext.export.sources import Trained
 
 WAYS = ("lerp", "slerp")
@@ -106,7 +105,7 @@ def check_weights(weights: Sequence[float], count: int, way: str = "lerp", extra
 
 def check_fit(a: Trained, name_a: str, b: Trained, name_b: str) -> None:
     """Raise a :class:`UserError` that names what keeps two models from being mixed."""
-    size_a, size_b = ({k: v for k, v in asdict(m.cfg).items() if k not in export.TRAINING} for m in (a, b))
+    size_a, size_b = ({k: v for k, v in asdict(m.cfg).items() if k not in bundle.TRAINING} for m in (a, b))
     other = [f"{k}={size_a[k]} and {size_b[k]}" for k in size_a if size_a[k] != size_b[k]]
     if other:
         raise UserError(f"{name_a} and {name_b} are models of different sizes: {', '.join(other)}; "
@@ -148,15 +147,15 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     weights = chosen_weights(args.weight, args.weights, len(args.models))
     check_weights(weights, len(args.models), args.way, args.extrapolate)
-    export.check_out(Path(os.path.abspath(args.out)), args.force)  # before large files are read
+    bundle.check_out(Path(os.path.abspath(args.out)), args.force)  # before large files are read
     models = []
     for source in args.models:
         print(f"reading {source} ...", flush=True)
-        models.append(trained.read(source, args.codec))
+        models.append(sources.read(source, args.codec))
     soup = mix(models, [short_name(source) for source in args.models], weights, args.way, args.extrapolate)
     alike = min(likeness(models[0].state, m.state) for m in models[1:])
     licence = kinds.kind_of(soup.spec).codec_licence(soup.codec, (args.codec, args.models[0]))
-    export.write_bundle(args.out, soup, args.half, args.force, licence)
+    bundle.write_bundle(args.out, soup, args.half, args.force, licence)
     print(f"{args.out}: {soup.card} Cosine of their weights {alike:.2f}. Licence: {soup.licence}")
     if alike < UNRELATED:
         print("note: these have little to do with each other (one run, or fine-tunes of one, have a cosine near 1); "

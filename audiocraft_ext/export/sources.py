@@ -21,7 +21,7 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.engine.bundle import Bundle
 from audiocraft_ext.engine.sampling import Sampling
-from audiocraft_ext.export import audiocraft as interop
+from audiocraft_ext.export import audiocraft
 from audiocraft_ext.model import checkpoint
 from audiocraft_ext.model.lm import LM, LMConfig
 from audiocraft_ext.model.weights import differing, read_safetensors
@@ -68,7 +68,7 @@ def read(source: str | Path, codec: str | None = None) -> Trained:
     path = locate(source)
     if (path / "model.json").is_file():
         return _read_bundle(path)
-    if (path / interop.LM_FILE).is_file():
+    if (path / audiocraft.LM_FILE).is_file():
         return kinds.format_of("audiocraft").read(path, codec)
     return _read_checkpoint(path, codec)
 
@@ -104,8 +104,8 @@ def locate(source: str | Path, runs: Path | None = None) -> Path:
                         "a folder in audiocraft's export format, or a bundle")
     if path.is_dir() and (path / "checkpoint.th").is_file():
         return path / "checkpoint.th"
-    if path.is_dir() and not (path / "model.json").is_file() and not (path / interop.LM_FILE).is_file():
-        raise UserError(f"{path}: expected checkpoint.th (a run), {interop.LM_FILE} (audiocraft's export) or "
+    if path.is_dir() and not (path / "model.json").is_file() and not (path / audiocraft.LM_FILE).is_file():
+        raise UserError(f"{path}: expected checkpoint.th (a run), {audiocraft.LM_FILE} (audiocraft's export) or "
                         "model.json (a bundle) in it, found none of them")
     return path
 
@@ -125,9 +125,9 @@ def _read_bundle(path: Path) -> Trained:
 def _read_checkpoint(path: Path, codec_name: str | None) -> Trained:
     pkg = checkpoint.load(path)
     config = checkpoint.config_of(pkg)
-    cfg = interop.lm_config(config)
+    cfg = audiocraft.lm_config(config)
     state = clean(_weights_of(pkg, path), cfg, path)
-    pattern = interop.delays(config, cfg.n_q)
+    pattern = audiocraft.delays(config, cfg.n_q)
     run = {"signature": str(pkg.get("xp.sig", "")), "epochs": len(pkg.get("history") or []), **segment_of(config)}
     if pkg.get("history"):
         run["last"] = pkg["history"][-1]
@@ -176,7 +176,7 @@ def _weights_of(pkg: dict, path: Path) -> dict[str, torch.Tensor]:
 def clean(state: dict[str, torch.Tensor], cfg: LMConfig, path: Path) -> dict[str, torch.Tensor]:
     """fp32, contiguous, and exactly the weights of ``LM(cfg)``."""
     state = {name.replace(".self_attn.mha.", ".self_attn."): value.float().contiguous()
-             for name, value in state.items() if not name.endswith(f".{interop.ROPE}")}
+             for name, value in state.items() if not name.endswith(f".{audiocraft.ROPE}")}
     check_weights(cfg, state, path)
     return state
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 
 RATES = (8_000, 192_000)  # Hz
 LEVELS = (-70.0, 0.0)  # dB; BS.1770 ignores what is below -70 LUFS
@@ -84,7 +84,7 @@ def check(rate: int | None = None, peak: float | None = None, lufs: float | None
 def resample(wav: np.ndarray, rate_from: int, rate_to: int) -> np.ndarray:
     """``float32 [N]`` to ``[round(N * rate_to / rate_from)]``, where soxr alone gives a sample more or less."""
     n = round(len(wav) * rate_to / rate_from)
-    out = audio.resample(wav, rate_from, rate_to)[:n]
+    out = sound_files.resample(wav, rate_from, rate_to)[:n]
     return np.pad(out, (0, n - len(out)))
 
 

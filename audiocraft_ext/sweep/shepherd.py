@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.machine import physical_cores
 from audiocraft_ext.model.lm import LMConfig
-from audiocraft_ext.runs import version as code
+from audiocraft_ext.runs import version
 from audiocraft_ext.store.reader import RECORD, TokenStore
 from audiocraft_ext.sweep import process
 from audiocraft_ext.sweep.cluster import ClusterShepherd
@@ -68,7 +68,7 @@ class Shepherd(ClusterShepherd):
     def __init__(self, main, log=no_log):
         self.local = is_local()
         self._queued: dict[str, dict] = {}
-        self._code: code.Version | None = None
+        self._code: version.Version | None = None
         super().__init__(main, log)
 
     def get_sheep_from_argv(self, argv):
@@ -180,18 +180,19 @@ class Shepherd(ClusterShepherd):
     def _note_code(self, sheeps) -> Path | None:
         """Keep what the runs are made with; says what is not committed, and what changed since they began."""
         if self._code is None:
-            self._code = code.version()
+            self._code = version.version()
             if self._code.changed:
-                self.log(f"the code is not committed ({self._code}); what differs is kept as {code.DIFF} with each run")
+                differs = f"what differs is kept as {version.DIFF} with each run"
+                self.log(f"the code is not committed ({self._code}); {differs}")
         save = sheeps[0].xp.dora.git_save
-        if save and (self._code.dirty or self._code.commit is None or not Path.cwd().is_relative_to(code.ROOT)):
+        if save and (self._code.dirty or self._code.commit is None or not Path.cwd().is_relative_to(version.ROOT)):
             self.log("git_save needs a clean checkout, and to be in it; the runs are made with the code as it is")
             save = self.main.dora.local_code = False
         for sheep in sheeps:
             sheep.xp.dora.git_save = save
             with contextlib.suppress(OSError):
                 sheep.xp.folder.mkdir(parents=True, exist_ok=True)
-            if different := code.note(sheep.xp.folder, self._code):
+            if different := version.note(sheep.xp.folder, self._code):
                 self.log(f"{sheep.xp.sig} {different}")
         if not save:
             return None

@@ -29,7 +29,7 @@ from audiocraft_ext import kinds
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.core.split import TRAIN, VALID
-from audiocraft_ext.export import sources as trained
+from audiocraft_ext.export import sources
 from audiocraft_ext.model import checkpoint
 from audiocraft_ext.model.lm import LM, LMConfig
 from audiocraft_ext.runs.identity import check_same_run, identity
@@ -425,7 +425,7 @@ class StreamSolver(StandardSolver):
         elif self.cfg.continue_from:
             source = str(self.cfg.continue_from).removeprefix("//sig/")
             absolute = git_save.to_absolute_path(source)
-            weights, spec = trained.read_weights(absolute if Path(absolute).exists() else source, self.lm_config,
+            weights, spec = sources.read_weights(absolute if Path(absolute).exists() else source, self.lm_config,
                                                  self.folder.parent)
             if spec is not None:
                 spec.check_same_stream(self.spec, f"continue_from={source}", f"the store {self.cfg.datasource.store}")

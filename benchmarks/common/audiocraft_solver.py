@@ -30,7 +30,7 @@ from audiocraft_ext.audio.codec import audiocraft as audiocraft_codec
 from audiocraft_ext.audio.codec.encodec import EncodecConfig
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.core.split import TRAIN, VALID
-from audiocraft_ext.export import audiocraft as interop
+from audiocraft_ext.export import audiocraft
 from audiocraft_ext.model import checkpoint
 from audiocraft_ext.model.lm import LMConfig
 from audiocraft_ext.sound.wav import write_wav
@@ -60,8 +60,8 @@ def write_data(folder: Path, codec: EncodecConfig, seconds: float) -> None:
     cfg = OmegaConf.create(audiocraft_codec.codec_yaml(codec))
     cfg.seanet.norm = "weight_norm"  # as it is trained, and as the public one is loaded
     weights = builders.get_compression_model(cfg).state_dict()
-    checkpoint.save({"best_state": weights, "xp.cfg": OmegaConf.to_yaml(cfg), "version": interop.VERSION,
-                     "exported": True}, folder / CODEC / interop.CODEC_FILE)
+    checkpoint.save({"best_state": weights, "xp.cfg": OmegaConf.to_yaml(cfg), "version": audiocraft.VERSION,
+                     "exported": True}, folder / CODEC / audiocraft.CODEC_FILE)
 
 
 def config(folder: Path, size: LMConfig, ours: DictConfig, workers: int) -> DictConfig:

@@ -20,7 +20,7 @@ import numpy as np
 
 from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from audiocraft_ext.midi.kit import Kit
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 from benchmarks.common.machine import describe, finish
 from data_prep.audio.beats.grid import Beats
 from data_prep.audio.beats.listener import SURE, BeatListener
@@ -106,8 +106,8 @@ def judge(takes: list[tuple[Take, np.ndarray]], peer: bool) -> tuple[dict, list[
 
 def music(folder: Path) -> None:
     """What is found in files of which nothing is known."""
-    for path in audio.find_audio(folder):
-        wav = audio.read(path, RATE)
+    for path in sound_files.find_audio(folder):
+        wav = sound_files.read(path, RATE)
         beats, _ = listen(wav)
         seconds = len(wav) / RATE
         bars = seconds * beats.bpm / 60 / beats.beats_per_bar if beats else 0

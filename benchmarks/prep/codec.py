@@ -20,7 +20,7 @@ from audiocraft_ext.audio.codec import get_codec
 from audiocraft_ext.audio.codec.distance import MelDistance, si_sdr
 from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from audiocraft_ext.core.split import VALID, split_of
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 from benchmarks.common.machine import describe, finish, timed
 
 OPUS_RATE = 48_000
@@ -32,7 +32,8 @@ def opus(wav: np.ndarray, rate: int, bits: int) -> tuple[np.ndarray, float]:
     with av.open(file, "w", format="ogg") as container:
         stream = container.add_stream("libopus", rate=OPUS_RATE, layout="mono")
         stream.bit_rate = bits
-        frame = av.AudioFrame.from_ndarray(audio.resample(wav, rate, OPUS_RATE)[None], format="fltp", layout="mono")
+        resampled = sound_files.resample(wav, rate, OPUS_RATE)
+        frame = av.AudioFrame.from_ndarray(resampled[None], format="fltp", layout="mono")
         frame.sample_rate = OPUS_RATE
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
@@ -42,7 +43,7 @@ def opus(wav: np.ndarray, rate: int, bits: int) -> tuple[np.ndarray, float]:
         resampler = av.AudioResampler(format="flt", layout="mono", rate=OPUS_RATE)
         frames = [f for frame in container.decode(audio=0) for f in resampler.resample(frame)]
         back = np.concatenate([f.to_ndarray().ravel() for f in frames])
-    back = audio.resample(back, OPUS_RATE, rate)[: len(wav)]
+    back = sound_files.resample(back, OPUS_RATE, rate)[: len(wav)]
     return np.pad(back, (0, len(wav) - len(back))), size * 8 / (len(wav) / rate)
 
 
@@ -54,12 +55,12 @@ def main() -> None:
     args = parser.parse_args()
     codec = get_codec(args.codec)
     rate, spec = codec.sample_rate, codec.spec
-    names = [p for p in audio.find_audio(args.src)
+    names = [p for p in sound_files.find_audio(args.src)
              if split_of(p.relative_to(args.src).as_posix(), args.valid_share) == VALID]
     if not names:
         raise UserError(f"{args.src}: nothing is held out with --valid-share {args.valid_share}")
     hop = round(rate / spec.frame_rate)
-    wavs = [wav[: len(wav) // hop * hop] for wav in (audio.read(p, rate) for p in names) if len(wav) >= 10 * hop]
+    wavs = [wav[: len(wav) // hop * hop] for wav in (sound_files.read(p, rate) for p in names) if len(wav) >= 10 * hop]
     measure = MelDistance(rate)
 
     def own(wav: np.ndarray) -> tuple[np.ndarray, float]:

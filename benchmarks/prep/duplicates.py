@@ -27,7 +27,7 @@ import soundfile as sf
 import soxr
 
 from audiocraft_ext.core.errors import Parser, UserError, run_cli
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 from benchmarks.common.machine import ROOT, describe, finish, row
 from data_prep.audio.analysis.fingerprint import VERSION, Fingerprinter
 from data_prep.audio.duplicates.find import Item, find
@@ -137,10 +137,10 @@ def synthetic(files: int, hours: float, seed: int = 0) -> list[Item]:
 def sounds_below(folders: list[Path], seconds: float) -> dict[str, tuple[np.ndarray, bool]]:
     """Each sound below the folders by name, and whether it is whole."""
     paths = {f"{folder.name}/{path.relative_to(folder)}": path
-             for folder in folders for path in audio.find_audio(folder)}
+             for folder in folders for path in sound_files.find_audio(folder)}
     if not paths:
         raise UserError(f"{', '.join(map(str, folders))}: no audio in it")
-    read = {name: audio.read(path, RATE) for name, path in paths.items()}
+    read = {name: sound_files.read(path, RATE) for name, path in paths.items()}
     return {name: (wav, len(wav) <= seconds * RATE) for name, wav in read.items()}
 
 

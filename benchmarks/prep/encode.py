@@ -23,7 +23,7 @@ from audiocraft_ext.audio.codec import get_codec
 from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from audiocraft_ext.core.machine import physical_cores
 from audiocraft_ext.core.split import TRAIN
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 from audiocraft_ext.store.writer import StoreWriter
 from benchmarks.common.machine import Spread, describe, finish, in_turn, row
 from data_prep.audio.cuts import Piece
@@ -55,8 +55,8 @@ def encode_held(samples: int) -> int:
 def decode(task: tuple[str, int]) -> int:
     """In a worker: a file to mono sound at a rate, and no further."""
     path, rate = task
-    with audio.open_sound(Path(path)) as reader:
-        return sum(len(block) for block in audio.mono(reader, reader.rate, rate))
+    with sound_files.open_sound(Path(path)) as reader:
+        return sum(len(block) for block in sound_files.mono(reader, reader.rate, rate))
 
 
 def worked_off(work: Callable, tasks: Iterable, workers: int, setup: Callable | None = None,
@@ -83,7 +83,7 @@ def prepare(entries: list[Entry], codec: Codec, ref: CodecRef, workers: int) -> 
 def chosen(src: Path, minutes: float, rate: int) -> list[Entry]:
     """Whole files of ``src``, the longest last, about so many minutes of them."""
     entries, left = [], minutes * 60
-    for path in sorted(audio.find_audio(src), key=lambda path: (audio.duration(path), path)):
+    for path in sorted(sound_files.find_audio(src), key=lambda path: (sound_files.duration(path), path)):
         samples = decode((str(path), rate))
         if samples / rate > left and entries:
             continue

@@ -30,7 +30,7 @@ from audiocraft_ext.audio.codec.codec import Codec
 from audiocraft_ext.audio.codec.encodec import EncodecConfig, EncodecModel, keep_variance
 from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from audiocraft_ext.core.machine import physical_cores
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 from audiocraft_ext.store.writer import StoreWriter
 from benchmarks.common.machine import describe, finish
 from data_prep.audio import chain, stages
@@ -140,7 +140,7 @@ def _resident(pid: int) -> float:
 def make_files(source: Path, folder: Path, count: int) -> None:
     """``count`` files of two seconds, each another piece of the sound in ``source``, each a little filtered."""
     rng, at = np.random.default_rng(0), 0
-    wavs = [wav for path in audio.find_audio(source) if len(wav := audio.read(path, RATE)) > 4 * RATE]
+    wavs = [wav for path in sound_files.find_audio(source) if len(wav := sound_files.read(path, RATE)) > 4 * RATE]
     folder.mkdir()
     for at in range(count):
         wav = wavs[at % len(wavs)]
@@ -165,10 +165,10 @@ def main() -> None:
     parser.add_argument("--files", type=int, nargs="*", default=[])
     parser.add_argument("--workers", type=int, default=physical_cores())
     args = parser.parse_args()
-    paths = audio.find_audio(args.folder)
+    paths = sound_files.find_audio(args.folder)
     if not paths:
         raise UserError(f"{args.folder}: no sound in it")
-    hours, results = sum(audio.duration(path) for path in paths) / 3600, {}
+    hours, results = sum(sound_files.duration(path) for path in paths) / 3600, {}
     with tempfile.TemporaryDirectory() as scratch:
         times = {"audiocraft's manifest tool (headers only)": seconds_of(
             lambda: audiocraft_manifest(args.folder, Path(scratch)))}

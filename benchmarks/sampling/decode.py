@@ -38,7 +38,7 @@ from audiocraft_ext.core.machine import physical_cores
 from audiocraft_ext.engine import sampler
 from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.engine.torch.loop import TorchStepper
-from audiocraft_ext.export import sources as trained
+from audiocraft_ext.export import sources
 from audiocraft_ext.model.lm import LM
 from benchmarks.common.machine import Spread, describe, finish, in_turn, numbers, read_bandwidth, row
 from benchmarks.common.peers import AUDIOCRAFT, BUNDLE, TOP_K, TRANSFORMERS, import_transformers, make
@@ -54,7 +54,7 @@ LARGE = 1 << 30  # bytes of the large buffer
 def samplers(folder: Path, engines: dict[str, SoundEngine]) -> dict[str, Callable[[int, int], object]]:
     """``sample(clips, frames)`` of each peer and of ours."""
     theirs = loaders.load_lm_model(folder / AUDIOCRAFT, device="cpu").eval()
-    model = trained.read(folder / BUNDLE)
+    model = sources.read(folder / BUNDLE)
     plain = LM(model.cfg, model.spec.delays).eval().requires_grad_(False)
     plain.load_state_dict(model.state, assign=True)
 

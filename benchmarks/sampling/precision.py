@@ -18,7 +18,7 @@ import numpy as np
 from audiocraft_ext.core.delay import delay, valid_mask
 from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from audiocraft_ext.engine.engine import Engine
-from audiocraft_ext.export import sources as trained
+from audiocraft_ext.export import sources
 from audiocraft_ext.export.bundle import write_bundle
 from audiocraft_ext.store.reader import TokenStore
 from benchmarks.common.machine import describe, finish, row
@@ -73,7 +73,7 @@ def compare(engines: dict[str, Engine], pieces: Iterator[np.ndarray], codebooks:
             for name, s in sums.items()}
 
 
-def engines_of(model: trained.Trained, folder: Path) -> tuple[dict[str, Engine], dict[str, str]]:
+def engines_of(model: sources.Trained, folder: Path) -> tuple[dict[str, Engine], dict[str, str]]:
     """An engine for each precision, exported anew into ``folder``, and why those that are not there are not."""
     engines, failed = {}, {}
     for precision in PRECISIONS:
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
     for name in ("frames", "windows"):
         if (value := getattr(args, name)) is not None and value < 1:
             raise UserError(f"--{name} is 1 or more, got {value}")
-    store, model = TokenStore(args.store), trained.read(args.model, args.codec)
+    store, model = TokenStore(args.store), sources.read(args.model, args.codec)
     model.spec.check_same_stream(store.spec, f"the model {args.model}", f"the store {args.store}")
     with tempfile.TemporaryDirectory() as temporary:
         engines, failed = engines_of(model, Path(temporary))

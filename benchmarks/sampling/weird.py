@@ -15,7 +15,7 @@ import numpy as np
 from audiocraft_ext.audio.engine import SoundEngine
 from audiocraft_ext.audio.weird.chain import Chain, Context
 from audiocraft_ext.core.errors import Parser, run_cli
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 
 BPM, SECONDS = 120, 8.0
 CHAINS = (
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     engine = SoundEngine(find_bundle(args.bundle), args.threads)
     frames, rate = engine.bundle.frames(SECONDS), engine.bundle.sample_rate
     if args.source:
-        sounds = [audio.read(path, rate)[: round(SECONDS * rate)] for path in args.source]
+        sounds = [sound_files.read(path, rate)[: round(SECONDS * rate)] for path in args.source]
         clips = [engine.encode(wav[None, None])[0] for wav in sounds]
     else:
         clips = list(engine.generate(args.n, frames, seed=args.seed))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from audiocraft_ext.core.split import TRAIN, VALID
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 from audiocraft_ext.sound.level import TRUE_PEAK
 from data_prep.audio import augment
 from data_prep.audio.analysis import levels
@@ -135,8 +135,8 @@ def encode_entry(entry: Entry) -> list:
 def pieces_of(entry: Entry, sample_rate: int) -> Iterator[tuple[Piece, Iterator[np.ndarray]]]:
     """Each piece of an entry with its sound, mono blocks ``float32 [n]`` as the codec takes them; a piece's blocks
     are to be read before the next piece."""
-    with audio.open_sound(Path(entry.path)) as reader:
-        sound = Cursor(_levelled(audio.mono(reader, reader.rate, sample_rate, entry.mix), entry))
+    with sound_files.open_sound(Path(entry.path)) as reader:
+        sound = Cursor(_levelled(sound_files.mono(reader, reader.rate, sample_rate, entry.mix), entry))
         for piece in entry.pieces:
             blocks = sound.take(piece.start, piece.end)
             yield piece, augment.apply(entry.variant, blocks, sample_rate) if entry.variant else blocks

@@ -15,7 +15,7 @@ from audiocraft_ext.engine.bundle import BUNDLES, Bundle, find_bundle
 from audiocraft_ext.engine.sampler import generate
 from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.engine.torch.loop import TorchStepper
-from audiocraft_ext.export import sources as trained
+from audiocraft_ext.export import sources
 from audiocraft_ext.model.lm import LM, Cache
 from tests.model.test_lm_parity import audiocrafts
 
@@ -31,7 +31,7 @@ def engine():
 @pytest.fixture(scope="module")
 def models(engine):
     """Our torch model and audiocraft's, with the trained weights."""
-    model = trained.read(engine.bundle.path)
+    model = sources.read(engine.bundle.path)
     ours = LM(model.cfg, model.spec.delays).eval()
     ours.load_state_dict(model.state)
     return ours, audiocrafts(ours)

@@ -12,7 +12,7 @@ from audiocraft_ext.audio.engine import SoundEngine
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.engine.engine import Engine
 from audiocraft_ext.engine.sampling import Sampling
-from audiocraft_ext.export import sources as trained
+from audiocraft_ext.export import sources
 from benchmarks.common import machine, peers, plots
 from benchmarks.sampling import cold_boot, decode, precision
 from tests.helpers import stores
@@ -125,7 +125,7 @@ def test_decode(steps, capsys):
 
 @pytest.mark.peers
 def test_the_weights_of_a_step_are_all_but_the_embeddings(folder, steps):
-    model = trained.read(folder / "bundle")
+    model = sources.read(folder / "bundle")
     read = [value for name, value in model.state.items() if not name.startswith("emb.")]
     assert steps["weights_read_mb"]["fp32"] == pytest.approx(sum(4 * value.numel() for value in read) / 1e6)
     quarter = sum(value.numel() for value in read if value.ndim == 2) / 1e6
@@ -140,7 +140,7 @@ def test_bandwidth_reads_all_of_it():
 
 
 def test_precision(folder, tmp_path, capsys):
-    model = trained.read(folder / "bundle")
+    model = sources.read(folder / "bundle")
     store = stores.make_store(tmp_path / "store", {"a": 60}, {"b": 130, "c": 40}, spec=model.spec)
     assert precision.windows(store, "valid", 60) == [(60, 60), (120, 60)]  # 10 and 40 frames are too few
     assert precision.windows(store, "valid", 20, most=2) == [(60, 20), (140, 20)]
@@ -161,7 +161,7 @@ def test_cross_entropy_is_that_of_the_reference(folder):
     from audiocraft_ext.core.delay import delay, valid_mask
     from audiocraft_ext.model.lm import LM
 
-    model = trained.read(folder / "bundle")
+    model = sources.read(folder / "bundle")
     lm = LM(model.cfg, model.spec.delays).eval()
     lm.load_state_dict(model.state)
     codes = np.random.default_rng(1).integers(0, model.spec.card, (4, 50))

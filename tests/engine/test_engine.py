@@ -166,12 +166,11 @@ def test_precisions_are_near_each_other_and_not_the_same(bundle):
 def test_int8_is_exact_integer_arithmetic(bundle):
     """Products of a row's 8 bits and a weight's 7 fit where AVX2 adds two of them: 2 * 255 * 63 < 2**15."""
     from audiocraft_ext.audio.codec.codec import read_safetensors
-    from audiocraft_ext.export import onnx_lm
-    from audiocraft_ext.export import quantize as quantise
+    from audiocraft_ext.export import onnx_lm, quantize
 
     weights = read_safetensors(bundle / "lm.int8.safetensors")
     largest = max(int(w.abs().max()) for name, w in weights.items() if name.endswith(".int8"))
-    assert largest == quantise.WEIGHT_MAX and 2 * (2 * onnx_lm.ROW_MAX + 1) * largest < 2**15
+    assert largest == quantize.WEIGHT_MAX and 2 * (2 * onnx_lm.ROW_MAX + 1) * largest < 2**15
 
 
 def test_score_is_the_mean_log_probability(engine):

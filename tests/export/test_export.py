@@ -15,8 +15,7 @@ from audiocraft_ext.audio.engine import SoundEngine
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.engine.bundle import Bundle
 from audiocraft_ext.engine.sampling import Sampling
-from audiocraft_ext.export import audiocraft as interop
-from audiocraft_ext.export import sources as trained
+from audiocraft_ext.export import audiocraft, sources
 from audiocraft_ext.export.bundle import main, write_bundle
 from audiocraft_ext.model import checkpoint
 from audiocraft_ext.model.lm import LMConfig
@@ -35,7 +34,7 @@ def run_checkpoint(folder, **changes):
     """What our solver leaves behind: three sets of weights, of which the best is wanted."""
     folder.mkdir(parents=True)
     best, average, last = (tiny.tiny_lm(DEBUG_LM, seed=s).state_dict() for s in range(3))
-    config = OmegaConf.create(interop.lm_yaml(DEBUG_LM, (0, 1, 2, 3), 32_000, 5.0))
+    config = OmegaConf.create(audiocraft.lm_yaml(DEBUG_LM, (0, 1, 2, 3), 32_000, 5.0))
     spec = get_codec("debug").spec
     state = {"best_state": {"model": best}, "ema": {"state": {"model": average}, "count": 1.0}, "model": last,
              "xp.cfg": config, "xp.sig": folder.name, "history": [{"train": {"ce": 4.0}}, {"train": {"ce": 3.5}}],
@@ -46,7 +45,7 @@ def run_checkpoint(folder, **changes):
 
 
 def weights(path):
-    return trained.read(path).state
+    return sources.read(path).state
 
 
 def assert_same(a, b):
@@ -60,7 +59,7 @@ def test_a_run_becomes_a_bundle(tmp_path, monkeypatch):
     monkeypatch.setenv("MICRO_OUTPUTS", str(tmp_path / "outputs"))
     for number, source in enumerate((run, run / "checkpoint.th", "1a2b3c4d")):
         out = tmp_path / f"bundle{number}"
-        write_bundle(out, trained.read(source))
+        write_bundle(out, sources.read(source))
         assert_same(weights(out), tiny.tiny_lm(DEBUG_LM, seed=0).state_dict())
     info = Bundle(out).info
     assert info["run"]["signature"] == "1a2b3c4d" and info["run"]["epochs"] == 2
@@ -85,10 +84,10 @@ def test_a_run_that_was_stopped_before_its_first_validation(tmp_path):
 
 
 def test_audiocrafts_format_and_back(bundle, tmp_path):
-    original = trained.read(bundle)
+    original = sources.read(bundle)
     write_audiocraft(tmp_path / "ac", original)
     assert sorted(p.name for p in (tmp_path / "ac").iterdir()) == ["compression_state_dict.bin", "state_dict.bin"]
-    back = trained.read(tmp_path / "ac")
+    back = sources.read(tmp_path / "ac")
     assert back.spec == original.spec and back.cfg == original.cfg and back.codec.model.cfg == tiny.CODEC_SIZE
     assert_same(back.state, original.state)
     write_bundle(tmp_path / "again", back)
@@ -98,7 +97,7 @@ def test_audiocrafts_format_and_back(bundle, tmp_path):
 
 
 def test_half_is_half_and_computes_in_single(bundle, tmp_path):
-    write_bundle(tmp_path / "half", trained.read(bundle), half=True)
+    write_bundle(tmp_path / "half", sources.read(bundle), half=True)
     whole, half = SoundEngine(bundle), SoundEngine(tmp_path / "half")
     assert (tmp_path / "half" / "lm.safetensors").stat().st_size < 0.55 * (bundle / "lm.safetensors").stat().st_size
     frame = np.arange(4).reshape(1, 4, 1)
@@ -109,12 +108,12 @@ def test_half_is_half_and_computes_in_single(bundle, tmp_path):
     assert 0 < np.abs(logits[0] - logits[1]).max() < 0.02  # fp16 keeps 11 bits
     codes = whole.generate(1, 20, seed=1)
     assert np.abs(whole.decode(codes) - half.decode(codes)).max() < 0.05 * np.abs(whole.decode(codes)).max()
-    for state in (trained.read(tmp_path / "half").state, trained.read(tmp_path / "half").codec.model.state_dict()):
+    for state in (sources.read(tmp_path / "half").state, sources.read(tmp_path / "half").codec.model.state_dict()):
         assert all(t.dtype == torch.float32 for t in state.values())
 
 
 def test_an_export_is_the_same_bytes_every_time(bundle, tmp_path):
-    write_bundle(tmp_path / "b", trained.read(bundle))
+    write_bundle(tmp_path / "b", sources.read(bundle))
     for path in bundle.iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
@@ -123,7 +122,7 @@ def test_upstream_plays_what_we_export(bundle, tmp_path):
     import audiocraft_ext.compat  # noqa: F401  isort: skip  (upstream cannot load an unconditional model by itself)
     from audiocraft.models import MusicGen
 
-    write_audiocraft(tmp_path / "ac", trained.read(bundle))
+    write_audiocraft(tmp_path / "ac", sources.read(bundle))
     theirs = MusicGen.get_pretrained(str(tmp_path / "ac"), device="cpu")
     theirs.set_generation_params(use_sampling=False, duration=1.0)
     wav, tokens = theirs.generate_unconditional(2, return_tokens=True)
@@ -135,12 +134,12 @@ def test_upstream_plays_what_we_export(bundle, tmp_path):
 
 def test_a_model_of_audiocrafts_own_solver(tmp_path):
     """No identity: the codec is the one that the config names."""
-    config = OmegaConf.create(interop.lm_yaml(DEBUG_LM, (0, 1, 2, 3), 32_000, 5.0))
+    config = OmegaConf.create(audiocraft.lm_yaml(DEBUG_LM, (0, 1, 2, 3), 32_000, 5.0))
     config.compression_model_checkpoint = "//sig/12345678"
     run = run_checkpoint(tmp_path / "run", identity=None, **{"xp.cfg": config})
     with pytest.raises(UserError, match="//sig/12345678; give it with --codec"):
-        trained.read(run)
-    assert trained.read(run, "debug").spec == get_codec("debug").spec
+        sources.read(run)
+    assert sources.read(run, "debug").spec == get_codec("debug").spec
 
 
 @pytest.mark.parametrize("key, value, what", [
@@ -151,10 +150,10 @@ def test_a_model_of_audiocrafts_own_solver(tmp_path):
     ("transformer_lm.num_layers", 2, "transformer.layers.1"),
 ])
 def test_what_ours_cannot_be_is_refused_by_name(tmp_path, key, value, what):
-    config = OmegaConf.create(interop.lm_yaml(DEBUG_LM, (0, 1, 2, 3), 32_000, 5.0))
+    config = OmegaConf.create(audiocraft.lm_yaml(DEBUG_LM, (0, 1, 2, 3), 32_000, 5.0))
     OmegaConf.update(config, key, value, merge=False, force_add=True)
     with pytest.raises(UserError, match=what):
-        trained.read(run_checkpoint(tmp_path / "run", **{"xp.cfg": config}))
+        sources.read(run_checkpoint(tmp_path / "run", **{"xp.cfg": config}))
 
 
 def test_a_codec_that_is_not_the_models_is_refused(tmp_path, bundle):
@@ -162,7 +161,7 @@ def test_a_codec_that_is_not_the_models_is_refused(tmp_path, bundle):
     spec["codec"]["hash"] = "another"
     identity = {"config_hash": "c", "config": {}, "store_hash": "s", "spec": spec}
     with pytest.raises(UserError, match="hash another, but debug has hash"):
-        trained.read(run_checkpoint(tmp_path / "run", identity=identity))
+        sources.read(run_checkpoint(tmp_path / "run", identity=identity))
 
 
 def test_the_command_and_what_it_refuses(tmp_path, bundle):
@@ -220,14 +219,14 @@ def test_a_public_codec_keeps_its_licence_and_that_is_said(tmp_path, bundle, mon
     assert Bundle(tmp_path / "again").info["codec"]["licence"] == "CC0-1.0"
     assert "NC" not in capsys.readouterr().out
 
-    read = trained.read
+    read = sources.read
 
     def with_the_public_codec(*args):
         model = read(*args)
         model.codec.name = "encodec_32khz"
         return model
 
-    monkeypatch.setattr(trained, "read", with_the_public_codec)
+    monkeypatch.setattr(sources, "read", with_the_public_codec)
     main([str(run), str(tmp_path / "public"), "--codec-licence", "MIT"])
     assert Bundle(tmp_path / "public").info["codec"]["licence"] == "CC-BY-NC-4.0"
     assert "the codec encodec_32khz, whose licence is CC-BY-NC-4.0" in capsys.readouterr().out

@@ -9,8 +9,7 @@ import torch
 from audiocraft_ext.audio.codec.codec import Codec
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.engine.bundle import Bundle
-from audiocraft_ext.export import soup
-from audiocraft_ext.export import sources as trained
+from audiocraft_ext.export import soup, sources
 from audiocraft_ext.export.soup import mix
 from tests.helpers.tiny import LM_SIZE, tiny_bundle, tiny_codec, tiny_lm, tiny_trained
 
@@ -93,12 +92,12 @@ def test_a_bundle_comes_out(bundles, tmp_path, capsys):
     bundle.verify()
     info = json.loads((out / "model.json").read_text("utf-8"))
     assert [(p["model"], p["weight"]) for p in info["run"]["soup"]] == [("a", 0.7), ("b", 0.3)]
-    a, b, mixed = (trained.read(source).state for source in (*bundles, out))
+    a, b, mixed = (sources.read(source).state for source in (*bundles, out))
     torch.testing.assert_close(mixed["emb.0.weight"], 0.7 * a["emb.0.weight"] + 0.3 * b["emb.0.weight"])
     with pytest.raises(UserError, match="replace it with --force"):
         soup.main([*bundles, str(out)])
     soup.main([bundles[0], bundles[1], str(out), "--weights", "0,1", "--force", "--way", "slerp"])
-    assert same_bits(trained.read(out).state, b)
+    assert same_bits(sources.read(out).state, b)
     assert (out / "lm.safetensors").read_bytes() == Bundle(bundles[1]).file("lm.safetensors").read_bytes()
     soup.main([bundles[0], bundles[0], str(out), "--force"])
     assert "mostly noise" not in capsys.readouterr().out.splitlines()[-1]

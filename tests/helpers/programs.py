@@ -102,7 +102,7 @@ def stages_here(patch: pytest.MonkeyPatch, outputs: Path) -> None:
     """The stages of a demo run in this process, the preparation without workers and beats; runs are kept in
     ``outputs``."""
     from audiocraft_ext import train
-    from audiocraft_ext.runs import pipeline as diary
+    from audiocraft_ext.runs import pipeline
 
     def stage(command: list[str]) -> int:
         if command[:2] == ["-m", "dora"]:
@@ -128,5 +128,5 @@ def stages_here(patch: pytest.MonkeyPatch, outputs: Path) -> None:
         return 0
 
     patch.setattr(train.main.dora, "dir", outputs)
-    patch.setattr(diary, "run_to_its_end", stage)
-    patch.setattr(diary, "run_folder", lambda overrides: train.main.get_xp(overrides).folder)
+    patch.setattr(pipeline, "run_to_its_end", stage)
+    patch.setattr(pipeline, "run_folder", lambda overrides: train.main.get_xp(overrides).folder)

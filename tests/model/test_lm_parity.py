@@ -14,7 +14,7 @@ from audiocraft_ext.engine.engine import Engine
 from audiocraft_ext.engine.sampler import generate
 from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.engine.torch.loop import TorchStepper
-from audiocraft_ext.export import audiocraft as interop
+from audiocraft_ext.export import audiocraft
 from audiocraft_ext.model.lm import Cache, LMConfig
 from tests.helpers import tiny
 
@@ -28,9 +28,9 @@ SIZES = [tiny.LM_SIZE, LMConfig(n_q=4, card=96, dim=48, num_heads=1, num_layers=
 
 def audiocrafts(lm):
     """audiocraft's model with the same weights, built from the config that an export carries."""
-    config = OmegaConf.create(interop.lm_yaml(lm.cfg, lm.delays, 32_000, 30.0))
+    config = OmegaConf.create(audiocraft.lm_yaml(lm.cfg, lm.delays, 32_000, 30.0))
     model = builders.get_lm_model(config)
-    model.load_state_dict(interop.audiocraft_state(lm.cfg, lm.state_dict()))
+    model.load_state_dict(audiocraft.audiocraft_state(lm.cfg, lm.state_dict()))
     return model.eval()
 
 

@@ -19,7 +19,7 @@ import soundfile as sf
 from audiocraft_ext.audio.codec import get_codec
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.split import TRAIN, VALID, number_of, split_of
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 from audiocraft_ext.sound import reader
 from audiocraft_ext.store import writer as store_writer
 from audiocraft_ext.store.reader import TokenStore
@@ -81,7 +81,7 @@ def test_a_folder_becomes_a_store(tmp_path, capsys):
     assert store.spec == get_codec("debug").spec
     assert store.settings["cut"] == "fixed:0.5" and store.settings["valid_share"] == 0.4
     for track in [*store.tracks(TRAIN), *store.tracks(VALID)]:
-        codes = get_codec("debug").encode(audio.read(src / track.source, RATE))
+        codes = get_codec("debug").encode(sound_files.read(src / track.source, RATE))
         np.testing.assert_array_equal(store.read(track.start, track.frames), codes)  # on through all its segments
         rows = [row for row in store.rows if row["source"] == track.source]
         assert [row["frames"] for row in rows[:-1]] == [25] * (len(rows) - 1) and 0 < rows[-1]["frames"] <= 25
@@ -122,8 +122,8 @@ def test_formats(tmp_path, name, options):
     rate = 48_000
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate)
     sf.write(tmp_path / name, np.stack([tone, 0.5 * tone], 1), rate, **options)
-    assert audio.find_audio(tmp_path) == [tmp_path / name]
-    sound = audio.load(tmp_path / name, RATE)
+    assert sound_files.find_audio(tmp_path) == [tmp_path / name]
+    sound = sound_files.load(tmp_path / name, RATE)
     assert sound.rate == rate and sound.seconds == pytest.approx(2, abs=0.3)  # opus of libsndfile 1.2 drops its end
     assert sound.amplitude == pytest.approx(0.5, abs=0.02) and sound.wav.dtype == np.float32
     assert len(sound.wav) == pytest.approx(sound.seconds * RATE, abs=1)
@@ -146,18 +146,18 @@ def write_m4a(path: Path, wav: np.ndarray, rate: int) -> None:
 
 def test_m4a_through_pyav(tmp_path):
     write_m4a(tmp_path / "x.m4a", noise(2, rate=44_100, channels=2), 44_100)
-    sound = audio.load(tmp_path / "x.m4a", RATE)
+    sound = sound_files.load(tmp_path / "x.m4a", RATE)
     assert sound.rate == 44_100 and sound.seconds == pytest.approx(2, abs=0.05)
     assert sound.wav.std() == pytest.approx(0.1 / 2**0.5, rel=0.3)  # the mean of two channels of noise
-    assert audio.duration(tmp_path / "x.m4a") == pytest.approx(2, abs=0.05)
+    assert sound_files.duration(tmp_path / "x.m4a") == pytest.approx(2, abs=0.05)
 
 
 def test_blocks_do_not_change_the_sound(tmp_path, monkeypatch):
     wav = noise(2, rate=44_100, channels=2)
     sf.write(tmp_path / "x.wav", wav, 44_100, subtype="FLOAT")
-    want = audio.resample(wav.mean(axis=1), 44_100, RATE)
+    want = sound_files.resample(wav.mean(axis=1), 44_100, RATE)
     monkeypatch.setattr(reader, "BLOCK", 2000)
-    np.testing.assert_allclose(audio.read(tmp_path / "x.wav", RATE), want, atol=1e-6)
+    np.testing.assert_allclose(sound_files.read(tmp_path / "x.wav", RATE), want, atol=1e-6)
 
 
 def spoil(folder: Path) -> dict[str, str]:
@@ -433,8 +433,8 @@ def test_what_is_passed_over_by_its_ending_is_said(tmp_path, capsys):
 def test_the_sound_of_a_film(tmp_path):
     write_m4a(tmp_path / "x.m4a", noise(2, rate=44_100, channels=2), 44_100)
     (tmp_path / "x.m4a").rename(tmp_path / "x.MOV")
-    assert audio.find_audio(tmp_path) == [tmp_path / "x.MOV"]
-    assert audio.load(tmp_path / "x.MOV", RATE).seconds == pytest.approx(2, abs=0.05)
+    assert sound_files.find_audio(tmp_path) == [tmp_path / "x.MOV"]
+    assert sound_files.load(tmp_path / "x.MOV", RATE).seconds == pytest.approx(2, abs=0.05)
 
 
 def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
@@ -444,5 +444,5 @@ def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
     for link, target in (("link", far), ("again", far), ("up", tmp_path), ("self", src), ("a", src / "z"),
                          ("broken", tmp_path / "none"), ("file.wav", far / "3.wav")):
         (src / link).symlink_to(target)
-    found = [p.relative_to(src).as_posix() for p in audio.find_audio(src)]
+    found = [p.relative_to(src).as_posix() for p in sound_files.find_audio(src)]
     assert found == ["2.wav", "again/3.wav", "file.wav", "z/1.wav"]

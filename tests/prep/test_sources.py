@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 from data_prep.audio.chain import AUDIO
 from data_prep.shared import sources
 
@@ -35,7 +35,7 @@ def test_sound_by_its_ending_in_a_fixed_order(tmp_path):
     for source in sources.walk(tmp_path, {}, AUDIO):
         about = (tmp_path / source.name).stat()
         assert (source.path, source.size, source.mtime_ns) == (tmp_path / source.name, about.st_size, about.st_mtime_ns)
-    assert [p.relative_to(tmp_path).as_posix() for p in audio.find_audio(tmp_path)] == want
+    assert [p.relative_to(tmp_path).as_posix() for p in sound_files.find_audio(tmp_path)] == want
 
 
 def test_links_are_followed_once_and_never_in_circles(tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 from audiocraft_ext.sound import reader
 from audiocraft_ext.sound.files import BrokenAudio, mono, open_sound
 
@@ -148,7 +148,7 @@ def test_the_sound_of_a_film(tmp_path, name):
     wav = music()
     mux(tmp_path / name, wav, "aac", "fltp", video=True)
     assert len(whole(tmp_path / name)) == pytest.approx(RATE, abs=4000)
-    assert audio.find_audio(tmp_path) == [tmp_path / name]
+    assert sound_files.find_audio(tmp_path) == [tmp_path / name]
 
 
 @pytest.mark.parametrize("channels", [1, 6, 24])
@@ -372,7 +372,7 @@ def test_blocks_of_any_size_are_the_same_bits(rate):
     wav = music(1, rate)
     want = np.concatenate(list(mono([wav], rate, 32_000)))
     assert len(want) == 32_000 and want.dtype == np.float32
-    np.testing.assert_allclose(want, audio.resample(wav.mean(axis=1), rate, 32_000), atol=1e-6)
+    np.testing.assert_allclose(want, sound_files.resample(wav.mean(axis=1), rate, 32_000), atol=1e-6)
     for sizes in ([1] * 5 + [700, len(wav)], [1001] * (len(wav) // 1001 + 1)):
         ends = np.minimum(np.cumsum(sizes), len(wav))
         blocks = [wav[start:end] for start, end in zip([0, *ends[:-1]], ends)]
@@ -383,7 +383,7 @@ def test_load_is_what_the_blocks_are(tmp_path):
     wav = music(2, 48_000)
     wav[100, 1] = -0.9
     sf.write(tmp_path / "x.wav", wav, 48_000, subtype="FLOAT")
-    sound = audio.load(tmp_path / "x.wav", 32_000)
+    sound = sound_files.load(tmp_path / "x.wav", 32_000)
     assert sound.rate == 48_000 and sound.seconds == 2 and sound.amplitude == np.float32(0.9)
     np.testing.assert_array_equal(sound.wav, np.concatenate(list(mono([wav], 48_000, 32_000))))
-    assert sound.wav is not None and audio.duration(tmp_path / "x.wav") == 2
+    assert sound.wav is not None and sound_files.duration(tmp_path / "x.wav") == 2

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from dora import grid as dora_grid
 
-from audiocraft_ext.runs import version as code
+from audiocraft_ext.runs import version
 from audiocraft_ext.sweep import cli, hooks, shepherd
 from audiocraft_ext.sweep.options import OPTIONS, Options
 from audiocraft_ext.train import main
@@ -157,9 +157,9 @@ def test_where_there_is_no_srun_it_is_this_machine(monkeypatch, tmp_path):
 def test_a_dirty_checkout_warns_and_keeps_the_difference(git_save, tmp_path, outputs, monkeypatch, capsys):  # noqa: F811
     """Never a failure, also where Dora wants a clean one."""
     store = make_store(tmp_path / "store", {"a": 400}, {"v": 120}).path
-    dirty = code.Version("c" * 40, {"audiocraft_ext/model/lm.py": "1"}, ["audiocraft_ext/model/lm.py"], True,
+    dirty = version.Version("c" * 40, {"audiocraft_ext/model/lm.py": "1"}, ["audiocraft_ext/model/lm.py"], True,
                          "-a\n+b\n")
-    monkeypatch.setattr(code, "version", lambda: dirty)
+    monkeypatch.setattr(version, "version", lambda: dirty)
     monkeypatch.setattr(main.dora, "git_save", git_save)
     monkeypatch.setattr("audiocraft_ext.sweep.queue.Queue._start_keeper", lambda self: None)
     go(store, monitor=False)
@@ -173,8 +173,8 @@ def test_a_dirty_checkout_warns_and_keeps_the_difference(git_save, tmp_path, out
     run = json.loads((outputs / "local" / "two" / "queue.json").read_text())["runs"]
     assert {one["cwd"] for one in run.values()} == {os.getcwd()}
 
-    later = code.Version("d" * 40, {"audiocraft_ext/model/lm.py": "2"})
-    monkeypatch.setattr(code, "version", lambda: later)
+    later = version.Version("d" * 40, {"audiocraft_ext/model/lm.py": "2"})
+    monkeypatch.setattr(version, "version", lambda: later)
     go(store, monitor=False)
     assert "began with cccccccccc and 1 changed file, goes on with dddddddddd; " \
            "different: audiocraft_ext/model/lm.py" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from audiocraft_ext.runs import version as code
+from audiocraft_ext.runs import version
 
 
 def git(root: Path, *args: str) -> None:
@@ -31,7 +31,7 @@ def checkout(tmp_path) -> Path:
 
 
 def test_a_clean_checkout_is_its_commit(checkout):
-    now = code.version(checkout)
+    now = version.version(checkout)
     assert len(now.commit) == 40 and not now.changed and not now.dirty and not now.diff
     assert set(now.files) == {"audiocraft_ext/__init__.py", "audiocraft_ext/model/lm.py", "configs/c.yaml"}
     assert str(now) == now.commit[:10]
@@ -40,61 +40,61 @@ def test_a_clean_checkout_is_its_commit(checkout):
 def test_what_is_not_committed_is_kept_with_the_run(checkout, tmp_path):
     (checkout / "audiocraft_ext/model/lm.py").write_text("a = 2\n")
     (checkout / "configs/neu é.yaml").write_text("c: 3\n")
-    now = code.version(checkout)
+    now = version.version(checkout)
     assert now.changed == ["audiocraft_ext/model/lm.py", "configs/neu é.yaml"] and now.dirty
-    code.record(tmp_path, now)
+    version.record(tmp_path, now)
     diff = (tmp_path / "code.diff").read_text()
     assert "-a = 1\n+a = 2\n" in diff and "+++ b/configs/neu é.yaml" in diff and "+c: 3" in diff
     kept = json.loads((tmp_path / "code.json").read_text())
     assert kept[0]["commit"] == now.commit and kept[0]["diff"] == "code.diff" and len(kept) == 1
-    code.record(tmp_path, code.version(checkout))
+    version.record(tmp_path, version.version(checkout))
     assert json.loads((tmp_path / "code.json").read_text()) == kept
 
 
 @pytest.mark.parametrize("name, dirty", [("audiocraft_ext/grids/lr.py", False), ("README.md", True)])
 def test_what_changes_no_run_is_no_other_version(checkout, tmp_path, name, dirty):
     """git_save has Dora's own idea of a clean checkout: grids aside."""
-    code.record(tmp_path, code.version(checkout))
+    version.record(tmp_path, version.version(checkout))
     (checkout / name).write_text("new\n")
-    now = code.version(checkout)
-    assert not now.changed and now.dirty == dirty and code.differences(tmp_path, now) is None
+    now = version.version(checkout)
+    assert not now.changed and now.dirty == dirty and version.differences(tmp_path, now) is None
 
 
 def test_another_version_says_what_is_different(checkout, tmp_path):
-    assert code.differences(tmp_path, code.version(checkout)) is None  # nothing is known
-    code.record(tmp_path, old := code.version(checkout))
+    assert version.differences(tmp_path, version.version(checkout)) is None  # nothing is known
+    version.record(tmp_path, old := version.version(checkout))
     (checkout / "configs/c.yaml").write_text("b: 2\n")
     git(checkout, "commit", "-qam", "c")
     (checkout / "audiocraft_ext/model/lm.py").write_text("a = 3\n")
-    now = code.version(checkout)
-    assert code.differences(tmp_path, now) == (
+    now = version.version(checkout)
+    assert version.differences(tmp_path, now) == (
         f"began with {old.commit[:10]}, goes on with {now.commit[:10]} and 1 changed file; "
         "different: audiocraft_ext/model/lm.py, configs/c.yaml")
-    assert "audiocraft_ext/model/lm.py" in code.note(tmp_path, now) and code.note(tmp_path, now) is None
+    assert "audiocraft_ext/model/lm.py" in version.note(tmp_path, now) and version.note(tmp_path, now) is None
     assert "a = 3" in (tmp_path / "code-2.diff").read_text() and not (tmp_path / "code.diff").exists()
 
 
 def test_without_git_files_tell(checkout, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    now = code.version(checkout)
+    now = version.version(checkout)
     assert now.commit is None and not now.dirty and len(now.files) == 3
     assert str(now) == f"the files {now.hash}"
-    code.record(tmp_path, now)
+    version.record(tmp_path, now)
     (checkout / "configs/c.yaml").unlink()
-    assert "different: configs/c.yaml" in code.differences(tmp_path, code.version(checkout))
+    assert "different: configs/c.yaml" in version.differences(tmp_path, version.version(checkout))
 
 
 def test_a_checkout_inside_anothers_repository_has_no_commit_of_its_own(checkout):
     git(checkout, "rm", "-rq", "--cached", ".")
     git(checkout, "commit", "-q", "--allow-empty", "-m", "nothing of ours")
-    assert code.version(checkout).commit is None
+    assert version.version(checkout).commit is None
 
 
 def test_nothing_of_it_is_worth_a_run(checkout, tmp_path):
-    now = code.version(checkout)
-    code.record(tmp_path / "no such folder", now)
+    now = version.version(checkout)
+    version.record(tmp_path / "no such folder", now)
     (tmp_path / "code.json").write_text('[1, {"files": 3}, {"files": {}, "commit": null}')
-    assert code.differences(tmp_path, now) is None
+    assert version.differences(tmp_path, now) is None
     (tmp_path / "code.json").write_text('[1, {"files": 3}]')
-    code.record(tmp_path, now)
-    assert code.differences(tmp_path, now) is None
+    version.record(tmp_path, now)
+    assert version.differences(tmp_path, now) is None

@@ -19,9 +19,7 @@ from audiocraft_ext.audio.codec import get_codec
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.core.split import TRAIN, VALID
-from audiocraft_ext.export import audiocraft as interop
-from audiocraft_ext.export import bundle as export
-from audiocraft_ext.export import sources as trained
+from audiocraft_ext.export import audiocraft, bundle, sources
 from audiocraft_ext.model import checkpoint
 from audiocraft_ext.store.writer import StoreWriter
 from audiocraft_ext.training import memory
@@ -130,7 +128,7 @@ def test_before_the_first_validation_the_average_is_what_a_run_has_to_show(store
     with solver_of(tmp_path, store, *RECIPE) as solver:
         stop_in_valid(solver)
     state = state_of(solver)
-    taken = trained._weights_of(state, tmp_path)
+    taken = sources._weights_of(state, tmp_path)
     assert_same_weights(taken, state["ema"]["state"]["model"])
     with pytest.raises(AssertionError):
         assert_same_weights(taken, state["best_state"]["model"])
@@ -369,7 +367,7 @@ def test_the_delays_are_the_stores(tmp_path, n_q):
     spec = Spec("audio", n_q, 64, 50.0, (0, *range(2, n_q + 1)), "debug", "0" * 16)
     solver = run(tmp_path, make_store(tmp_path / "store", {"a": 200}, {"v": 60}, spec).path, *RECIPE)
     assert solver.model.delays == spec.delays
-    assert interop.delays(checkpoint.config_of(state_of(solver)), n_q) == spec.delays
+    assert audiocraft.delays(checkpoint.config_of(state_of(solver)), n_q) == spec.delays
 
 
 def test_a_side_that_is_empty_is_said(tmp_path):
@@ -382,7 +380,7 @@ def test_a_kept_copy_says_whose_it_is(store, tmp_path):
     for epoch in (1, 2):
         kept = checkpoint.load(solver.epoch_checkpoint_path(epoch))
         assert kept.keys() == {"best_state", "xp.cfg", "xp.sig", "identity"}
-        assert_same_weights(trained._weights_of(kept, tmp_path), kept["best_state"]["model"])
+        assert_same_weights(sources._weights_of(kept, tmp_path), kept["best_state"]["model"])
 
 
 def test_it_learns_a_loop_far_below_what_frequencies_tell(tmp_path):
@@ -407,7 +405,7 @@ def test_a_third_kind_is_trained_and_played(tmp_path, monkeypatch):
                  "optim.updates_per_epoch=2", "optim.epochs=1", "generate.num_samples=2", "generate.lm.gen_duration=3")
     texts = [path.read_text() for path in sorted((solver.folder / "samples" / "epoch_1").glob("clip_*.txt"))]
     assert [len(text) for text in texts] == [24, 24] and set("".join(texts)) <= set("abcdefgh")
-    export.main([str(solver.checkpoint_path()), str(tmp_path / "bundle")])
+    bundle.main([str(solver.checkpoint_path()), str(tmp_path / "bundle")])
     player = kinds.player(tmp_path / "bundle", threads=1)
     (clip,) = player.play(player.recipe(12, seed=1), [0])
     assert player.bundle.codec_config == third_kind.CONFIG and len(clip.text) == 24

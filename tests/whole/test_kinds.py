@@ -15,11 +15,10 @@ from audiocraft_ext import kinds
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.engine.bundle import Bundle
-from audiocraft_ext.export import bundle as export
-from audiocraft_ext.export import soup
-from audiocraft_ext.export import sources as trained
+from audiocraft_ext.export import bundle as bundles
+from audiocraft_ext.export import soup, sources
 from audiocraft_ext.model.lm import LM
-from audiocraft_ext.training import samples as listen
+from audiocraft_ext.training import samples
 from tests.helpers import third_kind
 from tests.helpers.drum_bundle import tiny_drummer
 from tests.helpers.tiny import tiny_bundle
@@ -34,7 +33,7 @@ def letters(monkeypatch):
 
 
 def write_letters(out: Path) -> Path:
-    export.write_bundle(out, third_kind.trained())
+    bundles.write_bundle(out, third_kind.trained())
     return out
 
 
@@ -98,9 +97,9 @@ def test_from_a_bundle_to_files(bundle, tmp_path):
 
 
 def test_a_bundle_is_read_and_written_again_byte_for_byte(bundle, tmp_path):
-    model = trained.read(bundle)
+    model = sources.read(bundle)
     licence = kinds.kind_of(model.spec).codec_licence(model.codec, (None, str(bundle)))
-    export.write_bundle(tmp_path / "again", model, codec_licence=licence)
+    bundles.write_bundle(tmp_path / "again", model, codec_licence=licence)
     assert {p.name: p.read_bytes() for p in (tmp_path / "again").iterdir()} == \
         {p.name: p.read_bytes() for p in bundle.iterdir()}
 
@@ -116,10 +115,10 @@ def test_samples_of_a_model_in_training(bundle, tmp_path):
         def sound(self, name, step, wav, rate):
             assert wav.dtype == np.float32 and rate > 0
 
-    model = trained.read(bundle)
+    model = sources.read(bundle)
     lm = LM(model.cfg, model.spec.delays, model.spec.sizes, model.spec.gates)
     lm.load_state_dict(model.state)
-    listen.write_samples(lm.eval(), model.spec, model.codec_config, tmp_path, 2, 16, 1, 1.0, 0, Trackers(), 7,
+    samples.write_samples(lm.eval(), model.spec, model.codec_config, tmp_path, 2, 16, 1, 1.0, 0, Trackers(), 7,
                          logging.getLogger("test"))
     assert np.load(tmp_path / "codes.npy").shape == (2, model.spec.n_q, model.spec.prompt + 16)
     if model.spec.kind != "audio":  # of a codec that only the bundle has
@@ -134,17 +133,17 @@ def test_a_mixture_has_the_codec_of_its_models(bundle, tmp_path, capsys):
 
 
 def test_an_export_says_what_the_kind_has_to_say(tmp_path, capsys):
-    export.main([str(write_letters(tmp_path / "a")), str(tmp_path / "b")])
+    bundles.main([str(write_letters(tmp_path / "a")), str(tmp_path / "b")])
     assert capsys.readouterr().out.splitlines()[-1] == "note: these are letters"
     with pytest.raises(UserError, match="audiocraft's format is for sound, and these codes are letters"):
-        export.main([str(tmp_path / "a"), str(tmp_path / "c"), "--format", "audiocraft"])
+        bundles.main([str(tmp_path / "a"), str(tmp_path / "c"), "--format", "audiocraft"])
 
 
 def test_a_kind_that_is_not_there_is_named(tmp_path, monkeypatch):
     write_letters(tmp_path / "b")
     monkeypatch.delitem(kinds.KINDS, third_kind.NAME)
     for ask in (lambda: infer.main([str(tmp_path / "b")]), lambda: kinds.player(tmp_path / "b"),
-                lambda: trained.read(tmp_path / "b"),
+                lambda: sources.read(tmp_path / "b"),
                 lambda: kinds.kind_of(Spec("letters", 1, 2, 1.0, (0,), "c", "h"))):
         with pytest.raises(UserError, match="'letters' here; there are audio, drums"):
             ask()

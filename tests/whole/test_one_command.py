@@ -19,9 +19,9 @@ import soundfile as sf
 from audiocraft_ext.audio import demo
 from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.core.split import TRAIN, VALID
-from audiocraft_ext.runs import pipeline as diary
+from audiocraft_ext.runs import pipeline
 from audiocraft_ext.runs.overrides import quoted
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 from tests.helpers.programs import stages_here
 from tests.helpers.stores import DEBUG_SPEC, StoreWriter, TokenStore
 
@@ -132,8 +132,8 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(here):
 
 
 def test_a_signals_death_is_128_and_its_number():
-    assert diary.run_to_its_end(["-c", "import os; os.kill(os.getpid(), 9)"]) == 137
-    assert diary.run_to_its_end(["-c", "raise SystemExit(3)"]) == 3
+    assert pipeline.run_to_its_end(["-c", "import os; os.kill(os.getpid(), 9)"]) == 137
+    assert pipeline.run_to_its_end(["-c", "raise SystemExit(3)"]) == 3
 
 
 def test_doras_own_options_are_doras(here):
@@ -157,7 +157,7 @@ def test_the_real_clip_is_the_held_out_end_of_a_single_file(tmp_path):
     store = TokenStore(tmp_path / "store")
     assert len(store.tracks(VALID)) == 1
     [(name, clip)] = demo.real_clips(store, tmp_path, 16000, 4)
-    np.testing.assert_array_equal(clip, audio.read(tmp_path / "one.wav", 16000)[6 * 16000 :])
+    np.testing.assert_array_equal(clip, sound_files.read(tmp_path / "one.wav", 16000)[6 * 16000 :])
 
 
 @pytest.mark.parametrize("text", [NAME, "a & b!", "a\\", "\\'", "\\\\'x'", "1e5", "null", "${x",
@@ -174,8 +174,8 @@ def test_a_label_of_ones_own_is_kept_before_that_of_the_data(tmp_path):
         writer.add("x", TRAIN, np.zeros((4, 10), int))
         writer.finish()
     store = TokenStore(tmp_path / "store")
-    assert f"label='mine {store.hash[:8]}'" in diary.overrides_for(store, ["solver=b"], ["label=mine"])
-    assert diary.overrides_for(store, ["solver=b"], ["solver=a"])[0] == "solver=a"
+    assert f"label='mine {store.hash[:8]}'" in pipeline.overrides_for(store, ["solver=b"], ["label=mine"])
+    assert pipeline.overrides_for(store, ["solver=b"], ["solver=a"])[0] == "solver=a"
 
 
 def test_a_name_is_one_word_of_a_path(tmp_path):

@@ -18,9 +18,7 @@ from audiocraft_ext.audio.codec.codec import Codec, build, file_hash
 from audiocraft_ext.audio.codec.encodec import EncodecConfig, from_audiocraft, to_audiocraft
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
-from audiocraft_ext.export import audiocraft as interop
-from audiocraft_ext.export import bundle as export
-from audiocraft_ext.export import sources as trained
+from audiocraft_ext.export import audiocraft, bundle, sources
 from audiocraft_ext.export.audiocraft import CODEC_FILE, LM_FILE, VERSION
 from audiocraft_ext.export.sources import Trained
 from audiocraft_ext.model import checkpoint
@@ -39,15 +37,15 @@ def read(path: Path, codec: str | None) -> Trained:
     file = path / LM_FILE
     pkg = checkpoint.load(file)
     config = checkpoint.config_of(pkg)
-    cfg = interop.lm_config(config)
-    state = trained.clean(pkg.get("best_state") or {}, cfg, file)
+    cfg = audiocraft.lm_config(config)
+    state = sources.clean(pkg.get("best_state") or {}, cfg, file)
     codec_file = path / CODEC_FILE
     if not codec_file.is_file() and codec is None:
         raise UserError(f"{codec_file}: missing; name the model's codec with --codec")
     found = read_codec(codec_file, codec) if codec_file.is_file() else get_codec(codec)
     check_sizes(found.spec, cfg, found.name, file)
-    spec = found.spec.with_delays(interop.delays(config, cfg.n_q))
-    return Trained(spec, cfg, state, found, trained.context_of(config, spec), run=trained.segment_of(config))
+    spec = found.spec.with_delays(audiocraft.delays(config, cfg.n_q))
+    return Trained(spec, cfg, state, found, sources.context_of(config, spec), run=sources.segment_of(config))
 
 
 def read_codec_of(config: Mapping[str, Any], codec: str | None, path: Path) -> Codec:
@@ -60,7 +58,7 @@ def read_codec_of(config: Mapping[str, Any], codec: str | None, path: Path) -> C
     if codec is None and name not in PUBLIC:
         raise UserError(f"{path}: trained on the codec {name or '(not named)'}; give it with --codec")
     found = get_codec(codec or PUBLIC[name])
-    check_sizes(found.spec, interop.lm_config(config), found.name, path)
+    check_sizes(found.spec, audiocraft.lm_config(config), found.name, path)
     return found
 
 
@@ -73,7 +71,7 @@ def write(out: Path, model: Trained, half: bool = False, force: bool = False) ->
     if not isinstance(model.codec, Codec):
         raise UserError(f"audiocraft's format is for sound, and these codes are {model.spec.kind}")
     state, segment = stored(model.state, half), float(model.run.get("segment_duration", 30.0))
-    export.write_whole(out, force, lambda folder: write_files(folder, model.cfg, state, model.codec,
+    bundle.write_whole(out, force, lambda folder: write_files(folder, model.cfg, state, model.codec,
                                                               model.spec.to_dict(), segment))
 
 
@@ -83,9 +81,9 @@ def write_files(folder: Path, cfg: LMConfig, state: dict[str, torch.Tensor], cod
 
     ``segment_duration`` is at least 30 s there: ``MusicGen`` refuses to be built with less than its stride of 18 s.
     """
-    xp = interop.lm_yaml(cfg, tuple(spec["delays"]), codec.sample_rate, max(30.0, segment_duration))
+    xp = audiocraft.lm_yaml(cfg, tuple(spec["delays"]), codec.sample_rate, max(30.0, segment_duration))
     common = {"version": VERSION, "exported": True}
-    weights = interop.audiocraft_state(cfg, state)
+    weights = audiocraft.audiocraft_state(cfg, state)
     checkpoint.save({"best_state": weights, "xp.cfg": xp, "spec": spec, **common}, folder / LM_FILE)
     ours = {v: k for k, v in PUBLIC.items()}
     if codec.name in ours:

@@ -32,7 +32,7 @@ from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from audiocraft_ext.core.files import atomic, write
 from audiocraft_ext.core.split import TRAIN, VALID, split_of
 from audiocraft_ext.model import checkpoint
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 
 # Codebooks of 256 and not EnCodec's 2048: a language model on minutes of music learns nothing that holds for other
 # music from codes of which each occurs ten times (docs/RUNS.md, 2026-11-21).
@@ -80,11 +80,11 @@ class Crops:
 def load_folder(src: Path, sample_rate: int, valid_share: float) -> dict[str, dict[str, np.ndarray]]:
     """All sound below ``src`` by split and relative name."""
     out: dict[str, dict[str, np.ndarray]] = {TRAIN: {}, VALID: {}}
-    for path in tqdm(audio.find_audio(src), desc="reading", unit="file"):
+    for path in tqdm(sound_files.find_audio(src), desc="reading", unit="file"):
         name = path.relative_to(src).as_posix()
         try:
-            out[split_of(name, valid_share)][name] = audio.read(path, sample_rate)
-        except audio.BrokenAudio as error:
+            out[split_of(name, valid_share)][name] = sound_files.read(path, sample_rate)
+        except sound_files.BrokenAudio as error:
             print(f"skipped {error}", file=sys.stderr)
     if not out[TRAIN] or not out[VALID]:
         raise UserError(f"{src}: {len(out[TRAIN])} files to train on and {len(out[VALID])} held out; both need some")

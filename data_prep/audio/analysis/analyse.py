@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from audiocraft_ext.core.files import sha256
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 from data_prep.audio.analysis import labels as label_reading
 from data_prep.audio.analysis.facts import Facts
 from data_prep.audio.analysis.fingerprint import Fingerprinter
@@ -87,7 +87,7 @@ def analyse(task: Task) -> Facts:
 
 def _analyse(task: Task, path: Path, told: Labels, mix: str) -> tuple[Facts | None, str]:
     """Facts of the file mixed as ``mix``; none, and how it should be mixed, where its mid cancels."""
-    with audio.open_sound(path) as reader:
+    with sound_files.open_sound(path) as reader:
         channels, sound, count = ChannelListener(reader.channels), Sound(reader.rate), 0
 
         def passing(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -104,7 +104,7 @@ def _analyse(task: Task, path: Path, told: Labels, mix: str) -> tuple[Facts | No
         beats = BeatListener(task.rate, task.tempo) if task.tempo != "off" else None
         onsets = OnsetListener(task.rate) if task.onsets else None
         samples = 0
-        for wav in audio.mono(passing(reader), reader.rate, task.rate, mix):
+        for wav in sound_files.mono(passing(reader), reader.rate, task.rate, mix):
             samples += len(wav)
             for ear in (*ears.values(), *(ear for ear in (beats, onsets) if ear)):
                 ear.push(wav)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audiocraft_ext.sound import files as audio
+from audiocraft_ext.sound import files as sound_files
 from benchmarks.prep import duplicates as damage
 from benchmarks.prep.duplicates import RATE, item
 from data_prep.audio.analysis.fingerprint import VERSION, Fingerprinter, take_apart
@@ -24,7 +24,7 @@ PLANTED = ["cc0/arovane_beat_c", "cc0/loop_breakbeat", "cc0/loop_drone_g_97", "c
 @cache
 def sound(name: str, seconds: float = 20) -> np.ndarray:
     path = next(BREAKS.glob(f"{name}.*"))
-    return audio.read(path, RATE)[: round(seconds * RATE)]
+    return sound_files.read(path, RATE)[: round(seconds * RATE)]
 
 
 @cache
