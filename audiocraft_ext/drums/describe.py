@@ -27,7 +27,7 @@ TEMPOS = ("<60", *(f"{bpm}-{bpm + 10}" for bpm in range(60, 200, 10)), ">=200")
 MOST_BARS = 8
 METERS, OTHER = ("4/4", "3/4", "6/8", "7/8", "5/4"), "other"
 
-# Quintiles of the 4,265 rows of four bars in the train split of the Groove MIDI Dataset's own split (drum_grid, 16
+# Quintiles of the 4,265 rows of four bars in the train split of the Groove MIDI Dataset itself (drum_grid, 16
 # steps, drums12; benchmarks/drums/levels.py): each level is about as frequent there as the others.
 DENSITY = (14.0, 17.4, 20.8, 24.2)
 INTENSITY = (0.48, 0.56, 0.62, 0.68)

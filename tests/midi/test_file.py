@@ -61,21 +61,21 @@ def test_what_is_written_is_what_mido_reads(tmp_path):
     tempo, meter = track[0], track[1]
     assert mido.tempo2bpm(tempo.tempo) == pytest.approx(174, abs=0.001)
     assert (meter.numerator, meter.denominator) == (7, 8)
-    sounding = set()
+    written = set()
     for message in track[2:-1]:
         tick += message.time
         assert message.channel == 9
         if message.type == "note_on":
             assert message.note not in sounding, "a note that sounds must end before it sounds again"
             sounding[message.note] = tick
-            sounding.add((tick, message.note, message.velocity))
+            written.add((tick, message.note, message.velocity))
         else:
             assert 0 < tick - sounding.pop(message.note) <= 60
     assert not sounding and tick + track[-1].time == 4 * 7 * 240
     loudest: dict = {}
     for tick, pitch, velocity in notes.tolist():
         loudest[max(tick, 0), pitch] = max(velocity, loudest.get((max(tick, 0), pitch), 0))
-    assert sounding == {(*at, velocity) for at, velocity in loudest.items()}
+    assert written == {(*at, velocity) for at, velocity in loudest.items()}
 
 
 @pytest.mark.parametrize("bpm, meter", [(3.0, (4, 4)), (1e9, (4, 4)), (120.0, (3, 6)), (120.0, (300, 4))])
