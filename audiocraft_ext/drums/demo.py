@@ -31,7 +31,7 @@ GROOVES = ROOT / "data_prep" / "grooves"
 RECIPE = ["solver=drums/small", "generate.use=false"]
 BEATS, BARS, SEED = 8, 4, 1
 VALID_SHARE = 0.2  # of the files
-REAL = 4  # rows of the validation side in the picture
+REAL = 4  # rows of the valid split in the picture
 
 
 def sampled(out: Path, bundle: Path, n: int) -> list[Path]:

@@ -1,7 +1,7 @@
-"""What can be said of a pattern of drums in a few words: the fields of a prompt, and the measures behind them.
+"""A pattern of drums described in words: the fields of a prompt, and the measures behind them.
 
     field      words                                       from
-    genre      the store's own, funk jazz rock ...         what somebody says of the file: the first part of its style
+    genre      the store's own, funk jazz rock ...         the file's label: the first part of its style
     kind       beat fill intro outro break                 the same
     density    very-low low medium high very-high          hits to a bar of 4/4
     intensity  the same five                               share of the hits that are off the beat
@@ -27,7 +27,7 @@ TEMPOS = ("<60", *(f"{bpm}-{bpm + 10}" for bpm in range(60, 200, 10)), ">=200")
 MOST_BARS = 8
 METERS, OTHER = ("4/4", "3/4", "6/8", "7/8", "5/4"), "other"
 
-# Quintiles of the 4,265 rows of four bars on the training side of the Groove MIDI Dataset's own split (drum_grid, 16
+# Quintiles of the 4,265 rows of four bars in the train split of the Groove MIDI Dataset itself (drum_grid, 16
 # steps, drums12; benchmarks/drums/levels.py): each level is about as frequent there as the others.
 DENSITY = (14.0, 17.4, 20.8, 24.2)
 INTENSITY = (0.48, 0.56, 0.62, 0.68)
@@ -35,12 +35,12 @@ INTENSITY = (0.48, 0.56, 0.62, 0.68)
 # at 0.55; below 0.25 are three in five of them.
 SWING = (0.25, 0.55)
 
-# Where in a quarter note an off-beat may lie and be heard as one that is late: an eighth from 0.44, where it is as
+# Where in a quarter note an off-beat may lie and count as a late one: an eighth from 0.44, where it is as
 # early as anybody plays it, up to halfway between a triplet (2/3) and the last sixteenth (3/4). A sixteenth alike, in
 # its eighth; its earliest is where the late eighth ends.
 EIGHTH, SIXTEENTH = (0.44, 17 / 24), (5 / 12, 17 / 24)
 TRIPLET = 1 / 6  # how much later than straight it is, in quarters or eighths
-SWUNG = 4  # hits at least, of which it can be said that they are swung
+SWUNG = 4  # hits at least, for swing to be measured
 
 
 def fields(genres: Iterable[str]) -> tuple[Field, ...]:
@@ -59,22 +59,22 @@ def prompts(genres: Iterable[str], codec) -> Prompts:
 
 
 def genre_of(style: str | None) -> str | None:
-    """The genre that a style such as ``latin/brazilian-samba`` belongs to; None where nothing is said."""
+    """The genre that a style such as ``latin/brazilian-samba`` belongs to; None without a style."""
     return (style or "").split("/")[0].strip().lower() or None
 
 
 def describe(pattern: Pattern, style: str | None = None, kind: str | None = None, bpm: float | None = None,
              meter: tuple[int, int] = (4, 4)) -> dict[str, str]:
-    """A word for each field of which something is known. The genre is that of the style, whether a model knows it or
+    """A word for each field that can be filled. The genre is that of the style, whether a model has a word for it or
     not."""
-    said = {"genre": genre_of(style), "kind": kind.lower() if kind and kind.lower() in KINDS else None,
+    words = {"genre": genre_of(style), "kind": kind.lower() if kind and kind.lower() in KINDS else None,
             "tempo": None if bpm is None else tempo_word(bpm), "meter": meter_word(meter), **measured(pattern)}
-    return {name: said[name] for name in NAMES if said[name] is not None}
+    return {name: words[name] for name in NAMES if words[name] is not None}
 
 
 def measured(pattern: Pattern) -> dict[str, str | None]:
-    """Density, intensity, swing and bars: what the pattern itself says. None: of no hits there is no intensity, and of
-    too few off-beats no swing; more than eight bars have no word."""
+    """Density, intensity, swing and bars of a pattern. None where there is no word: intensity without hits, swing with
+    too few off-beats, more than eight bars."""
     late = swing(pattern)
     return {"density": _level(density(pattern), DENSITY, LEVELS),
             "intensity": _level(intensity(pattern), INTENSITY, LEVELS) if len(pattern) else None,

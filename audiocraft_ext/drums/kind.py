@@ -19,7 +19,7 @@ from audiocraft_ext.store.reader import TokenStore
 if TYPE_CHECKING:
     from audiocraft_ext.export.sources import Trained
 
-RATE, BPM, METER = 44_100, 120.0, (4, 4)  # of clips; tempo and metre where a clip's prompt says nothing of them
+RATE, BPM, METER = 44_100, 120.0, (4, 4)  # of clips; tempo and metre where a clip's prompt lacks them
 
 
 def view(store: TokenStore, options: dict) -> DrumView:
@@ -69,9 +69,9 @@ def write_samples(codes: np.ndarray, spec: Spec, codec_config: dict, folder: Pat
 
     codec, prompts, sounds = codec_of(codec_config), prompts_of(codec_config), []
     for i, clip in enumerate(np.asarray(codes)):
-        said = prompts.said(clip[:, : spec.prompt]) if prompts else {}
-        meter = meter_of(said["meter"]) if said.get("meter") in METERS else METER
-        bpm = bpm_of(said["tempo"]) if "tempo" in said else BPM
+        words = prompts.said(clip[:, : spec.prompt]) if prompts else {}
+        meter = meter_of(words["meter"]) if words.get("meter") in METERS else METER
+        bpm = bpm_of(words["tempo"]) if "tempo" in words else BPM
         notes = codec.decode(clip[:, spec.prompt :], bpm, meter)
         midi_drums.write(Path(folder) / f"clip_{i}.mid", notes)
         sound = play(notes, player(), RATE).wav

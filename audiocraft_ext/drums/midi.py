@@ -29,17 +29,17 @@ class Stretch:
 
 
 def drums_of(midi: Midi, channel: int | None = None) -> tuple[np.ndarray, str]:
-    """The notes ``int64 [n, 3]`` (tick, pitch, velocity) of a file's drums, and how they were told, "" where there was
-    nothing to guess.
+    """The notes ``int64 [n, 3]`` (tick, pitch, velocity) of a file's drums, and how they were found, "" where there
+    was nothing to guess.
 
     Args:
         channel: 1 to 16, 0 for all; None: channel 10, else the only one that is used, else those of the tracks with a
             name such as "Drums".
 
     Raises:
-        BrokenMidi: no notes, none on that channel, or no telling which are drums.
+        BrokenMidi: no notes, none on that channel, or no way to know which are drums.
     """
-    notes, said = midi.notes, ""
+    notes, guess = midi.notes, ""
     used = sorted(set(notes["channel"].tolist()))
     among = f"channel {used[0]}" if len(used) == 1 else f"channels {', '.join(map(str, used))}"
     if not used:
@@ -49,21 +49,21 @@ def drums_of(midi: Midi, channel: int | None = None) -> tuple[np.ndarray, str]:
     if channel is None and DRUMS in used:
         channel = DRUMS
     elif channel is None and len(used) == 1:
-        channel, said = used[0], f"drums on {among}, the only one used"
+        channel, guess = used[0], f"drums on {among}, the only one used"
     elif channel is None:
         tracks = [track for track, name in midi.names.items() if NAMES.search(name)]
         notes, channel = notes[np.isin(notes["track"], tracks)], ALL
         if not len(notes):
             raise BrokenMidi(f"has notes on {among}, none of which is known to be drums; say --channel or "
                              "--all-channels")
-        said = "drums in the track called " + ", ".join(midi.names[track] for track in tracks)
+        guess = "drums in the track called " + ", ".join(midi.names[track] for track in tracks)
     if channel != ALL:
         notes = notes[notes["channel"] == channel]
-    return np.stack([notes["start"], notes["pitch"], notes["velocity"]], 1), said
+    return np.stack([notes["start"], notes["pitch"], notes["velocity"]], 1), guess
 
 
 def stretches(midi: Midi, notes: np.ndarray, codec: DrumCodec) -> tuple[list[Stretch], list[str]]:
-    """A file's drums as clips, one for each time signature after another, and what the codec cannot say of them.
+    """A file's drums as clips, one for each time signature after another, and what the codec cannot represent of them.
 
     A time signature begins a bar, wherever it stands; a hit less than half a step before it belongs to it. The tempo of
     a clip is the mean over it.
@@ -85,7 +85,7 @@ def stretches(midi: Midi, notes: np.ndarray, codec: DrumCodec) -> tuple[list[Str
             if len(inside):
                 lost.append(str(error))
             continue
-        if end is None:  # the end of the file may say that its last bars are empty
+        if end is None:  # the file may end with empty bars
             bars = max(int((max(midi.end, start) - start) / bar), int((max(last, start) + half - start) / bar) + 1)
             end = start + bars * bar
         else:
@@ -108,7 +108,7 @@ def to_bytes(clip: DrumClip, name: str = "") -> bytes:
         name: of the track.
 
     Raises:
-        UserError: a tempo or time signature that no file can say.
+        UserError: a tempo or time signature that no file can hold.
     """
     end = (clip.bars or 0) * clip.ticks_per_beat * 4 * clip.meter[0] // clip.meter[1]
     return midi_write.to_bytes(Midi(_notes(clip, end), clip.ticks_per_beat, [(0, clip.bpm)], [(0, *clip.meter)],

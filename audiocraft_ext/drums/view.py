@@ -1,5 +1,5 @@
-"""What a model in training sees of a store of drums: windows of whole bars, altered, with a prompt in front that says
-what became of them.
+"""What a model in training sees of a store of drums: windows of whole bars, augmented, each with a prompt in
+front that describes the window as it is after augmentation.
 
 A performance is the rows of one track in one time signature. A window lies within it.
 """
@@ -24,11 +24,11 @@ from audiocraft_ext.store.reader import TokenStore, Track
 SHIFT, METER = "shift", "meter"
 PERFORMANCES = 4096  # kept as patterns; hundreds of hits each
 
-# Of ``dataset.view``, and what they are where it does not say. Shares are probabilities.
+# Options of ``dataset.view`` with their defaults. Shares are probabilities.
 OPTIONS: dict[str, Any] = {
-    "drop": 0.5,  # of each field that it goes unsaid; the metre is said, without it a pattern cannot be read
-    "drop_all": 0.15,  # that nothing at all is said
-    "say": False,  # whether validation says everything; else it says nothing
+    "drop": 0.5,  # of each field being left out; the metre stays, without it a pattern cannot be read
+    "drop_all": 0.15,  # of the null prompt
+    "say": False,  # whether validation is conditional on all fields; else it has the null prompt
     "bars": None,  # most bars of a window; None is as many as fit
     "shorter": 0.1,  # that a window has fewer bars, any number of them
     "altered": 1.0,  # that a window is altered at all
@@ -77,10 +77,10 @@ class DrumView:
         self.options = _checked(options or {})
         self.store, self.codec, self.prompts = store, codec_of(store.settings["codec"]), prompts_of(store.settings)
         if store.spec.gates != self.codec.spec.gates:
-            raise UserError(f"{store.path}: made by an earlier version, which did not say what rests where there is no "
+            raise UserError(f"{store.path}: made by an earlier version, without the codes that rest where there is no "
                             "hit; prepare it anew, in a new folder")
         if store.spec.prompt != (self.prompts.frames if self.prompts else 0):
-            raise UserError(f"{store.path}: has {store.spec.prompt} prompt frames, but its settings say of none; "
+            raise UserError(f"{store.path}: has {store.spec.prompt} prompt frames, but none in its settings; "
                             "prepare it anew")
         self.names = named([one.name for one in self.codec.drums.classes])
         self._starts = np.array([row["start"] for row in store.rows])
@@ -90,8 +90,8 @@ class DrumView:
     def window(self, track: Track, start: int, frames: int, rng: np.random.Generator | None) -> np.ndarray:
         """``codes int64 [K, P + n]``, n up to ``frames``; whole bars but where not even one fits.
 
-        With random numbers: from any bar of the performance that ``start`` lies in, altered, and told in words that
-        are left out at random. Without: what the store has from ``start`` on.
+        With random numbers: from any bar of the performance that ``start`` lies in, augmented, with a prompt of
+        which fields are left out at random. Without: the store's codes from ``start`` on.
         """
         row = int(np.searchsorted(self._starts, start, side="right")) - 1
         whole = self._performance(int(self._first[row]))
@@ -106,8 +106,9 @@ class DrumView:
         codes = self.store.read(start, min(frames, end - start)).astype(np.int64)
         if self.prompts is None:
             return codes
-        said = self._words(whole, whole.pattern.take(range(first, first + bars)), first) if self.options["say"] else {}
-        return np.concatenate([self.prompts.codes(said), codes], axis=1)
+        pattern = whole.pattern.take(range(first, first + bars))
+        words = self._words(whole, pattern, first) if self.options["say"] else {}
+        return np.concatenate([self.prompts.codes(words), codes], axis=1)
 
     def _altered(self, whole: Performance, first: int, frames: int, rng: np.random.Generator) -> np.ndarray:
         options, total = self.options, whole.pattern.bars
@@ -127,22 +128,23 @@ class DrumView:
         codes = self.codec.codes(pattern)[:, :frames].astype(np.int64)
         if self.prompts is None:
             return codes
-        return np.concatenate([self.prompts.codes(self._left(self._words(whole, pattern, first), rng)), codes], axis=1)
+        words = self._dropped(self._words(whole, pattern, first), rng)
+        return np.concatenate([self.prompts.codes(words), codes], axis=1)
 
     def _words(self, whole: Performance, pattern: Pattern, first: int) -> dict[str, str]:
-        """All that is known of a window which begins with a bar of a performance, as far as the store has words."""
+        """The full prompt of a window that begins at bar ``first``, as far as the store has words."""
         row = whole.row(first)
-        said = describe(pattern, row.get("style"), row.get("kind"), row.get("bpm"), meter_of(row["time_signature"]))
-        return {name: word for name, word in said.items() if word in self.prompts.words.get(name, ())}
+        words = describe(pattern, row.get("style"), row.get("kind"), row.get("bpm"), meter_of(row["time_signature"]))
+        return {name: word for name, word in words.items() if word in self.prompts.words.get(name, ())}
 
-    def _left(self, said: dict[str, str], rng: np.random.Generator) -> dict[str, str]:
-        """What of it is said."""
+    def _dropped(self, words: dict[str, str], rng: np.random.Generator) -> dict[str, str]:
+        """The words that are left after dropping fields at random."""
         draws = rng.random(1 + len(self.prompts.fields))
         if draws[0] < self.options["drop_all"]:
             return {}
         dropped = {field.name for field, draw in zip(self.prompts.fields, draws[1:])
                    if draw < self.options["drop"] and field.name != METER}
-        return {name: word for name, word in said.items() if name not in dropped}
+        return {name: word for name, word in words.items() if name not in dropped}
 
     def _cells(self, pattern: Pattern) -> np.ndarray:
         """How many frames each bar takes, ``int64 [bars]``."""

@@ -1,8 +1,8 @@
 """Read MIDI files: notes with their lengths, programs, controllers, pitch bends, tempo, time and key signatures, names.
 
-Standard MIDI Files 1.0, type 0 and 1; ``midi_write`` writes them. Whatever the bytes are, they are read in one pass or
-refused in one line. Not kept: aftertouch, system exclusive messages, lyrics, markers and other texts. Why this is not a
-library (mido, symusic) is measured in docs/RUNS.md and decided in docs/DESIGN.md.
+Standard MIDI Files 1.0, type 0 and 1; :mod:`audiocraft_ext.midi.write` writes them. Whatever the bytes are, they are
+read in one pass or refused in one line. Not kept: aftertouch, system exclusive messages, lyrics, markers and other
+texts. Why this is not a library (mido, symusic) is measured in docs/RUNS.md and decided in docs/DESIGN.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from audiocraft_ext.midi.notes import pair
 TICKS = 480  # a quarter note, in what is written
 NOTE_TICKS = 60  # ticks that a hit of drums sounds in our files, unless the next is sooner
 DRUMS = 10  # the channel of General MIDI's drums, from 1
-SLOWEST, FASTEST = 10.0, 1000.0  # BPM: others are not believed
+SLOWEST, FASTEST = 10.0, 1000.0  # BPM: others are left out
 LATEST = 2**40  # tick
 BACK = 0x0FF00000  # a delta time of 28 bits from here on was a negative number
 NAME = 200  # characters of a name that are kept
@@ -37,7 +37,7 @@ BEND = _row("tick", "track", "channel", "bend")
 
 
 class BrokenMidi(UserError):
-    """A file whose notes cannot be known; says why."""
+    """A file whose notes cannot be read; the message says why."""
 
 
 def table(dtype: np.dtype, *columns: object) -> np.ndarray:
@@ -50,7 +50,7 @@ def table(dtype: np.dtype, *columns: object) -> np.ndarray:
 
 @dataclass(eq=False)
 class Midi:
-    """What a file says. Tables are structured arrays of ``int64``, such as ``notes["pitch"]``. Tracks count from 0,
+    """What a file holds. Tables are structured arrays of ``int64``, such as ``notes["pitch"]``. Tracks count from 0,
     channels from 1.
 
     Attributes:
@@ -61,7 +61,7 @@ class Midi:
         meters: (tick, numerator, denominator), ascending; empty is 4/4.
         names: of tracks and their instruments, by track.
         end: the last tick of any track.
-        remarks: what was not believed.
+        remarks: what was left out.
         keys: (tick, sharps from -7 to 7, whether it is minor), ascending.
         programs: rows of :data:`PROGRAM`, 0 to 127, by tick.
         controls: rows of :data:`CONTROL`, by tick; the sustain pedal is number 64.
@@ -206,8 +206,8 @@ class _Reader:
         if not len(places):
             return np.zeros((3, 0), np.uint8)
         status = self.bytes[places - 1]
-        told = np.maximum.accumulate(np.where(status >= 0x80, np.arange(len(places)), -1))  # the last event with one
-        status = np.where(told < 0, 0, status[told])
+        latest = np.maximum.accumulate(np.where(status >= 0x80, np.arange(len(places)), -1))  # the last event with one
+        status = np.where(latest < 0, 0, status[latest])
         first, second = self.bytes[places], self.bytes[places + 1]
         alone = (status >= 0xC0) & (status < 0xE0)
         wrong = (status == 0) | (first > 0x7F) | (second > 0x7F) & ~alone

@@ -68,16 +68,16 @@ class Kit:
         """
         path = Path(folder) / "kit.json"
         try:
-            said = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_text(encoding="utf-8"))
             hits: dict[int, Hit] = {}
-            for name, h in said["hits"].items():
+            for name, h in values["hits"].items():
                 layers = tuple(sorted((int(layer["from"]), path.parent / layer["file"]) for layer in h["layers"]))
                 for pitch in h["pitches"]:
                     if pitch in hits or not 0 <= pitch < PITCHES or not layers:
                         raise UserError(f"{path}: {name!r} needs layers and pitches 0 to 127 of its own, not {pitch}")
                     hits[pitch] = Hit(name, 10 ** (h["gain_db"] / 20), h.get("choke", ""), layers,
                                       float(h.get("tune", 0)))
-            kit = cls(said["name"], hits, float(said["velocity_db"]))
+            kit = cls(values["name"], hits, float(values["velocity_db"]))
         except FileNotFoundError:
             raise UserError(f"{folder}: not a drum kit, there is no kit.json in it") from None
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
@@ -100,8 +100,8 @@ class Kit:
         out = np.zeros(round(seconds * sample_rate), np.float32)
         table = np.asarray(notes, np.float64).reshape(-1, 3)
         table = table[np.lexsort((table[:, 2], table[:, 1], table[:, 0]))]
-        heard = (table[:, 0] >= 0) & (table[:, 0] * sample_rate < len(out) - 0.5) & (table[:, 2] > 0)
-        table = table[heard & np.isin(table[:, 1], list(self.hits))]
+        audible = (table[:, 0] >= 0) & (table[:, 0] * sample_rate < len(out) - 0.5) & (table[:, 2] > 0)
+        table = table[audible & np.isin(table[:, 1], list(self.hits))]
         starts = np.round(table[:, 0] * sample_rate).astype(np.int64)
         ends = self._ends(starts, table[:, 1].astype(int), len(out))
         fade = max(1, round(CHOKE * sample_rate))

@@ -46,10 +46,11 @@ def pair(key: np.ndarray, tick: np.ndarray, on: np.ndarray, last: np.ndarray) ->
 
 
 def with_sustain(midi: Midi) -> Midi:
-    """The same file with the sustain pedal as length: a note that ends while its channel's pedal is down goes on until
+    """The same file with the sustain pedal as length: a note that ends while its channel's pedal is down sounds until
     the pedal comes up, its pitch begins anew, or the file ends. The pedal's events (controller 64) are gone from it.
 
-    A pedal that goes down at the tick at which a note ends comes too late for it, as in what ``midi_write`` writes.
+    A pedal that goes down at the tick at which a note ends comes too late for it, as in files of
+    :mod:`audiocraft_ext.midi.write`.
     """
     notes, of_pedal = midi.notes.copy(), midi.controls["number"] == SUSTAIN
     pedal = midi.controls[of_pedal]

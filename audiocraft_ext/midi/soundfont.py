@@ -115,8 +115,8 @@ def _events(notes, sample_rate: int, samples: int) -> list[tuple[int, int, int]]
     """Ons, and offs with velocity 0, by sample; at one sample the offs come first."""
     table = np.asarray(notes, np.float64).reshape(-1, 3)
     starts = np.round(table[:, 0] * sample_rate).astype(np.int64)
-    heard = (starts >= 0) & (starts < samples) & (table[:, 2] > 0)
-    ons = [(int(at), int(pitch), int(velocity)) for at, (_, pitch, velocity) in zip(starts[heard], table[heard])]
+    audible = (starts >= 0) & (starts < samples) & (table[:, 2] > 0)
+    ons = [(int(at), int(pitch), int(velocity)) for at, (_, pitch, velocity) in zip(starts[audible], table[audible])]
     held = max(1, round(HELD * sample_rate))
     offs = [(at + held, pitch, 0) for at, pitch, _ in ons if at + held < samples]
     return sorted(ons + offs, key=lambda event: (event[0], event[2] > 0, event[1]))
@@ -177,11 +177,11 @@ def _check(rows: dict[str, np.ndarray], samples: int) -> None:
                               ("ibag", 0, "igen"), ("ibag", 2, "imod")):
         first = _words(rows[table], column)
         if (np.diff(first) < 0).any() or first[-1] >= len(rows[to]):
-            raise ValueError(f"its table {table} points beside {to}")
+            raise ValueError(f"its table {table} points outside of {to}")
     for table, generator, to in (("pgen", INSTRUMENT, "inst"), ("igen", SAMPLE, "shdr")):
         value = _words(rows[table], 2)[_words(rows[table], 0) == generator]
         if len(value) and value.max() >= len(rows[to]) - 1:
-            raise ValueError(f"its table {table} points beside {to}")
+            raise ValueError(f"its table {table} points outside of {to}")
     start, end = (rows["shdr"][:-1, at: at + 4].copy().view("<u4")[:, 0] for at in (20, 24))
     if (_words(rows["shdr"][:-1], 44) & COMPRESSED).any():
         raise ValueError("its samples are compressed (.sf3); one with plain samples (.sf2) is needed")

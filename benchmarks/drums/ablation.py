@@ -2,8 +2,8 @@
 
 A small LM is trained as often as there are rows, on the same number of windows each time: with no augmentation, with
 all (the view's defaults), with all but one, with one alone. A row is the least validation loss on its way, in nats a
-hit, with nothing said and with everything said in the prompt; of several seeds the mean. Rows that are done are in the
-JSON: the same command goes on, and prints what is there.
+hit, unconditional (the null prompt) and conditional on all fields; the mean over several seeds. Rows that are done are
+in the JSON: the same command resumes, and prints what is there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from benchmarks.common.machine import describe, finish, row
 NAMES = tuple(OPTIONS["augment"])
 DIM, LAYERS, HEADS, DROPOUT = 128, 3, 4, 0.1
 LR, WARM_UP, DECAY, CLIP = 2e-3, 50, 0.1, 1.0
-SILENT, TOLD = "silent", "told"  # what the prompts of validation say
+NULL, CONDITIONAL = "silent", "told"  # the prompts of validation, by their keys in the JSON
 
 
 def variants() -> dict[str, dict]:
@@ -40,14 +40,14 @@ def variants() -> dict[str, dict]:
 
 
 def batches(store: TokenStore, frames: int, say: bool, size: int, device: str) -> list[torch.Tensor]:
-    """All of the validation side."""
+    """All of the valid split."""
     data = StreamDataset(store, VALID, frames, view=DrumView(store, {"say": say}))
     return [codes.to(device) for codes in StreamLoader(data, size)]
 
 
 @torch.no_grad()
 def nats_a_hit(model: LM, codes: list[torch.Tensor]) -> float:
-    """Of batches ``[B, K, P + T]``. A hit opens the gates of what else is said of it."""
+    """Of batches ``[B, K, P + T]``. A hit opens the gates of its other streams."""
     nats, hits, gates = 0.0, 0, {g.gate for g in model.gates}
     model.eval()
     for batch in codes:
@@ -76,9 +76,9 @@ def train(store: TokenStore, options: dict, valid: dict[str, list[torch.Tensor]]
         optimizer.zero_grad()
         schedule.step()
         if step % args.every == 0 or step == args.updates:
-            went.append((step, *(nats_a_hit(model, valid[how]) for how in (SILENT, TOLD))))
-    best = {how: min((line[i], line[0]) for line in went) for i, how in ((1, SILENT), (2, TOLD))}
-    return {**{how: nats for how, (nats, _) in best.items()}, "update": best[SILENT][1], "last": went[-1][1],
+            went.append((step, *(nats_a_hit(model, valid[how]) for how in (NULL, CONDITIONAL))))
+    best = {how: min((line[i], line[0]) for line in went) for i, how in ((1, NULL), (2, CONDITIONAL))}
+    return {**{how: nats for how, (nats, _) in best.items()}, "update": best[NULL][1], "last": went[-1][1],
             "went": went, "seconds": time.perf_counter() - begin}
 
 
@@ -88,19 +88,20 @@ def table(done: dict[str, dict], names: list[str]) -> dict[str, dict]:
     for name in names:
         rows = [value for key, value in done.items() if key.rsplit(", ", 1)[0] == name]
         if rows:
-            out[name] = {key: float(np.mean([one[key] for one in rows])) for key in (SILENT, TOLD, "last", "update")}
+            out[name] = {key: float(np.mean([one[key] for one in rows]))
+                         for key in (NULL, CONDITIONAL, "last", "update")}
             out[name]["seeds"] = len(rows)
     for name, one in out.items():
         less = name.startswith("all but")
         base = out.get("all" if less else "none") if name != "none" else None
-        one["worth"] = None if base is None else (one[SILENT] - base[SILENT]) * (1 if less else -1)
+        one["worth"] = None if base is None else (one[NULL] - base[NULL]) * (1 if less else -1)
     return out
 
 
 def main() -> None:
     parser = Parser(prog="python -m benchmarks.drums.ablation", description=__doc__.splitlines()[0])
     parser.add_argument("store", type=Path)
-    parser.add_argument("rows", type=Path, help="JSON of the rows that are done; made, or gone on with")
+    parser.add_argument("rows", type=Path, help="JSON of the rows that are done; made, or resumed")
     parser.add_argument("--updates", type=int, default=1000)
     parser.add_argument("--every", type=int, default=200, help="updates between validations (default: 200)")
     parser.add_argument("--batch", type=int, default=32)
@@ -121,20 +122,21 @@ def main() -> None:
     if there["how"] != how:
         raise UserError(f"{args.rows}: its rows were trained with {there['how']}, not with {how}; name a new file")
     done = there["rows"]
-    valid = {said: batches(store, args.frames, said == TOLD, args.batch, args.device) for said in (SILENT, TOLD)}
+    valid = {how: batches(store, args.frames, how == CONDITIONAL, args.batch, args.device)
+             for how in (NULL, CONDITIONAL)}
     for key, seed in [(name, seed) for seed in range(args.seeds) for name in names]:
         if f"{key}, {seed}" in done:
             continue
         done[f"{key}, {seed}"] = one = train(store, variants()[key], valid, args, seed)
-        print(f"{key}, seed {seed}: {one[SILENT]:.4f} nats a hit, told {one[TOLD]:.4f}, at update {one['update']}, "
-              f"last {one['last']:.4f}, {one['seconds']:.0f} s", flush=True)
+        print(f"{key}, seed {seed}: {one[NULL]:.4f} nats a hit, conditional {one[CONDITIONAL]:.4f}, "
+              f"at update {one['update']}, last {one['last']:.4f}, {one['seconds']:.0f} s", flush=True)
         write(args.rows, json.dumps(there))
     results = table(done, list(variants()))
-    print(row("nats a hit", (SILENT, TOLD, "last", "update", "seeds", "worth"), 24))
+    print(row("nats a hit", ("null", "conditional", "last", "update", "seeds", "worth"), 24))
     for name, one in results.items():
         worth = "" if one["worth"] is None else f"{one['worth']:+.4f}"
-        print(row(name, (f"{one[SILENT]:.4f}", f"{one[TOLD]:.4f}", f"{one['last']:.4f}", f"{one['update']:.0f}",
-                         str(one["seeds"]), worth), 24))
+        print(row(name, (f"{one[NULL]:.4f}", f"{one[CONDITIONAL]:.4f}", f"{one['last']:.4f}",
+                         f"{one['update']:.0f}", str(one["seeds"]), worth), 24))
     machine = describe("torch", "numpy", threads=1) | {"device": args.device}
     finish("drums_ablation", machine, {"how": how, "rows": results}, args.save)
 

@@ -6,7 +6,7 @@ and with a model's; the temperature of sampling has nothing to do with any of th
 
 - :class:`Unigram`: each class has one distribution of hit or none, of velocities and of offsets: its counts plus one.
 - :class:`Positions`: one for each class and step of the bar (bars of another length have their own), drawn towards the
-  unigram by as many pretended counts as predict performances best that were left out, on the training side.
+  unigram by as many pretended counts as predict performances best that were left out, in the train split.
 
 The third, copying the nearest bar, is in benchmarks/drums/nearest.py.
 """
@@ -96,7 +96,7 @@ class Unigram:
     """Each class's frequencies.
 
     Args:
-        clips: of the training side.
+        clips: of the train split.
         sizes: how many velocities and offsets there are.
 
     Attributes:

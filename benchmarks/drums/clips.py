@@ -78,7 +78,7 @@ class Reader:
         return self.grid.pattern(clip.codes, (clip.bar_steps, self.grid.steps))
 
     def of_store(self, store: TokenStore, split: str) -> list[Clip]:
-        """The rows of a side."""
+        """The rows of a split."""
         out = []
         for row in store.rows:
             if row["split"] == split:
@@ -86,7 +86,7 @@ class Reader:
                 codes = store.read(row["start"], row["frames"])
                 out.append(self.clip(codes, meter, row.get("bars"), row["source"], row))
         if not out:
-            raise UserError(f"{store.path}: has no rows on the side {split}; prepare it with some on both splits")
+            raise UserError(f"{store.path}: has no rows in the split {split}; prepare it with some in both splits")
         return out
 
 
@@ -145,7 +145,7 @@ class Bars:
 
 
 def bars_of(clips: Iterable[Clip]) -> dict[int, Bars]:
-    """All bars of clips, by their number of steps. Clips of a performance that lie side by side in the store and whose
+    """All bars of clips, by their number of steps. Clips of a performance that are neighbours in the store and whose
     second does not say that it ``follows`` nothing are played on."""
     codes: dict[int, list] = {}
     sources: dict[str, int] = {}

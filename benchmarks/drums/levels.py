@@ -32,7 +32,7 @@ def main() -> None:
     codec = codec_of(store.settings["codec"])
     rows = [one for one in store.rows if one["split"] == TRAIN and one["bars"] == args.bars]
     if not rows:
-        raise UserError(f"{args.store}: no row of {args.bars} bars on its {TRAIN} side")
+        raise UserError(f"{args.store}: no row of {args.bars} bars in its {TRAIN} split")
     patterns = [codec.pattern(store.read(one["start"], one["frames"]), describe.meter_of(one["time_signature"]))
                 for one in rows]
     results: dict = {"rows": len(rows)}

@@ -1,9 +1,9 @@
-"""Whether a model of drums makes anew what it learnt or plays it back: how near clips are to the training side.
+"""Whether a model of drums makes anew what it learnt or plays it back: how near clips are to the train split.
 
 The distance of a clip from a stretch of as many training bars, at any bar of a performance: how many hits have to be
-put in or taken away on the grid to make the one the other (velocities and offsets aside), as a share of the hits of the
-clip. A clip is *near* the training side if its nearest stretch is at :data:`NEAR` or less. Clips with fewer than
-:data:`LEAST` hits a bar say nothing, as everybody plays them, and are left out. Beside it, the share of clips whose
+put in or taken away on the grid to make the one the other (velocities and offsets do not count), as a share of the
+clip's hits. A clip is *near* the train split if its nearest stretch is at :data:`NEAR` or less. Clips with fewer than
+:data:`LEAST` hits a bar are left out: everybody plays them. Also reported: the share of clips whose
 codes are those of a training stretch altogether.
 """
 
@@ -22,7 +22,7 @@ QUERIES = 256  # clips that are compared at once
 
 
 class Known:
-    """All stretches of ``length`` bars of the training side.
+    """All stretches of ``length`` bars of the train split.
 
     Attributes:
         hits: ``float32 [n, length * C * S]``, 1 for a hit.
@@ -89,14 +89,14 @@ def measure(known: Known, clips: np.ndarray) -> dict[str, float | int]:
 
 
 def report(results: dict[str, dict[str, dict]], row) -> list[str]:
-    """Lines of a table: lengths by name, of each sides by name, of each what :func:`measure` gave."""
+    """Lines of a table: lengths by name, of each the sets of clips by name, of each what :func:`measure` gave."""
     lines = []
-    for length, splits in results.items():
+    for length, sets in results.items():
         lines.append(row(f"hits to change, {length}", ["clips", "median", "same", *(f"<={most:.0%}"
                                                                                    for most in SHARES)]))
-        for side, told in splits.items():
-            values: Sequence[str] = ["0"] if not told["clips"] else [
-                str(told["clips"]), f"{told['median']:.0%}", f"{told['same']:.1%}",
-                *(f"{told[f'{most:.0%}']:.1%}" for most in SHARES)]
-            lines.append(row(f"  {side}", values))
+        for name, measured in sets.items():
+            values: Sequence[str] = ["0"] if not measured["clips"] else [
+                str(measured["clips"]), f"{measured['median']:.0%}", f"{measured['same']:.1%}",
+                *(f"{measured[f'{most:.0%}']:.1%}" for most in SHARES)]
+            lines.append(row(f"  {name}", values))
     return lines

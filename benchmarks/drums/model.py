@@ -54,16 +54,16 @@ class Model:
 
     @property
     def room(self) -> int:
-        """Frames that it hears at once besides its prompt."""
+        """Frames of its context besides the prompt."""
         return self.engine.bundle.context - self.spec.prompt
 
-    def prompt(self, said: Words) -> np.ndarray:
+    def prompt(self, asked: Words) -> np.ndarray:
         """``int64 [K, P]`` of those words that the model knows."""
-        return self.prompts.codes({name: word for name, word in said.items()
+        return self.prompts.codes({name: word for name, word in asked.items()
                                    if word in self.prompts.words.get(name, ())})
 
     def fit(self, clips: Sequence[Clip]) -> list[Clip]:
-        """The clips, cut to as many whole bars as the model hears at once. Without a grid a bar is no number of frames;
+        """The clips, cut to as many whole bars as fit into the context. Without a grid a bar is no number of frames;
         there the longer ones are left out."""
         out = []
         for clip in clips:
@@ -108,28 +108,28 @@ class Model:
         for one, clip in zip(likely, clips):
             yield loss(odds(one, self.spec), clip.codes) if self.reader.exact else nats(one, clip.raw, self.spec)
 
-    def make(self, clips: int, said: Words | Sequence[Words], seed: int, bars: int = 4) -> list[Clip]:
+    def make(self, clips: int, asked: Words | Sequence[Words], seed: int, bars: int = 4) -> list[Clip]:
         """Sample clips in 4/4, with all but the temperature as the bundle has it.
 
         Args:
-            said: words for all of them, or for each.
+            asked: words for all of them, or for each.
         """
         if not self.reader.exact:
             raise UserError("clips of a number of bars are sampled on a grid; this bundle's codes are "
                             f"{self.spec.codec}")
-        given = self.prompt(said) if isinstance(said, Mapping) else np.stack([self.prompt(one) for one in said])
+        given = self.prompt(asked) if isinstance(asked, Mapping) else np.stack([self.prompt(one) for one in asked])
         frames = self.spec.prompt + bars * self.reader.grid.steps
         codes = self.engine.generate(clips, frames, seed=seed, sampling=self.sampling, given=given)
         return [self.reader.clip(one, source=f"sample {i}") for i, one in enumerate(codes[..., self.spec.prompt :])]
 
-    def play(self, clips: int, said: Words, seed: int, bars: int = 4, **how: float) -> list[Clip]:
+    def play(self, clips: int, asked: Words, seed: int, bars: int = 4, **how: float) -> list[Clip]:
         """What a drummer plays who is asked for these words, in 4/4.
 
         Args:
             how: guidance and takes, if not as the drummer has them.
         """
-        words = {name: word for name, word in said.items() if name not in FACTS}
-        bpm = describe.bpm_of(said["tempo"]) if "tempo" in said else None
+        words = {name: word for name, word in asked.items() if name not in FACTS}
+        bpm = describe.bpm_of(asked["tempo"]) if "tempo" in asked else None
         recipe = self.drummer.recipe(bars, bpm, seed=seed, temperature=self.sampling.temperature, **how, **words)
         return [self.reader.clip(beat.codes, source=f"beat {beat.index}")
                 for beat in self.drummer.play(recipe, range(clips))]

@@ -1,4 +1,4 @@
-"""What a model of drums has to beat, part two: copying the nearest bar of the training side.
+"""What a model of drums has to beat, part two: copying the nearest bar of the train split.
 
 To predict a bar, the training bar is found whose hits are nearest to the bar *before* it (symmetric difference; of
 several as near the one whose velocities are, then the first), and the bar that was played after that one is copied,
@@ -10,7 +10,7 @@ around
   the copy's (widths v, o), else from the table; of other hits from the table.
 
 a (one each for cells with and without a hit in the copy), b and c depend on how near the bar was (:data:`NEAR`, in
-shares of the hits of both together). They are fitted by EM, v and o by trying: a fifth of the training side's
+shares of the hits of both together). They are fitted by EM, v and o by trying: a fifth of the train split's
 performances is predicted with copies and tables from the other four, so that no bar is copied from its own performance.
 A clip's first bar, before which there is nothing, is the table's.
 """
@@ -85,7 +85,7 @@ class Nearest:
     """Copies of the nearest bar, with errors from a table of positions.
 
     Args:
-        clips: of the training side.
+        clips: of the train split.
         table: fitted to them.
         sizes: how many velocities and offsets there are.
     """

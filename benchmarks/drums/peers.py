@@ -11,8 +11,8 @@ out. The cache is ours, for comparison: it makes the same tokens.
 
 AutoBeat (https://github.com/asourlas/axart.github.io). The smallest GPT-2, through ggml in a plugin: "most beats taking
 no more than 4-5 seconds" on "Silicon-based MacBooks". Two bars in four groups of instruments; each is asked for by its
-genre, type, density, intensity and group and answers ``step:0 track:4 offset:0 velocity:84 step:4 ...``. How many
-tokens that is, is not said. Each such word is taken to be one of its custom tokens, four a hit, the quickest reading of
+genre, type, density, intensity and group and answers ``step:0 track:4 offset:0 velocity:84 step:4 ...``. The number
+of tokens is not stated. Each such word is taken to be one of its custom tokens, four a hit, the quickest reading of
 it; hits a bar as in nanoMPC's 482 tokens. Here it is ``transformers``' GPT-2 and its ``generate`` with a cache.
 
 nano-GPT-v3 (https://github.com/MQahawish/nano-GPT-v3), ``encode_all.py`` and ``encoding_decoding.py``: music21 reads a

@@ -1,4 +1,4 @@
-"""Two sets of grooves in one picture (level 2: matplotlib)."""
+"""Two sets of grooves in one picture (needs matplotlib)."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def _where(axis, where: np.ndarray, most: float, name: str, colour: str, classes
     if not classes:
         axis.set_yticks([])
     _beats(axis, where.shape[1], 0.5)
-    for side in axis.spines.values():
-        side.set_visible(False)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
     axis.tick_params(length=0)
     _title(axis, f"Where: {name}", f"darkest {100 * most:.0f}% of bars")
 

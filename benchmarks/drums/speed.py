@@ -123,8 +123,8 @@ def process(bundle: Path, beats: int, out: Path, *options) -> tuple[float, float
     """
     command = [sys.executable, "infer.py", bundle, "-n", beats, "-o", out, "--seed", 1, *options]
     start = time.perf_counter()
-    with tempfile.TemporaryFile() as said:
-        child = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=said)
+    with tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors)
         first = None
         while child.poll() is None:
             if first is None and out.is_dir() and any(name.endswith(".mid") for name in os.listdir(out)):
@@ -134,8 +134,8 @@ def process(bundle: Path, beats: int, out: Path, *options) -> tuple[float, float
             else:
                 child.wait()
         end = time.perf_counter() - start
-        said.seek(0)
-        last = said.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+        errors.seek(0)
+        last = errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
     there = len(list(out.glob("*.mid"))) if out.is_dir() else 0
     if child.returncode or there != beats:
         raise UserError(f"infer.py made {there} of {beats} beats, exit code {child.returncode}: {' '.join(last)}")
@@ -157,7 +157,7 @@ def read(path: Path) -> list[np.ndarray]:
 
 
 def to_store(data: Path, workers: int) -> None:
-    """The whole command: read, compared, sorted, written, told."""
+    """The whole command: read, compared, sorted, written, reported."""
     with tempfile.TemporaryDirectory() as store:
         command = [sys.executable, "-m", "data_prep.midi", data, Path(store) / "s", "--workers", str(workers)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -68,13 +68,13 @@ def of(reader: Reader, clips: Sequence[Clip]) -> Grooves:
     codes = np.concatenate([clip.codes for clip in clips], 1)
     C = len(codes) // 2
     bars = (codes[:C] > 0).reshape(C, -1, S)  # [C, bars, S]
-    told = {"density": [describe.density(one) for one in patterns],
+    measures = {"density": [describe.density(one) for one in patterns],
             "intensity": [describe.intensity(one) for one in patterns if len(one)],
             "swing": [late for one in patterns if (late := describe.swing(one)) is not None],
             "syncopation": [describe.syncopation(one) for one in patterns]}
     return Grooves(bars.sum(2).T, bars.mean(1), *(np.concatenate(values) for values in zip(
         *((one.step % S, one.velocity, one.offset) for one in patterns))),
-        {name: np.array(values, np.float64) for name, values in told.items()},
+        {name: np.array(values, np.float64) for name, values in measures.items()},
         np.concatenate([similarity(clip) for clip in clips]))
 
 

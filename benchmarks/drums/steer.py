@@ -17,11 +17,11 @@ from benchmarks.drums.clips import Clip, Reader
 
 MEASURES: dict[str, Callable] = {"density": describe.density, "intensity": describe.intensity, "swing": describe.swing}
 STEERED = ("density", "intensity", "swing")  # fields whose words say what is measured
-TOLD = ("genre", "tempo", "kind")  # fields that say something else, for information
-Told = dict[str, np.ndarray]  # of each measure, its value of each clip; nan where there is none
+INFORMATIVE = ("genre", "tempo", "kind")  # fields that ask for something else, for information
+Measured = dict[str, np.ndarray]  # of each measure, its value of each clip; nan where there is none
 
 
-def measured(reader: Reader, clips: Sequence[Clip]) -> Told:
+def measured(reader: Reader, clips: Sequence[Clip]) -> Measured:
     """Density, intensity and swing of each clip."""
     patterns = [reader.pattern(clip) for clip in clips]
     return {name: np.array([np.nan if (value := of(one)) is None else value for one in patterns], np.float64)
@@ -43,9 +43,9 @@ def _spearman(one: np.ndarray, other: np.ndarray) -> float:
     return float(spearmanr(one, other).statistic)
 
 
-def field_table(words: Sequence[str], asked: dict[str, Told], known: dict[str, Told]) -> dict[str, dict]:
-    """For each word: ``clips``, medians and quartiles of each measure, and its median in the rows of a store that are
-    told by this word."""
+def field_table(words: Sequence[str], asked: dict[str, Measured], known: dict[str, Measured]) -> dict[str, dict]:
+    """For each word: ``clips``, medians and quartiles of each measure, and its median in the rows of a store whose
+    prompts have this word."""
     table = {}
     for word in words:
         there = known.get(word)
@@ -61,8 +61,8 @@ def _quartiles(values: np.ndarray) -> list[float]:
     return np.percentile(values, (25, 50, 75)).tolist() if len(values) else [float("nan")] * 3
 
 
-def by_word(reader: Reader, clips: Sequence[Clip], field: str) -> dict[str, Told]:
-    """What is measured of the rows that are told by each word of a field."""
+def by_word(reader: Reader, clips: Sequence[Clip], field: str) -> dict[str, Measured]:
+    """What is measured of the rows whose prompts have each word of a field."""
     words: dict[str, list[Clip]] = {}
     for clip in clips:
         if word := clip.about.get("prompt", {}).get(field):
@@ -77,11 +77,11 @@ def steer(reader: Reader, make: Callable[[dict[str, str]], list[Clip]], fields: 
     Args:
         make: sample clips for these words.
         fields: the words of each.
-        rows: of the training side, to compare with.
+        rows: of the train split, to compare with.
 
     Returns:
         For each field ``words`` (:func:`field_table`), ``rho`` of each measure, and ``rho_of_rows``: that of the rows
-        with the words they are told by, which is as well as words can say it.
+        with the words of their prompts, which is the best that words can do.
     """
     out = {}
     for field, words in fields.items():
@@ -97,15 +97,15 @@ def steer(reader: Reader, make: Callable[[dict[str, str]], list[Clip]], fields: 
 def report(results: dict[str, dict]) -> list[str]:
     """Lines of tables: for each field its words, the median of the samples and of the rows for each measure."""
     lines = []
-    for field, told in results.items():
+    for field, tables in results.items():
         lines.append(f"{field:<16}" + "".join(f"{name:>16}" for name in MEASURES) + f"{'rows':>8}")
-        for word, one in told["words"].items():
+        for word, one in tables["words"].items():
             values = (tuple(f"{value:.{1 if name == 'density' else 2}f}".replace("nan", "-")
                             for value in (one[name]["quartiles"][1], one[name]["of_rows"])) for name in MEASURES)
             lines.append(f"  {word:<14}" + "".join(f"{made:>10} {there:>5}" for made, there in values)
                          + f"{one['rows']:>8}")
         if field in STEERED:
-            r, best = told["rho"][field], told["rho_of_rows"][field]
+            r, best = tables["rho"][field], tables["rho_of_rows"][field]
             lines.append(f"  Spearman of {field} with the word: {r['all']:.3f} over all clips (rows: "
                          f"{best['all']:.3f}), {r['medians']:.3f} over the words' medians")
     return lines

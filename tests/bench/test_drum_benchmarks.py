@@ -133,7 +133,7 @@ def test_positions():
     check_sums_to_one(table, VALID)
 
 
-def test_priors_are_those_that_predict_the_training_side_best():
+def test_priors_are_those_that_predict_the_train_split_best():
     """Each part of the performances from the others, with every choice of one of the three."""
     chosen = Positions(TRAIN, SIZES).priors
     fold = folds_of(TRAIN)
@@ -438,7 +438,7 @@ def test_clips_of_either_codec_are_the_same(stores):
         some = (a.codes > 0)[:12]
         same, total = same + int((some & (b.codes > 0)[:12]).sum()), total + int((some | (b.codes > 0)[:12]).sum())
     assert same > 0.97 * total > 1000
-    with pytest.raises(UserError, match="no rows on the side test"):
+    with pytest.raises(UserError, match="no rows in the split test"):
         one.of_store(grid, "test")
 
 

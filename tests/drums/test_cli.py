@@ -255,7 +255,7 @@ def test_many_beats_interrupted_and_gone_on_with(bundle, tmp_path, drums, how, t
     assert 15 < there < 150
     if how == "SIGINT":
         assert process.returncode == 130 and err.startswith(f"stopped: {there} of 150 beats are in")
-        assert err.endswith("with --seed 3 goes on\n") and len(err.splitlines()) == 1
+        assert err.endswith("with --seed 3 resumes\n") and len(err.splitlines()) == 1
     code, out, err = drums(*MANY)
     assert code == 0 and f"{there} of 150 beats are in" in err and out.count("BPM, ") == 150 - there
     now = files(tmp_path / "out")
@@ -267,15 +267,14 @@ def test_many_beats_interrupted_and_gone_on_with(bundle, tmp_path, drums, how, t
 
 SLOW = """
 import sys
-from audiocraft_ext.drums.play import cli
-from audiocraft_ext.drums.play import sampling as playing
+from audiocraft_ext.drums.play import cli, sampling
 from audiocraft_ext.core.errors import run_cli
 
-def sampled(self, *args, sampled=playing.Playing._sampled):
+def sampled(self, *args, sampled=sampling.Playing._sampled):
     print("begun", flush=True)
     return sampled(self, *args)
 
-playing.Playing._sampled, playing.physical_cores = sampled, lambda: 2
+sampling.Playing._sampled, sampling.physical_cores = sampled, lambda: 2
 run_cli(lambda: cli.main(sys.argv[1:]))
 """
 
@@ -335,7 +334,7 @@ def test_a_disk_that_fills_in_the_middle(drums, tmp_path, monkeypatch):
     monkeypatch.setattr(output, "save", full)
     code, _, err = drums("-n", 6, "--seed", 1)
     where = tmp_path / "out"
-    assert code == 2 and err.endswith(f"3 of 6 beats are in {where}; the same command with --seed 1 goes on\n")
+    assert code == 2 and err.endswith(f"3 of 6 beats are in {where}; the same command with --seed 1 resumes\n")
     monkeypatch.setattr(output, "save", save)
     assert drums("-n", 6, "--seed", 1)[0] == 0 and len(midis(tmp_path / "out")) == 6
 

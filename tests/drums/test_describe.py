@@ -1,4 +1,4 @@
-"""What is said of patterns: the measures on patterns whose answer is known, the words, and their prompts."""
+"""Descriptions of patterns: the measures on patterns whose answer is known, the words, and their prompts."""
 
 import numpy as np
 import pytest

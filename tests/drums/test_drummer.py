@@ -20,10 +20,10 @@ from audiocraft_ext.drums.codec.map import DrumClass, DrumMap
 from audiocraft_ext.drums.codec.pattern import Pattern
 from audiocraft_ext.drums.play import edit
 from audiocraft_ext.drums.play import sampling as playing
+from audiocraft_ext.drums.play.best_of import CANDIDATES, miss, numbers
 from audiocraft_ext.drums.play.drummer import Drummer
 from audiocraft_ext.drums.play.groove import with_groove
 from audiocraft_ext.drums.play.recipe import BeatRecipe
-from audiocraft_ext.drums.play.takes import TAKES, miss, numbers
 from tests.helpers.drum_bundle import GENRES, tiny_drummer
 
 DATA = Path(__file__).parents[1] / "data" / "groove"
@@ -107,19 +107,19 @@ def test_what_is_said_is_guided_and_nothing_else(drummer):
             drummer.recipe(genre="funk", guidance=wrong)
 
 
-def test_takes_are_of_what_can_be_measured_and_the_nearest_stays(drummer):
+def test_candidates_are_measured_and_the_nearest_is_kept(drummer):
     assert drummer.recipe(genre="funk").takes == drummer.recipe().takes == 1
     assert drummer.recipe(change="humanise", file=FUNK, density="low").takes == 1
     asked = drummer.recipe(seed=1, bars=2, density="low", guidance=1)
-    assert asked.takes == TAKES and drummer.recipe(density="low", takes=2).takes == 2
+    assert asked.takes == CANDIDATES and drummer.recipe(density="low", takes=2).takes == 2
     kept = codes_of(drummer, asked, range(5))
     assert (codes_of(drummer, asked, [3])[0] == kept[3]).all()
     one = replace(asked, takes=1)
-    all_takes = [codes_of(drummer, one, numbers(index, TAKES)) for index in range(5)]
-    for codes, played in zip(kept, all_takes):
+    candidates = [codes_of(drummer, one, numbers(index, CANDIDATES)) for index in range(5)]
+    for codes, played in zip(kept, candidates):
         misses = [miss(drummer.codec.pattern(one, (4, 4)), asked.said) for one in played]
         assert (codes == played[int(np.argmin(misses))]).all()
-    assert any((codes != played[0]).any() for codes, played in zip(kept, all_takes))
+    assert any((codes != played[0]).any() for codes, played in zip(kept, candidates))
     for wrong in (0, 101, 1.5):
         with pytest.raises(UserError, match="takes: 1 to 100"):
             drummer.recipe(density="low", takes=wrong)
@@ -130,20 +130,20 @@ def test_what_is_said(drummer):
     assert said == {"genre": "hiphop", "density": "very-high", "intensity": "very-low", "swing": "straight",
                     "tempo": "170-180", "bars": "2", "meter": "4/4"}
     long = drummer.recipe(bars=64, meter=(5, 8), seed=1).said
-    assert (long["bars"], long["meter"]) == ("6", "other")  # six of them are all that it hears at once
+    assert (long["bars"], long["meter"]) == ("6", "other")  # six of them fill the context
 
 
 def test_windows_begin_with_a_bar(drummer):
-    """So that a bar of a long clip is where the model has learned bars to be; what fits is heard as a whole."""
+    """So that a bar of a long clip is where the model has learned bars to be; what fits is one window."""
     P, context = drummer.bundle.spec.prompt, drummer.bundle.context
     for meter, bar, fit in (((4, 4), 16, 4), ((3, 4), 12, 5), ((7, 8), 14, 4)):
         for bars in range(1, fit + 1):
-            assert playing.heard(drummer.bundle, drummer.codec, bars, meter) == (context, bars)
-        window, told = playing.heard(drummer.bundle, drummer.codec, fit + 1, meter)
-        assert window - P == told * bar <= 64 and told % 2 == 0 and window - P > 64 - 2 * bar
+            assert playing.window_of(drummer.bundle, drummer.codec, bars, meter) == (context, bars)
+        window, window_bars = playing.window_of(drummer.bundle, drummer.codec, fit + 1, meter)
+        assert window - P == window_bars * bar <= 64 and window_bars % 2 == 0 and window - P > 64 - 2 * bar
         assert drummer.recipe(bars=fit, meter=meter, seed=1).said["bars"] == str(fit)
-        assert drummer.recipe(bars=99, meter=meter, seed=1).said["bars"] == str(told)
-    assert playing.heard(drummer.bundle, drummer.codec, 9, (9, 4)) == (context, 1)  # two of them do not fit
+        assert drummer.recipe(bars=99, meter=meter, seed=1).said["bars"] == str(window_bars)
+    assert playing.window_of(drummer.bundle, drummer.codec, 9, (9, 4)) == (context, 1)  # two of them do not fit
 
 
 def test_what_is_measured_is_told(drummer):
@@ -164,7 +164,7 @@ def test_a_beat_lasts_an_hour_at_most(drummer):
 def test_a_model_without_prompts(tmp_path):
     drummer = Drummer.load(tiny_drummer(tmp_path / "plain", prompted=False))
     assert codes_of(drummer, drummer.recipe(seed=1))[0].shape == (2 * C, 64)
-    with pytest.raises(UserError, match="genre: this model cannot be asked for that, but for nothing"):
+    with pytest.raises(UserError, match="genre: this model's prompts have no such field; they have none"):
         drummer.recipe(genre="funk")
 
 
@@ -172,7 +172,7 @@ def test_a_model_without_prompts(tmp_path):
     ({"genre": "disco"}, "genre: expected one of " + ", ".join(GENRES) + ", got 'disco'"),
     ({"density": 6}, "density: expected one of very-low, low"),
     ({"density": "very"}, "may be very-low or very-high"),
-    ({"mood": "sad"}, "mood: this model cannot be asked for that, but for genre, kind"),
+    ({"mood": "sad"}, "mood: this model's prompts have no such field; they have genre, kind"),
     ({"bars": 0}, "1 to 256, a whole number, got 0"), ({"bars": 257}, "1 to 256"), ({"bars": 1.5}, "whole number"),
     ({"bpm": 5}, "20 to 400"), ({"bpm": float("nan")}, "20 to 400"), ({"meter": (4, 3)}, "such as 4/4"),
     ({"change": "keep", "file": FUNK, "keep": "kick,snare,side,hats,toms,crash,ride,perc"}, "nothing is left to play"),
@@ -359,33 +359,33 @@ def test_names_of_drums():
 # reading files
 
 
-def said_of(drummer, path, **how):
+def source_and_note(drummer, path, **how):
     said = []
     return edit.read_source(path, drummer.codec, said.append, **how), " ".join(said)
 
 
 def test_what_the_grid_cannot_keep_is_said(drummer):
-    _, said = said_of(drummer, FUNK)
+    _, said = source_and_note(drummer, FUNK)
     assert said.startswith(f"note: {FUNK}: 35 of 1046 hits give way") and "moves hits by 1.4 ms" in said
 
 
 def test_pitches_outside_of_the_map(drummer, tmp_path):
     notes = [[0, 36, 100], [480, 90, 100], [960, 91, 100], [960, 38, 100]]
     midi_drums.write(tmp_path / "a.mid", DrumClip(notes, bars=1))
-    source, said = said_of(drummer, tmp_path / "a.mid")
+    source, said = source_and_note(drummer, tmp_path / "a.mid")
     assert "2 hits with pitches 90, 91 are in no class of the map, they are left out" in said
     assert (source.codes[:C] > 0).sum() == 2
     midi_drums.write(tmp_path / "b.mid", DrumClip([[0, 90, 100]], bars=1))
     with pytest.raises(UserError, match="none of its 1 hits is in a class of the map drums12, they have pitch 90"):
-        said_of(drummer, tmp_path / "b.mid")
+        source_and_note(drummer, tmp_path / "b.mid")
 
 
 def test_empty_bars_at_the_ends_are_left_out(drummer, tmp_path):
     bar = 4 * 480
     midi_drums.write(tmp_path / "a.mid", DrumClip([[3 * bar - 20, 36, 100], [4 * bar + 480, 38, 90]], bars=9))
-    source, _ = said_of(drummer, tmp_path / "a.mid")
+    source, _ = source_and_note(drummer, tmp_path / "a.mid")
     assert source.bars == 2 and [tuple(x) for x in np.argwhere(source.codes[:C] > 0)] == [(0, 0), (1, 20)]
-    last, _ = said_of(drummer, FUNK, last=True)
+    last, _ = source_and_note(drummer, FUNK, last=True)
     assert (last.codes == source_of(drummer)).all()
 
 
@@ -400,11 +400,11 @@ def test_an_odd_time_signature(drummer, tmp_path):
 def test_a_day_of_drums_is_cut(drummer, tmp_path):
     notes = [[bar * 1920, 36, 100] for bar in range(43_199)] + [[43_199 * 1920, 36, 10]]
     midi_drums.write(tmp_path / "a.mid", DrumClip(notes))
-    source, said = said_of(drummer, tmp_path / "a.mid")
+    source, said = source_and_note(drummer, tmp_path / "a.mid")
     assert source.bars == 256 and "the first 256 bars" in said
     recipe = drummer.recipe(change="continue", file=tmp_path / "a.mid", seed=1)
     assert recipe.bars == 256  # the last that are few enough to go on from
-    ends = [said_of(drummer, tmp_path / "a.mid", bars=2, last=last)[0].codes[0, 16] for last in (False, True)]
+    ends = [source_and_note(drummer, tmp_path / "a.mid", bars=2, last=last)[0].codes[0, 16] for last in (False, True)]
     assert ends == [25, 3]
 
 
@@ -540,8 +540,8 @@ def test_a_model_that_knows_no_genres(tmp_path, monkeypatch):
     assert drummer.recipe(density=3, seed=1).said["density"] == "medium"
 
 
-def test_what_is_said_of_a_model_of_hits(hits_drummer):
-    """It has learned from rows of four bars; how many of them it hears depends on what is played."""
+def test_the_prompt_of_a_model_of_hits(hits_drummer):
+    """It has learned from rows of four bars; how many of them fit into the context depends on what is played."""
     assert [hits_drummer.recipe(bars=bars, seed=1).said["bars"] for bars in (1, 3, 4, 5, 64)] == [*"13444"]
     recipe = hits_drummer.recipe(change="humanise", file=FUNK, bars=2, seed=1)
     source = source_of(hits_drummer, bars=2)
@@ -581,7 +581,7 @@ def test_variations_are_put_in_order_when_they_are_due(drummer, monkeypatch):
 
 
 def test_what_is_left_is_stopped(bundle, monkeypatch):
-    """Batches under way end when nobody waits for them any more, and how far they are is told in one thread."""
+    """Batches under way end when nobody waits for them any more, and progress is reported in one thread."""
     cores(monkeypatch, 2)
     drummer, threads = Drummer.load(bundle, threads=2, max_batch=1), set()
     before = threading.active_count()

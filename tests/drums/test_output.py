@@ -255,8 +255,8 @@ def test_through_a_soundfont(tmp_path, drums_sf2):
     (font(0, ("Piano", "Organ")), "without drums: nothing in bank 128, but 2 other presets"), (b"", "0 bytes"),
     (b"MThd" + bytes(99), "begins with b'MThd'"), (font()[:3000], "too early"), (font()[:4100], "too early|has no"),
     (font().replace(b"pgen", b"what"), "has no pgen"), (font().replace(b"smpl", b"what"), "has no smpl"),
-    (font().replace(struct.pack("<2H", 41, 0), struct.pack("<2H", 41, 7)), "pgen points beside inst"),
-    (font().replace(struct.pack("<3H", 0, 128, 0), struct.pack("<3H", 0, 128, 7)), "phdr points beside pbag"),
+    (font().replace(struct.pack("<2H", 41, 0), struct.pack("<2H", 41, 7)), "pgen points outside of inst"),
+    (font().replace(struct.pack("<3H", 0, 128, 0), struct.pack("<3H", 0, 128, 7)), "phdr points outside of pbag"),
     (font().replace(struct.pack("<2H", 0, 1) + b"EOS", struct.pack("<2H", 0, 0x11) + b"EOS"), "compressed"),
     (font().replace(struct.pack("<2I", 0, 2000), struct.pack("<2I", 0, 9000)), "outside"),
 ])

@@ -1,4 +1,4 @@
-"""Drums on the shared trainer: both codecs learn a batch by heart, a stopped run goes on, and the whole path in one
+"""Drums on the shared trainer: both codecs learn a batch by heart, a stopped run resumes, and the whole path in one
 command. And what makes it one trainer: the shared parts know nothing of drums."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a model in training sees of a store of drums: windows, what alters them, and what is said of them."""
+"""What a model in training sees of a store of drums: windows, what alters them, and their prompts."""
 
 from collections import Counter
 from pathlib import Path
@@ -28,13 +28,14 @@ ALL = {"augment": dict.fromkeys(OPTIONS["augment"], 1.0)}
 CODECS = {"drum_grid": DrumGrid(), "drum_hits": DrumHits()}
 
 
-def write_store(path: Path, codec, performances: dict[str, list[tuple[str, dict, Pattern]]], said=True) -> TokenStore:
-    """A store with prompts; of each source its side, what is said of it and its hits, in one metre each."""
+def write_store(path: Path, codec, performances: dict[str, list[tuple[str, dict, Pattern]]],
+                prompted=True) -> TokenStore:
+    """A store with prompts; of each source its split, its labels and its hits, in one metre each."""
     prompts = describe.prompts(sorted({describe.genre_of(about["style"]) for parts in performances.values()
                                        for _, about, _ in parts}), codec)
     settings = {"codec": {"type": codec.spec.codec, **codec.to_dict()}}
-    settings |= {"prompts": prompts.to_dict()} if said else {}
-    with StoreWriter(path, prompts.extend(codec.spec) if said else codec.spec, settings) as writer:
+    settings |= {"prompts": prompts.to_dict()} if prompted else {}
+    with StoreWriter(path, prompts.extend(codec.spec) if prompted else codec.spec, settings) as writer:
         for name, parts in performances.items():
             rows = []
             for side, about, pattern in parts:
@@ -221,7 +222,7 @@ def test_fields_are_dropped_as_often_as_asked(store):
 
 def test_a_store_without_prompts(store, tmp_path):
     performance = [(TRAIN, {"style": "a", "time_signature": "4/4"}, DrumView(store)._performance(0).pattern)]
-    plain = write_store(tmp_path / "plain", CODECS[store.spec.codec], {"a": performance}, said=False)
+    plain = write_store(tmp_path / "plain", CODECS[store.spec.codec], {"a": performance}, prompted=False)
     _, found = windows(plain, ALL)
     assert found.shape[-1] == FRAMES[store.spec.codec] and plain.spec.prompt == 0
     assert kind.null_prompt(plain.spec, kind.codec_config(plain.settings)) is None

@@ -17,7 +17,7 @@ from audiocraft_ext.midi.file import BrokenMidi, Midi, parse, read
 GROOVE = sorted((Path(__file__).parents[1] / "data" / "groove").glob("*.mid"))
 END = b"\0\xff\x2f\0"
 KICK = b"\0\x99\x24\x64"  # at once, on channel 10
-TOLD = ("start", "channel", "pitch", "velocity")
+COLUMNS = ("start", "channel", "pitch", "velocity")
 
 
 def file(*tracks: bytes, kind: int = 1, division: int = 96) -> bytes:
@@ -44,7 +44,7 @@ def by_mido(path: Path) -> list[tuple[int, ...]]:
 def test_notes_and_times_are_those_that_mido_reads():
     for path in GROOVE:
         midi = read(path)
-        assert sorted(rows(midi, *TOLD)) == by_mido(path)
+        assert sorted(rows(midi, *COLUMNS)) == by_mido(path)
         seconds, last = mido.MidiFile(path).length, int(midi.end)
         assert float(midi.seconds(last)) == pytest.approx(seconds, rel=1e-9)
 
@@ -61,21 +61,21 @@ def test_what_is_written_is_what_mido_reads(tmp_path):
     tempo, meter = track[0], track[1]
     assert mido.tempo2bpm(tempo.tempo) == pytest.approx(174, abs=0.001)
     assert (meter.numerator, meter.denominator) == (7, 8)
-    heard = set()
+    written = set()
     for message in track[2:-1]:
         tick += message.time
         assert message.channel == 9
         if message.type == "note_on":
             assert message.note not in sounding, "a note that sounds must end before it sounds again"
             sounding[message.note] = tick
-            heard.add((tick, message.note, message.velocity))
+            written.add((tick, message.note, message.velocity))
         else:
             assert 0 < tick - sounding.pop(message.note) <= 60
     assert not sounding and tick + track[-1].time == 4 * 7 * 240
     loudest: dict = {}
     for tick, pitch, velocity in notes.tolist():
         loudest[max(tick, 0), pitch] = max(velocity, loudest.get((max(tick, 0), pitch), 0))
-    assert heard == {(*at, velocity) for at, velocity in loudest.items()}
+    assert written == {(*at, velocity) for at, velocity in loudest.items()}
 
 
 @pytest.mark.parametrize("bpm, meter", [(3.0, (4, 4)), (1e9, (4, 4)), (120.0, (3, 6)), (120.0, (300, 4))])
@@ -87,7 +87,7 @@ def test_what_no_file_can_say(bpm, meter):
 def test_running_status_zero_length_notes_and_both_kinds_of_off():
     track = KICK + b"\0\x24\0" + b"\x10\x26\x50" + b"\0\x89\x26\0" + b"\x81\0\x99\x2a\x01" + END  # 0x81 0x00 is 128
     midi = parse(file(track, kind=0))
-    assert rows(midi, *TOLD, "end") == [(0, 10, 36, 100, 0), (16, 10, 38, 80, 16), (144, 10, 42, 1, 144)]
+    assert rows(midi, *COLUMNS, "end") == [(0, 10, 36, 100, 0), (16, 10, 38, 80, 16), (144, 10, 42, 1, 144)]
     assert (midi.ticks_per_beat, midi.tempos, midi.meters, midi.end) == (96, [], [], 144)
 
 

@@ -107,7 +107,7 @@ def test_wings_are_reached_by_the_table_alone(path):
 
 
 def test_no_circles():
-    """Between the rooms, for imports at the top. A room is a folder; a file beside them and a demo are rooms of their own."""
+    """Between the folders, for imports at the top. A file beside the folders, and a demo, stand for themselves."""
     def room_of(path: str) -> str:
         alone = path.count("/") < 2 or path.endswith("/demo.py")
         return path if alone else str(Path(path).parent)

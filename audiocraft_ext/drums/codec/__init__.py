@@ -1,4 +1,4 @@
-"""The drum codec that a store or a bundle was made with, from what it says of it."""
+"""The drum codec of a store or a bundle, from its codec config."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def codec_of(config: dict):
 
 
 def prompts_of(config: dict) -> Prompts | None:
-    """What can be asked for; None for a model that was trained without prompts."""
+    """The prompts of a codec config or a store's settings; None for a model that was trained without prompts."""
     return Prompts.from_dict(config["prompts"]) if config.get("prompts") else None

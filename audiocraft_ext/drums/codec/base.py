@@ -1,8 +1,8 @@
-"""What the codecs of drums have in common: bars and steps, which notes are hits, and what it costs to tell them.
+"""What the codecs of drums have in common: bars and steps, which notes are hits, and what quantising loses.
 
-A codec says where on its grid a note lies (``place``), which hits are one and the same (``same``), when a hit sounds
+A codec defines where on its grid a note lies (``place``), which hits are one and the same (``same``), when a hit sounds
 that lies there (``ticks``), and how hits are codes. Positions are ticks, which count beats and not seconds: tempo is
-nothing to the codes, and changes of it go unseen.
+not in the codes, and its changes are lost.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from audiocraft_ext.midi.file import TICKS
 
 KIND = "drums"
 STEPS = (12, 16, 24, 32, 48)  # a bar of 4/4; each divides TICKS * 4
-SPEC_BPM = 120.0  # at which a spec's frame_rate is told
+SPEC_BPM = 120.0  # the tempo of a spec's frame_rate
 
 
 class DrumCodec:
@@ -42,7 +42,7 @@ class DrumCodec:
     offsets: int
     reach: ClassVar[Fraction]
 
-    # ---- What a codec says
+    # ---- What a codec defines
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -95,7 +95,7 @@ class DrumCodec:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def check_steps(self) -> None:
-        """Raises a :class:`UserError` for a grid that there is not."""
+        """Raises a :class:`UserError` for steps that are not in :data:`STEPS`."""
         if self.steps not in STEPS:
             raise UserError(f"steps: expected one of {', '.join(map(str, STEPS))} a bar, got {self.steps}")
 
@@ -103,7 +103,7 @@ class DrumCodec:
         """Steps in a bar.
 
         Raises:
-            UserError: a bar that the codec cannot tell.
+            UserError: a bar that the codec cannot represent.
         """
         steps, rest = divmod(self.steps * meter[0], meter[1])
         if rest or steps < 1:
@@ -136,12 +136,12 @@ class DrumCodec:
         return hits.at(order[first])
 
     def canonicalize(self, clip: DrumClip) -> DrumClip:
-        """The clip as its codes say it, with 480 ticks a beat: each hit on the tick, with the velocity and the pitch
+        """The clip as its codes give it, with 480 ticks a beat: each hit on the tick, with the velocity and the pitch
         that stand for its codes, sorted; what is before the first bar line by less than half a step is on it. The
         tempo is the nearest that a file can say, in whole microseconds a beat.
 
         Raises:
-            UserError: a time signature that the codec cannot tell.
+            UserError: a time signature that the codec cannot represent.
         """
         return self.clip(*self.inside(clip), clip)
 
@@ -149,7 +149,7 @@ class DrumCodec:
         """Codes ``uint16 [K, T]`` of all bars.
 
         Raises:
-            UserError: a time signature that the codec cannot tell.
+            UserError: a time signature that the codec cannot represent.
         """
         clip = self.canonicalize(clip)
         return self.codes_of(self.quantise(clip), clip.bars, self.steps_per_bar(clip.meter))
@@ -175,7 +175,7 @@ class DrumCodec:
         """What :meth:`canonicalize` changes.
 
         Raises:
-            UserError: a time signature that the codec cannot tell.
+            UserError: a time signature that the codec cannot represent.
         """
         hits, bars = self.inside(clip)
         velocity, timing = self.errors(clip, hits)

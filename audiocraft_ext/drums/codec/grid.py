@@ -8,7 +8,7 @@
 A step has one hit of a class at most. :meth:`DrumGrid.canonicalize` is the one place that quantises, clips, merges and
 sorts; the law is ``decode(encode(x)) == canonicalize(x)``, and canonicalising twice is once. Any codes in range decode.
 
-Positions are ticks, which count beats and not seconds: tempo is nothing to the codes, and changes of it go unseen.
+Positions are ticks, which count beats and not seconds: tempo is not in the codes, and its changes are lost.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class DrumGrid(DrumCodec):
 
     @property
     def spec(self) -> Spec:
-        """K = two streams a class, ``card`` that of the largest stream. An offset says something where there is a hit.
+        """K = two streams a class, ``card`` that of the largest stream. An offset counts only where there is a hit.
 
         A frame is a step, which is no fixed time: ``frame_rate`` is the steps a second at 120 BPM (8 for 16 a bar), so
         what counts in it (hours of a store, a training segment) is time at that tempo.
@@ -102,8 +102,8 @@ class DrumGrid(DrumCodec):
 
     def ticks(self, hits: Hits) -> np.ndarray:
         """The middle of their bin."""
-        aside = 2 * (hits.offset - self.on_step) * self.step_ticks + self.offsets
-        return np.maximum(hits.step * self.step_ticks + aside // (2 * self.offsets), 0)
+        shift = 2 * (hits.offset - self.on_step) * self.step_ticks + self.offsets
+        return np.maximum(hits.step * self.step_ticks + shift // (2 * self.offsets), 0)
 
     def table(self, hits: Hits, steps: int) -> np.ndarray:
         """Hits in ``[0, steps)`` as codes ``uint16 [K, steps]``."""

@@ -27,7 +27,7 @@ MOST_CLASSES = 64
 
 @dataclass(frozen=True)
 class DrumClass:
-    """A stream of its own: its ``name``, the ``pitches`` that are heard as it, and the one that it is written with."""
+    """A stream of its own: its ``name``, the ``pitches`` that are read as it, and the one that it is written with."""
 
     name: str
     write: int
@@ -93,7 +93,7 @@ class DrumMap:
 
     @classmethod
     def from_dict(cls, values: object, where: str = "a map of drums") -> DrumMap:
-        """Raises a :class:`UserError` where the values are none; ``where`` they come from is said then."""
+        """Raises a :class:`UserError` where the values are none; ``where`` they come from is in the message."""
         try:
             name, unmapped = values.get("name", "unnamed"), values.get("unmapped", DROP)
             classes = tuple(DrumClass(one["name"], one["write"], tuple(one["pitches"])) for one in values["classes"])

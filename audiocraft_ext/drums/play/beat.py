@@ -19,8 +19,9 @@ class Beat:
         clip: the same as notes, with tempo, time signature and bars.
         index: its number among those of the recipe.
         recipe: JSON values from which the drummer makes it again
-        (:class:`audiocraft_ext.drums.play.recipe.BeatRecipe`). names: what the pitches are called, for tracks and
-        pictures, in the codec's order: pitch to class name. about: more to say in the sidecar.
+            (:class:`audiocraft_ext.drums.play.recipe.BeatRecipe`).
+        names: pitch to class name, in the codec's order; for tracks and pictures.
+        about: more for the sidecar: what was measured, where the bundle was.
     """
 
     codes: np.ndarray

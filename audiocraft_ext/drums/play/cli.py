@@ -3,7 +3,7 @@
 Each becomes a MIDI file with a JSON beside it, from which --from makes it again. The same seed gives the same beats,
 one by one or together.
 
-    --continue FILE.mid                       go on from it
+    --continue FILE.mid                       begin with it and continue it
     --from-midi FILE.mid --keep kick,snare    keep these, play the others anew (--reroll hats: the other way round)
     --humanise FILE.mid                       the same hits, other velocities and times
     --vary FILE.mid --amount 0.3              play some of it anew
@@ -23,7 +23,7 @@ from typing import TextIO
 
 from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.core.files import make_folder
-from audiocraft_ext.drums.play.options import ASKED, CHANGES, HEEDED, SAMPLING, WRITTEN, build_parser, parse
+from audiocraft_ext.drums.play.options import ASKED, CHANGES, CONDITIONING, SAMPLING, WRITTEN, build_parser, parse
 from audiocraft_ext.engine.cli import STARTED, chosen, difference_note, find_bundle_of
 
 __all__ = ["build_parser", "main"]
@@ -57,25 +57,25 @@ def note(text: str) -> None:
 
 
 def recipes(args: argparse.Namespace, drummer) -> list:
-    """What is asked for: one recipe, or the two of a swap."""
-    how = chosen(args, ("bars", "bpm", "meter", "seed", "groove", *HEEDED, *ASKED, *SAMPLING))
-    how["channel"] = 0 if args.all_channels else args.channel
+    """The recipe of the options, or the two of a swap."""
+    settings = chosen(args, ("bars", "bpm", "meter", "seed", "groove", *CONDITIONING, *ASKED, *SAMPLING))
+    settings["channel"] = 0 if args.all_channels else args.channel
     if args.swap:
         a, b = args.swap
-        return [drummer.recipe(change="as it is", file=one, groove=other, **how | {"seed": 0})
+        return [drummer.recipe(change="as it is", file=one, groove=other, **settings | {"seed": 0})
                 for one, other in ((a, b), (b, a))]
     for option, change in CHANGES.items():
         if (file := getattr(args, option)) is not None:
-            how |= {"change": change, "file": file}
+            settings |= {"change": change, "file": file}
     if args.from_midi and not (args.keep or args.reroll):
-        how |= {"change": "as it is", "seed": 0}
+        settings |= {"change": "as it is", "seed": 0}
     elif args.from_midi:
-        how |= {"keep": args.keep or (), "reroll": args.reroll or ()}
+        settings |= {"keep": args.keep or (), "reroll": args.reroll or ()}
     elif args.humanise:
-        how["humanise"] = "velocities" if args.velocities_only else "offsets" if args.offsets_only else "both"
+        settings["humanise"] = "velocities" if args.velocities_only else "offsets" if args.offsets_only else "both"
     elif args.vary:
-        how["amount"] = 0.3 if args.amount is None else args.amount
-    return [drummer.recipe(**how)]
+        settings["amount"] = 0.3 if args.amount is None else args.amount
+    return [drummer.recipe(**settings)]
 
 
 def make(args: argparse.Namespace, drummer, jobs: list, output) -> list[Path]:
@@ -88,7 +88,7 @@ def make(args: argparse.Namespace, drummer, jobs: list, output) -> list[Path]:
     there = sum(is_there for places in found for _, is_there in places)
     if there:
         note(f"{there} of {wanted} beats are in {args.o} already")
-    done, bars, seconds, silent = 0, 0, 0.0, 0
+    done, bars, seconds, empty = 0, 0, 0.0, 0
     by_chance = jobs[0][0].edit != "as it is"
     seed = "" if args.from_ or not by_chance else f" with --seed {jobs[0][0].seed}"
     try:
@@ -102,17 +102,17 @@ def make(args: argparse.Namespace, drummer, jobs: list, output) -> list[Path]:
                         places[beat.index - indices[0]] = Place(path, True)
                         bar.write(f"{path}  {_many(beat.clip.bars, 'bar')}, {beat.clip.bpm:.4g} BPM, "
                                   f"{_many(hits, 'hit')}")
-                        done, silent = done + 1, silent + (hits == 0)
+                        done, empty = done + 1, empty + (hits == 0)
                         bars, seconds = bars + beat.clip.bars, seconds + beat.seconds
     except (KeyboardInterrupt, UserError) as stop:
         there = sum(here for recipe, indices in jobs for _, here in places_of(recipe, indices, args.o, output))
         # not what was counted: it may have stopped between a file and the count
-        so_far = f"{there} of {wanted} beats are in {args.o}; the same command{seed} goes on"
+        so_far = f"{there} of {wanted} beats are in {args.o}; the same command{seed} resumes"
         if isinstance(stop, UserError):
             raise UserError(f"{stop}; {so_far}" if done else str(stop)) from None
         raise KeyboardInterrupt(so_far) from None
-    if silent:
-        note(f"note: {silent} of {_many(done, 'beat')} {'has' if silent == 1 else 'have'} no hits at all")
+    if empty:
+        note(f"note: {empty} of {_many(done, 'beat')} {'has' if empty == 1 else 'have'} no hits at all")
     if done:
         again = f";{seed.replace(' with', '')} makes {'them' if done > 1 else 'it'} again" if seed else ""
         print(f"{_many(done, 'beat')}, {_many(bars, 'bar')}, {seconds:.1f} s of drums in "
@@ -166,8 +166,8 @@ def list_prompts(drummer) -> None:
     for name in ASKED:
         if words := fields.get(name):
             print(f"--{name}: {', '.join(words)}{f' (or 1 to {len(words)})' if name in SCALES else ''}")
-    if heard := [name for name in fields if name not in ASKED]:
-        print(f"and from the other options: {', '.join(heard)}")
+    if others := [name for name in fields if name not in ASKED]:
+        print(f"and from the other options: {', '.join(others)}")
     print(f"drums, for --keep and --reroll: {', '.join(one.name for one in drummer.codec.drums.classes)}")
 
 

@@ -1,4 +1,4 @@
-"""A drummer: a bundle of drums that is asked for beats and gives them (level 1). The command line of it is
+"""A drummer: a bundle of drums that makes beats from prompts and MIDI files. Its command line is
 :mod:`audiocraft_ext.drums.play.cli`.
 
     from audiocraft_ext.drums.play.drummer import Drummer
@@ -26,6 +26,7 @@ from audiocraft_ext.drums import describe
 from audiocraft_ext.drums.codec import GRID, codec_of, prompts_of
 from audiocraft_ext.drums.play import edit
 from audiocraft_ext.drums.play.beat import Beat
+from audiocraft_ext.drums.play.best_of import CANDIDATES, measurable
 from audiocraft_ext.drums.play.recipe import (
     AS_IT_IS,
     BOTH,
@@ -44,15 +45,14 @@ from audiocraft_ext.drums.play.recipe import (
     check_seconds,
     check_seed,
     check_takes,
-    said_of,
+    prompt_of,
     title,
 )
-from audiocraft_ext.drums.play.sampling import Playing, heard
-from audiocraft_ext.drums.play.takes import TAKES, measurable
+from audiocraft_ext.drums.play.sampling import Playing, window_of
 from audiocraft_ext.engine.bundle import BUNDLES, Bundle, find_bundle
 
 BARS, BPM, METER = 4, 120.0, (4, 4)
-GUIDANCE = 2.0  # at 1 what is asked for shows in the average beat only (docs/RUNS.md)
+GUIDANCE = 2.0  # at 1 the prompt shows only in the mean of many beats (docs/RUNS.md)
 MAX_BATCH = 50
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ Say = Callable[[str], object]
 
 
 class Drummer:
-    """A bundle of drums, ready to be asked for beats; an :class:`audiocraft_ext.kinds.Player`.
+    """A bundle of drums, ready to make beats; an :class:`audiocraft_ext.kinds.Player`.
 
     Args:
-        say: takes notes for the user, a line each.
+        say: called with notes for the user, a line each.
         options: those of :class:`~audiocraft_ext.engine.engine.Engine`: threads, precision, backend, device, max_batch.
 
     Raises:
@@ -87,7 +87,7 @@ class Drummer:
         self._names = {one.write: one.name for one in self.codec.drums.classes}
         shipped = bundle.path.resolve().parent == BUNDLES.resolve()
         self._about = {} if shipped else {"bundle": str(bundle.path.resolve())}
-        self._engine, self._told = None, set()
+        self._engine, self._noted = None, set()
 
     @classmethod
     def load(cls, path: str | Path = "drums", **options: Any) -> Drummer:
@@ -100,7 +100,7 @@ class Drummer:
 
     @property
     def engine(self):
-        """Loaded when it is first needed: what is asked for is checked before that."""
+        """Loaded when it is first needed: a recipe is checked before that."""
         if self._engine is None:
             from audiocraft_ext.engine.engine import Engine
 
@@ -112,13 +112,12 @@ class Drummer:
                min_p: Any = None, change: str = "", file: Any = None, keep: str | Iterable[str] = (),
                reroll: str | Iterable[str] = (), humanise: str = BOTH, amount: float | None = None,
                groove: Any = None, channel: int | None = None, guidance: float | None = None,
-               takes: int | None = None,
-               **said: Any) -> BeatRecipe:
-        """Put together and check what is asked for, before anything is sampled.
+               takes: int | None = None, **words: Any) -> BeatRecipe:
+        """Check all settings and put them into a recipe, before anything is sampled.
 
         Args:
-            bars, bpm, meter: 4 bars of 4/4 at 120 by default; with a file those of the file, and when it is gone on
-                from 4 bars more.
+            bars, bpm, meter: 4 bars of 4/4 at 120 by default; with a file those of the file, and 4 bars more
+                when it is continued.
             seed: 0 to 2**64 - 1; None draws one.
             temperature, top_k, top_p, min_p: see :class:`~audiocraft_ext.engine.sampling.Sampling`; the bundle's own by
                 default.
@@ -128,10 +127,10 @@ class Drummer:
             amount: of "vary", 0 to 1.
             groove: a MIDI file whose velocities and offsets the hits take over.
             channel: of the drums in these files; 0 is all.
-            guidance: how many times what is said counts; 1 is the model by itself, GUIDANCE by default.
-            takes: how many of each beat are played, of which the nearest to density, intensity and swing stays; TAKES
-                by default where one of them was asked for.
-            said: a word for any field of the model's prompts; a number for a level.
+            guidance: the weight of classifier-free guidance; 1 is none, GUIDANCE by default.
+            takes: how many candidates of each beat are sampled, of which the one nearest to density, intensity and
+                swing is kept; CANDIDATES by default where one of them is in the prompt.
+            words: a word for any field of the model's prompts; a number for a level.
 
         Raises:
             UserError: something that cannot be; the message says what could.
@@ -148,12 +147,12 @@ class Drummer:
         if humanise not in PARTS:
             raise UserError(f"humanise: expected one of {', '.join(PARTS)}, got {humanise!r}")
         self.codec.steps_per_bar(meter or METER)
-        self._words(said)  # before files are read
-        heeded = any(word is not None for word in said.values()) and change != AS_IT_IS
-        weight = check_guidance(GUIDANCE if guidance is None else guidance) if heeded else 1.0
-        often = check_takes(TAKES if takes is None else takes)
-        if not heeded or change == HUMANISE or not measurable({n: w for n, w in said.items() if w is not None}):
-            often = 1
+        self._prompt(words)  # before files are read
+        conditional = any(word is not None for word in words.values()) and change != AS_IT_IS
+        weight = check_guidance(GUIDANCE if guidance is None else guidance) if conditional else 1.0
+        candidates = check_takes(CANDIDATES if takes is None else takes)
+        if not conditional or change == HUMANISE or not measurable({n: w for n, w in words.items() if w is not None}):
+            candidates = 1
         source, notes = None, []
         if change:
             source = edit.read_source(file, self.codec, notes.append, bars=None if change == CONTINUE else bars,
@@ -165,13 +164,13 @@ class Drummer:
         grooves = None if groove is None else edit.read_source(groove, self.codec, notes.append, channel=channel)
         recipe = BeatRecipe(
             self.bundle.name, self.bundle.hash[:16], seed, bars, bpm, meter, sampling, self._precision(),
-            self._options["backend"], {} if change == AS_IT_IS else self._words(said, bars, bpm, meter), change,
+            self._options["backend"], {} if change == AS_IT_IS else self._prompt(words, bars, bpm, meter), change,
             pack(source.codes) if source else "", kept, humanise if change == HUMANISE else "",
             float(amount) if change == VARY else None, pack(grooves.codes) if grooves else "",
-            grooves.meter if grooves else None, weight, often, title(change, file, groove))
+            grooves.meter if grooves else None, weight, candidates, title(change, file, groove))
         for text in notes:  # when nothing is wrong, and once: two beats may come from one file
-            if text not in self._told:
-                self._told.add(text)
+            if text not in self._noted:
+                self._noted.add(text)
                 self.say(text)
         return recipe
 
@@ -180,7 +179,7 @@ class Drummer:
         """Make beats of a recipe, batch by batch; in the order of ``indices``, but for those of "vary".
 
         Args:
-            progress: takes how many beats are done, in parts too.
+            progress: called with the number of beats that are done, fractions included.
 
         Raises:
             UserError: the recipe is another bundle's or precision's, or the bundle is damaged.
@@ -206,8 +205,8 @@ class Drummer:
             UserError: a recipe that needs the whole beat.
         """
         if recipe.takes > 1 or recipe.groove or recipe.edit == AS_IT_IS:
-            raise UserError("a stream is given out while it is made; a groove and a choice among takes need the whole "
-                            "beat: takes=1 makes one")
+            raise UserError("a stream is given out while it is made; a groove and a choice among candidates need the "
+                            "whole beat: takes=1 makes one")
         self._check_mine(recipe)
         playing = Playing(recipe, self.bundle, self.codec, self.prompts, self._unpacked(recipe.source))
         before: Counter[tuple[int, ...]] = Counter()
@@ -215,9 +214,9 @@ class Drummer:
             for codes in bars:
                 self.bundle.verify()  # compared while the weights were read; nothing was handed out yet
                 notes = self.codec.decode(codes, recipe.bpm, recipe.meter).notes
-                known = Counter(map(tuple, notes.tolist()))
-                yield np.array(sorted((known - before).elements()), np.int64).reshape(-1, 3)
-                before = known
+                notes_so_far = Counter(map(tuple, notes.tolist()))
+                yield np.array(sorted((notes_so_far - before).elements()), np.int64).reshape(-1, 3)
+                before = notes_so_far
 
     def save(self, clip: Beat, folder: str | Path = ".", output: Output | None = None) -> list[Path]:
         """Write a beat into ``folder`` without harm to another one; returns its files, the MIDI file first and the
@@ -231,7 +230,7 @@ class Drummer:
         return files.save(clip, folder, output or files.Output())
 
     def _another(self) -> Engine:
-        """One for a thread of its own."""
+        """An engine with one thread, for a worker of the pool."""
         from audiocraft_ext.engine.engine import Engine
 
         return Engine(self.bundle, **self._options | {"threads": 1})
@@ -255,12 +254,12 @@ class Drummer:
         sampling.check(self.bundle.spec.n_q)
         return sampling.clamped(self.bundle.spec.card)[0]
 
-    def _words(self, asked: dict[str, Any], bars: int = BARS, bpm: float = BPM,
-               meter: tuple[int, int] = METER) -> dict[str, str]:
-        """What the model is told: what was asked for, and bars, tempo and time signature."""
-        hears = heard(self.bundle, self.codec, bars, meter)[1]
-        known = dict(zip(FACTS, (str(hears), describe.tempo_word(bpm), describe.meter_word(meter))))
-        return said_of(asked, known, {} if self.prompts is None else self.prompts.words)
+    def _prompt(self, asked: dict[str, Any], bars: int = BARS, bpm: float = BPM,
+                meter: tuple[int, int] = METER) -> dict[str, str]:
+        """The words of the prompt: those asked for, and bars, tempo and time signature."""
+        window_bars = window_of(self.bundle, self.codec, bars, meter)[1]
+        facts = dict(zip(FACTS, (str(window_bars), describe.tempo_word(bpm), describe.meter_word(meter))))
+        return prompt_of(asked, facts, {} if self.prompts is None else self.prompts.words)
 
     def _unpacked(self, text: str) -> np.ndarray | None:
         """A recipe's codes; None where there are none."""

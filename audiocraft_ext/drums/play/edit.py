@@ -1,8 +1,7 @@
-"""From a MIDI file to what is known of a new beat: read, brought onto the codec's grid, and opened where it is to be
-made anew (level 0).
+"""From a MIDI file to the given codes of a new beat: read, quantised, and masked where it is to be sampled anew.
 
-The model then fills in what is open. So going on, re-rolling some drums, humanising and varying are one mechanism, the
-``given`` codes of :mod:`audiocraft_ext.engine.sampler`, and what is kept is kept code by code.
+The model then fills in what is masked. So continuing, re-rolling some drums, humanising and varying are one mechanism,
+the ``given`` codes of :mod:`audiocraft_ext.engine.sampler`, and what is kept is kept code by code.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from audiocraft_ext.drums.play.recipe import (
 from audiocraft_ext.engine.sampler import SOME, UNKNOWN
 from audiocraft_ext.midi import file as midifile
 
-MORE = 4  # bars, where a file is gone on from
+MORE = 4  # bars, where a file is continued
 BY_CLASS = (KEEP, VARY)  # edits that need a stream for each class
 
 
@@ -49,7 +48,7 @@ class Source:
 
 def read_source(path: str | Path, codec, say: Callable[[str], object], *, bars: int | None = None,
                 meter: tuple[int, int] | None = None, channel: int | None = None, last: bool = False) -> Source:
-    """The drums of a MIDI file on the codec's grid; what that costs is said in one line. Empty bars before the first
+    """The drums of a MIDI file on the codec's grid; the losses are reported in one line. Empty bars before the first
     hit and behind the last are left out. Of several time signatures it is the one with the most hits.
 
     Args:
@@ -85,8 +84,8 @@ def read_source(path: str | Path, codec, say: Callable[[str], object], *, bars: 
                            bars, last)
     cost = codec.cost(clip)
     remarks += [remark, _unmapped(clip, codec.drums), _cost(cost)]
-    if said := "; ".join(filter(None, remarks)):
-        say(f"note: {path}: {said}")
+    if text := "; ".join(filter(None, remarks)):
+        say(f"note: {path}: {text}")
     codes = codec.encode(clip).astype(np.int64)
     return Source(codes, round(clip.bpm, 6), clip.meter, clip.bars)
 
@@ -129,18 +128,18 @@ def _unmapped(clip: DrumClip, drums: DrumMap) -> str:
 
 
 def _cost(cost) -> str:
-    """What the grid does to the hits, where it does anything that can be heard."""
+    """What the grid does to the hits, where it does anything audible."""
     kept, of = cost.kept, cost.hits - cost.unmapped
-    said = f"{of - kept} of {of} hits give way to louder ones of their class in the same step" if kept < of else ""
+    text = f"{of - kept} of {of} hits give way to louder ones of their class in the same step" if kept < of else ""
     if cost.timing_p95_ms >= 1 or cost.velocity >= 1:
-        said += (", and " if said else "") + (
+        text += (", and " if text else "") + (
             f"the grid moves hits by {cost.timing_ms:.1f} ms on average (19 of 20 by less than "
             f"{cost.timing_p95_ms:.1f} ms) and velocities by {cost.velocity:.1f}")
-    return said
+    return text
 
 
 def given(recipe: BeatRecipe, source: np.ndarray, codec, rng: np.random.Generator) -> np.ndarray:
-    """What is known of a beat, ``int64 [K, T]``, with the sampler's marks where it is to be made.
+    """The given codes of a beat, ``int64 [K, T]``, with the sampler's marks where it is to be sampled.
 
     Args:
         source: codes ``[K, T]``.
@@ -177,10 +176,10 @@ def classes_named(what: str, texts: str | Iterable[str], drums: DrumMap) -> tupl
 
 
 def kept_classes(keep: str | Iterable[str], reroll: str | Iterable[str], drums: DrumMap) -> tuple[str, ...]:
-    """The classes that stay, said as those or as the others.
+    """The classes that stay, from a list of those or of the others.
 
     Raises:
-        UserError: both or neither were said, or a class that there is not.
+        UserError: both or neither were given, or a class that there is not.
     """
     if bool(keep) == bool(reroll):
         raise UserError("say which drums stay (--keep kick,snare) or which are played anew (--reroll hats), one of "
@@ -195,7 +194,7 @@ def kept_classes(keep: str | Iterable[str], reroll: str | Iterable[str], drums: 
 
 
 def bars_of(change: str, source: Source, bars: int | None) -> int:
-    """How many bars become of a file's: as many, or when it is gone on from four more than those.
+    """How many bars a beat from a file has: as many as the file, or four more when it is continued.
 
     Raises:
         UserError: it has not so many, or there are none to be made.

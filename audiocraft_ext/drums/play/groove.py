@@ -1,6 +1,6 @@
 """The groove of a pattern, how loud and how early or late it plays each place of a bar, put onto the hits of another.
 
-No model is needed: what a groove says of a place is the median of what the pattern plays there (level 0).
+No model is needed: a groove is, for each place of a bar, the median of what the pattern plays there.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def with_groove(pattern: Pattern, groove: Pattern) -> Pattern:
     accent = groove.velocity / _of_its_class(groove.drum, groove.velocity)
     own = _of_its_class(pattern.drum, pattern.velocity)
     for step in np.unique(place):
-        at, said = place == step, there == step
-        if not said.any():
+        at, played = place == step, there == step
+        if not played.any():
             continue
-        table[at, 2], table[at, 3] = own[at] * np.median(accent[said]), np.median(groove.offset[said])
-        for drum in np.unique(groove.drum[said]):
-            mine, theirs = at & (pattern.drum == drum), said & (groove.drum == drum)
+        table[at, 2], table[at, 3] = own[at] * np.median(accent[played]), np.median(groove.offset[played])
+        for drum in np.unique(groove.drum[played]):
+            mine, theirs = at & (pattern.drum == drum), played & (groove.drum == drum)
             table[mine, 2], table[mine, 3] = np.median(groove.velocity[theirs]), np.median(groove.offset[theirs])
     several = _several(pattern)
     table[several, 3] = pattern.offset[several]

@@ -1,6 +1,6 @@
 """The options of the drums' command line, and which of them go together.
 
-What is wrong is said before anything is read.
+Errors come before any file is read.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from audiocraft_ext.engine.cli import add_sampling, given
 MOST = 1_000_000  # beats
 ASKED = ("genre", "kind", "density", "intensity", "swing")
 MEASURED = ("density", "intensity", "swing")
-HEEDED = ("guidance", "takes")
+CONDITIONING = ("guidance", "takes")
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 SOUNDS = ("wav", "soundfont", "kit")
 WRITTEN = ("wav", "picture", "tracks", "soundfont", "kit", "rate")
 CHANGES = {"continue": "continue", "from_midi": "keep", "humanise": "humanise", "vary": "vary"}  # option to change
-WHAT = ("n", "bars", "bpm", "meter", *ASKED, *HEEDED, "seed", *SAMPLING, *CHANGES, "keep", "reroll",
+WHAT = ("n", "bars", "bpm", "meter", *ASKED, *CONDITIONING, "seed", *SAMPLING, *CHANGES, "keep", "reroll",
         "velocities_only", "offsets_only", "amount", "swap", "groove", "channel", "all_channels", *WRITTEN)
 
 
@@ -41,18 +41,18 @@ def build_parser(description: str = "") -> Parser:
     add("--bpm", type=float, help="tempo, 20 to 400 (default 120, or the file's)")
     add("--meter", type=meter, metavar="4/4", help="time signature (default 4/4, or the file's)")
     add("-o", type=Path, default=Path("out"), metavar="FOLDER", help="where to (default %(default)s)")
-    add = parser.add_argument_group("what (--prompts says all words; the beginning of one is enough)").add_argument
+    add = parser.add_argument_group("what (--prompts lists all words; the beginning of one is enough)").add_argument
     add("--genre", help="such as funk")
     add("--kind", help="beat, fill, ...")
     add("--density", help="how many hits: very-low to very-high, or 1 to 5")
     add("--intensity", help="how many of them off the beat: very-low to very-high, or 1 to 5")
     add("--swing", help="straight, light or hard, or 1 to 3")
-    add("--guidance", type=float, metavar="WEIGHT", help="how much these count: 1 is the model by itself, more is "
-        "stricter (default 2)")
-    add("--takes", type=int, metavar="N", help="of density, intensity and swing: play each beat so often, and keep "
-        "what fits best (default 4)")
+    add("--guidance", type=float, metavar="WEIGHT", help="classifier-free guidance: 1 is none, more follows these "
+        "words more strictly (default 2)")
+    add("--takes", type=int, metavar="N", help="best of n: sample N candidates of each beat, keep the one nearest to "
+        "density, intensity and swing (default 4)")
     add = parser.add_argument_group("from a MIDI file").add_argument
-    add("--continue", metavar="FILE", help="begin with it and go on")
+    add("--continue", metavar="FILE", help="begin with it and continue it")
     add("--from-midi", metavar="FILE", help="keep some of its drums and play the others anew")
     add("--keep", metavar="DRUMS", help="these, such as kick,snare (--prompts lists them)")
     add("--reroll", metavar="DRUMS", help="all but these, such as hats")
@@ -81,7 +81,7 @@ def build_parser(description: str = "") -> Parser:
     add("--threads", type=int, help="processor threads (default: one per core)")
     add("--batch", type=int, metavar="BEATS", dest="max_batch", help="beats that are sampled together; changes none")
     add("--list", action="store_true", help="name the drummers that come with this repository")
-    add("--prompts", action="store_true", help="say what this drummer can be asked for")
+    add("--prompts", action="store_true", help="list the words of this drummer's prompts")
     return parser
 
 
@@ -102,7 +102,7 @@ def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
         raise UserError(f"{changes}: each says what to do with a file; take one of them")
     for option, words in (("guidance", ASKED), ("takes", MEASURED)):
         if getattr(args, option) is not None and not given(args, words):
-            raise UserError(f"--{option} is how words are heeded, and none of them was given: " +
+            raise UserError(f"--{option} is how strictly words are followed, and none of them was given: " +
                             ", ".join(f"--{name}" for name in words))
     if args.rate is not None and not given(args, SOUNDS):
         raise UserError("--rate is that of the sound, and none was asked for; give --wav, --soundfont or --kit too")
@@ -126,5 +126,5 @@ def _check_parts(args: argparse.Namespace) -> None:
     if (args.channel or args.all_channels) and not given(args, (*CHANGES, "swap", "groove")):
         raise UserError("--channel and --all-channels are for a MIDI file, and none was given")
     if args.swap or args.from_midi and not (args.keep or args.reroll):
-        if others := given(args, ("n", *ASKED, *HEEDED, "seed", *SAMPLING)):
+        if others := given(args, ("n", *ASKED, *CONDITIONING, "seed", *SAMPLING)):
             raise UserError(f"nothing is left to chance where only the groove changes; leave out {others}")

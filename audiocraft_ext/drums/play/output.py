@@ -1,7 +1,7 @@
-"""Beats as files: MIDI, besides what was asked for, a file a track, a WAV, a picture; and a JSON that says it all.
+"""Beats as files: MIDI, on request a file a track, a WAV and a picture; and a JSON sidecar with the recipe.
 
-Nothing that is there is written over. A name that something else has gets a number; a beat that is there already, by
-what its JSON says, stays as it is; and where less of it was written than is asked for now, the rest is added.
+Nothing is overwritten. A name that another file has gets a number. A beat that is there already, by its JSON, stays as
+it is; where more files of it are asked for than there are, the missing ones are added.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LONG = 400  # characters of a text that a WAV's comment leaves to the JSON
 
 
 class Place(NamedTuple):
-    """A beat's MIDI file, beside which the others go, and whether all that is asked for is there."""
+    """A beat's MIDI file, next to which the others go, and whether all files that are asked for are there."""
 
     path: Path
     there: bool
@@ -47,7 +47,7 @@ def place(folder: Path, recipe: dict[str, Any], index: int, output: Output, titl
             return Place(path, True)
         if state in (State.FREE, State.OURS):
             return Place(free or path, False)
-        if state is State.CLAIMED:  # by something else, or by this beat before it was interrupted: writing will tell
+        if state is State.CLAIMED:  # by something else, or by this beat before it was interrupted: writing will show
             free = free or path
     raise AssertionError("numbers do not end")
 
@@ -83,20 +83,21 @@ class State(Enum):
 
 
 def _stems(recipe: dict[str, Any], index: int, title: str) -> Iterator[str]:
-    said = recipe.get("said") or {}
-    words = [recipe.get("bundle", "drums"), said.get("genre"), title, f"seed{recipe.get('seed', 0)}", str(index),
+    prompt = recipe.get("said") or {}
+    words = [recipe.get("bundle", "drums"), prompt.get("genre"), title, f"seed{recipe.get('seed', 0)}", str(index),
              f"{recipe['bpm']:.4g}bpm" if recipe.get("bpm") else None]
     return numbered("_".join(ODD.sub("-", str(word)) for word in words if word))
 
 
 def _look(folder: Path, stem: str, recipe: dict[str, Any], index: int,
           output: Output) -> tuple[State, Sidecar | None]:
-    beside, midi = folder / f"{stem}.json", folder / f"{stem}.mid"
-    if not os.path.lexists(beside):
-        ends = (".mid", *((".wav",) if output.sounds else ()), *((".png",) if output.picture else ()))
-        return (State.CLAIMED if any(os.path.lexists(folder / (stem + end)) for end in ends) else State.FREE), None
+    json_path, midi = folder / f"{stem}.json", folder / f"{stem}.mid"
+    if not os.path.lexists(json_path):
+        suffixes = (".mid", *((".wav",) if output.sounds else ()), *((".png",) if output.picture else ()))
+        claimed = any(os.path.lexists(folder / (stem + suffix)) for suffix in suffixes)
+        return State.CLAIMED if claimed else State.FREE, None
     try:
-        known = sidecar.read(beside)
+        known = sidecar.read(json_path)
     except UserError:
         return State.OTHER, None
     if known.beat != sidecar.identity(recipe, index) or not _sounds_as(known, output):
@@ -106,7 +107,7 @@ def _look(folder: Path, stem: str, recipe: dict[str, Any], index: int,
     if all(there or not wanted for wanted, there in asked) and all((folder / name).exists() for name in known.files):
         return State.THERE, known
     if midi.exists() and hashlib.sha256(midi.read_bytes()).hexdigest() != known.sha256:
-        return State.OTHER, None  # somebody went on with it: what is added would be of another beat
+        return State.OTHER, None  # it was edited: what is added would be of another beat
     return State.OURS, known
 
 
@@ -118,25 +119,25 @@ def _sounds_as(known: Sidecar, output: Output) -> bool:
 
 
 def _write(folder: Path, stem: str, beat: Beat, output: Output, known: Sidecar | None) -> list[str]:
-    """Write all files aside, then give them their names, the JSON's last; returns the others.
+    """Write all files to temporary ones, then rename them, the JSON last; returns the names of the others.
 
     Args:
-        known: of what is there of this beat already, and stays as it is.
+        known: the sidecar of this beat if it is there already; its files stay as they are.
 
     Raises:
         UserError: one cannot be written; then none of them is there.
-        FileExistsError: a name is that of another file.
+        FileExistsError: another file has one of the names.
     """
     sound: dict[str, Any] = {}
     if known is not None:
         was, sound = known.output, known.sound
         output = replace(output if output.sounds else was, wav=output.sounds or was.sounds,
                          picture=output.picture or was.picture, tracks=output.tracks or was.tracks)
-    beside = folder / f"{stem}.json"
+    json_path = folder / f"{stem}.json"
     parts: dict[Path, Path] = {}
     made: list[Path] = []
 
-    def aside(path: Path) -> Path:
+    def temporary(path: Path) -> Path:
         parts[path] = path.with_name(f".{path.name}.{os.getpid()}.part")
         return parts[path]
 
@@ -145,11 +146,11 @@ def _write(folder: Path, stem: str, beat: Beat, output: Output, known: Sidecar |
         files = _files(beat, midi, stem, output)
         for name, write in files.items():
             if known is None or name not in known.files or not (folder / name).exists():
-                sound = write(aside(folder / name)) or sound
-        said = sidecar.text(beat, hashlib.sha256(midi).hexdigest(), output, list(files), sound)
-        aside(beside).write_text(said, "utf-8")
+                sound = write(temporary(folder / name)) or sound
+        text = sidecar.text(beat, hashlib.sha256(midi).hexdigest(), output, list(files), sound)
+        temporary(json_path).write_text(text, "utf-8")
         for path, part in parts.items():
-            if path == beside and known is not None:
+            if path == json_path and known is not None:
                 os.replace(part, path)  # the JSON that says what was added, when that is there
             elif _take(part, path):
                 made.append(path)

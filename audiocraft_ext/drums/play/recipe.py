@@ -1,4 +1,4 @@
-"""What a beat is a function of, besides its index: kept beside every beat, so that it can be made again (level 0)."""
+"""What a beat is a function of, besides its index: kept beside every beat, so that it can be made again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_BARS = 256
 MOST_GUIDANCE, MOST_TAKES = 20.0, 100
 SLOWEST, FASTEST = 20.0, 400.0  # BPM
 LONGEST = 3600  # seconds
-FACTS = ("bars", "tempo", "meter")  # fields of prompts that are told in any case
+FACTS = ("bars", "tempo", "meter")  # fields of prompts that are always given
 ODD = re.compile(r"[^\w.+-]+", re.ASCII)  # what a file's name leaves out of a name that somebody gave
 LONG_NAME = 32  # characters of a file's name in another's
 
@@ -35,9 +35,9 @@ class BeatRecipe(RecipeBase):
         bars: how many, with what the beat begins with.
         bpm: quarter notes a minute; ``meter``, the time signature.
         precision, backend: of the LM; another one makes other beats.
-        said: what was asked for, a word for each field.
-        guidance: how many times what was asked for counts; 1 is the model by itself.
-        takes: how many are played of each beat; the one that is nearest to what was asked for stays.
+        said: the words of the prompt, one for each field.
+        guidance: the weight of classifier-free guidance; 1 is no guidance.
+        takes: how many candidates of each beat are sampled; the one nearest to the prompt is kept.
         edit: what is done with ``source``, packed codes of a file's drums: one of :data:`EDITS`, or "" for a new beat.
         keep: of "keep", the classes that stay; ``humanise``, what "humanise" makes anew; ``amount``, of "vary".
         groove: packed codes whose velocities and offsets the hits take over, in ``groove_meter``.
@@ -110,7 +110,7 @@ def check_guidance(weight: float) -> float:
 
 
 def check_takes(takes: int) -> int:
-    """Raises a :class:`UserError` where it is no number of takes."""
+    """Raises a :class:`UserError` where it is no number of candidates."""
     if not _whole(takes) or not 1 <= takes <= MOST_TAKES:
         raise UserError(f"takes: 1 to {MOST_TAKES}, a whole number, got {takes}")
     return int(takes)
@@ -156,29 +156,29 @@ def one_of(what: str, text: str, words: Sequence[str]) -> str:
     return found[0]
 
 
-def said_of(asked: Mapping[str, Any], known: Mapping[str, str], words: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """What a model is told.
+def prompt_of(asked: Mapping[str, Any], facts: Mapping[str, str], words: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The words of the prompt, by field.
 
     Args:
-        asked: a word, its beginning, or for a level its number from 1 on; None is not asked for.
-        known: what is so anyway, left out where the model has no word for it.
-        words: of each field of the model's.
+        asked: by field a word, its beginning, or for a level its number from 1 on; None leaves the field out.
+        facts: words that hold in any case, left out where the model has no such word.
+        words: those of each field of the model's prompts.
 
     Raises:
-        UserError: a field or a word that it does not know.
+        UserError: a field or a word that the model does not have.
     """
-    said = {name: word for name, word in known.items() if word in words.get(name, ())}
+    prompt = {name: word for name, word in facts.items() if word in words.get(name, ())}
     for name, text in asked.items():
         if text is None:
             continue
         if name not in words:
-            raise UserError(f"{name}: this model cannot be asked for that, but for {', '.join(words) or 'nothing'}")
+            raise UserError(f"{name}: this model's prompts have no such field; they have {', '.join(words) or 'none'}")
         level = int(text) if name in SCALES and str(text).isdecimal() else 0
         levels = words[name]
         if not levels:
             raise UserError(f"{name}: this model knows no {name}s; leave it out")
-        said[name] = levels[level - 1] if 1 <= level <= len(levels) else one_of(name, str(text), levels)
-    return {name: said[name] for name in words if name in said}
+        prompt[name] = levels[level - 1] if 1 <= level <= len(levels) else one_of(name, str(text), levels)
+    return {name: prompt[name] for name in words if name in prompt}
 
 
 def _whole(value: Any) -> bool:

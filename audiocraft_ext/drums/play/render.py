@@ -1,4 +1,4 @@
-"""A beat as sound: exactly its bars, as a loop. What rings on behind the end is heard at the start, as it is when a
+"""A beat as sound: exactly its bars, as a loop. What rings on behind the end is mixed into the start, as it is when a
 sampler plays the file round and round; and the hats of the start choke what was open at the end."""
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def play(clip: DrumClip, player: Player, rate: int) -> Sound:
     at = np.round(np.maximum(clip.notes[:, 0], 0) * tick_s * rate)  # in whole samples: each time round is the same
     inside = at < samples
     at, notes = at[inside], clip.notes[inside]
-    lead = round(player.tail * rate)  # what was played so long ago may still be heard
+    lead = round(player.tail * rate)  # what was played so long ago may still ring
     rounds = -(-lead // samples)
     when = np.concatenate([at - back * samples for back in range(rounds, -1, -1)]) + lead
     table = np.column_stack([when / rate, np.tile(notes[:, 1:], (rounds + 1, 1))])
@@ -62,7 +62,7 @@ def play(clip: DrumClip, player: Player, rate: int) -> Sound:
 
 @dataclass(frozen=True, eq=False)
 class KitPlayer:
-    """A kit as a player; ``hash`` is of what ``kit.json`` says and how large its files are."""
+    """A kit as a player; ``hash`` covers ``kit.json`` and the sizes of its files."""
 
     kit: Kit
     hash: str
@@ -76,12 +76,12 @@ class KitPlayer:
             sounds = {(path, hit.tune) for hit in kit.hits.values() for _, path in hit.layers}
             tail = max((sf.info(path).duration * 2 ** (-tune / 12) for path, tune in sounds), default=0.0)
             sizes = sorted((path.name, path.stat().st_size) for path, _ in sounds)
-            said = repr(sizes).encode() + (folder / "kit.json").read_bytes()
+            content = repr(sizes).encode() + (folder / "kit.json").read_bytes()
         except UserError:
             raise
         except (ValueError, OverflowError, sf.LibsndfileError) as error:
             raise UserError(f"{folder}: not a drum kit ({error})") from None
-        return cls(kit, hashlib.sha256(said).hexdigest()[:16], tail)
+        return cls(kit, hashlib.sha256(content).hexdigest()[:16], tail)
 
     @property
     def name(self) -> str:

@@ -1,8 +1,8 @@
 """Beats to look at: piano rolls, one alone or a sheet of them.
 
 A row is a class of drums, the first at the bottom. A hit is a wedge whose upright edge stands at the very time of the
-hit, so beside a line of the grid one sees how early or late it is; the louder, the taller and the brighter. Colours are
-matplotlib's "plasma", even steps of which look like even steps.
+hit, so its distance from a line of the grid shows how early or late it is; the louder, the taller and the
+brighter. Colours are matplotlib's "plasma", even steps of which look like even steps.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from audiocraft_ext.drums.play.beat import Beat
 from audiocraft_ext.sound.picture import BACKGROUND, FAINT, MARGIN, PANEL, TEXT, WIDTH, fitted, save
 
 STRIPE, STEP, BEAT, BAR = "#15171c", "#23262e", "#3b404c", "#8a8d96"  # every other row; lines of the grid
-COLOURS, DARKEST = "plasma", 0.25  # what is darker could not be told from the panel
+COLOURS, DARKEST = "plasma", 0.25  # darker shades would look like the panel
 LOUDEST = 127
 FINEST = 4  # pixels between two lines of the grid
 LINES = 4  # of bars in a picture, or more where a line would have less than two bars
 PER_PAGE, COLUMNS = 8, 2  # of a sheet
-SCALE = 110  # pixels beside a roll for the scale of velocity
+SCALE = 110  # pixels to the right of a roll for the scale of velocity
 
 
 @dataclass
@@ -37,9 +37,9 @@ class Canvas:
     velocities: list[int] = field(default_factory=list)
     texts: list[tuple[float, float, str, float, str, str]] = field(default_factory=list)  # x, y, what, high, colour, ha
 
-    def text(self, x: float, y: float, what: str, high: float, colour: str = TEXT, side: str = "left") -> None:
+    def text(self, x: float, y: float, what: str, high: float, colour: str = TEXT, align: str = "left") -> None:
         """One line, ``y`` its middle, ``high`` in pixels."""
-        self.texts.append((x, y, what, high, colour, side))
+        self.texts.append((x, y, what, high, colour, align))
 
     def wedge(self, x: float, y: float, width: float, half: float, velocity: int) -> None:
         self.wedges.append(np.array([(x, y - half), (x, y + half), (x + width, y)]))
@@ -65,8 +65,8 @@ class Canvas:
             shade = DARKEST + (1 - DARKEST) * (np.array(self.velocities) - 1) / (LOUDEST - 1)
             axes.add_collection(PolyCollection(self.wedges, facecolors=colormaps[COLOURS](shade), linewidths=0,
                                                zorder=3))
-        for x, y, what, high, colour, side in self.texts:
-            axes.text(x, y, what, color=colour, size=high * 0.72, va="center", ha=side, family="DejaVu Sans Mono",
+        for x, y, what, high, colour, align in self.texts:
+            axes.text(x, y, what, color=colour, size=high * 0.72, va="center", ha=align, family="DejaVu Sans Mono",
                       parse_math=False)
         save(fig, path, dpi=100, facecolor=BACKGROUND)
 
@@ -136,10 +136,10 @@ def _rows(beat: Beat) -> dict[int, str]:
 
 
 def _title(beat: Beat) -> tuple[str, str]:
-    """What it is and was asked for; and what came of it."""
+    """Bundle and prompt; and tempo, metre, length, hits, seed and index."""
     clip, recipe = beat.clip, beat.recipe
-    said = [f"{name} {word}" for name, word in (recipe.get("said") or {}).items()]
-    what = " · ".join([str(recipe.get("bundle", "beat")), *said])
+    prompt = [f"{name} {word}" for name, word in (recipe.get("said") or {}).items()]
+    what = " · ".join([str(recipe.get("bundle", "beat")), *prompt])
     bars = f"{clip.bars} bar{'s' * (clip.bars != 1)}"
     how = (f"{clip.bpm:.4g} BPM · {clip.meter[0]}/{clip.meter[1]} · {bars} · {len(clip.notes)} "
            f"hit{'s' * (len(clip.notes) != 1)} · seed {recipe.get('seed', 0)} · beat {beat.index}")

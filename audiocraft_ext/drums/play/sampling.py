@@ -1,5 +1,5 @@
-"""How the beats of a recipe are sampled: what of each is known, how many go together, how much the model hears at once
-(level 1)."""
+"""How the beats of a recipe are sampled: which codes of each are given, how many share a batch, and how many frames the
+model attends to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from audiocraft_ext.core.delay import steps_of
 from audiocraft_ext.core.machine import physical_cores
 from audiocraft_ext.core.prompts import Prompts
 from audiocraft_ext.drums.codec import HITS
-from audiocraft_ext.drums.play import edit, takes
+from audiocraft_ext.drums.play import best_of, edit
 from audiocraft_ext.drums.play.recipe import FACTS, HUMANISE, VARY, BeatRecipe
 from audiocraft_ext.engine.bundle import Bundle
 from audiocraft_ext.engine.sampling import clip_rng
@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 
 AHEAD = 256  # beats that are put in order at a time
 MOST_HITS = 96  # a bar, where frames are hits: then the beat ends
-ROW = 4  # bars, of what a model of hits learns from
+ROW = 4  # bars in a training row of a model of hits
 
 
-def heard(bundle: Bundle, codec, bars: int, meter: tuple[int, int]) -> tuple[int, int]:
-    """Frames that the model hears at once, and how many bars it is told they are: all of a beat that fits, else so
-    many that their second half begins with a bar, as all that it learned from does. Hits to a bar are not known
-    before they are made."""
+def window_of(bundle: Bundle, codec, bars: int, meter: tuple[int, int]) -> tuple[int, int]:
+    """The window in frames, with the prompt, and the number of bars that the prompt gives for it.
+
+    A beat that fits into the context is one window. For a longer one the window has an even number of bars, so that its
+    second half begins with a bar, as every training window does. A model of hits has the whole context as its window:
+    the number of hits in a bar is not known before they are sampled.
+    """
     P, context = bundle.spec.prompt, bundle.context
     if codec.spec.codec == HITS:
         return context, min(bars, ROW)
@@ -57,39 +60,40 @@ class Playing:
 
     def made(self, engine: Engine, another: Callable[[], Engine], indices: Sequence[int],
              progress: Callable[[float], object]) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-        """Batch after batch with the codes ``[K, T]`` of each beat, without the prompt; several batches beside each
-        other where there are cores for them.
+        """Batch after batch with the codes ``[K, T]`` of each beat, without the prompt; several batches in
+        parallel where there are cores for them.
 
         Args:
             another: gives one more engine, with one thread.
-            progress: takes how many beats are done, in parts too; called by the caller's thread.
+            progress: called with the number of beats that are done, fractions included; in the caller's thread.
         """
         most, size = self._room(engine)
         batches = self._batches(indices, size)
         first = list(islice(batches, most))
         done, parts = 0, {}  # of batches under way, by their first beat
 
-        def tell() -> None:
+        def report_all() -> None:
             progress(done + sum(list(parts.values())))
 
-        def make(engine: Engine, batch: list[int], heed: Callable[[], object]) -> tuple[list[int], list[np.ndarray]]:
+        def make(engine: Engine, batch: list[int],
+                 reported: Callable[[], object]) -> tuple[list[int], list[np.ndarray]]:
             def report(at: int, of: int) -> None:
                 parts[batch[0]] = len(batch) * at / max(1, of)
-                heed()
+                reported()
 
             return batch, self._sampled(engine, batch, report)
 
         if len(first) > 1:
             from audiocraft_ext.engine.workers import in_parallel
 
-            results = in_parallel(make, chain(first, batches), [another() for _ in first], tell)
+            results = in_parallel(make, chain(first, batches), [another() for _ in first], report_all)
         else:
-            results = (make(engine, batch, tell) for batch in chain(first, batches))
+            results = (make(engine, batch, report_all) for batch in chain(first, batches))
         with closing(results):
             for batch, clips in results:
                 done += len(batch)
                 parts.pop(batch[0], None)
-                tell()
+                report_all()
                 yield batch, clips
 
     @cached_property
@@ -102,7 +106,7 @@ class Playing:
         return P + known + (1 + recipe.bars * MOST_HITS if self.counts else 0)
 
     def given(self, index: int) -> np.ndarray:
-        """The prompt, and what is known of the beat behind it: ``int64 [K, P + t]``."""
+        """The prompt and the given codes of the beat behind it: ``int64 [K, P + t]``."""
         K, recipe = self.bundle.spec.n_q, self.recipe
         parts = [np.zeros((K, 0), np.int64) if self.prompts is None else self.prompts.codes(recipe.said)]
         if self.source is not None:
@@ -113,8 +117,8 @@ class Playing:
         return np.concatenate(parts, axis=1)
 
     def _room(self, engine: Engine) -> tuple[int, int]:
-        """How many engines are worth while, and how many beats each has at a time: all their caches fit into the
-        memory that is meant for them."""
+        """How many engines work in parallel, and how many beats each has in a batch: all their caches fit into
+        ``CACHE_BYTES``."""
         from audiocraft_ext.engine.engine import CACHE_BYTES
 
         steps = steps_of(min(self.frames, self.bundle.context), self.bundle.spec.delays)
@@ -138,17 +142,17 @@ class Playing:
                 yield from _cut(those, size)
 
     def _sampled(self, engine: Engine, batch: list[int], report: Callable[[int, int], object]) -> list[np.ndarray]:
-        """The codes of each beat of a batch; of its takes the one that is nearest to what was asked for."""
+        """The codes of each beat of a batch: of its candidates the one that is nearest to the prompt."""
         n, recipe = self.recipe.takes, self.recipe
         given = np.repeat(np.stack([self.given(index) for index in batch]), n, axis=0)
-        clips = self._takes(engine, [number for index in batch for number in takes.numbers(index, n)], given, report)
+        clips = self._candidates(engine, [one for index in batch for one in best_of.numbers(index, n)], given, report)
         if n == 1:
             return clips
         patterns = [self.codec.pattern(codes, recipe.meter) for codes in clips]
-        return [clips[at + takes.nearest(patterns[at : at + n], recipe.said)] for at in range(0, len(clips), n)]
+        return [clips[at + best_of.nearest(patterns[at : at + n], recipe.said)] for at in range(0, len(clips), n)]
 
-    def _takes(self, engine: Engine, numbers: list[int], given: np.ndarray,
-               report: Callable[[int, int], object]) -> list[np.ndarray]:
+    def _candidates(self, engine: Engine, numbers: list[int], given: np.ndarray,
+                    report: Callable[[int, int], object]) -> list[np.ndarray]:
         """Codes ``[K, T]``, without the prompt."""
         codes = np.concatenate(list(self._pieces(engine, numbers, given, report)), axis=-1)
         codes = codes[..., self.bundle.spec.prompt :]
@@ -182,7 +186,7 @@ class Playing:
             guide = Guide(self.prompts.codes(facts), recipe.guidance)
         for piece in engine.stream(numbers, self.frames, seed=recipe.seed, sampling=recipe.sampling, given=given,
                                    progress=report, guide=guide,
-                                   window=heard(self.bundle, self.codec, recipe.bars, recipe.meter)[0]):
+                                   window=window_of(self.bundle, self.codec, recipe.bars, recipe.meter)[0]):
             yield piece
             if self.counts:
                 lines = lines + (piece[:, 0] == 0).sum(axis=1)  # a prompt has none: its codes are larger

@@ -1,4 +1,4 @@
-"""How a beat is written, and what stands beside it then: a JSON from which it can be made again.
+"""How a beat is written, and its sidecar: a JSON from which it can be made again.
 
 ``NAME.json`` has the recipe and the beat's index, what was measured of it, and the files that were written. It is the
 last of them to get its name, so where one is, all others are whole.
@@ -76,7 +76,7 @@ class Output:
         """The inverse of :meth:`to_dict`.
 
         Raises:
-            UserError: something is not known, or of another kind.
+            UserError: an unknown option, or a value of another type.
         """
         try:
             output = cls(**{name: Path(value) if name in ("soundfont", "kit") and value is not None else value
@@ -100,8 +100,8 @@ class Sidecar:
         files: names of what was written, the MIDI file first.
         hits: how many.
         sound: of the WAV, what plays (``player``, ``hash``), ``rate``, ``samples``, ``gain_db``, and the classes that
-            are not heard (``silent``); empty without one.
-        about: what else was said, such as what was asked for and what was measured.
+            have no sound (``silent``); empty without one.
+        about: more on the beat: what was measured, its title, where its bundle was.
     """
 
     recipe: dict[str, Any]

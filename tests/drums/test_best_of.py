@@ -5,7 +5,7 @@ import pytest
 
 from audiocraft_ext.drums import describe
 from audiocraft_ext.drums.codec.pattern import Pattern
-from audiocraft_ext.drums.play.takes import APART, measurable, miss, nearest, numbers
+from audiocraft_ext.drums.play.best_of import APART, measurable, miss, nearest, numbers
 
 
 def straight(hits: int, bars: int = 4) -> Pattern:
@@ -21,9 +21,9 @@ def test_a_level_is_met_or_missed_by_so_much():
     for hits in range(4, 33):
         pattern = straight(hits)
         for word in describe.LEVELS:
-            said = {"density": word, "genre": "funk"}
+            words = {"density": word, "genre": "funk"}
             met = describe.describe(pattern)["density"] == word
-            assert (miss(pattern, said) == 0) == met or describe.density(pattern) in describe.DENSITY
+            assert (miss(pattern, words) == 0) == met or describe.density(pattern) in describe.DENSITY
     assert miss(straight(30), {"density": "very-low"}) == pytest.approx((30 - low) / (high - low))
     assert miss(straight(4), {"density": "very-high"}) == pytest.approx((high - 4) / (high - low))
     both = {"density": "very-low", "intensity": "very-high"}
@@ -33,11 +33,11 @@ def test_a_level_is_met_or_missed_by_so_much():
 
 
 def test_the_nearest_stays():
-    takes = [straight(hits) for hits in (8, 20, 30, 28)]
-    assert [nearest(takes, {"density": word}) for word in describe.LEVELS] == [0, 1, 1, 1, 2]
-    assert nearest(takes, {"genre": "funk"}) == 0
+    candidates = [straight(hits) for hits in (8, 20, 30, 28)]
+    assert [nearest(candidates, {"density": word}) for word in describe.LEVELS] == [0, 1, 1, 1, 2]
+    assert nearest(candidates, {"genre": "funk"}) == 0
 
 
-def test_numbers_of_takes_are_nobody_elses():
+def test_numbers_of_candidates_are_nobody_elses():
     assert numbers(7, 3) == [7, 7 + APART, 7 + 2 * APART] and APART > 10**9
     assert measurable({"density": "low"}) and not measurable({"genre": "funk", "bars": "4"})
