@@ -196,7 +196,7 @@ def test_stopped_anywhere_and_gone_on_it_is_the_same_store(groove, tmp_path):
 
 def test_workers_make_the_same_store(groove, tmp_path):
     src, store = groove
-    code = f"from data_prep import midi\nmidi.main([{str(src)!r}, {str(tmp_path / 's')!r}, '--workers', '2'])"
+    code = f"from data_prep.midi.cli import main\nmain([{str(src)!r}, {str(tmp_path / 's')!r}, '--workers', '2'])"
     (tmp_path / "main.py").write_text(f"if __name__ == '__main__':\n    {code.replace(chr(10), chr(10) + '    ')}")
     subprocess.run([sys.executable, tmp_path / "main.py"], check=True, capture_output=True,
                    env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])})
