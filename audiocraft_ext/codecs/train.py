@@ -1,26 +1,21 @@
-"""Train a microcodec on any folder of sound: ``python -m audiocraft_ext.codecs.train SRC OUT --minutes 60``.
+"""Train a spectral codec on any sound: ``python -m audiocraft_ext.codecs.train DATA... -o OUT``.
 
-No discriminator, no balancer, one process: what a CPU can do in an hour. The loss is the distance that judges the
-codec (:mod:`audiocraft_ext.codecs.distance`) with a little of the waveform itself, which keeps the phase of a kick.
-Three stages in one run: the autoencoder alone (its codes are free), k-means of the latents for each codebook in
-turn, then everything together with the codebooks as moving averages (van den Oord et al. 2017, appendix A).
+Two stages in one run. First encoder, codebooks and decoder together, on a distance of log-mel spectra: for a short
+while without codes, then with them. Then the decoder alone against discriminators, with the encoder and the codebooks
+as they are: codes and token stores stay valid while the sound gets better.
 
-Writes OUT/codec.pt every few minutes (continue with the same command) and OUT/codec.safetensors, OUT/codec.json at
-the end. The files that ``--valid-share`` holds out are never trained on; the last line is what they measure.
+OUT/state.pt is written every few minutes and continues with the same command, to the same result as if it had never
+stopped. OUT/codec.safetensors and OUT/codec.json are the codec, written with it. Files that are held out (``--valid``,
+or a share of the rest) are never trained on; what each stage gained is measured on them.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
-import os
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,281 +23,307 @@ import torch
 from tqdm import tqdm
 
 from audiocraft_ext import audio, checkpoint
+from audiocraft_ext.codecs import sound_pool
+from audiocraft_ext.codecs.codebooks import CodebookLearner
 from audiocraft_ext.codecs.distance import MelDistance, si_sdr
-from audiocraft_ext.codecs.encodec import EncodecConfig, EncodecModel, keep_variance
+from audiocraft_ext.codecs.spectral import SpectralConfig, SpectralModel
+from audiocraft_ext.codecs.spectral_losses import Discriminators, MelLoss
 from audiocraft_ext.errors import Parser, UserError, run_cli
-from audiocraft_ext.split import TRAIN, VALID, split_of
+from audiocraft_ext.split import VALID, split_of
 
-# Codebooks of 256 and not EnCodec's 2048: a language model on minutes of music learns nothing that holds for other
-# music from codes of which each occurs ten times (docs/RUNS.md, 2026-11-21).
-MICROCODEC = EncodecConfig(n_filters=16, ratios=(5, 4, 4, 8), pad_mode="constant", card=256)
-WARM_SHARE = 0.12  # of the run, before there are codes
-WAVE_WEIGHT = (20.0, 5.0)  # of the waveform's L1, at the start and at the end: first the phase, then the colour
-LINEAR_WEIGHT = (0.01, 0.05)  # of the linear mel term; loud, so it may not lead at the start
-EMA_DECAY = 0.99
-DEAD_BELOW = 0.02  # a code whose average use a step falls under this is given a new place
-
-
-class Crops:
-    """Random one-second crops with the changes that a sampler would make; a pure function of (seed, step)."""
-
-    def __init__(self, wavs: list[np.ndarray], length: int, seed: int):
-        self.wavs, self.length, self.seed = wavs, length, seed
-        weight = np.sqrt([len(w) for w in wavs])  # short loops are heard more often than their length asks for
-        self.weight = weight / weight.sum()
-
-    def _crop(self, rng: np.random.Generator) -> np.ndarray:
-        wav = self.wavs[rng.choice(len(self.wavs), p=self.weight)]
-        speed = rng.uniform(0.75, 1.35) if rng.random() < 0.5 else 1.0
-        need = int(self.length * speed) + 2
-        if len(wav) < need:
-            wav = np.pad(wav, (0, need - len(wav)))
-        start = rng.integers(0, len(wav) - need + 1)
-        piece = wav[start : start + need]
-        if speed != 1.0:
-            piece = np.interp(np.arange(self.length) * speed, np.arange(need), piece)
-        gain = 10 ** (rng.uniform(-12, 2) / 20) * (-1 if rng.random() < 0.5 else 1)
-        return (piece[: self.length] * gain).astype(np.float32)
-
-    def batch(self, step: int, size: int) -> torch.Tensor:
-        """``wav [B, 1, N]`` for a step."""
-        rng = np.random.default_rng([self.seed, step])
-        rows = []
-        for _ in range(size):
-            row = self._crop(rng)
-            if rng.random() < 0.3:
-                row = row + 0.7 * self._crop(rng)
-            rows.append(np.clip(row, -1, 1))
-        return torch.from_numpy(np.stack(rows))[:, None]  # [B, 1, N]
+FREE_SHARE = 0.06  # of the first stage, before there are codes
+WAVE_SHARE = 0.2  # of it, in which the waveform counts too, less and less: it finds the phase
+WAVE_WEIGHT, COMMIT_WEIGHT = 0.5, 0.1
+BETAS, DECAY = (0.8, 0.99), 1e-3
+AVERAGE = 0.999  # of the decoder's weights in the second stage
+RAMP = 300  # steps in which the discriminators' say grows to its weight
+JUDGED = 10.0  # seconds of each held-out file
+CHANGEABLE = ("steps", "adversarial_steps", "adversarial", "features", "decoder_lr", "adversarial_batch")
 
 
-def load_folder(src: Path, sample_rate: int, valid_share: float) -> dict[str, dict[str, np.ndarray]]:
-    """All sound below ``src`` by split and relative name."""
-    out: dict[str, dict[str, np.ndarray]] = {TRAIN: {}, VALID: {}}
-    for path in tqdm(audio.find_audio(src), desc="reading", unit="file"):
-        name = path.relative_to(src).as_posix()
-        try:
-            out[split_of(name, valid_share)][name] = audio.read(path, sample_rate)
-        except audio.BrokenAudio as error:
-            print(f"skipped {error}", file=sys.stderr)
-    if not out[TRAIN] or not out[VALID]:
-        raise UserError(f"{src}: {len(out[TRAIN])} files to train on and {len(out[VALID])} held out; both need some")
-    return out
+class Trainer:
+    """All that a run consists of; :meth:`state` and :meth:`load` are the whole of it.
+
+    Attributes:
+        step: steps done, of both stages.
+        gains: figures of the held-out files at the ends of the stages, by name.
+    """
+
+    def __init__(self, args: argparse.Namespace, cfg: SpectralConfig, crops: sound_pool.Crops):
+        torch.manual_seed(args.seed)
+        self.args, self.cfg, self.crops = args, cfg, crops
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model = SpectralModel(cfg).to(self.device)
+        self.learner = CodebookLearner(self.model.quantizer).to(self.device)
+        self.judges = Discriminators().to(self.device)
+        self.average = {k: v.clone() for k, v in self.model.decoder.state_dict().items()}
+        self.mel = MelLoss(cfg.sample_rate).to(self.device)
+        self.optim = torch.optim.AdamW(self.model.parameters(), args.lr, BETAS, weight_decay=DECAY)
+        self.decoder_optim = torch.optim.AdamW(self.model.decoder.parameters(), args.decoder_lr, BETAS,
+                                               weight_decay=DECAY)
+        self.judge_optim = torch.optim.AdamW(self.judges.parameters(), args.judge_lr, BETAS, weight_decay=DECAY)
+        self.step, self.gains = 0, {}
+        self.parts = {"model": self.model, "learner": self.learner, "judges": self.judges, "optim": self.optim,
+                      "decoder_optim": self.decoder_optim, "judge_optim": self.judge_optim}
+
+    def state(self) -> dict:
+        return {name: part.state_dict() for name, part in self.parts.items()} | {
+            "average": self.average, "step": self.step, "gains": self.gains}
+
+    def load(self, state: dict) -> None:
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        self.average, self.step, self.gains = state["average"], state["step"], state["gains"]
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether the second stage has begun."""
+        return self.step >= self.args.steps
+
+    def advance(self) -> dict[str, float]:
+        """One step of the stage that is on; what the losses were."""
+        if self.adversarial and not self.args.adversarial_steps:
+            raise ValueError("no steps are left")
+        losses = self._second() if self.adversarial else self._first()
+        self.step += 1
+        return losses
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.args.bfloat16)
+
+    def _first(self) -> dict[str, float]:
+        done, args = self.step / self.args.steps, self.args
+        _set_lr(self.optim, args.lr * min(1, (self.step + 1) / 100) * _cosine(done, 0.02))
+        wav = self.crops.batch(self.step, args.batch).to(self.device)
+        if self.step == round(FREE_SHARE * args.steps):
+            self._place_codebooks()
+        with self._autocast():
+            z = self.model.encoder(wav)
+        z, commit = z.float(), torch.zeros((), device=self.device)
+        if self.step >= round(FREE_SHARE * args.steps):
+            z, commit = self.learner(self.model.quantizer, z, _generator(args.seed, self.step))
+        with self._autocast():
+            out = self.model.decoder(z)
+        mel = self.mel(out, wav)
+        wave = WAVE_WEIGHT * max(0.0, 1 - done / WAVE_SHARE)
+        loss = mel + COMMIT_WEIGHT * commit + (wave * (out - wav).abs().mean() if wave else 0)
+        self._update(self.optim, loss, self.model)
+        return {"mel": float(mel), "commit": float(commit)}
+
+    @torch.no_grad()
+    def _place_codebooks(self) -> None:
+        many = [self.model.encoder(self.crops.batch(self.step + i, self.args.batch).to(self.device)).flatten(0, 1)
+                for i in range(32)]
+        self.learner.start(self.model.quantizer, torch.cat(many), self.args.seed)
+
+    def _second(self) -> dict[str, float]:
+        args, n = self.args, self.step - self.args.steps
+        if n == 0:
+            self.average = {k: v.clone() for k, v in self.model.decoder.state_dict().items()}
+        rate = _cosine(n / args.adversarial_steps, 0.05)
+        _set_lr(self.decoder_optim, args.decoder_lr * min(1, (n + 1) / 50) * rate)
+        _set_lr(self.judge_optim, args.judge_lr * rate)
+        wav = self.crops.batch(self.step, args.adversarial_batch).to(self.device)
+        with torch.no_grad(), self._autocast():
+            z = self.model.encoder(wav).float()
+        with torch.no_grad():
+            z = self.model.quantizer.decode(self.model.quantizer.encode(z))
+        with self._autocast():
+            out = self.model.decoder(z)
+            judged = self.judges.loss(wav, out.detach())
+        self._update(self.judge_optim, judged, self.judges)
+        with self._autocast():
+            fooled, matched = self.judges.judge(wav, out)
+        mel, ramp = self.mel(out, wav), min(1, n / RAMP)
+        self._update(self.decoder_optim, mel + ramp * (args.adversarial * fooled + args.features * matched),
+                     self.model.decoder)
+        with torch.no_grad():
+            for name, value in self.model.decoder.state_dict().items():
+                self.average[name].lerp_(value, 1 - min(AVERAGE, (n + 1) / (n + 10)))
+        return {"mel": float(mel), "judge": float(judged), "fool": float(fooled), "match": float(matched)}
+
+    def _update(self, optim: torch.optim.Optimizer, loss: torch.Tensor, model: torch.nn.Module) -> None:
+        if not torch.isfinite(loss):
+            raise UserError(f"the loss is {float(loss)} at step {self.step}; the last state that was saved is good, "
+                            "try a lower --lr or --decoder-lr")
+        optim.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optim.step()
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The codec's, as it would be used now: in the second stage with the averaged decoder."""
+        state = {name: value.detach().cpu() for name, value in self.model.state_dict().items()}
+        if self.adversarial:
+            state |= {f"decoder.{name}": value.cpu() for name, value in self.average.items()}
+        return state
+
+
+def _set_lr(optim: torch.optim.Optimizer, lr: float) -> None:
+    for group in optim.param_groups:
+        group["lr"] = lr
+
+
+def _cosine(done: float, last: float) -> float:
+    return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def _generator(seed: int, step: int) -> torch.Generator:
+    return torch.Generator().manual_seed((seed << 32) + step)
 
 
 @torch.no_grad()
-def quantize_and_learn(model: EncodecModel, averages: list[dict], z: torch.Tensor) -> torch.Tensor:
-    """``z [B, D, T]`` to its quantised twin; moves every codebook towards what it coded (exponential average)."""
-    residual = z.transpose(1, 2).reshape(-1, z.shape[1])  # [B * T, D]
-    total = torch.zeros_like(residual)
-    for book, avg in zip(model.quantizer.codebooks, averages):
-        codes = book.encode(residual)
-        chosen = book.decode(codes)
-        card = book.embed.shape[0]
-        avg["count"].mul_(EMA_DECAY).add_(torch.bincount(codes, minlength=card).float(), alpha=1 - EMA_DECAY)
-        sums = torch.zeros_like(book.embed).index_add_(0, codes, residual)
-        avg["sum"].mul_(EMA_DECAY).add_(sums, alpha=1 - EMA_DECAY)
-        book.embed.copy_(avg["sum"] / avg["count"].clamp(min=1e-5)[:, None])
-        dead = (avg["count"] < DEAD_BELOW).nonzero()[:, 0]
-        if len(dead):
-            fresh = residual[torch.randint(len(residual), (len(dead),))]
-            book.embed[dead] = fresh
-            avg["count"][dead] = 5 * DEAD_BELOW
-            avg["sum"][dead] = fresh * 5 * DEAD_BELOW
-        residual = residual - chosen
-        total = total + chosen
-    return total.view(z.shape[0], z.shape[2], -1).transpose(1, 2)
-
-
-@torch.no_grad()
-def kmeans_codebooks(model: EncodecModel, latents: torch.Tensor, iterations: int = 12) -> list[dict]:
-    """Place each codebook on ``latents [M, D]`` minus what the codebooks before it explain; starts the averages."""
-    residual, averages = latents, []
-    for book in model.quantizer.codebooks:
-        card = book.embed.shape[0]
-        book.embed.copy_(residual[torch.randperm(len(residual))[:card]])
-        for _ in range(iterations):
-            codes = book.encode(residual)
-            count = torch.bincount(codes, minlength=card).float()
-            sums = torch.zeros_like(book.embed).index_add_(0, codes, residual)
-            book.embed.copy_(torch.where(count[:, None] > 0, sums / count.clamp(min=1)[:, None], book.embed))
-        share = (count + 0.1) / (count + 0.1).sum()
-        averages.append({"count": share * 400, "sum": book.embed * (share * 400)[:, None]})
-        residual = residual - book.decode(book.encode(residual))
-    return averages
-
-
-@torch.no_grad()
-def evaluate(model: EncodecModel, wavs: dict[str, np.ndarray], max_seconds: float = 30.0) -> dict[str, float]:
-    """Distance and SI-SDR over files, each weighted by its length; at most ``max_seconds`` of each file."""
-    distance = MelDistance(model.cfg.sample_rate)
-    rows, used = [], [set() for _ in range(model.cfg.n_q)]
-    for wav in wavs.values():
-        frames = min(len(wav), int(max_seconds * model.cfg.sample_rate)) // model.cfg.hop_length
-        if frames < 10:
-            continue
-        x = torch.from_numpy(wav[: frames * model.cfg.hop_length])[None, None]
+def evaluate(cfg: SpectralConfig, weights: dict[str, torch.Tensor], wavs: list[np.ndarray]) -> dict[str, float]:
+    """Of held-out sound at -18 dB RMS: the log-mel distance, SI-SDR in dB, and the entropy of each codebook in bits,
+    the mean over the files."""
+    model, distance = SpectralModel(cfg), MelDistance(cfg.sample_rate)
+    model.load_state_dict(weights)
+    rows, seen = [], []
+    for wav in wavs:
+        x = torch.from_numpy(wav[: len(wav) // cfg.hop_length * cfg.hop_length])[None, None]
         codes = model.encode(x)
         y = model.decode(codes)
-        log, linear = distance.parts(y[:, 0], x[:, 0])
-        rows.append([frames, float(distance(y[:, 0], x[:, 0])), float(log), float(linear), float(si_sdr(y, x))])
-        for k, seen in enumerate(used):
-            seen.update(codes[0, k].tolist())
-    table = np.array(rows)
-    mean = (table[:, 1:] * table[:, :1]).sum(0) / table[:, 0].sum()
-    return {"distance": mean[0], "log_mel": mean[1], "mel": mean[2], "si_sdr_db": mean[3],
-            "minutes": table[:, 0].sum() / model.cfg.frame_rate / 60, "codes_used": min(map(len, used))}
+        rows.append([float(distance.parts(y[:, 0], x[:, 0])[0]), float(si_sdr(y, x))])
+        seen.append(codes[0])
+    share = torch.stack([torch.bincount(k, minlength=cfg.card) for k in torch.cat(seen, 1)]).double()
+    share = share / share.sum(1, keepdim=True)
+    bits = -(share * (share + 1e-12).log2()).sum(1)
+    log_mel, sdr = np.mean(rows, axis=0)
+    return {"log_mel": float(log_mel), "si_sdr_db": float(sdr), "bits": [round(float(b), 2) for b in bits]}
 
 
-def recipe_of(args: argparse.Namespace, data: dict[str, dict[str, np.ndarray]]) -> dict:
-    """Everything that decides what comes out: the options and the files that are trained on."""
-    names = "\n".join(f"{name} {len(wav)}" for name, wav in sorted(data[TRAIN].items()))
-    options = {k: v for k, v in vars(args).items() if k not in ("src", "out")}
-    return options | {"train_files": hashlib.sha256(names.encode()).hexdigest()[:12], "model": MICROCODEC.to_dict()}
+def held_out(groups: list[list[Path]], cfg: SpectralConfig) -> list[np.ndarray]:
+    """The first seconds of each file, but for what is shorter than half a second."""
+    wavs = []
+    for path in (path for files in groups for path in files):
+        wav = sound_pool.levelled(audio.read(path, cfg.sample_rate))
+        start = max(0, min(len(wav) - int(JUDGED * cfg.sample_rate), 5 * cfg.sample_rate))
+        wavs.append(wav[start: start + int(JUDGED * cfg.sample_rate)])
+    return [wav for wav in wavs if len(wav) > cfg.sample_rate / 2]
+
+
+def split(args: argparse.Namespace) -> tuple[list[list[Path]], list[list[Path]]]:
+    """The files to train on, by source, and those that are held out."""
+    groups = sound_pool.find(args.data)
+    if args.valid:
+        return groups, sound_pool.find(args.valid)
+    held = [[p for p in files if split_of(p.name, args.valid_share) == VALID] for files in groups]
+    train = [[p for p in files if split_of(p.name, args.valid_share) != VALID] for files in groups]
+    if not any(held) or not all(train):
+        raise UserError(f"{sum(map(len, held))} files are held out of {sum(map(len, groups))}, and every source needs "
+                        "some of both; name folders of held-out sound with --valid")
+    return train, held
+
+
+def write(out: Path, cfg: SpectralConfig, weights: dict[str, torch.Tensor], figures: dict, recipe: dict) -> None:
+    """``codec.safetensors`` in half precision, and ``codec.json``."""
+    from safetensors.torch import save_file
+
+    part = out / "codec.safetensors.part"
+    save_file({name: value.half().contiguous() for name, value in weights.items()}, part)
+    part.replace(out / "codec.safetensors")
+    part = out / "codec.json.part"
+    part.write_text(json.dumps({"name": "spectral", "type": "spectral", "config": cfg.to_dict(), "figures": figures,
+                                "recipe": recipe}, indent=1), "utf-8")
+    part.replace(out / "codec.json")
+
+
+def train(args: argparse.Namespace, cfg: SpectralConfig) -> dict:
+    """The whole run, from wherever it stopped; returns what the stages gained."""
+    torch.set_flush_denormal(True)
+    files, held = split(args)
+    recipe = {k: v for k, v in vars(args).items() if k not in ("data", "valid", "out", "save_minutes")} | {
+        "model": cfg.to_dict(), "files": sum(map(len, files))}
+    crops = sound_pool.Crops(sound_pool.prepare(files, args.out, cfg.sample_rate), args.weights or [1.0] * len(files),
+                             int(args.segment * cfg.frame_rate) * cfg.hop_length, args.seed)
+    wavs, trainer, path = held_out(held, cfg), Trainer(args, cfg, crops), args.out / "state.pt"
+    if path.exists():
+        state = checkpoint.load(path, map_location=trainer.device)
+        check_recipe(state["recipe"], recipe, path)
+        trainer.load(state)
+        del state
+
+    def judged(name: str) -> dict:
+        figures = trainer.gains[name] = evaluate(cfg, trainer.weights(), wavs) | {"steps": trainer.step}
+        tqdm.write(f"{name}: log-mel distance {figures['log_mel']:.3f}, SI-SDR {figures['si_sdr_db']:.1f} dB, bits of "
+                   f"the codebooks {figures['bits']}")
+        return figures
+
+    def save(last: bool = False) -> None:
+        checkpoint.save(trainer.state() | {"recipe": recipe}, path)
+        write(args.out, cfg, trainer.weights(), trainer.gains, recipe)
+
+    total, saved, recent = args.steps + args.adversarial_steps, time.monotonic(), []
+    slow = not sys.stderr.isatty()
+    bar = tqdm(total=total, initial=trainer.step, unit="step", desc=_stage(trainer), mininterval=30 if slow else 0.5)
+    if trainer.step == 0:
+        judged("before training")
+    while trainer.step < total:
+        recent.append(trainer.advance())
+        bar.update()
+        if trainer.step in (args.steps, total):
+            judged("first stage" if trainer.step == args.steps else "second stage")
+            bar.set_description(_stage(trainer))
+            save()
+        elif trainer.step % args.judge_every == 0:
+            judged(f"step {trainer.step}")
+        if trainer.step % 50 == 0:
+            mean = {k: np.mean([r[k] for r in recent]) for k in recent[0] if k in recent[-1]}
+            bar.set_postfix_str(" ".join(f"{k} {v:.3f}" for k, v in mean.items()), refresh=False)
+            recent.clear()
+        if time.monotonic() - saved > 60 * args.save_minutes:
+            save()
+            saved = time.monotonic()
+    bar.close()
+    save()
+    return trainer.gains
+
+
+def _stage(trainer: Trainer) -> str:
+    return "stage 2 of 2" if trainer.adversarial else "stage 1 of 2"
 
 
 def check_recipe(then: dict, now: dict, path: Path) -> None:
-    """Refuse to go on under another recipe; names every option that differs."""
+    """Refuse to go on under another recipe; names every option that differs. Lengths and the weights of the second
+    stage may change."""
     differing = [f"{k} was {then.get(k)}, is {now.get(k)}" for k in sorted(then.keys() | now.keys())
-                 if json.dumps(then.get(k)) != json.dumps(now.get(k))]
+                 if k not in CHANGEABLE and json.dumps(then.get(k)) != json.dumps(now.get(k))]
     if differing:
         raise UserError(f"{path} was made with another recipe: {'; '.join(differing)}; put it back, or name another "
                         "folder")
 
 
-@contextmanager
-def asked_to_stop() -> Iterator[list]:
-    """A list that gets an entry on Ctrl-C, to be looked at between two steps; the second time, the process stops."""
-    asked: list[int] = []
-
-    def ask(number: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    handler = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
-def train(args: argparse.Namespace) -> dict[str, float]:
-    """The whole run; returns the figures of the held-out files.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C was pressed; everything so far is in the file that it names.
-    """
-    with asked_to_stop() as asked:
-        return _train(args, asked)
-
-
-def _train(args: argparse.Namespace, asked: list) -> dict[str, float]:
-    from safetensors.torch import save_file
-
-    torch.manual_seed(args.seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    cfg = MICROCODEC
-    data = load_folder(args.src, cfg.sample_rate, args.valid_share)
-    length = int(args.segment * cfg.frame_rate) * cfg.hop_length  # whole frames, as the model makes nothing else
-    crops = Crops(list(data[TRAIN].values()), length, args.seed)
-    model = EncodecModel(cfg)
-    keep_variance(model)
-    model.to(device)
-    distance = MelDistance(cfg.sample_rate).to(device)
-    optim = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.0)
-    done, step, averages, history = 0.0, 0, None, []  # done: share of the run
-    state, recipe = args.out / "codec.pt", recipe_of(args, data)
-
-    def save() -> None:
-        checkpoint.save({"model": model.state_dict(), "optim": optim.state_dict(), "done": done, "step": step,
-                         "averages": averages, "history": history, "recipe": recipe}, state)
-
-    if state.exists():
-        pkg = checkpoint.load(state, map_location=device)
-        check_recipe(pkg.get("recipe", {}), recipe, state)
-        model.load_state_dict(pkg["model"])
-        optim.load_state_dict(pkg["optim"])
-        done, step, averages, history = pkg["done"], pkg["step"], pkg["averages"], pkg["history"]
-    args.out.mkdir(parents=True, exist_ok=True)
-    bar = tqdm(total=round(args.minutes * 60), initial=round(done * args.minutes * 60), unit="s", desc="codec")
-    last, saved, recent = time.monotonic(), time.monotonic(), []
-    while done < 1:
-        lr = args.lr * min(1, (step + 1) / 200) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * done)))
-        for group in optim.param_groups:
-            group["lr"] = lr
-        wav = crops.batch(step, args.batch_size).to(device)
-        if averages is None and done >= WARM_SHARE:
-            with torch.no_grad():
-                many = [model.encoder(crops.batch(step + i, args.batch_size).to(device)) for i in range(48)]
-            averages = kmeans_codebooks(model, torch.cat(many).transpose(1, 2).reshape(-1, cfg.dimension))
-        z = model.encoder(wav)
-        commit = torch.zeros((), device=device)
-        q = z
-        if averages is not None:
-            quantized = quantize_and_learn(model, averages, z.detach())
-            commit = (z - quantized).square().mean()
-            q = z + (quantized - z).detach()  # straight through
-        out = model.decoder(q)
-        log, linear = distance.parts(out[:, 0], wav[:, 0])
-        wave = (out - wav).abs().mean()
-        wave_weight = WAVE_WEIGHT[0] + (WAVE_WEIGHT[1] - WAVE_WEIGHT[0]) * done
-        linear_weight = LINEAR_WEIGHT[0] + (LINEAR_WEIGHT[1] - LINEAR_WEIGHT[0]) * done
-        loss = log + linear_weight * linear + wave_weight * wave + args.commit_weight * commit
-        if not torch.isfinite(loss):
-            raise UserError(f"the loss is {float(loss)} at step {step}; {state} is the last good state")
-        optim.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), args.clip)
-        optim.step()
-        step += 1
-        recent.append([float(log), float(linear), float(wave), float(commit), float(norm)])
-        now = time.monotonic()
-        done += (now - last) / (args.minutes * 60)
-        bar.update(min(now - last, max(0, bar.total - bar.n)))
-        last = now
-        if step % 50 == 0:
-            mean = np.mean(recent, axis=0)
-            recent.clear()
-            history.append([step, *map(float, mean)])
-            words = "step {} log {:.3f} mel {:.1f} wave {:.4f} commit {:.3f} norm {:.1f}"
-            bar.set_postfix_str(words.format(step, *mean))
-        if now - saved > 180 or done >= 1 or asked:
-            save()
-            saved = time.monotonic()
-        if asked:
-            bar.close()
-            raise KeyboardInterrupt(f"The state is in {state}. The same command goes on from it.")
-    bar.close()
-    model.cpu().eval()
-    figures = evaluate(model, data[VALID]) | {"steps": step}
-    tmp = args.out / "codec.safetensors.tmp"
-    save_file(model.state_dict(), tmp)
-    os.replace(tmp, args.out / "codec.safetensors")
-    tmp = args.out / "codec.json.tmp"
-    tmp.write_text(json.dumps(
-        {"config": cfg.to_dict(), "recipe": recipe, "held_out": sorted(data[VALID]), "figures": figures}, indent=1))
-    os.replace(tmp, args.out / "codec.json")
-    return figures
-
-
 def main() -> None:
-    parser = Parser(description="Train a small EnCodec on a folder of sound.")
-    parser.add_argument("src", type=Path, help="folder of audio, searched recursively")
-    parser.add_argument("out", type=Path, help="folder for the codec; an interrupted run goes on from it")
-    parser.add_argument("--minutes", type=float, default=60.0, help="how long to train (default: 60)")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--segment", type=float, default=1.0, help="seconds a crop (default: 1)")
+    parser = Parser(description="Train a spectral codec on sound.")
+    parser.add_argument("data", type=Path, nargs="+", help="folders of sound, searched recursively")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="the codec's folder; a stopped run goes on there")
+    parser.add_argument("--weights", type=float, nargs="+", help="how often each folder is drawn (default: equally)")
+    parser.add_argument("--valid", type=Path, nargs="+", help="folders of held-out sound (default: a share of DATA)")
+    parser.add_argument("--valid-share", type=float, default=0.1, help="of the files, without --valid (default: 0.1)")
+    parser.add_argument("--steps", type=int, default=12_000, help="of the first stage (default: 12000)")
+    parser.add_argument("--adversarial-steps", type=int, default=5_000, help="of the second (default: 5000)")
+    parser.add_argument("--batch", type=int, default=8, help="crops a step (default: 8)")
+    parser.add_argument("--adversarial-batch", type=int, default=6, help="the same in the second stage (default: 6)")
+    parser.add_argument("--segment", type=float, default=0.64, help="seconds a crop (default: 0.64)")
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--clip", type=float, default=20.0, help="largest gradient norm")
-    parser.add_argument("--commit-weight", type=float, default=0.1)
-    parser.add_argument("--valid-share", type=float, default=0.3, help="share of the files held out (default: 0.3)")
+    parser.add_argument("--decoder-lr", type=float, default=3e-4, help="in the second stage")
+    parser.add_argument("--judge-lr", type=float, default=5e-4, help="of the discriminators")
+    parser.add_argument("--adversarial", type=float, default=0.05, help="weight of fooling the discriminators")
+    parser.add_argument("--features", type=float, default=0.3, help="weight of matching their features")
+    parser.add_argument("--n-q", type=int, default=6, help="codebooks (default: 6)")
+    parser.add_argument("--card", type=int, default=256, help="codes in each (default: 256)")
+    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True,
+                        help="the networks' arithmetic: half the time where the processor has it (default: on)")
+    parser.add_argument("--judge-every", type=int, default=1000, help="steps between looks at held-out sound")
+    parser.add_argument("--save-minutes", type=float, default=4.0)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    if not args.src.is_dir():
-        raise UserError(f"no such folder: {args.src}")
-    for name, value in train(args).items():
-        print(f"{name:>12}: {value:.3f}")
+    if args.weights and len(args.weights) != len(args.data):
+        raise UserError(f"{len(args.weights)} weights for {len(args.data)} folders; give one for each")
+    gains = train(args, SpectralConfig(n_q=args.n_q, card=args.card))
+    for name in ("before training", "first stage", "second stage"):
+        if name in gains:
+            print(f"{name:>16}: log-mel distance {gains[name]['log_mel']:.3f}")
 
 
 if __name__ == "__main__":
