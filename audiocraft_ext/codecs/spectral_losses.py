@@ -13,12 +13,34 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from audiocraft_ext.codecs.distance import mel_filters
+from audiocraft_ext.codecs.spectral import overlap_add
 
 SCALES = ((64, 5), (128, 10), (256, 20), (512, 40), (1024, 80), (2048, 160))  # window, mel bands
 FLOOR = 1e-5
 LINEAR = 0.3  # weight of the difference of magnitudes, as a share of the mean one
 WINDOWS = (2048, 1024, 512)  # of the discriminators
 SLOPE = 0.1  # of the leaky ReLU
+
+
+class _Power(torch.autograd.Function):
+    """``wav [B, N]`` to the power of its windowed spectra, ``[B, frames, bins]``: what autograd would do, with an
+    inverse FFT of real output for its backward pass, which halves the time."""
+
+    @staticmethod
+    def forward(ctx, wav: torch.Tensor, window: torch.Tensor, hop: int) -> torch.Tensor:
+        spec = torch.fft.rfft(wav.unfold(1, len(window), hop) * window)
+        ctx.save_for_backward(spec, window)
+        ctx.hop, ctx.length = hop, wav.shape[1]
+        return torch.view_as_real(spec).square().sum(-1)
+
+    @staticmethod
+    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        spec, window = ctx.saved_tensors
+        grad = grad.clone()
+        grad[..., 0] *= 2  # the first and the last bin have no twin among the negative frequencies
+        grad[..., -1] *= 2
+        wav = overlap_add(torch.fft.irfft(spec * grad) * (window * len(window)), ctx.hop)
+        return F.pad(wav, (0, ctx.length - wav.shape[1])), None, None
 
 
 class MelLoss(nn.Module):
@@ -31,23 +53,21 @@ class MelLoss(nn.Module):
             self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
             self.register_buffer(f"filters_{n_fft}", mel_filters(n_fft, n_mels, sample_rate), persistent=False)
 
-    def _mels(self, wav: torch.Tensor) -> list[torch.Tensor]:
-        out = []
-        for n_fft, _ in SCALES:
-            spec = torch.stft(wav, n_fft, n_fft // 4, window=getattr(self, f"window_{n_fft}"), return_complex=True)
-            power = spec.real.square() + spec.imag.square()
-            out.append(power.transpose(1, 2) @ getattr(self, f"filters_{n_fft}"))
-        return out
+    def _mel(self, wav: torch.Tensor, n_fft: int) -> torch.Tensor:
+        wav = F.pad(wav[:, None], (n_fft // 2, n_fft // 2), mode="reflect")[:, 0]
+        return _Power.apply(wav, getattr(self, f"window_{n_fft}"), n_fft // 4) @ getattr(self, f"filters_{n_fft}")
 
-    def forward(self, wav: torch.Tensor, ref: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            targets = self._mels(ref)
-        total = 0.0
-        for mel, target in zip(self._mels(wav), targets):
+    def forward(self, wav: torch.Tensor, ref: torch.Tensor, step: int) -> torch.Tensor:
+        """Every other scale, the rest at the next ``step``: half the time, and the same on average."""
+        total, scales = 0.0, SCALES[step % 2:: 2]
+        for n_fft, _ in scales:
+            with torch.no_grad():
+                target = self._mel(ref, n_fft)
+                root = (target + 1e-8).sqrt()
+            mel = self._mel(wav, n_fft)
             total = total + (torch.log10(mel + FLOOR) - torch.log10(target + FLOOR)).abs().mean()
-            root = (target + 1e-8).sqrt()
             total = total + LINEAR * ((mel + 1e-8).sqrt() - root).abs().mean() / (root.mean() + 0.05)
-        return total / len(SCALES)
+        return total / len(scales)
 
 
 class Discriminator(nn.Module):

@@ -58,10 +58,11 @@ class Trainer:
         self.judges = Discriminators().to(self.device)
         self.average = {k: v.clone() for k, v in self.model.decoder.state_dict().items()}
         self.mel = MelLoss(cfg.sample_rate).to(self.device)
-        self.optim = torch.optim.AdamW(self.model.parameters(), args.lr, BETAS, weight_decay=DECAY)
+        self.optim = torch.optim.AdamW(self.model.parameters(), args.lr, BETAS, weight_decay=DECAY, fused=True)
         self.decoder_optim = torch.optim.AdamW(self.model.decoder.parameters(), args.decoder_lr, BETAS,
-                                               weight_decay=DECAY)
-        self.judge_optim = torch.optim.AdamW(self.judges.parameters(), args.judge_lr, BETAS, weight_decay=DECAY)
+                                               weight_decay=DECAY, fused=True)
+        self.judge_optim = torch.optim.AdamW(self.judges.parameters(), args.judge_lr, BETAS, weight_decay=DECAY,
+                                             fused=True)
         self.step, self.gains = 0, {}
         self.parts = {"model": self.model, "learner": self.learner, "judges": self.judges, "optim": self.optim,
                       "decoder_optim": self.decoder_optim, "judge_optim": self.judge_optim}
@@ -104,7 +105,7 @@ class Trainer:
             z, commit = self.learner(self.model.quantizer, z, _generator(args.seed, self.step))
         with self._autocast():
             out = self.model.decoder(z)
-        mel = self.mel(out, wav)
+        mel = self.mel(out, wav, self.step)
         wave = WAVE_WEIGHT * max(0.0, 1 - done / WAVE_SHARE)
         loss = mel + COMMIT_WEIGHT * commit + (wave * (out - wav).abs().mean() if wave else 0)
         self._update(self.optim, loss, self.model)
@@ -134,7 +135,7 @@ class Trainer:
         self._update(self.judge_optim, judged, self.judges)
         with self._autocast():
             fooled, matched = self.judges.judge(wav, out)
-        mel, ramp = self.mel(out, wav), min(1, n / RAMP)
+        mel, ramp = self.mel(out, wav, self.step), min(1, n / RAMP)
         self._update(self.decoder_optim, mel + ramp * (args.adversarial * fooled + args.features * matched),
                      self.model.decoder)
         with torch.no_grad():
