@@ -49,7 +49,8 @@ class CodebookLearner(nn.Module):
         levels, rows = len(quantizer.inward), len(z)
         used = torch.full((rows,), levels)
         drop = torch.rand(rows, generator=generator) < DROPOUT
-        used[drop] = torch.randint(FEWEST, levels, (int(drop.sum()),), generator=generator) if levels > FEWEST else levels
+        if levels > FEWEST:
+            used[drop] = torch.randint(FEWEST, levels, (int(drop.sum()),), generator=generator)
         used = used.to(z.device)
         out, commit, residual = 0.0, 0.0, z
         for level in range(levels):

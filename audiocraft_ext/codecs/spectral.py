@@ -131,7 +131,7 @@ class Quantizer(nn.Module):
         self.register_buffer("codebooks", torch.randn(cfg.n_q, cfg.card, cfg.code_dim))
 
     def nearest(self, point: torch.Tensor, level: int) -> torch.Tensor:
-        """``point [..., code_dim]`` to the index of the nearest vector of a codebook, ``[...]``; of equals the first."""
+        """``point [..., code_dim]`` to the index of the nearest vector of a codebook; of equals the first."""
         book = self.codebooks[level]
         return (2 * point @ book.T - book.square().sum(1)).argmax(-1)
 

@@ -18,7 +18,8 @@ from audiocraft_ext.codecs.spectral import overlap_add
 SCALES = ((64, 5), (128, 10), (256, 20), (512, 40), (1024, 80), (2048, 160))  # window, mel bands
 FLOOR = 1e-5
 LINEAR = 0.3  # weight of the difference of magnitudes, as a share of the mean one
-WINDOWS = (2048, 1024, 512)  # of the discriminators
+SPECTRA = (2048, 1024, 512, 256)  # windows of the discriminators that see complex spectra
+MELS = ((512, 48), (1024, 96), (2048, 160))  # windows and bands of those that see log-mel spectra
 SLOPE = 0.1  # of the leaky ReLU
 
 
@@ -43,6 +44,12 @@ class _Power(torch.autograd.Function):
         return F.pad(wav, (0, ctx.length - wav.shape[1])), None, None
 
 
+def _power(wav: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    """``wav [B, N]`` to ``[B, frames, bins]``, frames a quarter window apart, reflected at both ends."""
+    half = len(window) // 2
+    return _Power.apply(F.pad(wav[:, None], (half, half), mode="reflect")[:, 0], window, half // 2)
+
+
 class MelLoss(nn.Module):
     """Between ``wav [B, N]`` and ``ref [B, N]``: the mean over scales of L1 of log10 power mel spectra and, with a
     small weight, of their magnitudes."""
@@ -54,8 +61,7 @@ class MelLoss(nn.Module):
             self.register_buffer(f"filters_{n_fft}", mel_filters(n_fft, n_mels, sample_rate), persistent=False)
 
     def _mel(self, wav: torch.Tensor, n_fft: int) -> torch.Tensor:
-        wav = F.pad(wav[:, None], (n_fft // 2, n_fft // 2), mode="reflect")[:, 0]
-        return _Power.apply(wav, getattr(self, f"window_{n_fft}"), n_fft // 4) @ getattr(self, f"filters_{n_fft}")
+        return _power(wav, getattr(self, f"window_{n_fft}")) @ getattr(self, f"filters_{n_fft}")
 
     def forward(self, wav: torch.Tensor, ref: torch.Tensor, step: int) -> torch.Tensor:
         """Every other scale, the rest at the next ``step``: half the time, and the same on average."""
@@ -71,53 +77,82 @@ class MelLoss(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Judges ``wav [B, N]`` by its complex STFT, magnitudes compressed; strides over frequency alone."""
+    """Judges ``wav [B, N]`` by a picture of it ``[B, C, frames, bins]``; the convolutions thin out the bins.
 
-    def __init__(self, n_fft: int, channels: int):
+    Subclasses have ``picture(wav)``.
+    """
+
+    def __init__(self, inputs: int, channels: int, strides: tuple[int, ...]):
         super().__init__()
-        self.n_fft = n_fft
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        plan = [(2, channels, 9, 2), (channels, channels, 9, 2), (channels, 2 * channels, 9, 2),
-                (2 * channels, 2 * channels, 3, 2), (2 * channels, 2 * channels, 3, 1), (2 * channels, 1, 3, 1)]
-        self.layers = nn.ModuleList(weight_norm(nn.Conv2d(i, o, (3, k), (1, s), (1, k // 2))) for i, o, k, s in plan)
+        widths = (inputs, channels, *[2 * channels] * (len(strides) - 1))
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(i, o, (3, 2 * s + 1), (1, s), (1, s))) for i, o, s in zip(widths, widths[1:], strides))
+        self.verdict = weight_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
 
     def forward(self, wav: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """The verdict at every place (above 0: real), and the features of every layer."""
-        spec = torch.stft(wav, self.n_fft, self.n_fft // 4, window=self.window, return_complex=True).transpose(1, 2)
-        gain = (spec.real.square() + spec.imag.square() + 1e-7) ** -0.35
-        x = torch.stack([spec.real * gain, spec.imag * gain], 1)  # [B, 2, frames, bins]
-        x = x.contiguous(memory_format=torch.channels_last)
-        features = []
-        for layer in self.layers[:-1]:
+        x, features = self.picture(wav), []
+        for layer in self.layers:
             x = F.leaky_relu(layer(x), SLOPE)
             features.append(x)
-        return self.layers[-1](x), features
+        return self.verdict(x), features
+
+
+class SpectrumDiscriminator(Discriminator):
+    """Sees the complex STFT, magnitudes compressed to their square roots."""
+
+    def __init__(self, n_fft: int, channels: int):
+        super().__init__(2, channels, (4, 4, 2, 2))
+        self.n_fft = n_fft
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+
+    def picture(self, wav: torch.Tensor) -> torch.Tensor:
+        half = self.n_fft // 2
+        wav = F.pad(wav[:, None], (half, half), mode="reflect")[:, 0]
+        spec = torch.view_as_real(torch.fft.rfft(wav.unfold(1, self.n_fft, half) * self.window))
+        magnitude = (spec.square().sum(-1, keepdim=True) + 1e-7).sqrt()
+        return (spec * magnitude.rsqrt()).permute(0, 3, 1, 2)
+
+
+class MelDiscriminator(Discriminator):
+    """Sees the log-mel spectrum: the texture without the phase, at a small part of the cost."""
+
+    def __init__(self, n_fft: int, n_mels: int, channels: int, sample_rate: int):
+        super().__init__(1, channels, (2, 2, 2, 1))
+        self.n_fft = n_fft
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("filters", mel_filters(n_fft, n_mels, sample_rate), persistent=False)
+
+    def picture(self, wav: torch.Tensor) -> torch.Tensor:
+        return torch.log10(_power(wav, self.window) @ self.filters + 1e-3)[:, None]
 
 
 class Discriminators(nn.Module):
-    """One for each of ``WINDOWS``."""
+    """One for each of ``SPECTRA`` and ``MELS``."""
 
-    def __init__(self, channels: int = 12):
+    def __init__(self, sample_rate: int, channels: int = 16):
         super().__init__()
-        self.parts = nn.ModuleList(Discriminator(n, channels) for n in WINDOWS)
+        self.parts = nn.ModuleList([
+            *(SpectrumDiscriminator(n, channels) for n in SPECTRA),
+            *(MelDiscriminator(n, mels, 2 * channels, sample_rate) for n, mels in MELS)])
 
-    def loss(self, real: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
-        """What the discriminators minimise: the hinge loss, the mean over them."""
-        both = torch.cat([real, made])
-        total = 0.0
-        for part in self.parts:
-            verdict = part(both)[0].float()
-            total = total + F.relu(1 - verdict[: len(real)]).mean() + F.relu(1 + verdict[len(real):]).mean()
-        return total / len(self.parts)
+    def forward(self, real: torch.Tensor, made: torch.Tensor,
+                step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """All that both sides minimise, each the mean over every other discriminator; at the next ``step`` it is the
+        rest's turn.
 
-    def judge(self, real: torch.Tensor, made: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the decoder minimises: minus the mean verdict, and the relative L1 between features."""
-        fooled = matched = 0.0
-        for part in self.parts:
-            verdict, features = part(made)
-            with torch.no_grad():
-                targets = part(real)[1]
-            fooled = fooled - verdict.float().mean()
+        Returns:
+            the discriminators' hinge loss; the decoder's, minus the mean verdict on ``made``; and the relative L1
+            between the features of both, the real ones taken as they are.
+        """
+        judged = fooled = matched = 0.0
+        parts = self.parts[step % 2:: 2]
+        for part in parts:
+            verdict, targets = part(real)
+            reply, features = part(made)
+            judged = judged + F.relu(1 - verdict.float()).mean() + F.relu(1 + reply.float()).mean()
+            fooled = fooled - reply.float().mean()
             for x, y in zip(features, targets):
-                matched = matched + (x.float() - y.float()).abs().mean() / (y.float().abs().mean() + 1e-3) / len(targets)
-        return fooled / len(self.parts), matched / len(self.parts)
+                y = y.detach()
+                matched = matched + F.l1_loss(x, y).float() / (y.abs().mean().float() + 1e-3) / len(targets)
+        return judged / len(parts), fooled / len(parts), matched / len(parts)

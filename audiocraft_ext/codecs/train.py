@@ -55,7 +55,7 @@ class Trainer:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = SpectralModel(cfg).to(self.device)
         self.learner = CodebookLearner(self.model.quantizer).to(self.device)
-        self.judges = Discriminators().to(self.device)
+        self.judges = Discriminators(cfg.sample_rate).to(self.device)
         self.average = {k: v.clone() for k, v in self.model.decoder.state_dict().items()}
         self.mel = MelLoss(cfg.sample_rate).to(self.device)
         self.optim = torch.optim.AdamW(self.model.parameters(), args.lr, BETAS, weight_decay=DECAY, fused=True)
@@ -64,15 +64,20 @@ class Trainer:
         self.judge_optim = torch.optim.AdamW(self.judges.parameters(), args.judge_lr, BETAS, weight_decay=DECAY,
                                              fused=True)
         self.step, self.gains = 0, {}
-        self.parts = {"model": self.model, "learner": self.learner, "judges": self.judges, "optim": self.optim,
-                      "decoder_optim": self.decoder_optim, "judge_optim": self.judge_optim}
+
+    def _parts(self, step: int) -> dict:
+        """What has changed since the beginning, after so many steps."""
+        parts = {"model": self.model, "learner": self.learner}
+        if step <= self.args.steps:
+            return parts | {"optim": self.optim}
+        return parts | {"judges": self.judges, "decoder_optim": self.decoder_optim, "judge_optim": self.judge_optim}
 
     def state(self) -> dict:
-        return {name: part.state_dict() for name, part in self.parts.items()} | {
+        return {name: part.state_dict() for name, part in self._parts(self.step).items()} | {
             "average": self.average, "step": self.step, "gains": self.gains}
 
     def load(self, state: dict) -> None:
-        for name, part in self.parts.items():
+        for name, part in self._parts(state["step"]).items():
             part.load_state_dict(state[name])
         self.average, self.step, self.gains = state["average"], state["step"], state["gains"]
 
@@ -109,7 +114,7 @@ class Trainer:
         wave = WAVE_WEIGHT * max(0.0, 1 - done / WAVE_SHARE)
         loss = mel + COMMIT_WEIGHT * commit + (wave * (out - wav).abs().mean() if wave else 0)
         self._update(self.optim, loss, self.model)
-        return {"mel": float(mel), "commit": float(commit)}
+        return {"mel": float(mel.detach()), "commit": float(commit.detach())}
 
     @torch.no_grad()
     def _place_codebooks(self) -> None:
@@ -131,17 +136,20 @@ class Trainer:
             z = self.model.quantizer.decode(self.model.quantizer.encode(z))
         with self._autocast():
             out = self.model.decoder(z)
-            judged = self.judges.loss(wav, out.detach())
+            made = out.detach().requires_grad_()
+            judged, fooled, matched = self.judges(wav, made, self.step)
+        # One pass through the discriminators serves both sides: the decoder's gradient is taken off the same graph.
+        ramp = min(1.0, n / RAMP)
+        said, = torch.autograd.grad(ramp * (args.adversarial * fooled + args.features * matched), made,
+                                    retain_graph=True)
         self._update(self.judge_optim, judged, self.judges)
-        with self._autocast():
-            fooled, matched = self.judges.judge(wav, out)
-        mel, ramp = self.mel(out, wav, self.step), min(1, n / RAMP)
-        self._update(self.decoder_optim, mel + ramp * (args.adversarial * fooled + args.features * matched),
-                     self.model.decoder)
+        mel = self.mel(out, wav, self.step)
+        self._update(self.decoder_optim, mel + (out * said).sum(), self.model.decoder)
         with torch.no_grad():
             for name, value in self.model.decoder.state_dict().items():
                 self.average[name].lerp_(value, 1 - min(AVERAGE, (n + 1) / (n + 10)))
-        return {"mel": float(mel), "judge": float(judged), "fool": float(fooled), "match": float(matched)}
+        return {"mel": float(mel.detach()), "judge": float(judged.detach()), "fool": float(fooled.detach()),
+                "match": float(matched.detach())}
 
     def _update(self, optim: torch.optim.Optimizer, loss: torch.Tensor, model: torch.nn.Module) -> None:
         if not torch.isfinite(loss):
@@ -155,7 +163,7 @@ class Trainer:
     def weights(self) -> dict[str, torch.Tensor]:
         """The codec's, as it would be used now: in the second stage with the averaged decoder."""
         state = {name: value.detach().cpu() for name, value in self.model.state_dict().items()}
-        if self.adversarial:
+        if self.step > self.args.steps:
             state |= {f"decoder.{name}": value.cpu() for name, value in self.average.items()}
         return state
 
