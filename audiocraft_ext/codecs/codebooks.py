@@ -41,7 +41,7 @@ class CodebookLearner(nn.Module):
             z = z - quantizer.outward[level](book[quantizer.nearest(points, level)])
 
     def forward(self, quantizer: Quantizer, z: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
-        """Quantise ``z [B, T, D]``, straight through for gradients, and move the codebooks.
+        """Quantise ``z [B, D, T]``, straight through for gradients, and move the codebooks.
 
         Returns:
             the quantised ``z``, and how far the latents are from their codes (mean squared).
@@ -52,7 +52,7 @@ class CodebookLearner(nn.Module):
         if levels > FEWEST:
             used[drop] = torch.randint(FEWEST, levels, (int(drop.sum()),), generator=generator)
         used = used.to(z.device)
-        out, commit, residual = 0.0, 0.0, z
+        out, commit, residual = 0.0, 0.0, z.transpose(1, 2)
         for level in range(levels):
             point = quantizer.inward[level](residual)
             with torch.no_grad():
@@ -64,7 +64,7 @@ class CodebookLearner(nn.Module):
             commit = commit + (F.mse_loss(point, chosen, reduction="none") * mask).mean()
             out = out + part * mask
             residual = residual - part
-        return out, commit
+        return out.transpose(1, 2), commit
 
     def _move(self, quantizer: Quantizer, level: int, points: torch.Tensor, codes: torch.Tensor,
               generator: torch.Generator) -> None:

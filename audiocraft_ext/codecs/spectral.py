@@ -6,15 +6,14 @@
 The head that predicts a spectrum and leaves the samples to the inverse STFT is Vocos's (H. Siuzdak, arXiv:2306.00814),
 the blocks are ConvNeXt's (Z. Liu et al., arXiv:2201.03545), the quantiser looks codes up in a few dimensions (R. Kumar
 et al., arXiv:2306.06546). There is no recurrence: every frame depends on a fixed number of its neighbours
-(:func:`reach`), so sound coded or decoded in pieces is what it would be at once.
+(``reach``), so sound coded or decoded in pieces is what it would be at once.
 
 The codes are ordered: the first ``n`` codebooks alone are a codec too, of lower rate (trained with quantiser dropout).
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -92,13 +91,12 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """``wav [B, N]``, N a multiple of the hop length, to latents ``[B, T, D]``."""
+    """``wav [B, 1, N]`` to latents ``[B, D, T]``, ``T = ceil(N / hop_length)``: silence fills up the last frame."""
 
     def __init__(self, cfg: SpectralConfig):
         super().__init__()
         self.cfg = cfg
         fine, coarse = cfg.encoder
-        self.register_buffer("window", torch.hann_window(cfg.n_fft_in), persistent=False)
         self.enter = nn.Linear(3 * (cfg.n_fft_in // 2 + 1), fine)
         self.fine = nn.Sequential(*(Block(fine, cfg) for _ in range(cfg.encoder_blocks[0])))
         self.down = nn.Conv1d(fine, coarse, 4, stride=2, padding=1)
@@ -108,15 +106,28 @@ class Encoder(nn.Module):
         """Compressed real and imaginary parts and log magnitudes, ``[B, 2 T, 3 * bins]``."""
         cfg = self.cfg
         side = (cfg.n_fft_in - cfg.hop) // 2
-        spec = torch.stft(F.pad(wav, (side, side)), cfg.n_fft_in, cfg.hop, window=self.window, center=False,
-                          return_complex=True).transpose(1, 2)
+        wav = F.pad(wav[:, 0], (side, side - wav.shape[2] % -cfg.hop_length))
+        window = torch.hann_window(cfg.n_fft_in, device=wav.device)
+        spec = torch.stft(wav, cfg.n_fft_in, cfg.hop, window=window, center=False, return_complex=True).transpose(1, 2)
         magnitude = spec.abs().clamp(min=FLOOR)
         gain = magnitude ** (COMPRESSION - 1)
         return torch.cat([spec.real * gain, spec.imag * gain, COMPRESSION * magnitude.log()], -1)
 
     def forward(self, wav: torch.Tensor) -> torch.Tensor:
         x = self.fine(self.enter(self.spectrum(wav)))
-        return self.coarse(self.down(x.transpose(1, 2)).transpose(1, 2))
+        return self.coarse(self.down(x.transpose(1, 2)).transpose(1, 2)).transpose(1, 2)
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """As an EnCodec has them: there is one, and it is the whole."""
+        return [self]
+
+    @property
+    def reach(self) -> float:
+        """How many code frames to either side a latent depends on at most."""
+        cfg, side = self.cfg, self.cfg.kernel // 2
+        fine = (cfg.n_fft_in - cfg.hop) / 2 / cfg.hop + cfg.encoder_blocks[0] * side + 1
+        return fine / 2 + cfg.encoder_blocks[1] * side
 
 
 class Quantizer(nn.Module):
@@ -136,27 +147,27 @@ class Quantizer(nn.Module):
         return (2 * point @ book.T - book.square().sum(1)).argmax(-1)
 
     def encode(self, z: torch.Tensor, n_q: int | None = None) -> torch.Tensor:
-        """``z [B, T, D]`` to ``codes [B, n_q, T]``."""
-        codes = []
+        """``z [B, D, T]`` to ``codes [B, n_q, T]``."""
+        z, codes = z.transpose(1, 2), []
         for level in range(n_q or len(self.inward)):
             codes.append(self.nearest(self.inward[level](z), level))
             z = z - self.outward[level](self.codebooks[level][codes[-1]])
         return torch.stack(codes, 1)
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
-        """``codes [B, k, T]`` of the first ``k`` codebooks to ``z [B, T, D]``."""
-        return sum(self.outward[level](self.codebooks[level][codes[:, level]]) for level in range(codes.shape[1]))
+        """``codes [B, k, T]`` of the first ``k`` codebooks to ``z [B, D, T]``."""
+        z = sum(self.outward[level](self.codebooks[level][codes[:, level]]) for level in range(codes.shape[1]))
+        return z.transpose(1, 2)
 
 
 class Decoder(nn.Module):
-    """``z [B, T, D]`` to ``wav [B, T * hop_length]``."""
+    """``z [B, D, T]`` to ``wav [B, 1, T * hop_length]``."""
 
     def __init__(self, cfg: SpectralConfig):
         super().__init__()
         self.cfg = cfg
         coarse, fine = cfg.decoder
         bins = cfg.n_fft_out // 2 + 1
-        self.register_buffer("window", torch.hann_window(cfg.n_fft_out), persistent=False)
         self.enter = nn.Linear(cfg.encoder[1], coarse)
         self.coarse = nn.Sequential(*(Block(coarse, cfg) for _ in range(cfg.decoder_blocks[0])))
         self.up = nn.ConvTranspose1d(coarse, fine, 4, stride=2, padding=1)
@@ -168,17 +179,29 @@ class Decoder(nn.Module):
         nn.init.constant_(self.head.bias[:bins], -2.0)  # quiet at first
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        x = self.coarse(self.enter(z))
+        x = self.coarse(self.enter(z.transpose(1, 2)))
         x = self.fine(self.up(x.transpose(1, 2)).transpose(1, 2))
-        return self.synthesise(self.head(self.norm(x)).float())
+        return self.synthesise(self.head(self.norm(x)).float())[:, None]
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        return [self]
+
+    @property
+    def reach(self) -> float:
+        """How many code frames to either side the sound of a frame depends on at most."""
+        cfg, side = self.cfg, self.cfg.kernel // 2
+        fine = 1 + cfg.decoder_blocks[1] * side + (cfg.n_fft_out - cfg.hop) / 2 / cfg.hop
+        return cfg.decoder_blocks[0] * side + 1 + fine / 2
 
     def synthesise(self, spoken: torch.Tensor) -> torch.Tensor:
         """The head's output ``[B, F, 3 * bins]`` to ``wav [B, F * hop]``: inverse STFT, windowed, overlapping frames
         added, divided by what the windows add up to (D. Griffin and J. Lim, 1984)."""
         magnitude, real, imag = spoken.chunk(3, -1)
         scale = magnitude.clamp(max=LOUDEST).exp() * torch.rsqrt(real.square() + imag.square() + 1e-6)
-        frames = torch.fft.irfft(torch.complex(scale * real, scale * imag), dim=-1) * self.window
-        total = overlap_add(self.window.square().expand(1, frames.shape[1], -1), self.cfg.hop)
+        window = torch.hann_window(self.cfg.n_fft_out, device=spoken.device)
+        frames = torch.fft.irfft(torch.complex(scale * real, scale * imag), dim=-1) * window
+        total = overlap_add(window.square().expand(1, frames.shape[1], -1), self.cfg.hop)
         side = (self.cfg.n_fft_out - self.cfg.hop) // 2
         return (overlap_add(frames, self.cfg.hop) / total.clamp(min=1e-3))[:, side:-side]
 
@@ -199,22 +222,21 @@ class SpectralModel(nn.Module):
         self.encoder, self.quantizer, self.decoder = Encoder(cfg), Quantizer(cfg), Decoder(cfg)
 
     def encode(self, wav: torch.Tensor) -> torch.Tensor:
-        """``wav [B, 1, N]`` (float, -1 to 1) to ``codes [B, K, T]`` (int64); a last part of a frame is filled up with
-        silence."""
+        """``wav [B, 1, N]`` (float, -1 to 1) to ``codes [B, K, T]`` (int64, 0 to card - 1)."""
         if wav.ndim != 3 or wav.shape[1] != 1 or wav.shape[2] == 0:
             raise ValueError(f"expected mono audio [B, 1, N] with N > 0, got {list(wav.shape)}")
-        return self.quantizer.encode(self.encoder(F.pad(wav[:, 0], (0, -wav.shape[2] % self.cfg.hop_length))))
+        return self.quantizer.encode(self.encoder(wav))
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """``codes [B, k, T]`` of the first ``k`` codebooks to ``wav [B, 1, T * hop_length]``."""
-        return self.decoder(self.quantizer.decode(codes))[:, None]
+        return self.decoder(self.quantizer.decode(codes))
 
-
-def reach(cfg: SpectralConfig) -> tuple[int, int]:
-    """How many code frames to either side a code depends on, and a decoded frame, at most."""
-    side = cfg.kernel // 2
-    sight = (cfg.n_fft_in - cfg.hop) / 2 / cfg.hop  # in spectral frames
-    encoder = (sight + cfg.encoder_blocks[0] * side + 1) / 2 + cfg.encoder_blocks[1] * side
-    overlap = (cfg.n_fft_out - cfg.hop) / 2 / cfg.hop
-    decoder = cfg.decoder_blocks[0] * side + 1 + (cfg.decoder_blocks[1] * side + overlap) / 2
-    return math.ceil(encoder), math.ceil(decoder)
+    def first(self, n_q: int) -> SpectralModel:
+        """The codec that the first ``n_q`` codebooks are; it shares the weights."""
+        cfg = replace(self.cfg, n_q=n_q)
+        with torch.device("meta"):
+            model = SpectralModel(cfg)
+        kept = {name: value for name, value in self.state_dict().items() if name in model.state_dict()}
+        kept["quantizer.codebooks"] = kept["quantizer.codebooks"][:n_q]
+        model.load_state_dict(kept, assign=True)
+        return model

@@ -85,8 +85,8 @@ class Discriminator(nn.Module):
     def __init__(self, inputs: int, channels: int, strides: tuple[int, ...]):
         super().__init__()
         widths = (inputs, channels, *[2 * channels] * (len(strides) - 1))
-        self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(i, o, (3, 2 * s + 1), (1, s), (1, s))) for i, o, s in zip(widths, widths[1:], strides))
+        self.layers = nn.ModuleList(weight_norm(nn.Conv2d(i, o, (3, 2 * s + 1), (1, s), (1, s)))
+                                    for i, o, s in zip(widths, widths[1:], strides))
         self.verdict = weight_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
 
     def forward(self, wav: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:

@@ -94,13 +94,16 @@ class Trainer:
         self.step += 1
         return losses
 
+    def _batch(self, step: int, size: int) -> torch.Tensor:
+        return self.crops.batch(step, size)[:, None].to(self.device)  # [B, 1, N]
+
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.args.bfloat16)
 
     def _first(self) -> dict[str, float]:
         done, args = self.step / self.args.steps, self.args
         _set_lr(self.optim, args.lr * min(1, (self.step + 1) / 100) * _cosine(done, 0.02))
-        wav = self.crops.batch(self.step, args.batch).to(self.device)
+        wav = self._batch(self.step, args.batch)
         if self.step == round(FREE_SHARE * args.steps):
             self._place_codebooks()
         with self._autocast():
@@ -110,7 +113,7 @@ class Trainer:
             z, commit = self.learner(self.model.quantizer, z, _generator(args.seed, self.step))
         with self._autocast():
             out = self.model.decoder(z)
-        mel = self.mel(out, wav, self.step)
+        mel = self.mel(out[:, 0], wav[:, 0], self.step)
         wave = WAVE_WEIGHT * max(0.0, 1 - done / WAVE_SHARE)
         loss = mel + COMMIT_WEIGHT * commit + (wave * (out - wav).abs().mean() if wave else 0)
         self._update(self.optim, loss, self.model)
@@ -118,7 +121,7 @@ class Trainer:
 
     @torch.no_grad()
     def _place_codebooks(self) -> None:
-        many = [self.model.encoder(self.crops.batch(self.step + i, self.args.batch).to(self.device)).flatten(0, 1)
+        many = [self.model.encoder(self._batch(self.step + i, self.args.batch)).transpose(1, 2).flatten(0, 1)
                 for i in range(32)]
         self.learner.start(self.model.quantizer, torch.cat(many), self.args.seed)
 
@@ -129,7 +132,7 @@ class Trainer:
         rate = _cosine(n / args.adversarial_steps, 0.05)
         _set_lr(self.decoder_optim, args.decoder_lr * min(1, (n + 1) / 50) * rate)
         _set_lr(self.judge_optim, args.judge_lr * rate)
-        wav = self.crops.batch(self.step, args.adversarial_batch).to(self.device)
+        wav = self._batch(self.step, args.adversarial_batch)
         with torch.no_grad(), self._autocast():
             z = self.model.encoder(wav).float()
         with torch.no_grad():
@@ -137,13 +140,13 @@ class Trainer:
         with self._autocast():
             out = self.model.decoder(z)
             made = out.detach().requires_grad_()
-            judged, fooled, matched = self.judges(wav, made, self.step)
+            judged, fooled, matched = self.judges(wav[:, 0], made[:, 0], self.step)
         # One pass through the discriminators serves both sides: the decoder's gradient is taken off the same graph.
         ramp = min(1.0, n / RAMP)
         said, = torch.autograd.grad(ramp * (args.adversarial * fooled + args.features * matched), made,
                                     retain_graph=True)
         self._update(self.judge_optim, judged, self.judges)
-        mel = self.mel(out, wav, self.step)
+        mel = self.mel(out[:, 0], wav[:, 0], self.step)
         self._update(self.decoder_optim, mel + (out * said).sum(), self.model.decoder)
         with torch.no_grad():
             for name, value in self.model.decoder.state_dict().items():
