@@ -143,7 +143,13 @@ def write(folder: Path, cfg: LMConfig, state: dict[str, torch.Tensor], codec: Co
     """Write both files into ``folder``, for ``audiocraft.models.MusicGen.get_pretrained(folder)``.
 
     ``segment_duration`` is at least 30 s there: ``MusicGen`` refuses to be built with less than its stride of 18 s.
+
+    Raises:
+        UserError: the codec is none that audiocraft knows.
     """
+    if codec.type != "encodec":
+        raise UserError(f"audiocraft's format holds EnCodecs, and the codec {codec.name} is of the type {codec.type}, "
+                        "which audiocraft does not know; export a bundle instead")
     xp = lm_yaml(cfg, tuple(spec["delays"]), codec.sample_rate, max(30.0, segment_duration))
     common = {"version": VERSION, "exported": True}
     checkpoint.save({"best_state": state, "xp.cfg": xp, "spec": spec, **common}, folder / LM_FILE)

@@ -28,12 +28,7 @@ def written(codec: Codec, cache: Path) -> Path:
         OSError: it cannot be written.
     """
     from audiocraft_ext.codecs.layout import to_onnx
-    from audiocraft_ext.codecs.spectral import SpectralConfig
-
-    if isinstance(codec.model.cfg, SpectralConfig):
-        from audiocraft_ext.codecs.spectral_onnx import write_hearing
-    else:
-        from audiocraft_ext.onnx_codec import write_hearing
+    from audiocraft_ext.onnx_codec import write_hearing
 
     cfg = codec.model.cfg
     weights = {name: tensor.detach().cpu().float().contiguous() for name, tensor in

@@ -192,6 +192,15 @@ def test_the_losses_know_better_from_worse():
     assert verdicts[0] > 1.8 and verdicts[-1] < 0.7 * verdicts[0] and fooled > 0 and matched > 0.1
 
 
+def test_every_codebook_takes_away_what_it_codes():
+    """From the start: the residual of latents shrinks from level to level."""
+    torch.manual_seed(0)
+    quantizer, z = Quantizer(TINY), torch.randn(2000, 8) @ torch.randn(8, 8) + 3
+    CodebookLearner(quantizer).start(quantizer, z, seed=0)
+    left = [(z - quantizer.decode(quantizer.encode(z.T[None])[:, :k])[0].T).square().mean().item() for k in (1, 2, 3)]
+    assert left[0] < 0.8 * z.var() and left[1] < 0.8 * left[0] and left[2] < 0.8 * left[1]
+
+
 def test_codebooks_find_clusters_and_dead_codes_a_new_place():
     torch.manual_seed(0)
     quantizer = Quantizer(TINY)

@@ -13,11 +13,15 @@ from safetensors.torch import save_file
 from audiocraft_ext.codecs import get_codec
 from audiocraft_ext.codecs.codec import Codec, stream
 from audiocraft_ext.codecs.spectral import SpectralConfig, SpectralModel, overlap_add
-from audiocraft_ext.codecs.spectral_onnx import PIECE, write_decoder, write_encoder
+from audiocraft_ext.codecs.spectral_onnx import PIECE
 from audiocraft_ext.decoder import Front, sound
 from audiocraft_ext.decoder_torch import TorchDecoder
 from audiocraft_ext.errors import UserError
+from audiocraft_ext.export import write_audiocraft
+from audiocraft_ext.lm import LMConfig
+from audiocraft_ext.onnx_codec import write_decoder, write_encoder
 from data_prep.encoder import Encoder, ready
+from tests.tiny import tiny_lm, tiny_trained
 
 TINY = SpectralConfig(encoder=(12, 16), encoder_blocks=(1, 2), decoder=(24, 16), decoder_blocks=(2, 1), n_q=3, card=32,
                       code_dim=4)
@@ -175,6 +179,7 @@ def test_data_prep_encodes_with_it(folder, tmp_path, runtime):
 def test_a_folder_says_its_type(folder, model, tmp_path):
     codec = get_codec(str(folder))
     assert isinstance(codec.model, SpectralModel) and codec.model.cfg == TINY and codec.name == "mine"
+    assert codec.type == "spectral" and get_codec("debug").type == "encodec"
     assert (codec.spec.n_q, codec.spec.card, codec.spec.frame_rate) == (3, 32, 50.0)
     wav = noise(6400)
     np.testing.assert_array_equal(codec.encode(wav), model.encode(torch.from_numpy(wav)[None, None])[0])
@@ -209,6 +214,14 @@ def test_the_first_codebooks_are_a_codec(folder):
         codec.first(4)
     with pytest.raises(UserError, match="with all its 4 codebooks"):
         get_codec("debug").first(2)
+
+
+def test_audiocraft_cannot_have_it(folder, tmp_path):
+    codec = get_codec(str(folder))
+    lm = tiny_lm(LMConfig(n_q=3, card=32, dim=64, num_heads=2, num_layers=2), (0, 1, 2))
+    with pytest.raises(UserError, match="holds EnCodecs, and the codec mine is of the type spectral"):
+        write_audiocraft(tmp_path / "out", tiny_trained(lm, codec))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_codec_made_in_memory(model):

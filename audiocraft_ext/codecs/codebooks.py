@@ -26,9 +26,11 @@ class CodebookLearner(nn.Module):
 
     @torch.no_grad()
     def start(self, quantizer: Quantizer, z: torch.Tensor, seed: int, rounds: int = 8) -> None:
-        """Place every codebook by k-means on latents ``z [M, D]`` less what the codebooks before it explain."""
+        """Place every level on latents ``z [M, D]`` less what the levels before it explain: it looks at their main
+        directions, and its codes are where k-means puts them."""
         generator = torch.Generator().manual_seed(seed)
         for level, book in enumerate(quantizer.codebooks):
+            self._look(quantizer, level, z)
             points = quantizer.inward[level](z)
             book.copy_(points[torch.randperm(len(points), generator=generator)[: len(book)].to(z.device)])
             for _ in range(rounds):
@@ -39,6 +41,18 @@ class CodebookLearner(nn.Module):
             self.count[level] = 1.0
             self.total[level] = book
             z = z - quantizer.outward[level](book[quantizer.nearest(points, level)])
+
+    @staticmethod
+    def _look(quantizer: Quantizer, level: int, z: torch.Tensor) -> None:
+        """Project on the principal components of ``z [M, D]``, and back: a level then takes away what it coded, where
+        a random projection would add noise for thousands of steps."""
+        inward, outward, mean = quantizer.inward[level], quantizer.outward[level], z.mean(0)
+        _, _, directions = torch.linalg.svd(z - mean, full_matrices=False)
+        basis = directions[: inward.out_features]  # [code_dim, D]
+        inward.weight.copy_(basis)
+        inward.bias.copy_(-basis @ mean)
+        outward.weight.copy_(basis.T)
+        outward.bias.copy_(mean)
 
     def forward(self, quantizer: Quantizer, z: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         """Quantise ``z [B, D, T]``, straight through for gradients, and move the codebooks.

@@ -56,6 +56,11 @@ class Codec:
         cfg = self.model.cfg
         return Spec("audio", cfg.n_q, cfg.card, cfg.frame_rate, tuple(range(cfg.n_q)), self.name, self.hash)
 
+    @property
+    def type(self) -> str:
+        """What a bundle says that it is: a key of ``KINDS``."""
+        return next(kind for kind, (config, _) in KINDS.items() if isinstance(self.model.cfg, config))
+
     def first(self, n_q: int) -> Codec:
         """The codec that its first ``n_q`` codebooks are.
 
