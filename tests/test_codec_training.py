@@ -17,6 +17,7 @@ import torch
 from audiocraft_ext import checkpoint
 from audiocraft_ext.codecs import get_codec, sound_pool, train
 from audiocraft_ext.codecs.codebooks import CodebookLearner
+from audiocraft_ext.codecs.distance import MelDistance
 from audiocraft_ext.codecs.spectral import Quantizer, SpectralConfig
 from audiocraft_ext.codecs.spectral_losses import Discriminators, MelLoss, _power
 from audiocraft_ext.codecs.spectral_trainer import Trainer
@@ -190,6 +191,17 @@ def test_the_losses_know_better_from_worse():
         judged.backward()
         optim.step()
     assert verdicts[0] > 1.8 and verdicts[-1] < 0.7 * verdicts[0] and fooled > 0 and matched > 0.1
+
+
+def test_texture_tells_smeared_from_noisy():
+    generator, measure = torch.Generator().manual_seed(0), MelDistance(32_000)
+    wav = torch.randn(1, 32_000, generator=generator) * (torch.arange(32_000) % 4_000 < 800) * 0.3
+    assert measure(wav, wav) == 0 and measure.texture(wav, wav) == 1
+    smeared = torch.nn.functional.avg_pool1d(wav[None].square(), 4_001, 1, 2_000)[0].sqrt()
+    smeared = smeared * torch.sin(torch.arange(32_000) * 0.3)
+    noise = torch.randn(1, 32_000, generator=generator) * 0.1
+    assert measure.texture(smeared, wav) < 0.8 and measure.texture(wav, noise) > 1.2
+    assert measure(wav * 1.1, wav) < measure(smeared, wav)
 
 
 def test_every_codebook_takes_away_what_it_codes():

@@ -43,19 +43,18 @@ CHANGEABLE = ("steps", "adversarial_steps", "adversarial", "features", "decoder_
 
 
 @torch.no_grad()
-def evaluate(cfg: SpectralConfig, weights: dict[str, torch.Tensor], wavs: list[np.ndarray]) -> dict[str, float]:
+def evaluate(cfg: SpectralConfig, weights: dict[str, torch.Tensor], sounds: list[np.ndarray]) -> dict[str, float]:
     """Of held-out sound at -18 dB RMS, the means over the files: the log-mel distance, the texture, SI-SDR in dB, and
     the entropy of each codebook in bits."""
     model, distance = SpectralModel(cfg), MelDistance(cfg.sample_rate)
     model.load_state_dict(weights)
     rows, seen = [], []
-    for wav in wavs:
+    for wav in sounds:
         x = torch.from_numpy(wav[: len(wav) // cfg.hop_length * cfg.hop_length])[None, None]
         codes = model.encode(x)
         y = model.decode(codes)
-        rough = [sum(float((mel + 1e-3).log10().diff(dim=dim).abs().mean()) for mel in distance.mels(wav[:, 0])
-                     for dim in (1, 2)) for wav in (y, x)]
-        rows.append([float(distance.parts(y[:, 0], x[:, 0])[0]), rough[0] / max(rough[1], 1e-9), float(si_sdr(y, x))])
+        pair = y[:, 0], x[:, 0]
+        rows.append([float(distance(*pair)), float(distance.texture(*pair)), float(si_sdr(*pair))])
         seen.append(codes[0])
     share = torch.stack([torch.bincount(k, minlength=cfg.card) for k in torch.cat(seen, 1)]).double()
     share = share / share.sum(1, keepdim=True)
