@@ -15,7 +15,8 @@ from audiocraft_ext.errors import UserError
 
 FREE_SHARE = 0.06  # of the first stage, before there are codes
 WAVE_SHARE = 0.2  # of it, in which the waveform counts too, less and less: it finds the phase
-WAVE_WEIGHT, COMMIT_WEIGHT = 0.5, 0.1
+WAVE_WEIGHT = 0.5
+COMMIT_WEIGHT = 0.02  # with 0.1 the encoder snaps onto the first codebooks and leaves the others nothing to code
 BETAS, DECAY = (0.8, 0.99), 1e-3
 AVERAGE = 0.999  # of the decoder's weights in the second stage
 RAMP = 300  # steps in which the discriminators' say grows to its weight
