@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from audiocraft_ext.audio.codec.codec import Codec
 
-VERSION = 3  # of the graphs; a folder of another one is left alone
+VERSION = 4  # of the graphs; a folder of another one is left alone
 FEATURES, CODE, WEIGHTS = "features.onnx", "code.onnx", "codec.safetensors"
 
 
@@ -38,7 +38,7 @@ def written(codec: Codec, cache: Path) -> Path:
         digest.update(name.encode())
         digest.update(weights[name].numpy())
     folder = cache / f"{codec.name}-{digest.hexdigest()[:16]}"
-    if (folder / CODE).is_file():
+    if _whole(folder):
         return folder
     aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
@@ -49,13 +49,19 @@ def written(codec: Codec, cache: Path) -> Path:
         for path in aside.iterdir():
             with path.open("rb") as f:
                 os.fsync(f.fileno())
+        if not _whole(folder):  # a file of it was deleted; a folder that holds something is not renamed over
+            shutil.rmtree(folder, ignore_errors=True)
         os.rename(aside, folder)
     except OSError:
-        if not (folder / CODE).is_file():  # else another process was quicker
+        if not _whole(folder):  # else another process was quicker
             raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder
+
+
+def _whole(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (FEATURES, CODE, WEIGHTS))
 
 
 def _save(weights: dict[str, Tensor], path: Path) -> None:

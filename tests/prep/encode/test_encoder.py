@@ -182,9 +182,21 @@ def test_the_graphs_are_written_once_and_named_by_what_is_in_them(codecs, tmp_pa
         p.data = p.data.half().float()
     assert coarse.hash == codec.hash and ready(coarse, tmp_path).folder != folder
     assert sorted(p.suffix for p in tmp_path.iterdir() if ".tmp" in p.name) == []
-    (folder / encoder.WEIGHTS).unlink()
-    with pytest.raises(UserError, match="is gone"):
-        Encoder(ready(codec, tmp_path))
+
+
+@pytest.mark.parametrize("name", [encoder.FEATURES, encoder.CODE, encoder.WEIGHTS])
+def test_a_file_of_the_graphs_that_is_gone_is_written_again(codecs, tmp_path, name):
+    """The message says so, and the folder of an earlier version may lack one that had another name there."""
+    _, codec = codecs["no lstm"]
+    opened = ready(codec, tmp_path)
+    (opened.folder / name).unlink()
+    with pytest.raises(UserError, match="is gone; start again, and it is written anew"):
+        Encoder(opened)
+    again = ready(codec, tmp_path)
+    assert again.folder == opened.folder
+    wav = noise(800, 0)
+    np.testing.assert_array_equal(next(iter(Encoder(again).encode_many([wav]))), codec.encode(wav))
+    assert sorted(p.name for p in tmp_path.iterdir()) == [opened.folder.name]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs file size limits")
