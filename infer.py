@@ -7,13 +7,13 @@ The kind of the bundle decides on the command line: :mod:`audiocraft_ext.audio.c
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 from audiocraft_ext.engine import cli as commands  # noqa: F401  isort: skip  (its clock counts the cold start)
 from audiocraft_ext import kinds
 from audiocraft_ext.core.errors import run_cli
+from audiocraft_ext.core.files import json_or_empty
 
 
 def main(argv: list[str] | None = None) -> object:
@@ -28,13 +28,13 @@ def kind_of(argv: list[str]) -> str | None:
     for argument in arguments:
         name, _, value = argument.partition("=")
         if name == "--from":
-            return _kind_in(_read(Path(value or next(arguments, ""))))
+            return _kind_in(json_or_empty(Path(value or next(arguments, ""))))
         if not argument.startswith("-") or argument == "-":
             from audiocraft_ext.engine.bundle import BUNDLES
 
             folder = next((f for f in (Path(argument), BUNDLES / argument) if (f / "model.json").is_file()), None)
             if folder is not None:
-                return _kind_in(_read(folder / "model.json").get("spec"))
+                return _kind_in(json_or_empty(folder / "model.json").get("spec"))
         elif not value and _takes_value(name):
             next(arguments, None)
     return None
@@ -51,15 +51,6 @@ def _takes_value(option: str) -> bool:
 def _kind_in(found: object) -> str | None:
     kind = found.get("kind") if isinstance(found, dict) else None
     return kind if isinstance(kind, str) else None
-
-
-def _read(path: Path) -> dict:
-    """A JSON; nothing where it is none."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 if __name__ == "__main__":
