@@ -1,4 +1,4 @@
-"""Write MIDI files: what ``midifile`` reads, as type 0 where it has one track, else as type 1."""
+"""Write MIDI files: what ``midi/file.py`` reads, as type 0 where it has one track, else as type 1."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Data preparation beside its peers on one folder: ``python -m benchmarks.prep.prepare FOLDER [--files 100 10000]``.
 
-Hours of sound a minute: hearing (decode, resample, all that is found out) and encoding with each codec, beside
+Hours of sound a minute: analysis (decode, resample, all that is found out) and encoding with each codec, beside
 ``ffmpeg -i x -ar 32000 -ac 1`` (decode and resample, in as many processes as we have workers) and
 audiocraft's own manifest tool (which reads headers only). All on the same files, in one run.
 
@@ -82,10 +82,10 @@ def ours(folder: Path, scratch: Path, workers: int) -> dict[str, float]:
         work = chain.Work(folder, scratch / name, found, codec, Settings(), stages.Limits(workers))
         facts = scratch / "facts.sqlite"
         with FactsFile(facts, work.tasks[0].how) as known:
-            if "hearing" not in times:
+            if "analysis" not in times:
                 start = time.perf_counter()
-                stages.analyse(work.tasks, known, work.limits)
-                times["hearing"] = time.perf_counter() - start
+                stages.analyse_all(work.tasks, known, work.limits)
+                times["analysis"] = time.perf_counter() - start
             start = time.perf_counter()
             plan = decide([found[n] for n in sorted(found)], known, work.settings, {}, {})
             times["deciding"] = time.perf_counter() - start

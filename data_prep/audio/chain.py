@@ -135,7 +135,7 @@ def prepare(work: Work, dry: bool = False) -> tuple[Plan, int]:
                 if work.where:
                     remote.analyse(work.tasks, known, work.limits, work.shards, work.where, work.store / PREP / JOBS)
                 else:
-                    stages.analyse(work.tasks, known, work.limits)
+                    stages.analyse_all(work.tasks, known, work.limits)
                 plan, added = _settle(work, writer, known, dry)
             if writer.sources and not dry:
                 writer.finish()

@@ -2,7 +2,8 @@
 
 Every file is analysed once (data_prep/audio/analysis/analyse.py), then the plan is made (data_prep/audio/plan.py), then
 what is kept is encoded. Interrupted, the same command goes on; run again, it takes in what is new. At the end
-STORE/report.html shows what a model will learn from. """
+STORE/report.html shows what a model will learn from.
+"""
 
 from __future__ import annotations
 

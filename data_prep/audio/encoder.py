@@ -149,7 +149,8 @@ class _Net(Protocol):
     """A codec's encoder in two parts, cut behind its LSTM.
 
     ``features`` and ``code`` see no more than ``features_reach`` and ``code_reach`` frames to either side, the LSTM's
-    past aside. """
+    past aside.
+    """
 
     features_reach: int
     code_reach: int

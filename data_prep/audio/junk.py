@@ -1,7 +1,7 @@
 """What a person should look at before a model learns it: a file's faults, and the odd ones of a corpus.
 
 Nothing here is a reason to drop a file; all of it is listed for review. Every threshold lies between what was measured
-of music (breaks, one-shots, game music) and of what is none (tones, hum, noise, clicks), with room on both splits.
+of music (breaks, one-shots, game music) and of what is none (tones, hum, noise, clicks), with room on either side.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ OWN = ("source", "split", "start", "frames", "segment", "segments", "sha256")  #
 
 
 def analyse(tasks: list[Task], known: FactsFile, limits: Limits, count: int, where: dict, folder: Path) -> None:
-    """:func:`stages.analyse` in ``count`` shards; ``where`` is for :func:`shards.run`."""
+    """:func:`stages.analyse_all` in ``count`` shards; ``where`` is for :func:`shards.run`."""
     todo = [task for task in tasks if not known.knows(task.name, task.size, task.mtime_ns)]
     if not todo:
         return
@@ -57,7 +57,7 @@ def analyse_shard(tasks: str, facts: str, limits: dict) -> int:
     """A job: analyse some files; returns how many can be used."""
     todo = [Task(**values) for values in _read(Path(tasks))]
     with FactsFile(Path(facts), todo[0].how) as known:
-        stages.analyse(todo, known, Limits(**limits))
+        stages.analyse_all(todo, known, Limits(**limits))
         return sum(isinstance(known.named(task.name), Facts) for task in todo)
 
 

@@ -1,7 +1,8 @@
-"""The two long stages, hearing and encoding, each file in a worker that may fail: here, or in shards on other machines.
+"""The two long stages, analysis and encoding, each file in a worker that may fail: here, or in shards elsewhere.
 
 A stage resumes where it was stopped: what was analysed is in the facts file, what was encoded in the store (of a
-shard). Nothing here knows what a file holds: the functions that analyse and encode can be any. """
+shard). Nothing here knows what a file holds: the functions that analyse and encode can be any.
+"""
 
 from __future__ import annotations
 
@@ -68,13 +69,14 @@ class Progress:
         self._bar.close()
 
 
-def analyse(tasks: list[Task], known: FactsFile, limits: Limits, work: Callable[[Task], Facts] = analyse) -> None:
-    """Hear every file that is not known yet, and keep what was found."""
+def analyse_all(tasks: list[Task], known: FactsFile, limits: Limits,
+                work: Callable[[Task], Facts] = analyse) -> None:
+    """Analyse every file that is not known yet, and keep what was found."""
     todo = [task for task in tasks if not known.knows(task.name, task.size, task.mtime_ns)]
     if not todo:
         return
     try:
-        with Progress("hearing", sum(task.size for task in todo)) as progress:
+        with Progress("analysis", sum(task.size for task in todo)) as progress:
             for task, result in sandbox.run(work, todo, workers=limits.workers, memory=limits.memory,
                                             seconds=lambda task: limits.of(task.size), ahead=AHEAD):
                 known.put(result if isinstance(result, Facts) else refused(task, result))

@@ -42,7 +42,7 @@ def heard(tmp_path_factory):
     path = tmp_path_factory.mktemp("heard") / "facts.sqlite"
     names = [f"{n}.wav" for n in range(8)] + ["crash.wav", "hang.wav", "swell.wav", "odd.wav", "broken.wav"]
     with FactsFile(path, "x") as known:
-        stages.analyse([task(name) for name in names], known, LIMITS, ear)
+        stages.analyse_all([task(name) for name in names], known, LIMITS, ear)
     return path
 
 

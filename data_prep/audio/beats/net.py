@@ -96,7 +96,7 @@ def pairs(level: np.ndarray) -> np.ndarray:
 
 
 class Net:
-    """The trained net; ``weights`` by the names that beat_model.py's has."""
+    """The trained net; ``weights`` by the names that train.py gives them."""
 
     def __init__(self, path: Path = WEIGHTS):
         with np.load(path, allow_pickle=False) as file:
