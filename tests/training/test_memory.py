@@ -56,7 +56,7 @@ def test_the_estimate_is_near_what_a_step_takes(checkpointing, half, optimiser):
     script = f"""
 import torch
 from omegaconf import OmegaConf
-from audiocraft_ext import memory
+from audiocraft_ext.training import memory
 from audiocraft_ext.model.lm import LM, LMConfig
 from audiocraft_ext.training.optimizers import get_optimiser
 from audiocraft_ext.training.update import Updater
