@@ -1,9 +1,7 @@
-"""A codec beside Opus, on music it never saw: ``python -m benchmarks.prep.codec SRC [--codec NAME] [--valid-share
-0.3]``.
+"""A codec beside Opus, on sound it never saw: ``python -m benchmarks.prep.codec SRC [--codec NAME] [--codebooks N]``.
 
-Takes the files of SRC that ``audiocraft_ext.codecs.train`` holds out with the same ``--valid-share``, whole, and
-prints bit rate, distance (audiocraft_ext/audio/codec/distance.py), SI-SDR, and how long 10 s take to decode on one
-core.
+Takes the files of SRC, whole and at -18 LUFS, and prints bit rate, log-mel distance, texture and SI-SDR
+(audiocraft_ext/audio/codec/distance.py), and how long 10 s take to decode and to encode on one core.
 """
 
 from __future__ import annotations
@@ -19,10 +17,11 @@ import torch
 from audiocraft_ext.audio.codec import get_codec
 from audiocraft_ext.audio.codec.distance import MelDistance, si_sdr
 from audiocraft_ext.core.errors import Parser, UserError, run_cli
-from audiocraft_ext.core.split import VALID, split_of
 from audiocraft_ext.sound import files as sound_files
+from audiocraft_ext.sound.level import level
 from benchmarks.common.machine import describe, finish, timed
 
+LUFS = -18.0
 OPUS_RATE = 48_000
 
 
@@ -49,18 +48,17 @@ def opus(wav: np.ndarray, rate: int, bits: int) -> tuple[np.ndarray, float]:
 
 def main() -> None:
     parser = Parser(prog="python -m benchmarks.prep.codec", description=__doc__.split("\n\n")[0])
-    parser.add_argument("src", type=Path)
-    parser.add_argument("--codec", default="microcodec")
-    parser.add_argument("--valid-share", type=float, default=0.3)
+    parser.add_argument("src", type=Path, help="folder of sound that the codec never saw")
+    parser.add_argument("--codec", default="spectral")
+    parser.add_argument("--codebooks", type=int, help="the first so many of the codec's")
     args = parser.parse_args()
     codec = get_codec(args.codec)
+    codec = codec.first(args.codebooks) if args.codebooks else codec
     rate, spec = codec.sample_rate, codec.spec
-    names = [p for p in sound_files.find_audio(args.src)
-             if split_of(p.relative_to(args.src).as_posix(), args.valid_share) == VALID]
-    if not names:
-        raise UserError(f"{args.src}: nothing is held out with --valid-share {args.valid_share}")
-    hop = round(rate / spec.frame_rate)
-    wavs = [wav[: len(wav) // hop * hop] for wav in (sound_files.read(p, rate) for p in names) if len(wav) >= 10 * hop]
+    wavs = [level(sound_files.read(p, rate), rate, lufs=LUFS).wav for p in sound_files.find_audio(args.src)]
+    wavs = [wav for wav in wavs if len(wav) >= rate / 5]
+    if not wavs:
+        raise UserError(f"{args.src}: expected sound files, found none")
     measure = MelDistance(rate)
 
     def own(wav: np.ndarray) -> tuple[np.ndarray, float]:
@@ -70,22 +68,24 @@ def main() -> None:
     ways |= {f"Opus {bits // 1000}k": lambda w, bits=bits: opus(w, rate, bits) for bits in (6000, 12_000, 24_000)}
     ways["one second late"] = lambda w: (np.roll(w, rate), 0.0)
     results = {}
-    print(f"{len(wavs)} files, {sum(map(len, wavs)) / rate / 60:.1f} minutes, weighted by length")
-    print(f"{'':<18}{'kbit/s':>8}{'distance':>10}{'log mel':>9}{'mel':>8}{'SI-SDR dB':>11}")
+    print(f"{len(wavs)} files, {sum(map(len, wavs)) / rate / 60:.1f} minutes at {LUFS:g} LUFS, weighted by length")
+    print(f"{'':<18}{'kbit/s':>8}{'log mel':>9}{'texture':>9}{'SI-SDR dB':>11}")
     for name, way in ways.items():
         rows, weights = [], [len(w) for w in wavs]
         for wav in wavs:
             back, bits = way(wav)
-            a, b = torch.from_numpy(back.astype(np.float32))[None], torch.from_numpy(wav)[None]
+            pair = torch.from_numpy(back.astype(np.float32))[None], torch.from_numpy(wav)[None]
             with torch.no_grad():
-                rows.append([bits / 1000, float(measure(a, b)), *map(float, measure.parts(a, b)), float(si_sdr(a, b))])
+                rows.append([bits / 1000, *(float(f(*pair)) for f in (measure, measure.texture, si_sdr))])
         mean = np.average(rows, axis=0, weights=weights)
-        results[name] = dict(zip(("kbit_s", "distance", "log_mel", "mel", "si_sdr_db"), map(float, mean)))
-        print(f"{name:<18}{mean[0]:8.1f}{mean[1]:10.2f}{mean[2]:9.3f}{mean[3]:8.1f}{mean[4]:11.1f}")
+        results[name] = dict(zip(("kbit_s", "log_mel", "texture", "si_sdr_db"), map(float, mean)))
+        print(f"{name:<18}{mean[0]:8.1f}{mean[1]:9.3f}{mean[2]:9.2f}{mean[3]:11.1f}")
     torch.set_num_threads(1)
     codes = np.random.default_rng(0).integers(0, spec.card, (spec.n_q, round(10 * spec.frame_rate)))
-    results["decode_10_s_one_core"] = timed(lambda: codec.decode(codes))
-    print(f"10 s decode in {results['decode_10_s_one_core']['median']:.2f} s on one core (torch)")
+    noise = (0.1 * np.random.default_rng(0).normal(size=10 * rate)).astype(np.float32)
+    for name, what in (("decode", lambda: codec.decode(codes)), ("encode", lambda: codec.encode(noise))):
+        results[f"{name}_10_s_one_core"] = timed(what)
+        print(f"10 s {name} in {results[f'{name}_10_s_one_core']['median']:.2f} s on one core (torch)")
     finish("codec", describe("torch", "av"), results)
 
 

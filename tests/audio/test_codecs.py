@@ -163,7 +163,7 @@ def test_damaged_folders(tmp_path, damage, message):
 
 
 def test_unknown_names_and_missing_folders(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="no codec 'opus': expected one of microcodec, encodec_32khz, debug"):
+    with pytest.raises(UserError, match="no codec 'opus': expected one of spectral, microcodec, encodec_32khz, debug"):
         get_codec("opus")
     with pytest.raises(UserError, match="no such folder"):
         get_codec("encodec_32khz", tmp_path / "nowhere")

@@ -13,17 +13,19 @@ from audiocraft_ext.core.errors import UserError
 if TYPE_CHECKING:
     from audiocraft_ext.audio.codec.codec import Codec
 
-CODECS = ("microcodec", "encodec_32khz", "debug")
-EMBEDDED = Path(__file__).parents[2] / "bundles" / "embedded"
+CODECS = ("spectral", "microcodec", "encodec_32khz", "debug")
+BUNDLES = Path(__file__).parents[2] / "bundles"
+EMBEDDED = BUNDLES / "embedded"  # its codec is the microcodec, which older models and stores are on
+SPECTRAL = BUNDLES / "spectral"
 
 
 def get_codec(name: str, path: str | Path | None = None) -> Codec:
     """The codec called ``name``, in torch on the CPU; ``.to(device)`` moves it.
 
     Args:
-        name: ``microcodec`` (embedded in this repository), ``encodec_32khz`` (the public one), ``debug`` (tiny, random
-            weights, for tests), or a folder: a bundle, what ``audiocraft_ext.codecs.train`` wrote, or a local copy
-            of ``facebook/encodec_32khz``.
+        name: ``spectral`` or ``microcodec`` (both in this repository, new and old), ``encodec_32khz`` (the public one),
+            ``debug`` (tiny, random weights, for tests), or a folder: a bundle, what ``audiocraft_ext.codecs.train``
+            wrote, or a local copy of ``facebook/encodec_32khz``.
         path: where the files of a named codec lie, if not in their usual place.
 
     Raises:
@@ -37,11 +39,12 @@ def get_codec(name: str, path: str | Path | None = None) -> Codec:
         return encodec_32khz.load(path)
     if name == "debug":
         return codec.debug_codec()
-    if name == "microcodec" and path is None:
-        if not EMBEDDED.is_dir():
-            raise UserError(f"the embedded codec is missing: expected the folder {EMBEDDED}; get it with 'git "
+    if path is None and name in ("spectral", "microcodec"):
+        folder = SPECTRAL if name == "spectral" else EMBEDDED
+        if not folder.is_dir():
+            raise UserError(f"the embedded codec is missing: expected the folder {folder}; get it with 'git "
                             "checkout -- audiocraft_ext/bundles', or train one: python -m audiocraft_ext.codecs.train")
-        return codec.load_folder(EMBEDDED)
+        return codec.load_folder(folder)
     folder = Path(name if path is None else path)
     if not folder.is_dir():
         raise UserError(f"no codec {name!r}: expected one of {', '.join(CODECS)}, or a folder with codec.json "

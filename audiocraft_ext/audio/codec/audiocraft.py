@@ -66,10 +66,13 @@ def write(out: Path, model: Trained, half: bool = False, force: bool = False) ->
     """A folder for ``audiocraft.models.MusicGen.get_pretrained(out)``.
 
     Raises:
-        UserError: the codes are not sound, or it cannot be written.
+        UserError: the codes are not sound, the codec is none that audiocraft knows, or it cannot be written.
     """
     if not isinstance(model.codec, Codec):
         raise UserError(f"audiocraft's format is for sound, and these codes are {model.spec.kind}")
+    if model.codec.type != "encodec":
+        raise UserError(f"audiocraft's format holds EnCodecs, and the codec {model.codec.name} is of the type "
+                        f"{model.codec.type}, which audiocraft does not know; export a bundle instead")
     state, segment = stored(model.state, half), float(model.run.get("segment_duration", 30.0))
     bundle.write_whole(out, force, lambda folder: write_files(folder, model.cfg, state, model.codec,
                                                               model.spec.to_dict(), segment))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,25 +20,29 @@ from torch import nn
 
 from audiocraft_ext.audio.codec.encodec import LSTM, EncodecConfig, EncodecModel, keep_variance
 from audiocraft_ext.audio.codec.layout import from_onnx
+from audiocraft_ext.audio.codec.spectral import SpectralConfig, SpectralModel
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import read_json, sha256
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.model.weights import differing, read_safetensors
 
 PIECE = 250  # frames at a time, 5 s at 50 Hz: the process then stays under 0.8 GB with the full encodec_32khz
+# By what ``type`` a codec's files say that it is; those of before there were types are EnCodecs.
+KINDS = {"encodec": (EncodecConfig, EncodecModel), "spectral": (SpectralConfig, SpectralModel)}
 DEBUG = EncodecConfig(n_filters=4, dimension=16, card=64, lstm=0)
 
 
 class Codec:
-    """An EnCodec with a name.
+    """A model with a name.
 
     Attributes:
         name: which codec it is, for people.
         hash: which weights it has; with ``name`` its identity in a :class:`~audiocraft_ext.core.spec.Spec`.
-        model: the :class:`~audiocraft_ext.audio.codec.encodec.EncodecModel`, in eval mode.
+        model: the :class:`~audiocraft_ext.audio.codec.encodec.EncodecModel` or
+            :class:`~audiocraft_ext.audio.codec.spectral.SpectralModel`, in eval mode.
     """
 
-    def __init__(self, name: str, model: EncodecModel, digest: str):
+    def __init__(self, name: str, model: EncodecModel | SpectralModel, digest: str):
         self.name, self.hash, self.model = name, digest, model.eval().requires_grad_(False)
 
     @property
@@ -51,13 +55,31 @@ class Codec:
         cfg = self.model.cfg
         return Spec("audio", cfg.n_q, cfg.card, cfg.frame_rate, tuple(range(cfg.n_q)), self.name, self.hash)
 
+    @property
+    def type(self) -> str:
+        """What a bundle says that it is: a key of ``KINDS``."""
+        return next(kind for kind, (config, _) in KINDS.items() if isinstance(self.model.cfg, config))
+
+    def first(self, n_q: int) -> Codec:
+        """The codec that its first ``n_q`` codebooks are.
+
+        Raises:
+            UserError: it has fewer, or was not trained so that they are one.
+        """
+        if not isinstance(self.model, SpectralModel):
+            raise UserError(f"the codec {self.name} is used with all its {self.model.cfg.n_q} codebooks; fewer of them "
+                            "are a codec only where it is of the type spectral")
+        if not 1 <= n_q <= self.model.cfg.n_q:
+            raise UserError(f"the codec {self.name} has {self.model.cfg.n_q} codebooks, not {n_q}")
+        return Codec(self.name, self.model.first(n_q), self.hash)
+
     def to(self, device: str | torch.device) -> Codec:
         self.model.to(device)
         return self
 
     @property
     def _device(self) -> torch.device:
-        return self.model.quantizer.codebooks[0].embed.device
+        return next(self.model.parameters()).device
 
     @torch.inference_mode()
     def encode(self, wav: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
@@ -142,8 +164,10 @@ def _carry(layer: LSTM, x: torch.Tensor, state: tuple | None, keep: int) -> tupl
     return (y + x).permute(1, 2, 0), state  # [1, C, T]
 
 
-def _sight(layers: Iterable[nn.Module], step: float) -> float:
+def _sight(layers: Sequence[nn.Module], step: float) -> float:
     """How far to either side the layers can see at most, in frames; ``step`` is the length of an input step."""
+    if any(hasattr(layer, "reach") for layer in layers):  # says it itself, in code frames
+        return sum(layer.reach for layer in layers)
     sight = 0.0
     for module in (m for layer in layers for m in layer.modules()):
         if isinstance(module, nn.Conv1d):
@@ -172,35 +196,45 @@ def load_folder(folder: Path) -> Codec:
     if (folder / "codec.json").is_file():
         about = read_json(folder / "codec.json")
         name, digest = about.get("name", "microcodec"), None
-        config = about.get("config")
+        config, kind = about.get("config"), about.get("type", "encodec")
     elif (folder / "model.json").is_file():
         about = read_json(folder / "model.json")
         if not about.get("codec"):
             raise UserError(f"{folder}: this bundle has no audio codec")
         try:  # the bundle may hold the weights in fewer bits: the codec is still the one that made the codes
             config, made_by = about["codec"]["config"], about["spec"]["codec"]
+            kind = about["codec"].get("type", "encodec")
             name, digest = made_by["name"], made_by["hash"]
         except (KeyError, TypeError) as error:
             raise UserError(f"{folder / 'model.json'}: not a bundle's model.json, no {error}") from None
     else:
         raise UserError(f"{folder}: expected a codec's folder with codec.json and codec.safetensors, or a bundle")
-    try:
-        cfg = EncodecConfig(**config)
-    except TypeError as error:
-        raise UserError(f"{folder}: not the configuration of a codec ({error})") from None
+    cfg = read_config(config, kind, folder)
     weights = folder / "codec.safetensors"
     state = from_onnx(read_safetensors(weights))  # as it lies in a bundle
     return Codec(name, build(cfg, state, weights), digest or file_hash(weights))
 
 
-def build(cfg: EncodecConfig, state: dict[str, torch.Tensor], path: Path) -> EncodecModel:
+def read_config(config: dict, kind: str, folder: Path) -> EncodecConfig | SpectralConfig:
+    """What a ``codec.json`` or ``model.json`` says of the shape of a codec of type ``kind``."""
+    if kind not in KINDS:
+        raise UserError(f"{folder}: a codec of the type {kind!r}; this version knows {', '.join(KINDS)}")
+    try:
+        return KINDS[kind][0](**config)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{folder}: not the configuration of a codec ({error})") from None
+
+
+def build(cfg: EncodecConfig | SpectralConfig, state: dict[str, torch.Tensor],
+          path: Path) -> EncodecModel | SpectralModel:
     """The model with its weights; every name and shape must fit."""
-    wrong = differing(lambda: EncodecModel(cfg), state)
+    model_of = dict(KINDS.values())[type(cfg)]
+    wrong = differing(lambda: model_of(cfg), state)
     if wrong:
         raise UserError(f"{path}: the weights do not fit the configuration beside them, {wrong[0]} tensors "
                         f"differ; {wrong[1]}")
     with torch.device("meta"):
-        model = EncodecModel(cfg)
+        model = model_of(cfg)
     model.load_state_dict(state, assign=True)
     return model
 

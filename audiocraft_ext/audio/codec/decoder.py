@@ -17,7 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime as ort
 
-PIECE = 32  # frames. A cold clip of 10 s of EnCodec took 3.3 s and 470 MB with 50, 3.6 s and 420 MB with 25
+# Frames, where front.onnx does not say. A cold clip of 10 s of EnCodec took 3.3 s and 470 MB with 50, 3.6 s and 420
+# MB with 25.
+PIECE = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,7 @@ class Front:
         self._session = session
         meta = session.get_modelmeta().custom_metadata_map
         self._front, self._reach = int(meta["front"]), int(meta["reach"])
+        self._size = int(meta.get("piece", PIECE))
         shapes = {i.name: i.shape for i in session.get_inputs()}
         channels, self._state = session.get_outputs()[-1 if "state" not in shapes else 1].shape[1], None
         if "state" in shapes:
@@ -58,7 +61,7 @@ class Front:
         assert codes.shape[:2] == self._codes.shape[:2], f"expected {self._codes.shape[:2]}, got {codes.shape}"
         self._codes = np.concatenate([self._codes, codes], axis=2)
         known = self._codes_at + self._codes.shape[2]
-        while known >= (end := self._done + PIECE) + self._reach + self._front:
+        while known >= (end := self._done + self._size) + self._reach + self._front:
             yield self._piece(end, known)
         if last and known > self._done:
             yield self._piece(known, known)

@@ -238,7 +238,9 @@ def reach_of(layers: Iterable[nn.Module], scale: float = 1) -> float:
     the number of steps of their input for one frame."""
     reach = 0.0
     for layer in layers:
-        if isinstance(layer, ResidualBlock):
+        if hasattr(layer, "reach"):  # a spectral codec's says it itself
+            reach += layer.reach
+        elif isinstance(layer, ResidualBlock):
             reach += reach_of(layer.block, scale)
         elif isinstance(layer, ConvTranspose1d):
             reach += 1 / scale

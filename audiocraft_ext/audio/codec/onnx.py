@@ -1,11 +1,11 @@
-"""An EnCodec as ONNX graphs that share one safetensors file: three in a bundle, two more to prepare data.
+"""A codec as ONNX graphs that share one safetensors file: three in a bundle, two more to prepare data.
 
     encoder.onnx: wav float32 [1, 1, N], N a multiple of the hop length -> codes int64 [1, K, T]
     front.onnx: codes int64 [B, K, T] -> features float32 [B, C, T], the decoder's layers up to its LSTM
     back.onnx: features float32 [1, C, F] -> wav float32 [1, 1, N], N = F * hop length, its layers after it
 
-The layers are those of :mod:`audiocraft_ext.audio.codec.encodec`, found by walking its modules, so the two cannot
-drift.
+The layers of an EnCodec are those of :mod:`audiocraft_ext.audio.codec.encodec`, found by walking its modules, so the
+two cannot drift; a spectral codec's graphs are written by :mod:`audiocraft_ext.audio.codec.spectral_onnx`.
 
 The decoder is in two parts so that a clip can be decoded piece by piece, as if at once, and many pieces at a time. The
 front's convolution sees a few frames to either side, its LSTM all that came before, the back again a few frames; so a
@@ -32,6 +32,7 @@ import numpy as np
 from onnx import TensorProto
 from torch import nn
 
+from audiocraft_ext.audio.codec import spectral_onnx
 from audiocraft_ext.audio.codec.encodec import (
     LSTM,
     Conv1d,
@@ -42,14 +43,17 @@ from audiocraft_ext.audio.codec.encodec import (
     back_of,
     reach_of,
 )
+from audiocraft_ext.audio.codec.spectral import SpectralConfig
 from audiocraft_ext.export.onnx_graph import Graph
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
 
-def write_encoder(cfg: EncodecConfig, weights: Path, out: Path) -> None:
+def write_encoder(cfg: EncodecConfig | SpectralConfig, weights: Path, out: Path) -> None:
     """Write the graph from sound to codes; ``weights`` has the names of ``EncodecModel``, LSTMs as
     :func:`audiocraft_ext.audio.codec.layout.to_onnx` gives them."""
+    if isinstance(cfg, SpectralConfig):
+        return spectral_onnx.write_encoder(cfg, weights, out)
     g = Graph("encoder", weights)
     x = g.input("wav", FLOAT, [1, 1, "N"])
     x = _stack(g, x, EncodecModel(cfg).encoder.layers, "encoder.layers", cfg.hop_length)[0]
@@ -57,10 +61,13 @@ def write_encoder(cfg: EncodecConfig, weights: Path, out: Path) -> None:
     g.save(out)
 
 
-def write_streaming_encoder(cfg: EncodecConfig, weights: Path, hear_out: Path, code_out: Path) -> None:
+def write_streaming_encoder(cfg: EncodecConfig | SpectralConfig, weights: Path, hear_out: Path,
+                            code_out: Path) -> None:
     """Write the encoder in two graphs, for sound of any length piece by piece; ``weights`` as for
     :func:`write_encoder`. The metadata of the first say how many frames at most either of them sees to each side:
     ``hear`` without its LSTM, ``code``."""
+    if isinstance(cfg, SpectralConfig):
+        return spectral_onnx.write_streaming_encoder(cfg, weights, hear_out, code_out)
     layers = list(EncodecModel(cfg).encoder.layers)
     at = back_of(layers)  # of what follows the LSTM; without one the first graph does it all
     before = layers[: at - 1] if at else layers
@@ -100,8 +107,10 @@ def _quantise(g: Graph, x: str, cfg: EncodecConfig) -> None:
     g.output("codes", "codes", INT64, [1, cfg.n_q, "T"])
 
 
-def write_decoder(cfg: EncodecConfig, weights: Path, front_out: Path, back_out: Path) -> None:
+def write_decoder(cfg: EncodecConfig | SpectralConfig, weights: Path, front_out: Path, back_out: Path) -> None:
     """Write the graphs from codes to sound; ``weights`` as for :func:`write_encoder`."""
+    if isinstance(cfg, SpectralConfig):
+        return spectral_onnx.write_decoder(cfg, weights, front_out, back_out)
     layers = list(EncodecModel(cfg).decoder.layers)
     first = back_of(layers)  # of the back
     g = Graph("front", weights)
