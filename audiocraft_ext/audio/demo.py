@@ -91,7 +91,8 @@ def numbers(diary: Diary, history: list[dict], store: TokenStore, seconds_of_sou
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(prog="python -m audiocraft_ext.audio.demo", description=__doc__.split("\n\n")[0])
     parser.add_argument("--audio", type=Path, default=BREAKS, help="folder of sound (default: the breaks that ship)")
-    parser.add_argument("--codec", default="microcodec", help="microcodec (default), encodec_32khz, or a folder")
+    parser.add_argument("--codec", default="microcodec",
+                        help="microcodec (default), spectral, encodec_32khz, or a folder")
     parser.add_argument("--codec-path", help="where the codec's files lie, if not in their usual place")
     add_options(parser, "clips", CLIPS, RECIPE)
     args = parser.parse_intermixed_args(argv)

@@ -25,7 +25,7 @@ from audiocraft_ext.engine.bundle import Bundle
 from audiocraft_ext.engine.engine import Engine
 from audiocraft_ext.engine.onnx import OnnxStepper
 
-CODEC_TYPE = "encodec"  # ``type`` of the codec in model.json; bundles from before there were types have none
+CODEC_TYPES = ("encodec", "spectral")  # ``type`` of the codec in model.json; none: it is the first
 CODEC_FILES = ("encoder.onnx", "front.onnx", "back.onnx", "codec.safetensors")
 
 
@@ -42,9 +42,12 @@ class SoundBundle(Bundle):
     def __init__(self, path: str | Path, old: bool = False):
         super().__init__(path, old)
         codec = self.codec_config
-        if codec is None or codec.get("type", CODEC_TYPE) != CODEC_TYPE:
+        if codec is None or self.spec.kind != "audio":
             raise UserError(f"{self.path}: this bundle has no audio codec, its codes are {self.spec.kind}; "
                             "Engine.generate samples them")
+        if (found := codec.get("type", CODEC_TYPES[0])) not in CODEC_TYPES:
+            raise UserError(f"{self.path}: expected a codec of the type {' or '.join(CODEC_TYPES)}, got {found!r}; was "
+                            "it made by a newer version?")
         try:
             self.sample_rate = int(codec["sample_rate"])
         except (KeyError, TypeError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audiocraft_ext.audio import codec as codecs
-from audiocraft_ext.audio.engine import CODEC_TYPE, SoundBundle
+from audiocraft_ext.audio.engine import SoundBundle
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.files import json_or_empty
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.export.sources import UNKNOWN_LICENCE, Trained
 from audiocraft_ext.sound.wav import write_wav
@@ -33,10 +33,10 @@ def codec_config(settings: dict) -> None:
 
 def load_codec(spec: Spec, codec_config: dict | None, name: str | None = None,
                bundle: Path | None = None) -> Codec | None:
-    """The :class:`~audiocraft_ext.audio.codec.codec.Codec`, in torch on the CPU.
+    """The :class:`~audiocraft_ext.audio.codec.codec.Codec`, in torch on the CPU, with the codebooks of the spec.
 
     Raises:
-        UserError: there is none of that name, or its hash is not that of the spec.
+        UserError: there is none of that name, its hash is not that of the spec, or it cannot have so few codebooks.
     """
     if bundle is not None:
         from audiocraft_ext.audio.codec.codec import load_folder
@@ -46,16 +46,18 @@ def load_codec(spec: Spec, codec_config: dict | None, name: str | None = None,
     if codec.hash != spec.codec_hash:
         raise UserError(f"the model was trained on the codec {spec.codec} with hash {spec.codec_hash}, but "
                         f"{name or spec.codec} has hash {codec.hash}; give the folder of the right one with --codec")
-    return codec
+    return codec.first(spec.n_q)
 
 
 def codec_licence(codec: Codec | None, places: Sequence[str | None]) -> str:
-    """What the first of ``places`` that is a bundle says of its codec; the embedded bundle for the embedded codec."""
-    own = str(codecs.EMBEDDED) if codec is not None and codec.name == "microcodec" else None
-    for folder in (*places, own):
-        info = Path(folder, "model.json") if folder else None
-        if info and info.is_file():
-            return str((json.loads(info.read_text("utf-8")).get("codec") or {}).get("licence", UNKNOWN_LICENCE))
+    """What the first of ``places`` that is a codec's folder or a bundle says of it; for a codec of this repository its
+    own folder."""
+    own = codecs.SHIPPED.get(codec.name) if codec is not None else None
+    for folder in filter(None, (*places, own)):
+        if (about := Path(folder, "codec.json")).is_file():
+            return str(json_or_empty(about).get("licence", UNKNOWN_LICENCE))
+        if (about := Path(folder, "model.json")).is_file():
+            return str((json_or_empty(about).get("codec") or {}).get("licence", UNKNOWN_LICENCE))
     return UNKNOWN_LICENCE
 
 
@@ -73,8 +75,8 @@ def bundle_parts(folder: Path, model: Trained, half: bool, licence: str) -> dict
     save_file(stored(to_onnx(model.codec.model.state_dict()), half), weights, {"format": "pt"})
     write_encoder(cfg, weights, folder / "encoder.onnx")
     write_decoder(cfg, weights, folder / "front.onnx", folder / "back.onnx")
-    return {"type": CODEC_TYPE, "name": model.codec.name, "sample_rate": cfg.sample_rate, "config": cfg.to_dict(),
-            "licence": CODEC_LICENCES.get(model.codec.name, licence)}
+    return {"type": model.codec.type, "name": model.codec.name, "sample_rate": cfg.sample_rate,
+            "config": cfg.to_dict(), "licence": CODEC_LICENCES.get(model.codec.name, licence)}
 
 
 def export_note(model: Trained) -> str:
@@ -101,6 +103,7 @@ def write_samples(codes: np.ndarray, spec: Spec, codec_config: dict | None, fold
         codec = codecs.get_codec(spec.codec)
         if codec.hash != spec.codec_hash:
             raise UserError(f"the codec {spec.codec} here is not the one that made the store")
+        codec = codec.first(spec.n_q)
     except UserError as error:
         warn(f"Only codes were written to {folder}: {error}")
         return

@@ -46,13 +46,15 @@ def open_codec(args: argparse.Namespace):
     """The codec that was asked for; torch comes with it.
 
     Raises:
-        UserError: there is none of that name, or no such device.
+        UserError: there is none of that name, it cannot have so few codebooks, or no such device.
     """
     import torch
 
     from audiocraft_ext.audio.codec import get_codec
 
     codec = get_codec(args.codec, args.codec_path)
+    if args.codebooks is not None:
+        codec = codec.first(args.codebooks)
     try:
         torch.zeros(1, device=args.device)
     except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device

@@ -265,7 +265,7 @@ class _Torch:
 
         torch.backends.cudnn.allow_tf32 = False  # its rounding picks other codes
         self._torch = torch
-        self._model = get_codec(ref.codec, ref.path).to(ref.device).model
+        self._model = get_codec(ref.codec, ref.path).first(ref.n_q).to(ref.device).model
         self._device, layers = ref.device, list(self._model.encoder.layers)
         at = back_of(layers)
         self._before, self._lstm, self._after = (layers[: at - 1], layers[at - 1], layers[at:]) if at else (

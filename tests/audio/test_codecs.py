@@ -136,7 +136,7 @@ def write_bundle(path, model, dtype=torch.float32, codec=True):
 
 def test_a_bundles_codec_keeps_its_identity_in_half_precision(tmp_path, monkeypatch):
     model = tiny()
-    monkeypatch.setattr(codecs, "EMBEDDED", write_bundle(tmp_path / "b", model, torch.float16))
+    monkeypatch.setitem(codecs.SHIPPED, "microcodec", write_bundle(tmp_path / "b", model, torch.float16))
     codec = get_codec("microcodec")
     assert (codec.name, codec.hash) == ("microcodec", "feed")
     assert all(t.dtype == torch.float32 for t in codec.model.state_dict().values())
@@ -167,9 +167,10 @@ def test_unknown_names_and_missing_folders(tmp_path, monkeypatch):
         get_codec("opus")
     with pytest.raises(UserError, match="no such folder"):
         get_codec("encodec_32khz", tmp_path / "nowhere")
-    monkeypatch.setattr(codecs, "EMBEDDED", tmp_path / "nowhere")
-    with pytest.raises(UserError, match="embedded codec is missing"):
-        get_codec("microcodec")
+    for name in codecs.SHIPPED:
+        monkeypatch.setitem(codecs.SHIPPED, name, tmp_path / "nowhere")
+        with pytest.raises(UserError, match=f"the codec {name} is missing: expected the folder .*nowhere; .* --codec"):
+            get_codec(name)
 
 
 def run(code: str, **env) -> subprocess.CompletedProcess:

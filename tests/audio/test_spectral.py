@@ -21,33 +21,20 @@ from audiocraft_ext.audio.codec.torch_decoder import TorchDecoder
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.model.lm import LMConfig
 from data_prep.audio.encoder import Encoder, ready
-from tests.helpers.tiny import tiny_lm, tiny_trained
-
-TINY = SpectralConfig(encoder=(12, 16), encoder_blocks=(1, 2), decoder=(24, 16), decoder_blocks=(2, 1), n_q=3, card=32,
-                      code_dim=4)
+from tests.helpers.tiny import SPECTRAL_SIZE as TINY
+from tests.helpers.tiny import tiny_lm, tiny_spectral, tiny_trained
 
 
 @pytest.fixture(scope="module")
-def model() -> SpectralModel:
-    torch.manual_seed(0)
-    model = SpectralModel(TINY).eval().requires_grad_(False)
-    for part in (model.encoder, model.decoder):  # blocks that matter, so that what they cannot see would show
-        for name, value in part.named_parameters():
-            if name.endswith("scale"):
-                value.fill_(1.0)
-    torch.nn.init.normal_(model.decoder.head.weight, std=0.5)
-    points = model.quantizer.inward[0](model.encoder(torch.from_numpy(noise(640 * 400))[None, None]).transpose(1, 2))
-    model.quantizer.codebooks.mul_(points.std())
-    return model
-
-
-@pytest.fixture(scope="module")
-def folder(model, tmp_path_factory):
+def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("codec")
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path / "codec.safetensors")
-    about = {"name": "mine", "type": "spectral", "config": TINY.to_dict()}
-    (path / "codec.json").write_text(json.dumps(about))
+    tiny_spectral(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def model(folder) -> SpectralModel:
+    return get_codec(str(folder)).model
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
@@ -210,9 +197,9 @@ def test_the_first_codebooks_are_a_codec(folder):
     assert fewer.spec.n_q == 2 and fewer.hash == codec.hash
     want = codec.model.decode(torch.from_numpy(codes.astype(np.int64))[None])[0, 0]
     np.testing.assert_allclose(fewer.decode(codes), want, atol=1e-6)
-    with pytest.raises(UserError, match="has 3 codebooks, not 4"):
+    with pytest.raises(UserError, match="has 3 codebooks; expected 1 to 3, got 4"):
         codec.first(4)
-    with pytest.raises(UserError, match="with all its 4 codebooks"):
+    with pytest.raises(UserError, match="with all its 4 codebooks, not with 2"):
         get_codec("debug").first(2)
 
 

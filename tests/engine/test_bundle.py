@@ -91,7 +91,8 @@ def test_a_codecs_file_that_is_not_listed_is_named(folder, name):
         SoundBundle(folder)
 
 
-@pytest.mark.parametrize("codec, what", [(None, "no audio codec"), ({"type": "other"}, "no audio codec"),
+@pytest.mark.parametrize("codec, what", [(None, "no audio codec"),
+                                         ({"type": "other"}, "of the type encodec or spectral, got 'other'"),
                                          ({"sample_rate": "low"}, "not a bundle's model.json"),
                                          ({}, "not a bundle's model.json")])
 def test_another_codec_is_refused(folder, codec, what):

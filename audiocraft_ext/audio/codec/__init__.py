@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 CODECS = ("spectral", "microcodec", "encodec_32khz", "debug")
 BUNDLES = Path(__file__).parents[2] / "bundles"
-EMBEDDED = BUNDLES / "embedded"  # its codec is the microcodec, which older models and stores are on
-SPECTRAL = BUNDLES / "spectral"
+# Of the codecs in this repository: the microcodec, which older models and stores are on, is the embedded bundle's.
+SHIPPED = {"spectral": BUNDLES / "spectral", "microcodec": BUNDLES / "embedded"}
 
 
 def get_codec(name: str, path: str | Path | None = None) -> Codec:
@@ -39,13 +39,12 @@ def get_codec(name: str, path: str | Path | None = None) -> Codec:
         return encodec_32khz.load(path)
     if name == "debug":
         return codec.debug_codec()
-    if path is None and name in ("spectral", "microcodec"):
-        folder = SPECTRAL if name == "spectral" else EMBEDDED
-        if not folder.is_dir():
-            raise UserError(f"the embedded codec is missing: expected the folder {folder}; get it with 'git "
-                            "checkout -- audiocraft_ext/bundles', or train one: python -m audiocraft_ext.codecs.train")
-        return codec.load_folder(folder)
-    folder = Path(name if path is None else path)
+    shipped = SHIPPED.get(name) if path is None else None
+    if shipped and not shipped.is_dir():
+        raise UserError(f"the codec {name} is missing: expected the folder {shipped}; get it with 'git checkout -- "
+                        "audiocraft_ext/bundles', name another folder with --codec, or train one: python -m "
+                        "audiocraft_ext.codecs.train")
+    folder = Path(path or shipped or name)
     if not folder.is_dir():
         raise UserError(f"no codec {name!r}: expected one of {', '.join(CODECS)}, or a folder with codec.json "
                         "and codec.safetensors")

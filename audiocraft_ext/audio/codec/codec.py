@@ -66,11 +66,14 @@ class Codec:
         Raises:
             UserError: it has fewer, or was not trained so that they are one.
         """
+        if n_q == self.model.cfg.n_q:
+            return self
         if not isinstance(self.model, SpectralModel):
-            raise UserError(f"the codec {self.name} is used with all its {self.model.cfg.n_q} codebooks; fewer of them "
-                            "are a codec only where it is of the type spectral")
+            raise UserError(f"the codec {self.name} is used with all its {self.model.cfg.n_q} codebooks, not with "
+                            f"{n_q}; a codec of the type spectral can be used with fewer")
         if not 1 <= n_q <= self.model.cfg.n_q:
-            raise UserError(f"the codec {self.name} has {self.model.cfg.n_q} codebooks, not {n_q}")
+            raise UserError(f"the codec {self.name} has {self.model.cfg.n_q} codebooks; expected 1 to "
+                            f"{self.model.cfg.n_q}, got {n_q}")
         return Codec(self.name, self.model.first(n_q), self.hash)
 
     def to(self, device: str | torch.device) -> Codec:

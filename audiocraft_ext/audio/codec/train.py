@@ -93,13 +93,13 @@ def split(args: argparse.Namespace) -> tuple[list[list[Path]], list[list[Path]]]
     return train, held
 
 
-def write_codec(out: Path, cfg: SpectralConfig, weights: dict[str, torch.Tensor], figures: dict, recipe: dict) -> None:
-    """``codec.safetensors`` in half precision, and ``codec.json``."""
+def write_codec(out: Path, cfg: SpectralConfig, weights: dict[str, torch.Tensor], about: dict) -> None:
+    """``codec.safetensors`` in half precision, and ``codec.json`` with ``about`` in it."""
     from safetensors.torch import save_file
 
     with atomic(out / "codec.safetensors") as part:
         save_file({name: value.half().contiguous() for name, value in weights.items()}, part)
-    about = {"name": "spectral", "type": "spectral", "config": cfg.to_dict(), "figures": figures, "recipe": recipe}
+    about = {"name": "spectral", "type": "spectral", "config": cfg.to_dict(), **about}
     write(out / "codec.json", json.dumps(about, indent=1))
 
 
@@ -128,7 +128,7 @@ def train(args: argparse.Namespace, cfg: SpectralConfig) -> dict:
     """
     torch.set_flush_denormal(True)
     groups, held = split(args)
-    recipe = {k: v for k, v in vars(args).items() if k not in ("data", "valid", "out", "save_minutes")} | {
+    recipe = {k: v for k, v in vars(args).items() if k not in ("data", "valid", "out", "save_minutes", "licence")} | {
         "model": cfg.to_dict(), "files": sum(map(len, groups))}
     crops = sound_pool.Crops(sound_pool.prepare(groups, args.out, cfg.sample_rate), args.weights or [1.0] * len(groups),
                              int(args.segment * cfg.frame_rate) * cfg.hop_length, args.seed)
@@ -145,7 +145,8 @@ def train(args: argparse.Namespace, cfg: SpectralConfig) -> dict:
 
     def save() -> None:
         checkpoint.save(trainer.state() | {"recipe": recipe}, path)
-        write_codec(args.out, cfg, trainer.weights(), trainer.gains, recipe)
+        licence = {"licence": args.licence} if args.licence else {}
+        write_codec(args.out, cfg, trainer.weights(), licence | {"figures": trainer.gains, "recipe": recipe})
 
     if trainer.step == 0:
         judge(STAGES[0])
@@ -217,6 +218,7 @@ def main() -> None:
                         help="the networks' arithmetic: half the time where the processor has it (default: on)")
     parser.add_argument("--judge-every", type=int, default=1000, help="steps between looks at held-out sound")
     parser.add_argument("--save-minutes", type=float, default=4.0)
+    parser.add_argument("--licence", help="of the weights, kept in codec.json")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.weights and len(args.weights) != len(args.data):
