@@ -30,7 +30,7 @@ class CodebookLearner(nn.Module):
         directions, and its codes are where k-means puts them."""
         generator = torch.Generator().manual_seed(seed)
         for level, book in enumerate(quantizer.codebooks):
-            self._look(quantizer, level, z)
+            self._project(quantizer, level, z)
             points = quantizer.inward[level](z)
             book.copy_(points[torch.randperm(len(points), generator=generator)[: len(book)].to(z.device)])
             for _ in range(rounds):
@@ -43,7 +43,7 @@ class CodebookLearner(nn.Module):
             z = z - quantizer.outward[level](book[quantizer.nearest(points, level)])
 
     @staticmethod
-    def _look(quantizer: Quantizer, level: int, z: torch.Tensor) -> None:
+    def _project(quantizer: Quantizer, level: int, z: torch.Tensor) -> None:
         """Project on the principal components of ``z [M, D]``, and back: a level then takes away what it coded, where
         a random projection would add noise for thousands of steps."""
         inward, outward, mean = quantizer.inward[level], quantizer.outward[level], z.mean(0)

@@ -194,12 +194,12 @@ class Decoder(nn.Module):
         fine = 1 + cfg.decoder_blocks[1] * side + (cfg.n_fft_out - cfg.hop) / 2 / cfg.hop
         return cfg.decoder_blocks[0] * side + 1 + fine / 2
 
-    def synthesise(self, spoken: torch.Tensor) -> torch.Tensor:
-        """The head's output ``[B, F, 3 * bins]`` to ``wav [B, F * hop]``: inverse STFT, windowed, overlapping frames
+    def synthesise(self, head: torch.Tensor) -> torch.Tensor:
+        """The head's output ``head [B, F, 3 * bins]`` to ``wav [B, F * hop]``: inverse STFT, windowed, overlapping frames
         added, divided by what the windows add up to (D. Griffin and J. Lim, 1984)."""
-        magnitude, real, imag = spoken.chunk(3, -1)
+        magnitude, real, imag = head.chunk(3, -1)
         scale = magnitude.clamp(max=LOUDEST).exp() * torch.rsqrt(real.square() + imag.square() + 1e-6)
-        window = torch.hann_window(self.cfg.n_fft_out, device=spoken.device)
+        window = torch.hann_window(self.cfg.n_fft_out, device=head.device)
         frames = torch.fft.irfft(torch.complex(scale * real, scale * imag), dim=-1) * window
         total = overlap_add(window.square().expand(1, frames.shape[1], -1), self.cfg.hop)
         side = (self.cfg.n_fft_out - self.cfg.hop) // 2

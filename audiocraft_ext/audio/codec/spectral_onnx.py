@@ -5,7 +5,7 @@
     front.onnx: codes int64 [B, K, T] -> features float32 [B, D, T], a table look-up, and no neighbours needed
     back.onnx: features float32 [1, D, F] -> wav float32 [1, 1, N], N = F * hop length
 
-    hear.onnx: wav float32 [1, 1, N], cut int64 [2] -> features float32 [1, D, F]; code.onnx: features -> codes
+    features.onnx: wav float32 [1, 1, N], cut int64 [2] -> features float32 [1, D, F]; code.onnx: features -> codes
 
 The spectra are products with sines and cosines, which the graphs make when they are loaded: a frame's even and odd
 halves first, so that each product has a quarter of the size.
@@ -33,15 +33,15 @@ def write_encoder(cfg: SpectralConfig, weights: Path, out: Path) -> None:
     g.save(out)
 
 
-def write_streaming_encoder(cfg: SpectralConfig, weights: Path, hear_out: Path, code_out: Path) -> None:
+def write_streaming_encoder(cfg: SpectralConfig, weights: Path, features_out: Path, code_out: Path) -> None:
     """The encoder in two graphs, for sound of any length piece by piece."""
-    g = Graph("hear", weights)
+    g = Graph("features", weights)
     x = _latents(g, g.input("wav", FLOAT, [1, 1, "N"]), cfg)  # [T, D]
     left, right = g.op("Split", g.input("cut", INT64, [2]), outputs=2, axis=0, num_outputs=2)
     x = g.op("Slice", x, left, g.op("Sub", g.op("Shape", x, start=0, end=1), right), _ints(g, 0))
     g.output(_channels_first(g, x), "features", FLOAT, [1, cfg.encoder[1], "F"])
     g.metadata = {"hear": str(math.ceil(Encoder(cfg).reach)), "code": "0"}
-    g.save(hear_out)
+    g.save(features_out)
 
     g = Graph("code", weights)
     _quantise(g, _channels_last(g, g.input("features", FLOAT, [1, cfg.encoder[1], "F"])), cfg)
@@ -178,10 +178,10 @@ def _spectrum(g: Graph, wav: str, cfg: SpectralConfig) -> str:
                 axis=1)
 
 
-def _synthesis(g: Graph, spoken: str, cfg: SpectralConfig) -> str:
+def _synthesis(g: Graph, head: str, cfg: SpectralConfig) -> str:
     """``Decoder.synthesise`` of ``[F, 3 * bins]``, to ``wav [1, 1, N]``."""
     size, half, hop = cfg.n_fft_out, cfg.n_fft_out // 2, cfg.hop
-    log, real, imag = g.op("Split", spoken, outputs=3, axis=1, num_outputs=3)
+    log, real, imag = g.op("Split", head, outputs=3, axis=1, num_outputs=3)
     length = g.op("Sqrt", g.op("Add", g.op("Add", g.op("Mul", real, real), g.op("Mul", imag, imag)), _number(g, 1e-6)))
     scale = g.op("Div", g.op("Exp", g.op("Min", log, _number(g, LOUDEST))), length)
     twice = np.full(half + 1, 2 / size, np.float32)  # every bin but the first and last stands for two

@@ -123,11 +123,11 @@ class Trainer:
             judged, fooled, matched = self.judges(wav[:, 0], made[:, 0], self.step)
         # One pass through the discriminators serves both sides: the decoder's gradient is taken off the same graph.
         ramp = min(1.0, n / RAMP)
-        said, = torch.autograd.grad(ramp * (args.adversarial * fooled + args.features * matched), made,
-                                    retain_graph=True)
+        gradient, = torch.autograd.grad(ramp * (args.adversarial * fooled + args.features * matched), made,
+                                        retain_graph=True)
         self._update(self.judge_optim, judged, self.judges)
         mel = self.mel(out[:, 0], wav[:, 0], self.step)
-        self._update(self.decoder_optim, mel + (out * said).sum(), self.model.decoder)
+        self._update(self.decoder_optim, mel + (out * gradient).sum(), self.model.decoder)
         with torch.no_grad():
             for name, value in self.model.decoder.state_dict().items():
                 self.average[name].lerp_(value, 1 - min(AVERAGE, (n + 1) / (n + 10)))
