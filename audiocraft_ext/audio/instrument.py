@@ -310,7 +310,7 @@ class Instrument:
         return checked_codes(unpack(text), self.bundle.spec, "the recipe") if text else None
 
     def _controls(self, recipe: Recipe, frames: int) -> np.ndarray | None:
-        """The metronome ``[1, T]`` at the recipe's tempo; None where the model hears none, or nobody knows the tempo."""
+        """The metronome ``[1, T]``; None where the model hears none, or nobody knows the tempo."""
         if recipe.bpm is None or not metronome.has_metronome(self.bundle.lm_spec):
             return None
         return metronome.places(frames, self.bundle.spec.frame_rate, recipe.bpm)[None]

@@ -38,4 +38,4 @@ def places(frames: int, frame_rate: float, bpm: float, first: float = 0.0) -> np
         first: seconds from the first frame to a downbeat; may be negative.
     """
     bars = (np.arange(frames) / frame_rate - first) * bpm / 60 / BEATS
-    return np.floor((bars % 1) * STEPS + 1e-6).astype(np.int64) % STEPS + 1
+    return np.floor((bars % 1) * STEPS + 0.02).astype(np.int64) % STEPS + 1

@@ -74,8 +74,8 @@ class ChainPlayer:
             return other.spec, resampler(other, index, other.bundle.sampling, recipe.bpm)
 
         context = Context(engine.spec, recipe.seed, index, recipe.bpm,
-                          lambda name: unpack(recipe.clips.get(name, "")), resampler(engine, index, recipe.sampling, recipe.bpm),
-                          model)
+                          lambda name: unpack(recipe.clips.get(name, "")),
+                          resampler(engine, index, recipe.sampling, recipe.bpm), model)
         return Chain.parse(recipe.weird).apply(codes, context)
 
     def _model(self, name: str, wanted: str | None) -> Engine:
