@@ -135,7 +135,7 @@ def _metronome(frames: int, piece: Piece, entry: Entry, sample_rate: int, frame_
         return np.zeros((1, frames), np.uint16)
     downbeat, bar = entry.grid
     speed = (entry.variant or {}).get("speed", 1.0) * piece.speed
-    first = (downbeat - piece.start) / sample_rate / speed
+    first = (downbeat - piece.start - _shift(entry, sample_rate)) / sample_rate / speed
     return places(frames, frame_rate, 60 * BEATS * sample_rate * speed / bar, first)[None].astype(np.uint16)
 
 
@@ -157,12 +157,18 @@ def pieces_of(entry: Entry, sample_rate: int) -> Iterator[tuple[Piece, Iterator[
     are to be read before the next piece."""
     with sound_files.open_sound(Path(entry.path)) as reader:
         sound = Cursor(_levelled(sound_files.mono(reader, reader.rate, sample_rate, entry.mix), entry))
+        later = _shift(entry, sample_rate)
         for piece in entry.pieces:
-            blocks = sound.take(piece.start, piece.end)
+            blocks = sound.take(piece.start + later, piece.end + later)
             change = dict(entry.variant or {})
             if piece.speed != 1:
                 change["speed"] = change.get("speed", 1.0) * piece.speed
             yield piece, augment.apply(change, blocks, sample_rate) if change else blocks
+
+
+def _shift(entry: Entry, sample_rate: int) -> int:
+    """By how many samples all pieces begin later than in the original."""
+    return round((entry.variant or {}).get("shift_ms", 0.0) * sample_rate / 1000)
 
 
 def _levelled(blocks: Iterable[np.ndarray], entry: Entry) -> Iterator[np.ndarray]:
