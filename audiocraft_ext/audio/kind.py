@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audiocraft_ext.audio import codec as codecs
+from audiocraft_ext.audio import metronome
 from audiocraft_ext.audio.engine import SoundBundle
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import json_or_empty
@@ -46,7 +47,7 @@ def load_codec(spec: Spec, codec_config: dict | None, name: str | None = None,
     if codec.hash != spec.codec_hash:
         raise UserError(f"the model was trained on the codec {spec.codec} with hash {spec.codec_hash}, but "
                         f"{name or spec.codec} has hash {codec.hash}; give the folder of the right one with --codec")
-    return codec.first(spec.n_q)
+    return codec.first(spec.clip.n_q)
 
 
 def codec_licence(codec: Codec | None, places: Sequence[str | None]) -> str:
@@ -92,6 +93,13 @@ def null_prompt(spec: Spec, codec_config: dict | None) -> None:
     """There are no prompts."""
 
 
+def controls(spec: Spec, frames: int) -> np.ndarray | None:
+    """The metronome at its usual tempo, where there is one."""
+    if not metronome.has_metronome(spec):
+        return None
+    return metronome.places(frames, spec.frame_rate, metronome.usual_bpm(spec.frame_rate))[None]
+
+
 def write_samples(codes: np.ndarray, spec: Spec, codec_config: dict | None, folder: Path, seed: int,
                   warn: Callable[[str], object]) -> Iterator[tuple[np.ndarray, int]]:
     """A WAV of each clip ``codes [B, K, T]``, where the codec is at hand.
@@ -103,7 +111,7 @@ def write_samples(codes: np.ndarray, spec: Spec, codec_config: dict | None, fold
         codec = codecs.get_codec(spec.codec)
         if codec.hash != spec.codec_hash:
             raise UserError(f"the codec {spec.codec} here is not the one that made the store")
-        codec = codec.first(spec.n_q)
+        codec = codec.first(spec.clip.n_q)
     except UserError as error:
         warn(f"Only codes were written to {folder}: {error}")
         return

@@ -30,6 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     rows = outputs.read_table(args.csv, found) if args.csv else {}
     command = "python -m data_prep.audio " + shlex.join(sys.argv[1:] if argv is None else argv)
     codec = open_codec(args)
+    if args.lock_tempo:
+        settings = dataclasses.replace(settings, lock_tempo=codec.spec.frame_rate)
     workers = physical_cores() if args.workers is None else args.workers
     limits = chain.Limits(workers, args.timeout, memory=round(args.memory * 2**30))
     where = {"executor": args.executor, "options": options} if args.executor != "here" else None

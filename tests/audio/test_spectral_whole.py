@@ -162,7 +162,7 @@ def test_a_run_listens_with_the_codebooks_that_it_has(store, folder, tmp_path, m
     spec, codes = dataclasses.replace(store.spec, codec="spectral"), np.zeros((1, BOOKS, 30), np.int64)
     (wav, rate), = kind.write_samples(codes, spec, None, tmp_path, 1, pytest.fail)
     assert rate == 32_000 and len(wav) == 30 * 640 and (tmp_path / "clip_0.wav").is_file()
-    assert kind.load_codec(spec, None).spec.n_q == BOOKS
+    assert kind.load_codec(spec, None).spec.n_q == kind.load_codec(spec.with_controls(1), None).spec.n_q == BOOKS
     shipped = Codec("spectral", get_codec("spectral").model, "feed")
     assert kind.codec_licence(shipped, (None, str(tmp_path))) == "CC0-1.0"
 

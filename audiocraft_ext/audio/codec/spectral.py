@@ -195,7 +195,7 @@ class Decoder(nn.Module):
         return cfg.decoder_blocks[0] * side + 1 + fine / 2
 
     def synthesise(self, head: torch.Tensor) -> torch.Tensor:
-        """The head's output ``head [B, F, 3 * bins]`` to ``wav [B, F * hop]``: inverse STFT, windowed, overlapping frames
+        """The head's output ``[B, F, 3 * bins]`` to ``wav [B, F * hop]``: inverse STFT, windowed, overlapping frames
         added, divided by what the windows add up to (D. Griffin and J. Lim, 1984)."""
         magnitude, real, imag = head.chunk(3, -1)
         scale = magnitude.clamp(max=LOUDEST).exp() * torch.rsqrt(real.square() + imag.square() + 1e-6)
