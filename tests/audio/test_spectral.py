@@ -47,7 +47,7 @@ def codes_of(frames: int, batch: int = 1, seed: int = 0) -> np.ndarray:
 
 def test_shapes_and_what_is_refused(model):
     codes = model.encode(torch.from_numpy(noise(640 * 7 + 1))[None, None])
-    assert codes.shape == (1, 3, 8) and 0 <= codes.min() and codes.max() < 32
+    assert codes.shape == (1, 3, 8) and 0 <= codes.min() and codes.max() < TINY.card
     assert model.decode(codes).shape == (1, 1, 640 * 8)
     with pytest.raises(ValueError, match="mono audio"):
         model.encode(torch.zeros(1, 2, 640))
@@ -98,8 +98,8 @@ def test_a_frame_sees_as_far_as_it_says_and_no_farther(model):
     near[..., at - reach + 1] += 1
     span = slice(640 * at, 640 * (at + 1))
     here = model.decode(codes)[..., span]
-    assert torch.equal(model.decode(far % 32)[..., span], here)
-    assert not torch.equal(model.decode(near % 32)[..., span], here)
+    assert torch.equal(model.decode(far % TINY.card)[..., span], here)
+    assert not torch.equal(model.decode(near % TINY.card)[..., span], here)
 
 
 def session(path) -> ort.InferenceSession:
@@ -167,7 +167,7 @@ def test_a_folder_says_its_type(folder, model, tmp_path):
     codec = get_codec(str(folder))
     assert isinstance(codec.model, SpectralModel) and codec.model.cfg == TINY and codec.name == "mine"
     assert codec.type == "spectral" and get_codec("debug").type == "encodec"
-    assert (codec.spec.n_q, codec.spec.card, codec.spec.frame_rate) == (3, 32, 50.0)
+    assert (codec.spec.n_q, codec.spec.card, codec.spec.frame_rate) == (3, TINY.card, 50.0)
     wav = noise(6400)
     np.testing.assert_array_equal(codec.encode(wav), model.encode(torch.from_numpy(wav)[None, None])[0])
     other = tmp_path / "other"
@@ -205,7 +205,7 @@ def test_the_first_codebooks_are_a_codec(folder):
 
 def test_audiocraft_cannot_have_it(folder, tmp_path):
     codec = get_codec(str(folder))
-    lm = tiny_lm(LMConfig(n_q=3, card=32, dim=64, num_heads=2, num_layers=2), (0, 1, 2))
+    lm = tiny_lm(LMConfig(n_q=3, card=TINY.card, dim=64, num_heads=2, num_layers=2), (0, 1, 2))
     with pytest.raises(UserError, match="holds EnCodecs, and the codec mine is of the type spectral"):
         write_audiocraft(tmp_path / "out", tiny_trained(lm, codec))
     assert not list(tmp_path.iterdir())

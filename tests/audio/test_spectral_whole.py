@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +20,11 @@ from audiocraft_ext.audio.codec.codec import Codec
 from audiocraft_ext.audio.engine import SoundBundle, SoundEngine
 from audiocraft_ext.audio.instrument import Instrument
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.export import audiocraft, sources
 from audiocraft_ext.export.bundle import main as export
 from audiocraft_ext.model import checkpoint
+from audiocraft_ext.model.lm import LM as LanguageModel
 from audiocraft_ext.model.lm import LMConfig
 from audiocraft_ext.store.reader import TokenStore
 from data_prep.audio.cli import main as prepare
@@ -63,18 +66,23 @@ def store(folder, sounds, tmp_path_factory):
     return prepared(sounds, tmp_path_factory.mktemp("store") / "s", folder, "--codebooks", str(BOOKS), "--workers", "2")
 
 
-@pytest.fixture(scope="module")
-def bundle(folder, store, tmp_path_factory):
-    """A run on the store, exported by the command."""
-    path = tmp_path_factory.mktemp("run")
-    spec = store.spec
+def exported(spec: Spec, folder: Path, path: Path) -> Path:
+    """A run on codes of ``spec``, exported by the command with the codec of ``folder``."""
+    lm = dataclasses.replace(LM, n_q=spec.n_q)
+    model = LanguageModel(lm, spec.delays, spec.sizes)
     checkpoint.save({
-        "best_state": {"model": tiny.tiny_lm(LM, spec.delays).state_dict()}, "history": [{}], "xp.sig": "feed",
-        "xp.cfg": OmegaConf.create(audiocraft.lm_yaml(LM, spec.delays, 32_000, 2.0)),
+        "best_state": {"model": model.state_dict()}, "history": [{}], "xp.sig": "feed",
+        "xp.cfg": OmegaConf.create(audiocraft.lm_yaml(lm, spec.delays, 32_000, 2.0)),
         "identity": {"config_hash": "c", "config": {}, "store_hash": "s", "spec": spec.to_dict()},
     }, path / "checkpoint.th")
     export([str(path), str(path / "bundle"), "--codec", str(folder)])
     return path / "bundle"
+
+
+@pytest.fixture(scope="module")
+def bundle(folder, store, tmp_path_factory):
+    torch.manual_seed(0)
+    return exported(store.spec, folder, tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +150,17 @@ def test_weird_tools_and_the_command(bundle, tmp_path, capsys):
                 "stutter:at=0.2s,len=0.1s,times=3; mutate:share=5%,books=1; reroll:keep=0"])
     wavs = [sf.read(path)[0] for path in sorted(tmp_path.rglob("*.wav"))]
     assert len(wavs) == 2 and all(len(wav) == 32_000 and wav.std() > 1e-3 for wav in wavs)
+
+
+def test_a_metronome_is_no_codebook(sounds, folder, tmp_path):
+    """A stream of the model, not of the codec: a bundle has the codec's codebooks alone."""
+    store = prepared(sounds, tmp_path / "s", folder, "--codebooks", str(BOOKS), "--workers", "0", "--metronome")
+    assert (store.spec.n_q, store.spec.clip.n_q) == (BOOKS + 1, BOOKS)
+    path = exported(store.spec, folder, tmp_path)
+    assert json.loads((path / "model.json").read_text())["codec"]["config"]["n_q"] == BOOKS
+    (clip,) = Instrument.load(path, threads=1).generate(1, seed=1, bpm=170)
+    assert clip.codes.shape == (BOOKS, 50) and len(clip.wav) == 32_000
+    assert sources.read(path).codec.spec.n_q == BOOKS
 
 
 def test_exported_again(bundle, tmp_path):

@@ -20,7 +20,7 @@ from audiocraft_ext.model.lm import LM, LMConfig
 LM_SIZE = LMConfig(n_q=4, card=96, dim=64, num_heads=2, num_layers=2)
 CODEC_SIZE = EncodecConfig(sample_rate=32_000, n_filters=4, ratios=(8, 5, 4, 4), dimension=16, n_q=4, card=96, lstm=1)
 SPECTRAL_SIZE = SpectralConfig(encoder=(12, 16), encoder_blocks=(1, 2), decoder=(24, 16), decoder_blocks=(2, 1), n_q=3,
-                               card=32, code_dim=4)
+                               card=128, code_dim=4)
 
 
 def tiny_lm(cfg: LMConfig = LM_SIZE, delays: tuple[int, ...] = (0, 1, 2, 3), seed: int = 0) -> LM:
