@@ -53,6 +53,9 @@ def test_shapes_and_what_is_refused(model):
         model.encode(torch.zeros(1, 2, 640))
     with pytest.raises(ValueError, match="windows that fit a hop"):
         SpectralConfig(n_fft_out=1000)
+    for wrong in ({"hop": 0}, {"kernel": 4}, {"n_q": -1}, {"encoder": [8]}):
+        with pytest.raises(ValueError, match="expected sizes of 1 or more, an odd kernel and two rates"):
+            SpectralConfig(**wrong)
 
 
 def test_the_inverse_stft_inverts(model):
@@ -175,9 +178,10 @@ def test_a_folder_says_its_type(folder, model, tmp_path):
     (other / "codec.json").write_text(json.dumps({"type": "wavelet", "config": {}}))
     with pytest.raises(UserError, match="a codec of the type 'wavelet'; this version knows encodec, spectral"):
         get_codec(str(other))
-    (other / "codec.json").write_text(json.dumps({"type": "spectral", "config": {"n_fft_out": 1000}}))
-    with pytest.raises(UserError, match="not the configuration of a codec"):
-        get_codec(str(other))
+    for wrong in ({"n_fft_out": 1000}, {"hop": 0}, {"hop": "a"}, {"encoder": 5}, {"depth": 3}, None):
+        (other / "codec.json").write_text(json.dumps({"type": "spectral", "config": wrong}))
+        with pytest.raises(UserError, match="not the configuration of a codec"):
+            get_codec(str(other))
 
 
 def test_a_bundle_holds_one(folder, tmp_path):
