@@ -58,8 +58,8 @@ class SpectralConfig:
     def __post_init__(self):
         for name in ("encoder", "encoder_blocks", "decoder", "decoder_blocks"):  # JSON has lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        sizes = (self.sample_rate, self.hop, self.n_fft_in, self.n_fft_out, *self.encoder, *self.decoder, self.expansion,
-                 self.kernel, self.n_q, self.card, self.code_dim)
+        sizes = (self.sample_rate, self.hop, self.n_fft_in, self.n_fft_out, *self.encoder, *self.decoder,
+                 self.expansion, self.kernel, self.n_q, self.card, self.code_dim)
         if min(sizes) < 1 or self.kernel % 2 == 0 or (len(self.encoder), len(self.decoder)) != (2, 2):
             raise ValueError(f"expected sizes of 1 or more, an odd kernel and two rates, got {asdict(self)}")
         if self.n_fft_out % self.hop or (self.n_fft_in - self.hop) % 2 or (self.n_fft_out - self.hop) % 2:
