@@ -130,7 +130,7 @@ class Call:
             os.environ.pop(key, None)
             if value is not None:
                 os.environ[key] = value
-        _stop_when_told(boss)
+        _interrupt_on_sigterm(boss)
         with _locked(Path(self.path + ".lock")):  # waits for one that a killed run has left behind
             if self.outcome() is None:
                 module, _, function = self.work.partition(":")
@@ -158,7 +158,7 @@ def _locked(path: Path, refusal: str | None = None) -> Iterator[None]:
         yield
 
 
-def _stop_when_told(boss: int | None) -> None:
+def _interrupt_on_sigterm(boss: int | None) -> None:
     """Make of SIGTERM, and of the end of process ``boss``, what Ctrl-C is to a command.
 
     submitit passes over SIGTERM, and its local jobs outlive whoever started them.

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from audiocraft_ext.core.machine import physical_cores
-from audiocraft_ext.drums.codec import GRID, HITS, NAMES
-from audiocraft_ext.drums.codec import map as drum_map
+from audiocraft_ext.drums.codec import GRID, HITS, NAMES, drum_map
 from audiocraft_ext.drums.codec.base import STEPS, DrumCodec
 from audiocraft_ext.drums.codec.grid import DrumGrid
 from audiocraft_ext.drums.codec.hits import DrumHits
@@ -27,7 +26,7 @@ from data_prep.shared.cut import Cut
 from data_prep.shared.split import DUPLICATES
 
 if TYPE_CHECKING:  # workers import this module again, and need nothing of what it does at the end
-    from data_prep.midi.chain import Known, MidiWork
+    from data_prep.midi.chain import MidiWork, ReadFiles
     from data_prep.shared.split import Plan
 
 ENDINGS = frozenset({".mid", ".midi", ".smf", ".kar"})
@@ -114,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
     kind = sources.Kind("MIDI", "MIDI", ENDINGS, COMPANIONS | EXTENSIONS)
     refused: dict[str, str] = {}
     found = {file.name: file for file in sources.walk(args.src, refused, kind)}
-    rows = labels.read_csv(args.csv, more=labels.OF_DRUMS) if args.csv else {}
+    rows = labels.read_csv(args.csv, more=labels.DRUM_COLUMNS) if args.csv else {}
     for line in labels.unknown(rows, found):
         print(f"note: {line}", file=sys.stderr)
     command = "python -m data_prep.midi " + shlex.join(sys.argv[1:] if argv is None else argv)
@@ -126,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     write(work, plan, known, added, args.dry_run)
 
 
-def write(work: MidiWork, plan: Plan, known: Known, added: int, dry: bool) -> None:
+def write(work: MidiWork, plan: Plan, known: ReadFiles, added: int, dry: bool) -> None:
     """Leave everything beside the store, and say what there is now.
 
     Raises:
@@ -140,7 +139,7 @@ def write(work: MidiWork, plan: Plan, known: Known, added: int, dry: bool) -> No
     store = None if dry else TokenStore(work.store)
     sums = report.write(work.store, midi_report.report(work, plan, known, store))
     if store:
-        labels.write_csv(work.store / "labels.csv", midi_report.labelled(store.rows, plan), labels.OF_DRUMS)
+        labels.write_csv(work.store / "labels.csv", midi_report.labelled(store.rows, plan), labels.DRUM_COLUMNS)
     report.say(work.store, plan, sums, added, store,
                 f"{len(store.codes):,} frames in {len(store.rows):,} rows" if store else "")
 

@@ -54,9 +54,9 @@ def of_codec(there: Prompts, codec) -> Prompts:
     return prompts(there.words["genre"], codec)
 
 
-def said(facts: MidiFacts, row: Row | None) -> tuple[str | None, str | None]:
+def style_and_kind(facts: MidiFacts, row: Row | None) -> tuple[str | None, str | None]:
     """Style and kind of a file, a person's table first."""
-    return (row and row.style) or facts.said.style, (row and row.kind) or facts.said.kind
+    return (row and row.style) or facts.labels.style, (row and row.kind) or facts.labels.kind
 
 
 def codes(one: Slice, codec) -> np.ndarray:

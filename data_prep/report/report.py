@@ -50,7 +50,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from audiocraft_ext.core.files import atomic
 from audiocraft_ext.core.html import csp
-from data_prep.report import charts as report_charts
+from data_prep.report import charts
 from data_prep.report.numbers import Sums, flag_kind
 from data_prep.report.words import clock, count, done, headline, share, shown, span
 
@@ -181,12 +181,12 @@ def _page(sums: dict, rows: list[dict]) -> Iterator[str]:
                       loader=FileSystemLoader(Path(__file__).parent),
                       finalize=lambda value: shown(value) if type(value) is str else value)
     env.filters |= {"shown": shown, "span": span, "clock": clock, "csp": csp}
-    env.globals |= {"count": count, "share": share, "done": done, "wave": report_charts.wave, "flag_kind": flag_kind,
-                    "strips": report_charts.strips, "most_names": MOST_NAMES, "WAVE": report_charts.WAVE,
-                    "WAVE_HEIGHT": report_charts.WAVE_HEIGHT}
-    charts = {kind: report_charts.chart(histogram, kind) for kind, histogram in sums["histograms"].items()}
+    env.globals |= {"count": count, "share": share, "done": done, "wave": charts.wave, "flag_kind": flag_kind,
+                    "strips": charts.strips, "most_names": MOST_NAMES, "WAVE": charts.WAVE,
+                    "WAVE_HEIGHT": charts.WAVE_HEIGHT}
+    histograms = {kind: charts.chart(histogram, kind) for kind, histogram in sums["histograms"].items()}
     return env.get_template("report.html.j2").generate(
-        **sums, rows=[EMPTY | row for row in rows], charts=charts, flagged=_flagged(rows),
+        **sums, rows=[EMPTY | row for row in rows], charts=histograms, flagged=_flagged(rows),
         khz=f"{sums['rate'] / 1000:g} kHz" if sums["rate"] else "", where=_where(sums["totals"]))
 
 

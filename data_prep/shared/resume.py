@@ -1,4 +1,4 @@
-"""What stops a preparation is told with what is there and what goes on."""
+"""How an interrupted preparation is resumed, in the message about what stopped it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from audiocraft_ext.core.errors import UserError
 
 
 @contextmanager
-def going_on(store: Path, command: str) -> Iterator[None]:
-    """A full disk, say, and Ctrl-C in other words."""
+def resume_hint(store: Path, command: str) -> Iterator[None]:
+    """Add to a full disk's error, say, and to Ctrl-C that the store is whole and which command goes on."""
     try:
         yield
     except OSError as error:

@@ -10,10 +10,10 @@ import pytest
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
-from audiocraft_ext.drums.codec import map as drum_map
+from audiocraft_ext.drums.codec import drum_map
 from audiocraft_ext.drums.codec.clip import DrumClip
+from audiocraft_ext.drums.codec.drum_map import DrumMap
 from audiocraft_ext.drums.codec.grid import STEPS, DrumGrid
-from audiocraft_ext.drums.codec.map import DrumMap
 from audiocraft_ext.drums.midi import drums_of, stretches, to_bytes
 from audiocraft_ext.midi.file import parse, read
 

@@ -11,8 +11,7 @@ import pytest
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
-from audiocraft_ext.drums.codec import codec_of
-from audiocraft_ext.drums.codec import map as drum_map
+from audiocraft_ext.drums.codec import codec_of, drum_map
 from audiocraft_ext.drums.codec.clip import DrumClip
 from audiocraft_ext.drums.codec.grid import STEPS
 from audiocraft_ext.drums.codec.hits import DrumHits

@@ -16,7 +16,7 @@ import numpy as np
 
 from audiocraft_ext.core.files import sha256
 from audiocraft_ext.sound import files as sound_files
-from data_prep.audio.analysis import labels as label_reading
+from data_prep.audio.analysis import labels
 from data_prep.audio.analysis.facts import Facts
 from data_prep.audio.analysis.fingerprint import Fingerprinter
 from data_prep.audio.analysis.levels import ChannelListener, LevelListener
@@ -80,7 +80,7 @@ def analyse(task: Task) -> Facts:
         BrokenAudio: it cannot be used.
     """
     path = Path(task.path)
-    told = label_reading.read(path, Path(task.root) if task.root else None)
+    told = labels.read(path, Path(task.root) if task.root else None)
     facts, mix = _analyse(task, path, told, "mid")
     return facts if mix == "mid" else _analyse(task, path, told, mix)[0]
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from data_prep.audio.beats import beat_this as beats_this
+from data_prep.audio.beats import beat_this
 from data_prep.audio.beats.grid import Beats, Grid
 from data_prep.audio.beats.net import LOOP, NetEar
 from data_prep.audio.beats.track import FASTEST, SLOWEST, SPREAD, TEMPO_WEIGHT, USUAL, odds, track
@@ -33,7 +33,7 @@ class BeatListener:
 
     def __init__(self, rate: int, ear: str = "net"):
         self.rate = rate
-        self._ear = beats_this.BeatThisEar(rate) if ear == "beat_this" else NetEar(rate)
+        self._ear = beat_this.BeatThisEar(rate) if ear == "beat_this" else NetEar(rate)
         self._said: np.ndarray | None = None
         self._attack = self._peak = 0.0  # largest magnitude in the first ATTACK seconds, and in all
 
