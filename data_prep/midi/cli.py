@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,14 +107,13 @@ def main(argv: list[str] | None = None) -> None:
     from audiocraft_ext.sound.files import COMPANIONS, EXTENSIONS
     from data_prep.midi.chain import MidiWork, prepare
     from data_prep.shared import labels, sources
+    from data_prep.shared.resume import command_line
 
     kind = sources.Kind("MIDI", "MIDI", ENDINGS, COMPANIONS | EXTENSIONS)
     refused: dict[str, str] = {}
     found = {file.name: file for file in sources.walk(args.src, refused, kind)}
-    rows = labels.read_csv(args.csv, more=labels.DRUM_COLUMNS) if args.csv else {}
-    for line in labels.unknown(rows, found):
-        print(f"note: {line}", file=sys.stderr)
-    command = "python -m data_prep.midi " + shlex.join(sys.argv[1:] if argv is None else argv)
+    rows = labels.table_of(args.csv, found, labels.DRUM_COLUMNS)
+    command = command_line("data_prep.midi", argv)
     workers = physical_cores() if args.workers is None else args.workers
     work = MidiWork(args.src, args.store, found, settings, rows, command, args.map, workers, args.timeout,
                     round(args.memory * 2**30))

@@ -215,6 +215,17 @@ def _joined(where: str, name: str, old: Row, new: Row) -> Row:
     return replace(old, **values)
 
 
+def table_of(path: Path | None, names: Collection[str], more: tuple[str, ...] = ()) -> dict[str, Row]:
+    """A person's table, see :func:`read_csv`; what it names that is not among ``names`` is noted on stderr. Empty
+    without a ``path``."""
+    if path is None:
+        return {}
+    rows = read_csv(path, more=more)
+    for line in unknown(rows, names):
+        print(f"note: {line}", file=sys.stderr)
+    return rows
+
+
 def unknown(rows: dict[str, Row], names: Collection[str]) -> list[str]:
     """A line for each file of the table that is not among ``names``, for a person."""
     return [f"line {row.line} of the table names {name!r}, which is not there" for name, row in rows.items()

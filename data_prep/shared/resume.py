@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from audiocraft_ext.core.errors import UserError
+
+
+def command_line(program: str, argv: list[str] | None) -> str:
+    """The command that was typed, for a shell; ``argv`` None takes this process's arguments."""
+    return f"python -m {program} " + shlex.join(sys.argv[1:] if argv is None else argv)
 
 
 @contextmanager
