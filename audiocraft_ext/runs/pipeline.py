@@ -104,7 +104,7 @@ class DemoState:
 
 
 def add_options(parser: argparse.ArgumentParser, things: str, n: int, recipe: list[str]) -> None:
-    """What every demo can be told, but for the folder that it begins with."""
+    """The options of every demo, but for the folder that it begins with."""
     parser.add_argument("--name", help="what to call it (default: the folder's name)")
     parser.add_argument("--out", type=Path, help=f"folder for {things}, picture and bundle (default: out/NAME)")
     parser.add_argument("-n", type=int, default=n, help=f"{things} (default %(default)s)")

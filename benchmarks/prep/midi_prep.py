@@ -87,10 +87,10 @@ def main() -> None:
         codecs = {f"{name}, {steps}, {offsets}": DrumGrid(drums, steps, offsets=offsets)
                   for steps in STEPS for offsets in OFFSETS}
         for what, codec in (codecs | {f"{name}, {steps}, hits": DrumHits(drums, steps) for steps in STEPS}).items():
-            told = kept(clips, codec)
-            results["grids"][what.replace(",", "")] = told
-            print(row(what, (f"{told['kept']:.2%}", f"{told['velocity']:.2f}", f"{told['ms']:.2f}",
-                             f"{told['p95_ms']:.2f}"), 24))
+            costs = kept(clips, codec)
+            results["grids"][what.replace(",", "")] = costs
+            print(row(what, (f"{costs['kept']:.2%}", f"{costs['velocity']:.2f}", f"{costs['ms']:.2f}",
+                             f"{costs['p95_ms']:.2f}"), 24))
     finish("midi_prep", describe("mido", "numpy"), results, args.save)
 
 

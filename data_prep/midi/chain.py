@@ -196,8 +196,8 @@ def _why_nothing(facts: MidiFacts, settings: MidiSettings) -> str:
         pitches = ", ".join(map(str, sorted(cost.unmapped)[:8])) + (", ..." if len(cost.unmapped) > 8 else "")
         return f"none of its notes is in the map {settings.codec.drums.name} (pitches {pitches})"
     if cost.metre:
-        return next((said for said in facts.remarks if "does not end on a step" in said or " has bars up to " in said),
-                    "no time signature fits")
+        why = (remark for remark in facts.remarks if "does not end on a step" in remark or " has bars up to " in remark)
+        return next(why, "no time signature fits")
     return f"no {settings.min_bars} bars with hits in a row"
 
 
@@ -236,10 +236,10 @@ def rows_of(facts: MidiFacts, plan: Plan, known: ReadFiles, work: MidiWork) -> I
 
 def _about(facts: MidiFacts, row: Row | None) -> dict:
     """What is known of a file; what nobody knows is left out. ``bpm`` only where somebody says it against the file."""
-    said = row.over(facts.labels.labels) if row else facts.labels.labels
-    told = row.bpm if row and row.bpm else None if facts.tempo else said.bpm
+    labels = row.over(facts.labels.labels) if row else facts.labels.labels
+    bpm = row.bpm if row and row.bpm else None if facts.tempo else labels.bpm
     style, kind = midi_prompts.style_and_kind(facts, row)
-    about = {"file_sha256": facts.sha256, "seconds": round(facts.seconds, 6), "title": said.title,
-             "licence": said.licence, "style": style, "kind": kind, "said_bpm": said.bpm, "bpm": told}
+    about = {"file_sha256": facts.sha256, "seconds": round(facts.seconds, 6), "title": labels.title,
+             "licence": labels.licence, "style": style, "kind": kind, "said_bpm": labels.bpm, "bpm": bpm}
     return {key: value for key, value in about.items() if value is not None}
 

@@ -29,17 +29,17 @@ def report(work: MidiWork, plan: Plan, known: ReadFiles, store: TokenStore | Non
     for row in store.rows if store else ():
         stored.setdefault(row["source"], []).append(row["split"])
     settings, codec = work.settings, work.settings.codec
-    told = {"map": f"{codec.drums.name}, {codec.classes} classes", "steps": codec.steps,
-            "velocities": codec.velocities, "offsets": codec.offsets, "prompts": settings.prompts} | {
-                key: value for key, value in settings.to_dict().items() if key != "codec"}
-    told["channel"] = {None: "10, or guessed", 0: "all"}.get(settings.channel, settings.channel)
+    shown = {"map": f"{codec.drums.name}, {codec.classes} classes", "steps": codec.steps,
+             "velocities": codec.velocities, "offsets": codec.offsets, "prompts": settings.prompts} | {
+                 key: value for key, value in settings.to_dict().items() if key != "codec"}
+    shown["channel"] = {None: "10, or guessed", 0: "all"}.get(settings.channel, settings.channel)
     sources = [_source(known.facts[name], work, plan, stored) for name in sorted(known.facts)]
     lengths: Counter[float] = Counter()
     for source in sources:
         if source["status"] == "kept":
             lengths.update(one.end - one.begin for one in known.facts[source["name"]].slices)
     return {"folder": str(work.src), "codec": codec.spec.codec, "rate": 0, "cut": settings.cut, "level": "off",
-            "settings": told, "command": command(work), "store_hash": store.hash if store else None, "sure": 0.0,
+            "settings": shown, "command": command(work), "store_hash": store.hash if store else None, "sure": 0.0,
             "notes": _notes(known, settings, sources), "refused": sorted(plan.refused.items()),
             "duplicates": _groups(plan, stored), "slice_seconds": sorted(lengths.items()), "sources": sources,
             "words": _words(work, plan, known, store)}
@@ -51,22 +51,22 @@ def _words(work: MidiWork, plan: Plan, known: ReadFiles, store: TokenStore | Non
         return []
     rows = store.rows if store else (row for name in plan.splits
                                      for _, _, row in rows_of(known.facts[name], plan, known, work))
-    said: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     total = 0
     for row in rows:
-        said.update(row["prompt"].items())
+        counts.update(row["prompt"].items())
         total += 1
-    return [{"field": field, "rows": total, "words": [[word, said[field, word]] for word in words]}
+    return [{"field": field, "rows": total, "words": [[word, counts[field, word]] for word in words]}
             for field, words in known.prompts.words.items()]
 
 
 def _source(facts: MidiFacts, work: MidiWork, plan: Plan, stored: dict[str, list[str]]) -> dict:
     name, cost, row = facts.name, facts.cost, work.rows.get(facts.name)
-    said = row.over(facts.labels.labels) if row else facts.labels.labels
+    labels = row.over(facts.labels.labels) if row else facts.labels.labels
     style, kind = midi_prompts.style_and_kind(facts, row)
     about = {
-        "name": name, "seconds": facts.seconds, "format": "MIDI", "rate": 0, "channels": 1, "title": said.title,
-        "licence": said.licence, "bpm": (row.bpm if row else None) or facts.tempo or said.bpm, "bpm_said": True,
+        "name": name, "seconds": facts.seconds, "format": "MIDI", "rate": 0, "channels": 1, "title": labels.title,
+        "licence": labels.licence, "bpm": (row.bpm if row else None) or facts.tempo or labels.bpm, "bpm_said": True,
         "style": style, "kind": kind, "flags": plan.review.get(name, []),
         "group": plan.group_of.get(name), "overview": facts.overview, "hits": cost.hits, "hits_kept": cost.kept,
         "velocity_error": cost.velocity / cost.kept if cost.kept else None,

@@ -79,17 +79,17 @@ def write(folder: Path, report: dict) -> dict:
             sums.add(source, report["sure"])
             lines.write((",\n" if lines.tell() else "\n").encode() + _line(source))
             shown_rows = _worth(shown_rows, source)
-        told = _complete(report, sums)
+        complete = _complete(report, sums)
         lines.seek(0)
         with atomic(folder / JSON, sync=True, unless_same=True) as part, part.open("wb") as file:
-            head = json.dumps(_plain(told), indent=1, sort_keys=True)
+            head = json.dumps(_plain(complete), indent=1, sort_keys=True)
             file.write(head[:-2].encode() + b',\n "sources": [')
             shutil.copyfileobj(lines, file)
             file.write(b"\n ]\n}\n")
     with atomic(folder / HTML, sync=True, unless_same=True) as part, part.open("wb") as file:
-        for text in _page(told, _worth(shown_rows)):
+        for text in _page(complete, _worth(shown_rows)):
             file.write(text.encode("utf-8"))
-    return told
+    return complete
 
 
 def say(folder: Path, plan: Plan, sums: dict, added: int, store: TokenStore | None, size: str) -> None:

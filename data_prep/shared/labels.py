@@ -53,8 +53,8 @@ class Row:
 
     def over(self, labels: Labels) -> Labels:
         """The labels with what the table says in place of what they say."""
-        said = {field.name: getattr(self, field.name) for field in fields(Labels)}
-        return replace(labels, **{name: value for name, value in said.items() if value is not None})
+        values = {field.name: getattr(self, field.name) for field in fields(Labels)}
+        return replace(labels, **{name: value for name, value in values.items() if value is not None})
 
 
 def _head(path: Path) -> str | None:
@@ -137,26 +137,26 @@ def read_csv(path: Path, say: Callable[[str], object] | None = None, more: tuple
             line = lines.line_num + 1  # a cell may hold line breaks
     except csv.Error as error:
         raise UserError(f"{path}, line {lines.line_num}: not a line of a CSV table ({error})") from None
-    ends = [name for name, said in splits.items() if _is_held_out(said)]
-    for name, said in splits.items():
+    ends = [name for name, named in splits.items() if _is_held_out(named)]
+    for name, named in splits.items():
         if name not in ends or len(ends) > 1:
-            rows[name] = replace(rows[name], split=_side(path, name, said))
+            rows[name] = replace(rows[name], split=_split_of(path, name, named))
         elif len(rows) > 1:  # in a store that has grown, or a mistake
             say(f"{path}: {name!r} is train and then valid, as where the end of a single file is held out, so no split "
                 "is taken from it; to give it one, change all its lines")
     return rows
 
 
-def _is_held_out(said: list[tuple[int, str]]) -> bool:
+def _is_held_out(lines: list[tuple[int, str]]) -> bool:
     """Train, then valid: of a store's only file the end is held out, and its table says so."""
-    splits = [split for _, split in said]
+    splits = [split for _, split in lines]
     return len(set(splits)) > 1 and splits == sorted(splits)
 
 
-def _side(path: Path, name: str, said: list[tuple[int, str]]) -> str:
+def _split_of(path: Path, name: str, lines: list[tuple[int, str]]) -> str:
     """The split that all lines of a file say."""
-    first, split = said[0]
-    for line, other in said:
+    first, split = lines[0]
+    for line, other in lines:
         if other != split:
             raise UserError(f"{path}: line {line} says {other}, line {first} {split}: {name!r} lies in one split; "
                             "change all its lines")

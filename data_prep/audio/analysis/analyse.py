@@ -80,12 +80,12 @@ def analyse(task: Task) -> Facts:
         BrokenAudio: it cannot be used.
     """
     path = Path(task.path)
-    told = labels.read(path, Path(task.root) if task.root else None)
-    facts, mix = _analyse(task, path, told, "mid")
-    return facts if mix == "mid" else _analyse(task, path, told, mix)[0]
+    given = labels.read(path, Path(task.root) if task.root else None)
+    facts, mix = _analyse(task, path, given, "mid")
+    return facts if mix == "mid" else _analyse(task, path, given, mix)[0]
 
 
-def _analyse(task: Task, path: Path, told: Labels, mix: str) -> tuple[Facts | None, str]:
+def _analyse(task: Task, path: Path, given: Labels, mix: str) -> tuple[Facts | None, str]:
     """Facts of the file mixed as ``mix``; none, and how it should be mixed, where its mid cancels."""
     with sound_files.open_sound(path) as reader:
         channels, sound, count = ChannelListener(reader.channels), Sound(reader.rate), 0
@@ -116,6 +116,6 @@ def _analyse(task: Task, path: Path, told: Labels, mix: str) -> tuple[Facts | No
         spectrum, texture = ears["spectrum"].result()
         return Facts(
             task.name, task.size, task.mtime_ns, task.rate, sha256(path), sound.result(), reader.format, reader.lossy,
-            count / reader.rate, reader.rate, about.amplitude, samples, level, told,
-            beats.result(told.bpm) if beats else None, spectrum, texture, envelope, overview,
+            count / reader.rate, reader.rate, about.amplitude, samples, level, given,
+            beats.result(given.bpm) if beats else None, spectrum, texture, envelope, overview,
             ears["fingerprint"].result(), onsets.result() if onsets else None), mix
