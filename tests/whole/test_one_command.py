@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -116,6 +117,21 @@ def test_a_folder_becomes_an_instrument_and_only_what_is_missing_is_made_again(h
     loop(here / "elsewhere.d" / "x.wav", 5)
     other = run("--audio", "elsewhere.d", "--name", NAME)
     assert other.returncode == 2 and other.stderr.count("\n") == 1 and "--name" in other.stderr
+
+
+def test_the_folder_of_a_run_is_asked_for_again_when_configs_have_changed(tmp_path, monkeypatch):
+    for name, text in (("history.json", "[]"), ("checkpoint.th", "")):
+        (tmp_path / name).write_text(text)
+    asked = []
+    monkeypatch.setattr(pipeline, "run_folder", lambda overrides: asked.append(overrides) or tmp_path)
+    monkeypatch.setattr(pipeline, "run_to_its_end", lambda command: 0)
+    store = SimpleNamespace(path=tmp_path / "store", hash="0123456789")
+    for configs, count in (("a", 1), ("a", 1), ("b", 2), ("b", 2)):
+        monkeypatch.setattr(pipeline, "configs_hash", lambda configs=configs: configs)
+        assert pipeline.trained(pipeline.DemoState.open(tmp_path / "demo.json"), store, ["solver=x"], [])[0] == tmp_path
+        assert len(asked) == count
+    pipeline.trained(pipeline.DemoState.open(tmp_path / "demo.json"), store, ["solver=x"], ["seed=1"])
+    assert len(asked) == 3
 
 
 @pytest.mark.processes
