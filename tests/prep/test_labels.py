@@ -226,7 +226,7 @@ def test_a_table_that_is_not_there(tmp_path):
         labels.read_csv(tmp_path / "none.csv")
 
 
-def test_what_is_not_known_is_said(tmp_path):
+def test_what_is_not_known_is_reported(tmp_path):
     (tmp_path / "t.csv").write_text("file,mood,bpm\na,dark,90\nb,,\n")
     said = []
     rows = labels.read_csv(tmp_path / "t.csv", said.append)
@@ -239,7 +239,7 @@ def test_columns_of_drums_are_read_where_they_are_asked_for(tmp_path):
     said = []
     assert labels.read_csv(tmp_path / "t.csv", said.append)["a"] == Row(line=2) and "style, kind" in said[0]
     with pytest.raises(UserError, match="style of 'a' is 'jazz', but 'funk' in line 2"):
-        labels.read_csv(tmp_path / "t.csv", more=labels.OF_DRUMS)
+        labels.read_csv(tmp_path / "t.csv", more=labels.DRUM_COLUMNS)
 
 
 def test_a_table_has_the_last_word():
