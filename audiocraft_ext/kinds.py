@@ -110,6 +110,9 @@ class Kind(Protocol):
     def null_prompt(self, spec: Spec, codec_config: dict | None) -> np.ndarray | None:
         """Codes ``[K, P]`` of an unconditional clip; None where there are no prompts."""
 
+    def controls(self, spec: Spec, frames: int) -> np.ndarray | None:
+        """The controls ``[C, T]`` of an unconditional clip of ``frames``; None where there are none."""
+
     def write_samples(self, codes: np.ndarray, spec: Spec, codec_config: dict | None, folder: Path, seed: int,
                       warn: Callable[[str], object]) -> Iterable[tuple[np.ndarray, int]]:
         """Write files ``clip_{i}.*`` of clips ``codes [B, K, P + T]``.

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from audiocraft_ext.audio import metronome
 from audiocraft_ext.audio.clips import Clip, Output
 from audiocraft_ext.audio.engine import SoundBundle, SoundEngine
 from audiocraft_ext.audio.recipe import Recipe
@@ -87,7 +88,8 @@ class Instrument:
         Args:
             seconds: length with the prompt, 10 by default; of a source, all of it by default.
             seed: 0 to 2**64 - 1; None draws one.
-            bpm, bars: tempo, and a length in bars of 4/4 instead of seconds.
+            bpm, bars: tempo, and a length in bars of 4/4 instead of seconds. A model that hears a metronome has a usual
+                tempo for a clip that begins with nothing.
             loop: make the end lead into the start.
             temperature, top_k, top_p, min_p: see :class:`~audiocraft_ext.engine.sampling.Sampling`; one number or one
                 per
@@ -112,6 +114,8 @@ class Instrument:
         clip_rng(seed, 0)
         if prompt is not None and source is not None:
             raise UserError("a prompt and a source were given; a clip continues one or plays on the other")
+        if bpm is None and prompt is None and source is None and metronome.has_metronome(bundle.lm_spec):
+            bpm = metronome.usual_bpm(spec.frame_rate)
         longest = self._samples(seconds, bpm, bars, rate, 0) if (seconds, bars) != (None, None) else None
         played = None if source is None else self._source(source, longest and self._frames(longest))
         samples = self._samples(seconds, bpm, bars, rate, None if played is None else played.shape[1] * hop)
@@ -160,6 +164,7 @@ class Instrument:
         """
         self._check_mine(recipe)
         frames, done, given = self._frames(recipe.samples), 0, self._unpacked(recipe.prompt)
+        controls = self._controls(recipe, frames)
         plain = not (recipe.loop or recipe.weird or recipe.source)
         sampling = 1.0 if plain else 0.0 if recipe.source else 0.5  # of a clip's work, for the progress
         for batch in self.engine.batches(indices, frames):
@@ -167,7 +172,7 @@ class Instrument:
                 progress(done + sampling * size * at / max(1, of))
 
             wavs = None
-            how = dict(seed=recipe.seed, sampling=recipe.sampling, progress=report, given=given)
+            how = dict(seed=recipe.seed, sampling=recipe.sampling, progress=report, given=given, controls=controls)
             if recipe.source:
                 codes = np.repeat(self._unpacked(recipe.source)[None], len(batch), axis=0)
             elif plain:
@@ -192,8 +197,9 @@ class Instrument:
             raise UserError("a stream is played while it is made; a loop, weird tools and a source need the whole clip")
         self._check_mine(recipe)
         decoding, left = self.engine.decoding(1), recipe.samples
-        pieces = self.engine.stream([index], self._frames(recipe.samples), seed=recipe.seed, sampling=recipe.sampling,
-                                    given=self._unpacked(recipe.prompt))
+        frames = self._frames(recipe.samples)
+        pieces = self.engine.stream([index], frames, seed=recipe.seed, sampling=recipe.sampling,
+                                    given=self._unpacked(recipe.prompt), controls=self._controls(recipe, frames))
         nothing = np.zeros((1, self.bundle.spec.n_q, 0), np.int64)
         for piece in itertools.chain(pieces, [None]):
             decoding.push(nothing if piece is None else piece, last=piece is None)
@@ -302,6 +308,12 @@ class Instrument:
     def _unpacked(self, text: str) -> np.ndarray | None:
         """A recipe's codes; None where there are none."""
         return checked_codes(unpack(text), self.bundle.spec, "the recipe") if text else None
+
+    def _controls(self, recipe: Recipe, frames: int) -> np.ndarray | None:
+        """The metronome ``[1, T]``; None where the model hears none, or nobody knows the tempo."""
+        if recipe.bpm is None or not metronome.has_metronome(self.bundle.lm_spec):
+            return None
+        return metronome.places(frames, self.bundle.spec.frame_rate, recipe.bpm)[None]
 
     def _check_loop(self, frames: int) -> None:
         from audiocraft_ext.audio.loop import SHORTEST

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audiocraft_ext.audio import codec as codecs
+from audiocraft_ext.audio import metronome
 from audiocraft_ext.audio.engine import CODEC_TYPE, SoundBundle
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
@@ -88,6 +89,13 @@ def export_note(model: Trained) -> str:
 
 def null_prompt(spec: Spec, codec_config: dict | None) -> None:
     """There are no prompts."""
+
+
+def controls(spec: Spec, frames: int) -> np.ndarray | None:
+    """The metronome at its usual tempo, where there is one."""
+    if not metronome.has_metronome(spec):
+        return None
+    return metronome.places(frames, spec.frame_rate, metronome.usual_bpm(spec.frame_rate))[None]
 
 
 def write_samples(codes: np.ndarray, spec: Spec, codec_config: dict | None, folder: Path, seed: int,

@@ -33,6 +33,8 @@ class Spec:
         gates: streams that count only where another one's code of the same frame lets them
             (:class:`~audiocraft_ext.core.gates.Gate`); they may be given as ``(stream, gate, rest[, opens])``.
         prompt: P, frames before each clip that say what it is to be; their codes are no part of the clip.
+        controls: how many of the last streams are always given and never predicted, such as a place in the bar. They
+            are no part of a clip. Their size is 1: the only code that they take is 0, which says that nothing is known.
         unit: what a frame is: a part of a second (``seconds``), a step of a bar (``steps``) or an event (``notes``,
             the only ones without a ``frame_rate``); "" is seconds of ``audio``, steps of any other kind.
     """
@@ -48,6 +50,7 @@ class Spec:
     gates: tuple[Gate, ...] = ()
     prompt: int = 0
     unit: str = ""
+    controls: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "delays", tuple(int(d) for d in self.delays))
@@ -71,6 +74,9 @@ class Spec:
             raise UserError(f"expected {self.n_q} sizes (n_q) from 1 to card={self.card}, got {list(self.sizes)}")
         if self.prompt < 0:
             raise UserError(f"expected prompt frames, 0 or more, got {self.prompt}")
+        if not 0 <= self.controls < self.n_q or (self.controls and set(sizes[-self.controls:]) != {1}):
+            raise UserError(f"expected controls from 0 to below n_q={self.n_q}, the last streams, of size 1; got "
+                            f"{self.controls} with sizes {list(sizes)}")
         check(self.gates, self.delays, self.card)
 
     @property
@@ -120,13 +126,26 @@ class Spec:
     def with_delays(self, delays) -> Spec:
         return replace(self, delays=tuple(delays))
 
+    @property
+    def clip(self) -> Spec:
+        """Of what is predicted alone, the codes of a clip: without the controls."""
+        if not self.controls:
+            return self
+        K = self.n_q - self.controls
+        return replace(self, n_q=K, delays=self.delays[:K], sizes=self.sizes[:K], controls=0)
+
+    def with_controls(self, n: int) -> Spec:
+        """With ``n`` controls more, which are not delayed."""
+        return replace(self, n_q=self.n_q + n, delays=(*self.delays, *(0,) * n), controls=self.controls + n,
+                       sizes=(*map(self.size, range(self.n_q)), *(1,) * n))
+
     def to_dict(self) -> dict:
         d = {"kind": self.kind, "n_q": self.n_q, "card": self.card, "frame_rate": self.frame_rate,
              "delays": list(self.delays), "codec": {"name": self.codec, "hash": self.codec_hash}}
         if self.frame_rate is None:
             del d["frame_rate"]
         more = {"unit": "" if self.unit == self._default_unit else self.unit, "sizes": list(self.sizes),
-                "gates": [gate.to_list() for gate in self.gates], "prompt": self.prompt}
+                "gates": [gate.to_list() for gate in self.gates], "prompt": self.prompt, "controls": self.controls}
         return d | {key: value for key, value in more.items() if value}
 
     @classmethod
@@ -134,7 +153,7 @@ class Spec:
         try:
             return cls(d["kind"], d["n_q"], d["card"], d.get("frame_rate"), tuple(d["delays"]),
                        d["codec"]["name"], d["codec"]["hash"], tuple(d.get("sizes", ())),
-                       tuple(d.get("gates", ())), d.get("prompt", 0), d.get("unit", ""))
+                       tuple(d.get("gates", ())), d.get("prompt", 0), d.get("unit", ""), d.get("controls", 0))
         except (KeyError, TypeError) as error:
             raise UserError(f"not a spec: {error!r} in {d}") from None
 
@@ -145,7 +164,8 @@ class Spec:
             mine: what this spec belongs to, for the message ("the store stores/jungle").
             others: what the other belongs to ("the bundle out/jungle").
         """
-        for key in ("kind", "n_q", "card", "unit", "frame_rate", "codec", "codec_hash", "sizes", "gates", "prompt"):
+        for key in ("kind", "n_q", "card", "unit", "frame_rate", "codec", "codec_hash", "sizes", "gates", "prompt",
+                    "controls"):
             a, b = getattr(self, key), getattr(other, key)
             if a != b:
                 raise UserError(f"{mine} has {key}={a}, but {others} has {key}={b}: their codes do not mean the same")

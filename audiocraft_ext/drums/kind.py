@@ -58,6 +58,10 @@ def null_prompt(spec: Spec, codec_config: dict) -> np.ndarray | None:
     return None if prompts is None else prompts.codes({})
 
 
+def controls(spec: Spec, frames: int) -> None:
+    """There are none."""
+
+
 def write_samples(codes: np.ndarray, spec: Spec, codec_config: dict, folder: Path, seed: int = 0,
                   warn: Callable[[str], object] = lambda text: None) -> list[tuple[np.ndarray, int]]:
     """``clip_{i}.mid`` and ``clip_{i}.wav`` of clips ``codes [B, K, P + T]``, the sound by the kit that ships.

@@ -38,7 +38,7 @@ class Bundle:
 
     Attributes:
         info: ``model.json`` as it is.
-        spec: of its codes.
+        spec: of the codes of its clips; ``lm_spec`` has the LM's controls besides.
         lm: the LM's options and sizes.
         context: the LM's context in frames.
         sampling: the bundle's own choice.
@@ -56,7 +56,8 @@ class Bundle:
         self.path = Path(path)
         self.info = _read_info(self.path, old)
         try:
-            self.spec = Spec.from_dict(self.info["spec"])
+            self.lm_spec = Spec.from_dict(self.info["spec"])
+            self.spec = self.lm_spec.clip
             self.lm = LMConfig.from_dict(dict(self.info["lm"]))
             self.context = int(self.info["context"])
             self.sampling = Sampling.from_dict(self.info["sampling"])

@@ -25,7 +25,7 @@ from audiocraft_ext.engine import sampler
 from audiocraft_ext.engine.bundle import Bundle
 from audiocraft_ext.engine.guidance import Guide
 from audiocraft_ext.engine.onnx import OnnxStepper, open_session
-from audiocraft_ext.engine.sampler import PREFILL, UNKNOWN, Progress, check_given
+from audiocraft_ext.engine.sampler import PREFILL, UNKNOWN, Progress, check_given, with_controls
 from audiocraft_ext.engine.sampling import Sampling
 
 MAX_BATCH = 10
@@ -51,7 +51,7 @@ class Engine:
     def __init__(self, bundle: Bundle | str | Path, threads: int | None = None, precision: str | None = None,
                  backend: str = "onnx", device: str | None = None, max_batch: int = MAX_BATCH):
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
-        self.spec = self.bundle.spec
+        self.spec, self.lm_spec = self.bundle.spec, self.bundle.lm_spec
         self.threads = threads or physical_cores()
         self.max_batch = max_batch
         if backend not in BACKENDS:
@@ -92,26 +92,31 @@ class Engine:
         return [list(indices[i : i + size]) for i in range(0, len(indices), size)]
 
     def stream(self, indices: Sequence[int], frames: int, *, seed: int, sampling: Sampling | None = None,
-               given: np.ndarray | None = None, progress: Progress | None = None,
-               guide: Guide | None = None, window: int | None = None) -> Iterator[np.ndarray]:
+               given: np.ndarray | None = None, progress: Progress | None = None, guide: Guide | None = None,
+               window: int | None = None, controls: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """Sample one batch and hand out the frames as they come, ``codes int64 [B, K, t]``; as
         :func:`audiocraft_ext.engine.sampler.stream`. By default the bundle's own sampling.
 
         Args:
             guide: how closely the prompt is followed (classifier-free guidance); None: as the model does by itself.
             window: the context in frames, at most the bundle's, which is the default.
+            controls: ``[C, T0]``, of the LM's controls; by default, and behind T0, nothing is known.
         """
         sampling = (sampling or self.bundle.sampling).clamped(self.spec.card)[0]
         sampling.check(self.spec.n_q)
         if frames < 1:
             raise UserError(f"a clip has at least 1 frame, got {frames}")
-        stepper = self.stepper if guide is None else guide.around(self.stepper, self.spec)
-        return sampler.stream(stepper, self.spec, indices, frames, seed=seed, sampling=sampling, given=given,
-                              window=window or self.bundle.context, progress=progress)
+        spec = self.lm_spec
+        if spec.controls:
+            given = with_controls(given, controls, len(indices), spec, frames)
+        stepper = self.stepper if guide is None else guide.around(self.stepper, spec)
+        pieces = sampler.stream(stepper, spec, indices, frames, seed=seed, sampling=sampling.widened(spec.n_q),
+                                given=given, window=window or self.bundle.context, progress=progress)
+        return (piece[:, : self.spec.n_q] for piece in pieces)
 
     def generate(self, clips: int | Sequence[int], frames: int, *, seed: int, sampling: Sampling | None = None,
-                 given: np.ndarray | None = None, progress: Progress | None = None,
-                 guide: Guide | None = None) -> np.ndarray:
+                 given: np.ndarray | None = None, progress: Progress | None = None, guide: Guide | None = None,
+                 controls: np.ndarray | None = None) -> np.ndarray:
         """Sample clips, in as many batches as it takes.
 
         Args:
@@ -133,7 +138,8 @@ class Engine:
                     progress(number * total + done, len(batches) * total)
 
             part = None if given is None else given[begin : begin + len(batch)]
-            pieces = self.stream(batch, frames, seed=seed, sampling=sampling, given=part, progress=report, guide=guide)
+            pieces = self.stream(batch, frames, seed=seed, sampling=sampling, given=part, progress=report, guide=guide,
+                                 controls=controls)
             out.append(np.concatenate(list(pieces), axis=-1))
         return np.concatenate(out)
 
@@ -157,13 +163,16 @@ class Engine:
         as many as the model's context holds."""
         cut = max(0, codes.shape[-1] - self.bundle.context)
         codes, first = np.asarray(codes, np.int64)[..., cut:], max(0, first - cut)
-        B, K, T = codes.shape
+        T, spec = codes.shape[2], self.lm_spec
         if not 0 <= first < T:
             raise UserError(f"expected frames to score, got {T} frames and a first of {first}")
-        sequence = delay(codes, self.spec.delays, self.spec.special_id)  # [B, K, S]
-        counts = valid_mask(T, self.spec.delays)  # [K, S]
-        for k, d in enumerate(self.spec.delays):
+        codes = np.pad(codes, ((0, 0), (0, spec.controls), (0, 0)))
+        B = len(codes)
+        sequence = delay(codes, spec.delays, spec.special_id)  # [B, K, S]
+        counts = valid_mask(T, spec.delays)  # [K, S]
+        for k, d in enumerate(spec.delays):
             counts[k, : first + d + 1] = False
+        counts[self.spec.n_q :] = False
         targets = np.where(counts, sequence, 0)
         S, sums = sequence.shape[-1], np.zeros(B)
         self.stepper.start(B, S)

@@ -190,6 +190,24 @@ def first_unknown(codes: np.ndarray, delays: Sequence[int]) -> np.ndarray:
     return np.where(unknown.any(axis=-1), steps, steps_of(codes.shape[-1], delays)).min(axis=-1)
 
 
+def with_controls(given: np.ndarray | None, controls: np.ndarray | None, batch: int, spec: Spec,
+                  frames: int) -> np.ndarray:
+    """``int64 [B, K, T]`` for :func:`stream`: what is given of a clip, and the controls of the spec.
+
+    Args:
+        given: as for :func:`stream`, of the streams of ``spec.clip``.
+        controls: ``[C, T0]``, T0 <= T; where there are none, nothing is known.
+    """
+    out = np.full((batch, spec.n_q, frames), UNKNOWN, np.int64)
+    out[:, spec.n_q - spec.controls :] = 0
+    if given is not None:
+        given = check_given(given, batch, spec.clip, frames)
+        out[:, : given.shape[1], : given.shape[2]] = given
+    if controls is not None:
+        out[:, spec.n_q - spec.controls :, : controls.shape[1]] = controls
+    return out
+
+
 def check_given(given: np.ndarray, batch: int, spec: Spec, frames: int) -> np.ndarray:
     """``given`` as ``int64 [B, K, T0]``.
 

@@ -104,6 +104,12 @@ class Sampling:
             raise UserError(f"expected the sampling settings {', '.join(_RULES)}, got {', '.join(sorted(unknown))}")
         return cls(**d)
 
+    def widened(self, n_q: int) -> Sampling:
+        """The same for ``n_q`` codebooks: where there is one number for each, the last stands for those behind it."""
+        rows = {name: value + value[-1:] * (n_q - len(value)) for name in _RULES
+                if isinstance(value := getattr(self, name), tuple)}
+        return replace(self, **rows) if rows else self
+
     def rows(self, name: str, n_q: int) -> tuple:
         """A setting's value for each codebook."""
         value = getattr(self, name)

@@ -117,8 +117,8 @@ def _read_bundle(path: Path) -> Trained:
     state = read_safetensors(bundle.file("lm.safetensors"))
     info = bundle.info
     check_weights(cfg, state, path)
-    codec = kinds.kind_of(bundle.spec).load_codec(bundle.spec, bundle.codec_config, bundle=path)
-    return Trained(bundle.spec, cfg, state, codec, bundle.context, info["sampling"], info.get("run", {}),
+    codec = kinds.kind_of(bundle.spec).load_codec(bundle.lm_spec, bundle.codec_config, bundle=path)
+    return Trained(bundle.lm_spec, cfg, state, codec, bundle.context, info["sampling"], info.get("run", {}),
                    info.get("licence", UNKNOWN_LICENCE), info.get("card", ""), bundle.codec_config)
 
 

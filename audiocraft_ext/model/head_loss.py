@@ -30,7 +30,8 @@ def stream_losses(h: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor, 
         biases: ``[card]`` each, or None.
 
     Returns:
-        The mean over the streams (a scalar to differentiate), and the loss of each stream ``[K]`` in nats (detached).
+        The mean over the streams that have a choice, whose size is above 1 (a scalar to differentiate), and the loss
+        of each stream ``[K]`` in nats (detached).
     """
     return _HeadLoss.apply(torch.is_grad_enabled(), tuple(sizes), labels, targets, h, *weights, *(biases or ()))
 
@@ -40,7 +41,8 @@ class _HeadLoss(torch.autograd.Function):
     def forward(ctx, learn: bool, sizes: tuple[int, ...], labels, targets, h, *heads):
         """What ``1 / targets`` and the mean over K would make tiny is multiplied by ``scale`` here and divided by it in
         the backward pass, after any loss scale came in: in float16 it would be rounded to nothing."""
-        ctx.scale = h.shape[0] * len(sizes)
+        streams = max(1, sum(size > 1 for size in sizes))
+        ctx.scale = h.shape[0] * streams
         ctx.grads = None if not learn else [torch.zeros_like(t, dtype=torch.float32) for t in (h, *heads)]
         kind, each = h.device.type, h.new_zeros(len(sizes), dtype=torch.float32)
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else h.dtype
@@ -55,7 +57,7 @@ class _HeadLoss(torch.autograd.Function):
                                       [ctx.grads[0][rows], *grads] if learn else None, *head)
         each /= targets
         ctx.mark_non_differentiable(each)
-        return each.mean(), each
+        return each.sum() / streams, each
 
     @staticmethod
     @once_differentiable

@@ -35,13 +35,15 @@ def unigram_loss(store: TokenStore) -> np.ndarray:
     known = code_counts(store, TRAIN) + possible
     seen = code_counts(store, VALID)
     log_p = np.log(np.where(possible, known, 1) / known.sum(axis=1, keepdims=True))
-    return -(seen * log_p).sum(axis=1) / sum(track.frames for track in store.tracks(VALID))
+    return -(seen * possible * log_p).sum(axis=1) / sum(track.frames for track in store.tracks(VALID))
 
 
 def summary(store: TokenStore) -> dict[str, float]:
-    """Means over the streams, in nats a code."""
+    """Means over the streams that have a choice, in nats a code."""
     both = code_counts(store, TRAIN) + code_counts(store, VALID)
-    return {"unigram_loss": float(unigram_loss(store).mean()), "unigram_entropy": float(entropy(both).mean())}
+    chosen = np.array([store.spec.size(k) > 1 for k in range(store.spec.n_q)])
+    return {"unigram_loss": float(unigram_loss(store)[chosen].mean()),
+            "unigram_entropy": float(entropy(both)[chosen].mean())}
 
 
 def line(store: TokenStore) -> str:

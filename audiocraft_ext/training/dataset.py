@@ -50,18 +50,22 @@ class StreamDataset:
             altered on the train side.
         sample_on_duration: choose a track by its length (every frame is as likely) rather than all alike.
         num_samples: windows an epoch; None is one pass through the store.
+        drop_controls: how often a train window is shown without its controls, a share from 0 to 1: the model then plays
+            freely too.
         share: of the train side's sound, above 0 and up to 1; None is all of it. Whole tracks, in an order that only
             the seed decides: a smaller share is a part of a larger one.
     """
 
     def __init__(self, store: TokenStore, split: str, frames: int, num_samples: int | None = None, seed: int = 0,
-                 sample_on_duration: bool = True, view: View | None = None, share: float | None = None):
+                 sample_on_duration: bool = True, view: View | None = None, share: float | None = None,
+                 drop_controls: float = 0.0):
         if store.spec.prompt and view is None:
             raise UserError(f"{store.path}: its codes ({store.spec.kind}) have prompts, which nothing here can make")
         if frames < 1:
             raise UserError(f"dataset.{'segment_duration' if store.spec.timed else 'segment_frames'} is shorter than "
                             f"one frame ({store.spec.length(1, '.3f')})")
         self.store, self.split, self.frames, self.seed, self.view = store, split, frames, seed, view
+        self.drop_controls = drop_controls if split == TRAIN and store.spec.controls else 0.0
         self.tracks = store.tracks(split)
         if not self.tracks:
             raise UserError(f"the store has nothing on its {split} side; prepare more files, or a larger --valid-share")
@@ -94,6 +98,8 @@ class StreamDataset:
             start, n = track.start + offset, min(self.frames, track.frames - offset)
             row[:, :n] = self.store.codes[start : start + n].T  # copies, turns and widens in one go
             row[:, n:] = self.store.spec.special_id
+            if self.drop_controls and np.random.default_rng([self.seed, epoch, index, 2]).random() < self.drop_controls:
+                row[-spec.controls :, :n] = 0
         return out
 
     def _window(self, epoch: int, index: int) -> tuple[Track, int]:

@@ -134,7 +134,8 @@ class StreamSolver(StandardSolver):
             self.logger.warning("This GPU has no bfloat16, so float32 it is; autocast_dtype=float16 is quicker")
         common = dict(frames=self.frames, seed=self.cfg.seed, view=self.view)
         train = StreamDataset(self.store, TRAIN, num_samples=cfg.train.num_samples,
-                              sample_on_duration=cfg.sample_on_duration, share=cfg.train.share, **common)
+                              sample_on_duration=cfg.sample_on_duration, share=cfg.train.share,
+                              drop_controls=cfg.get("drop_controls", 0.0), **common)
         valid = StreamDataset(self.store, VALID, num_samples=cfg.valid.num_samples, **common)
         self.logger.info("%s", baseline.line(self.store))
         rank, world = distributed.rank(), distributed.size()
@@ -291,12 +292,12 @@ class StreamSolver(StandardSolver):
                                epochs=self.cfg.optim.epochs, left_s=round(60 * metrics["left_min"]), metrics=metrics)
 
     def _losses(self, ce: float, each: list[float]) -> dict:
-        return {"ce": ce, **{f"ce_q{k + 1}": loss for k, loss in enumerate(each)}}
+        return {"ce": ce, **{f"ce_q{k + 1}": loss for k, loss in enumerate(each[: self.spec.clip.n_q])}}
 
     def _mean_losses(self, sums: torch.Tensor, targets: torch.Tensor) -> dict:
         """Both ``[K]``; the mean over the streams, as in :meth:`LM.losses`."""
         each = sums / targets.clamp(min=1)
-        return self._losses(float(each.mean()), each.tolist())
+        return self._losses(float(each[: self.spec.clip.n_q].mean()), each.tolist())
 
     def log_metrics(self, stage_name: str, metrics: dict, formatter=None) -> None:
         """Upstream's log lines, and the trackers; of training they hear by the update."""

@@ -6,6 +6,7 @@ that is held out would be a second look at the same test. Each stays a source of
 
     varispeed=6   up to 6% slower or quicker, pitch with it (a semitone is 5.9%)
     gain=3        up to 3 dB quieter; never louder, for the sound may stand at full scale already
+    shift=20      begun up to 20 ms later: the same sound, and other codes, for frames begin elsewhere in it
     polarity      upside down, half of them
     channel       the mean of the channels, the first or the second
     eq=3          two or three shelves and bells of up to 3 dB each
@@ -25,9 +26,9 @@ from audiocraft_ext.core.split import number_of
 
 Variant = dict[str, Any]
 
-MOST = {"varispeed": 50.0, "gain": 24.0, "eq": 12.0}  # percent, dB, dB
+MOST = {"varispeed": 50.0, "gain": 24.0, "eq": 12.0, "shift": 100.0}  # percent, dB, dB, ms
 SWITCHES = ("polarity", "channel")
-EXAMPLE = "varispeed=6,gain=3,polarity,channel,eq=3"
+EXAMPLE = "varispeed=6,gain=3,polarity,channel,eq=3,shift=20"
 BANDS = (("low shelf", 60, 250), ("bell", 300, 3000), ("high shelf", 3000, 9000))  # Hz, from and to
 SHELF_Q = 0.707  # the steepest shelf that does not overshoot
 
@@ -39,12 +40,13 @@ class Augment:
     varispeed: float = 0.0
     gain: float = 0.0
     eq: float = 0.0
+    shift: float = 0.0
     polarity: bool = False
     channel: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Augment:
-        """``"varispeed=6,gain=3,polarity,channel,eq=3"``, any of them.
+        """``"varispeed=6,gain=3,polarity,channel,eq=3,shift=20"``, any of them.
 
         Raises:
             UserError: something that is none of them, twice, or out of range.
@@ -83,7 +85,7 @@ def variant(augment: Augment, seed: int, number: int, name: str, channels: int =
     Returns:
         ``number``; ``speed`` (1.03 is 3% quicker and higher), ``gain_db`` (0 or below), ``polarity`` (1 or -1), ``mix``
         ("mid", "channel 1" or "channel 2", for whoever reads the file), ``eq`` (a list of ``kind``, ``hz``, ``db``,
-        ``q``), each only if asked for.
+        ``q``), ``shift_ms`` (for whoever reads the file), each only if asked for.
     """
     def chance(what: str) -> float:
         """From 0 to below 1."""
@@ -94,6 +96,8 @@ def variant(augment: Augment, seed: int, number: int, name: str, channels: int =
         out["speed"] = round((1 + augment.varispeed / 100) ** (2 * chance("speed") - 1), 6)  # as far up as down
     if augment.gain:
         out["gain_db"] = -round(augment.gain * chance("gain"), 3)
+    if augment.shift:
+        out["shift_ms"] = round(augment.shift * chance("shift"), 3)
     if augment.polarity:
         out["polarity"] = 1 if chance("polarity") < 0.5 else -1
     if augment.channel and channels > 1:

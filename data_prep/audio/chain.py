@@ -73,7 +73,7 @@ class Work:
 
     @property
     def spec(self) -> Spec:
-        return self.codec.spec
+        return self.codec.spec.with_controls(1) if self.settings.metronome else self.codec.spec
 
     @property
     def rate(self) -> int:

@@ -30,6 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     rows = labels.table_of(args.csv, found)
     command = command_line("data_prep.audio", argv)
     codec = open_codec(args)
+    if args.lock_tempo:
+        settings = dataclasses.replace(settings, lock_tempo=codec.spec.frame_rate)
     workers = physical_cores() if args.workers is None else args.workers
     limits = chain.Limits(workers, args.timeout, memory=round(args.memory * 2**30))
     where = {"executor": args.executor, "options": options} if args.executor != "here" else None

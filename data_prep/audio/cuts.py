@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from audiocraft_ext.audio.metronome import locked_bpm
+from audiocraft_ext.sound.bars import BEATS
 from data_prep.audio.beats.grid import Beats
+from data_prep.audio.beats.steady import grid_of
 from data_prep.shared.cut import Cut
 
 NEAR = 0.05  # seconds by which a bar may end behind its sound: a loop is seldom cut to the sample
 LONGEST_SHOT = 8.0  # seconds that a one-shot may ring
+MOST = 0.03  # share by which a sound may be played faster or slower
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Piece:
         follows: it goes on where the piece before it ends.
         cut: "fixed", "bars", "onsets", or "whole" where a beat was asked for and none was found.
         bpm, bar_seconds, bars, confidence: of a piece cut on downbeats.
+        speed: how much faster it is played, so that its beat is a whole number of frames; ``frames`` are as many as it
+            then has, 0 where it is played as it is.
     """
 
     start: int
@@ -38,6 +44,8 @@ class Piece:
     bar_seconds: float | None = None
     bars: int | None = None
     confidence: float | None = None
+    speed: float = 1.0
+    frames: int = 0
 
     @property
     def divisible(self) -> bool:
@@ -101,3 +109,16 @@ def _onsets(region: tuple[int, int], onsets: np.ndarray, rate: int) -> list[Piec
     inside = [int(o) for o in onsets if start <= o < end] or [start]
     return [Piece(a, min(b, a + round(LONGEST_SHOT * rate)), cut="onsets")
             for a, b in itertools.pairwise([*inside, end]) if b > a]
+
+
+def locked(piece: Piece, beats: Beats | None, rate: int, frame_rate: float) -> Piece:
+    """A piece of whole bars, to be played so that its beat is a whole number of frames; as it is where that takes more
+    than 3% or where its tempo is not sure and steady."""
+    if piece.cut != "bars" or not piece.bars or grid_of(beats, rate) is None:
+        return piece
+    bpm = 60 * BEATS / piece.bar_seconds
+    wanted = locked_bpm(bpm, frame_rate)
+    speed = wanted / bpm
+    if abs(speed - 1) > MOST:
+        return piece
+    return replace(piece, speed=speed, frames=round(piece.bars * BEATS * 60 * frame_rate / wanted))

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
+from audiocraft_ext.audio.metronome import places
 from audiocraft_ext.core.split import TRAIN, VALID
 from audiocraft_ext.sound import files as sound_files
+from audiocraft_ext.sound.bars import BEATS
 from audiocraft_ext.sound.level import TRUE_PEAK
 from data_prep.audio import augment
 from data_prep.audio.analysis import levels
 from data_prep.audio.analysis.facts import Facts
+from data_prep.audio.beats.steady import grid_of
 from data_prep.audio.cuts import Piece
 from data_prep.audio.encoder import CodecRef, Encoder
 from data_prep.audio.plan import pieces
@@ -42,6 +45,8 @@ class Entry:
         mix, dc, gain_db: see :class:`~data_prep.audio.analysis.facts.Level`; ``dc`` is taken away before the gain.
         row_seconds: of the rows of divisible pieces; others are one row each.
         about: what its rows say besides.
+        grid: the first downbeat and the length of a bar, in samples, of a sound whose tempo is sure and steady.
+        metronome: whether a stream more says where in the bar a frame lies.
     """
 
     name: str
@@ -56,6 +61,8 @@ class Entry:
     pieces: list[Piece]
     variant: dict | None
     about: dict
+    grid: tuple[float, float] | None = None
+    metronome: bool = False
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -76,7 +83,8 @@ def entries(facts: Facts, path: Path, plan: Plan, settings: Settings, row: Row |
     gain, _ = levels.gain_db(facts.level, settings.level, settings.dc)
     one = Entry(facts.name, facts.name, str(path), split, settings.valid_share if plan.held_out == facts.name else 0.0,
                 facts.level.mix, dc, round(gain, 3), cut.row_seconds, pieces(facts, settings),
-                None, _about(facts, row, gain))
+                None, _about(facts, row, gain), grid_of(facts.beats, facts.heard_at) if settings.metronome else None,
+                settings.metronome)
     if split != TRAIN or one.held_out:  # variants of what is held out would be another test
         return [one]
     return [one, *(_variant(one, number, facts, settings) for number in range(1, settings.variants + 1))]
@@ -115,8 +123,20 @@ def encode(entry: Entry, encoder: Encoder, sample_rate: int, frame_rate: float) 
     rows = []
     sounds = ((piece.end - piece.start, blocks) for piece, blocks in pieces_of(entry, sample_rate))
     for piece, codes in zip(entry.pieces, encoder.encode_each(sounds), strict=True):
+        if entry.metronome:
+            codes = np.concatenate([codes, _metronome(codes.shape[1], piece, entry, sample_rate, frame_rate)])
         rows += _rows(codes, piece, entry, sample_rate, frame_rate)
     return _held_out(rows, entry.held_out) if entry.held_out else [(entry.split, *row) for row in rows]
+
+
+def _metronome(frames: int, piece: Piece, entry: Entry, sample_rate: int, frame_rate: float) -> np.ndarray:
+    """Where in the bar each frame of a piece lies, ``uint16 [1, T]``; 0 where the tempo is not sure."""
+    if entry.grid is None:
+        return np.zeros((1, frames), np.uint16)
+    downbeat, bar = entry.grid
+    speed = (entry.variant or {}).get("speed", 1.0) * piece.speed
+    first = (downbeat - piece.start - _shift(entry, sample_rate)) / sample_rate / speed
+    return places(frames, frame_rate, 60 * BEATS * sample_rate * speed / bar, first)[None].astype(np.uint16)
 
 
 _open: list = []  # in a worker: the codec and its rates
@@ -137,9 +157,18 @@ def pieces_of(entry: Entry, sample_rate: int) -> Iterator[tuple[Piece, Iterator[
     are to be read before the next piece."""
     with sound_files.open_sound(Path(entry.path)) as reader:
         sound = Cursor(_levelled(sound_files.mono(reader, reader.rate, sample_rate, entry.mix), entry))
+        later = _shift(entry, sample_rate)
         for piece in entry.pieces:
-            blocks = sound.take(piece.start, piece.end)
-            yield piece, augment.apply(entry.variant, blocks, sample_rate) if entry.variant else blocks
+            blocks = sound.take(piece.start + later, piece.end + later)
+            change = dict(entry.variant or {})
+            if piece.speed != 1:
+                change["speed"] = change.get("speed", 1.0) * piece.speed
+            yield piece, augment.apply(change, blocks, sample_rate) if change else blocks
+
+
+def _shift(entry: Entry, sample_rate: int) -> int:
+    """By how many samples all pieces begin later than in the original."""
+    return round((entry.variant or {}).get("shift_ms", 0.0) * sample_rate / 1000)
 
 
 def _levelled(blocks: Iterable[np.ndarray], entry: Entry) -> Iterator[np.ndarray]:
@@ -173,7 +202,9 @@ class Cursor:
 
 def _rows(codes: np.ndarray, piece: Piece, entry: Entry, sample_rate: int, frame_rate: float) -> list:
     """Codes and what is said of them, cut where the piece is one that may be."""
-    speed = (entry.variant or {}).get("speed", 1.0)
+    speed = (entry.variant or {}).get("speed", 1.0) * piece.speed
+    if piece.frames and "speed" not in (entry.variant or {}):
+        codes = codes[:, : piece.frames]  # resampling may give a sample more
     facts = {key: getattr(piece, key) for key in ("bpm", "bar_seconds", "bars", "confidence") if getattr(piece, key)}
     if piece.cut == "bars" and speed != 1:
         facts |= {"bpm": round(piece.bpm * speed, 3), "bar_seconds": piece.bar_seconds / speed}

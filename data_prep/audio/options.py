@@ -40,8 +40,13 @@ def build_parser() -> Parser:
     add("--keep-dc", action="store_true", help="leave a constant offset in")
     add("--tempo", choices=TEMPOS, default="net", help="what finds the beats: our net (default), the library "
         "beat_this, nothing")
+    add("--metronome", action="store_true", help="a stream more that says where in the bar a frame lies; a model that "
+        "is trained on it plays in time at any --bpm")
+    add("--lock-tempo", action="store_true", help="play what has a sure tempo up to 3%% faster or slower, so that a "
+        "beat is a whole number of frames and a loop repeats the same codes (with --cut bars)")
     add("--variants", type=int, default=0, metavar="N", help="N more of each train source, altered")
-    add("--augment", default="", metavar="HOW", help="in what: varispeed=6,gain=3,eq=3,polarity,channel (%%, dB, dB)")
+    add("--augment", default="", metavar="HOW",
+        help="in what: varispeed=6,gain=3,eq=3,shift=20,polarity,channel (%%, dB, dB, ms)")
     add("--seed", type=int, default=0, help="of the variants")
     add = parser.add_argument_group("machine").add_argument
     add("--workers", type=int, help="processes (default: one per core); 0: in this one, without limits")
@@ -67,6 +72,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         raise UserError(f"--slurm is for --executor slurm, not for --executor {args.executor}")
     if args.shards is not None and args.executor == "here":
         raise UserError("--shards is for --executor local or slurm, not for --executor here")
+    if args.lock_tempo and Cut.parse(args.cut).kind != "bars":
+        raise UserError(f"--lock-tempo goes with --cut bars:N, which cuts where the beat is; got --cut {args.cut}")
     if args.slices and args.slices.resolve().is_relative_to(args.src.resolve()):
         raise UserError(f"--slices {args.slices}: lies in the folder that is prepared, and would be taken for music "
                         "the next time")
@@ -81,6 +88,7 @@ def settings_of(args: argparse.Namespace, runtime: str) -> Settings:
     """
     least = args.min_seconds if args.min_seconds is not None else 0.05 if args.cut == "onsets" else 1.0
     settings = Settings(str(Cut.parse(args.cut)), args.valid_share, least, args.level, not args.keep_dc, args.silence,
-                        args.silence_db, args.duplicates, args.tempo, args.variants, args.augment, args.seed, runtime)
+                        args.silence_db, args.duplicates, args.tempo, args.variants, args.augment, args.seed, runtime,
+                        args.metronome)
     settings.check()
     return settings

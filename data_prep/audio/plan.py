@@ -30,8 +30,11 @@ def regions(facts: Facts, settings: Settings) -> list[tuple[int, int]]:
 
 def pieces(facts: Facts, settings: Settings) -> list[Piece]:
     """Where a file is cut."""
-    return cuts.cut(Cut.parse(settings.cut), regions(facts, settings), facts.samples, facts.heard_at,
-                    settings.min_seconds, facts.beats, facts.onsets)
+    found = cuts.cut(Cut.parse(settings.cut), regions(facts, settings), facts.samples, facts.heard_at,
+                     settings.min_seconds, facts.beats, facts.onsets)
+    if settings.lock_tempo:
+        found = [cuts.locked(piece, facts.beats, facts.heard_at, settings.lock_tempo) for piece in found]
+    return found
 
 
 def decide(found: Iterable[Found], known: FactsFile, settings: Settings, rows: dict[str, Row],

@@ -28,6 +28,9 @@ class Settings:
         installed, or "off". variants: how many are made of each train source. augment: what they may differ in, see
         :mod:`data_prep.audio.augment`. seed: of the variants. runtime: what ran the codec; its codes may differ in the
         last place from another's.
+        metronome: a stream more, which says where in the bar a frame lies (audiocraft_ext/audio/metronome.py).
+        lock_tempo: the codec's frames a second, where what has a sure and steady tempo is to be played up to 3% faster
+        or slower, so that its beat is a whole number of frames; else 0.
     """
 
     cut: str = "fixed:30"
@@ -43,6 +46,8 @@ class Settings:
     augment: str = ""
     seed: int = 0
     runtime: str = "onnxruntime"
+    metronome: bool = False
+    lock_tempo: float = 0.0
 
     def check(self) -> None:
         """Refuse what makes no sense.
@@ -77,4 +82,5 @@ class Settings:
             augment.Augment.parse(self.augment)
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        values = asdict(self)
+        return {key: value for key, value in values.items() if value or key not in ("metronome", "lock_tempo")}

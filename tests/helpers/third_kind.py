@@ -85,6 +85,10 @@ def export_note(model: Trained) -> str:
     return "note: these are letters"
 
 
+def controls(spec: Spec, frames: int) -> None:
+    """There are none."""
+
+
 def null_prompt(spec: Spec, codec_config: dict | None) -> np.ndarray:
     return np.full((spec.n_q, 1), 8)
 

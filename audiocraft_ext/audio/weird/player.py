@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from audiocraft_ext.audio import metronome
 from audiocraft_ext.audio.recipe import Recipe
 from audiocraft_ext.audio.weird.chain import Chain, Context, Resample
 from audiocraft_ext.core.errors import UserError
@@ -70,11 +71,11 @@ class ChainPlayer:
         """``codes [K, T]`` of clip ``index`` through the recipe's chain, ``[K, T']``."""
         def model(name: str) -> tuple[Spec, Resample]:
             other = self._model(name, recipe.models.get(name))
-            return other.spec, resampler(other, index, other.bundle.sampling)
+            return other.spec, resampler(other, index, other.bundle.sampling, recipe.bpm)
 
         context = Context(engine.spec, recipe.seed, index, recipe.bpm,
-                          lambda name: unpack(recipe.clips.get(name, "")), resampler(engine, index, recipe.sampling),
-                          model)
+                          lambda name: unpack(recipe.clips.get(name, "")),
+                          resampler(engine, index, recipe.sampling, recipe.bpm), model)
         return Chain.parse(recipe.weird).apply(codes, context)
 
     def _model(self, name: str, wanted: str | None) -> Engine:
@@ -87,9 +88,13 @@ class ChainPlayer:
         return engine
 
 
-def resampler(engine: Engine, index: int, sampling: Sampling) -> Resample:
-    """How an engine fills in what is unknown of clip ``index``."""
+def resampler(engine: Engine, index: int, sampling: Sampling, bpm: float | None = None) -> Resample:
+    """How an engine fills in what is unknown of clip ``index``, in time where the tempo is known."""
+    spec = engine.lm_spec
+
     def resample(given: np.ndarray, seed: int) -> np.ndarray:
-        return engine.generate([index], given.shape[1], seed=seed, sampling=sampling, given=given)[0]
+        T = given.shape[1]
+        beat = metronome.places(T, spec.frame_rate, bpm)[None] if bpm and metronome.has_metronome(spec) else None
+        return engine.generate([index], T, seed=seed, sampling=sampling, given=given, controls=beat)[0]
 
     return resample

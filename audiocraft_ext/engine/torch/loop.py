@@ -283,7 +283,7 @@ def load(bundle: Bundle, device: str | torch.device | None = None, precision: st
     device = pick_device(device)  # before a large file is read
     precision = pick_precision(precision, device)
     state = read_safetensors(file)
-    spec = bundle.spec
+    spec = bundle.lm_spec
     wrong = differing(lambda: LM(cfg, spec.delays, spec.sizes), state)
     if wrong:
         raise UserError(f"{file}: not the weights that model.json describes, {wrong[0]} tensors differ; {wrong[1]}")

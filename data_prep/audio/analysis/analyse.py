@@ -23,7 +23,9 @@ from data_prep.audio.analysis.levels import ChannelListener, LevelListener
 from data_prep.audio.analysis.onsets import OnsetListener
 from data_prep.audio.analysis.outline import EnvelopeListener
 from data_prep.audio.analysis.spectra import SpectrumListener
+from data_prep.audio.beats import steady
 from data_prep.audio.beats.listener import BeatListener
+from data_prep.shared.labels import sidecar
 from data_prep.shared.naming import Labels
 
 
@@ -85,6 +87,16 @@ def analyse(task: Task) -> Facts:
     return facts if mix == "mid" else _analyse(task, path, given, mix)[0]
 
 
+def _bars_given(path: Path, bpm: float | None) -> int | None:
+    """How many bars a sidecar says that the file is, if it is as long as that at its tempo: then nothing needs to be
+    looked for."""
+    bars = sidecar(path).get("bars")
+    if bpm is None or type(bars) is not int:
+        return None
+    seconds = sound_files.duration(path)
+    return bars if steady.known(bpm, bars, round(seconds * 48_000), 48_000) else None
+
+
 def _analyse(task: Task, path: Path, given: Labels, mix: str) -> tuple[Facts | None, str]:
     """Facts of the file mixed as ``mix``; none, and how it should be mixed, where its mid cancels."""
     with sound_files.open_sound(path) as reader:
@@ -101,7 +113,8 @@ def _analyse(task: Task, path: Path, given: Labels, mix: str) -> tuple[Facts | N
         ears = {"level": LevelListener(task.rate), "envelope": EnvelopeListener(task.rate),
                 "spectrum": SpectrumListener(task.rate),
                 "fingerprint": Fingerprinter(task.rate)}
-        beats = BeatListener(task.rate, task.tempo) if task.tempo != "off" else None
+        bars = _bars_given(path, given.bpm) if task.tempo != "off" else None
+        beats = BeatListener(task.rate, task.tempo) if task.tempo != "off" and bars is None else None
         onsets = OnsetListener(task.rate) if task.onsets else None
         samples = 0
         for wav in sound_files.mono(passing(reader), reader.rate, task.rate, mix):
@@ -112,10 +125,13 @@ def _analyse(task: Task, path: Path, given: Labels, mix: str) -> tuple[Facts | N
         if about.mix != mix == "mid":
             return None, about.mix
         level = ears["level"].result(about)
+        found = beats.result(given.bpm) if beats else None
+        if bars is not None:
+            found = steady.known(given.bpm, bars, samples, task.rate)
         envelope, overview = ears["envelope"].result(level.dc)
         spectrum, texture = ears["spectrum"].result()
         return Facts(
             task.name, task.size, task.mtime_ns, task.rate, sha256(path), sound.result(), reader.format, reader.lossy,
             count / reader.rate, reader.rate, about.amplitude, samples, level, given,
-            beats.result(given.bpm) if beats else None, spectrum, texture, envelope, overview,
+            found, spectrum, texture, envelope, overview,
             ears["fingerprint"].result(), onsets.result() if onsets else None), mix

@@ -33,7 +33,7 @@ def response_db(values: dict, hz: float) -> float:
 
 
 def test_what_is_asked_for():
-    assert ALL == Augment(varispeed=6, gain=3, eq=3, polarity=True, channel=True)
+    assert ALL == Augment(varispeed=6, gain=3, eq=3, shift=20, polarity=True, channel=True)
     assert Augment.parse(" varispeed = 2.5 ") == Augment(varispeed=2.5)
 
 

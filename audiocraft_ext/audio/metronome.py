@@ -1,0 +1,41 @@
+"""A metronome for a model of sound: one more stream of codes, always given and never predicted, which says where in the
+bar a frame lies. So a model need not keep time itself, and ``--bpm`` means what it says.
+
+Of ``spec.controls`` streams it is the only one. Its code 0 is "unknown"; 1 to :data:`STEPS` are places in a bar of 4/4.
+At 50 frames a second a beat of 176.47, 166.67 or 157.89 BPM is 17, 18 or 19 frames, so a loop repeats the same codes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from audiocraft_ext.core.spec import Spec
+from audiocraft_ext.sound.bars import BEATS
+
+STEPS = 96  # places in a bar
+USUAL = 18  # frames a beat where nobody names a tempo
+
+
+def has_metronome(spec: Spec) -> bool:
+    """Whether models of this spec hear one; ``spec`` is the LM's."""
+    return spec.controls == 1
+
+
+def locked_bpm(bpm: float, frame_rate: float) -> float:
+    """The tempo nearest to ``bpm`` whose beat is a whole number of frames."""
+    return 60 * frame_rate / max(1, round(60 * frame_rate / bpm))
+
+
+def usual_bpm(frame_rate: float) -> float:
+    """The tempo of a clip for which none is named."""
+    return 60 * frame_rate / USUAL
+
+
+def places(frames: int, frame_rate: float, bpm: float, first: float = 0.0) -> np.ndarray:
+    """The metronome's codes ``int64 [frames]`` of a steady tempo.
+
+    Args:
+        first: seconds from the first frame to a downbeat; may be negative.
+    """
+    bars = (np.arange(frames) / frame_rate - first) * bpm / 60 / BEATS
+    return np.floor((bars % 1) * STEPS + 0.02).astype(np.int64) % STEPS + 1
