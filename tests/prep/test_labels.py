@@ -162,8 +162,8 @@ def test_damaged_files_say_nothing_and_raise_nothing(tmp_path):
 def test_little_is_read_of_a_large_file(tmp_path, monkeypatch):
     """A gigabyte of zeros is a million empty chunks; a picture of a gigabyte is passed over."""
     taken = []
-    read = tags._Thrifty.read
-    monkeypatch.setattr(tags._Thrifty, "read", lambda self, n=-1: taken.append(len(d := read(self, n))) or d)
+    tag_read = tags._Thrifty.read
+    monkeypatch.setattr(tags._Thrifty, "read", lambda self, n=-1: taken.append(len(d := tag_read(self, n))) or d)
     for head in (b"RIFF\0\0\0\0WAVE", b"RIFF\0\0\0\0WAVEid3 \0\0\0\x3fID3\x03\0\0\x7f\x7f\x7f\x7fTIT2\x3f\0\0\0\0\0"):
         with (tmp_path / "a.wav").open("wb") as file:
             file.write(head)
