@@ -2,15 +2,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
-# Tiny tensors: more threads only wait for each other.
+# The tensors are tiny: more threads would only wait for each other.
 TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 ARGS ?=
-# Test processes; a file stays in one of them, and the longest come first (their mark is `early`).
+# Number of test processes. Each test file runs in one of them, the longest files first (marked `early`).
 JOBS ?= 2
 PYTEST = $(TEST_ENV) $(RUN) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
-# What `make test` leaves out, `make test-rest` runs and `make test-all` has in it.
+# Marks of the tests that `make test` leaves out, `make test-rest` runs and `make test-all` includes.
 REST = cluster or browser or processes or peers
-# What `make bench` saves, and the trained model and token store that it judges int8 and int4 on.
+# Where `make bench` saves, and the trained model and token store on which it measures int8 and int4.
 BENCH ?= docs/bench.json
 MODEL ?= audiocraft_ext/bundles/embedded
 STORE ?=
@@ -33,18 +33,18 @@ demo-drums: setup  ## the same for drums: MIDI performances in, MIDI files, a WA
 test: setup  ## the fast test suite (ARGS="-k store" passes options to pytest)
 	@$(PYTEST) -m "not slow and not gpu and not ($(REST))" $(ARGS)
 
-# One more, for Slurm's tests wait more than they work.
+# One process more: the Slurm tests mostly wait.
 test-rest: JOBS = 3
-test-rest: setup  ## what it leaves out: Slurm, a browser, many processes, audiocraft and transformers as peers
+test-rest: setup  ## the tests that `make test` leaves out: Slurm, a browser, many processes, audiocraft and transformers as peers
 	@$(PYTEST) -m "not slow and not gpu and ($(REST))" $(ARGS)
 
-test-all: setup  ## both at once
+test-all: setup  ## `make test` and `make test-rest`
 	@$(PYTEST) -m "not slow and not gpu" $(ARGS)
 
 test-audiocraft: setup  ## audiocraft's own test suite, under our compat layer
 	@$(TEST_ENV) $(RUN) -m tests.helpers.audiocraft_suite $(ARGS)
 
-bench: setup  ## speed and size beside peers, and the plots; wants a quiet machine (ARGS=--quick BENCH=out/bench.json tries it)
+bench: setup  ## speed and size beside peers, and the plots; needs a quiet machine (ARGS=--quick BENCH=out/bench.json tries it)
 	@$(RUN) -m benchmarks.sampling.cold_boot --save $(BENCH) $(ARGS)
 	@$(RUN) -m benchmarks.sampling.decode --save $(BENCH) $(ARGS)
 	@$(if $(STORE),$(RUN) -m benchmarks.sampling.precision $(MODEL) $(STORE) --save $(BENCH) $(ARGS),\

@@ -116,7 +116,7 @@ def run(cfg) -> None:
     if not first:  # its lines are in its own file
         logging.getLogger().handlers[0].setLevel(logging.ERROR)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(distributed.group(cfg.device, _teller(folder, first)))
+        stack.enter_context(distributed.group(cfg.device, _failure_reporter(folder, first)))
         last = stack.enter_context(contextlib.ExitStack())  # trackers may take their time: the status comes first
         if record is not None:
             stack.enter_context(only_one(folder / "lock", f"the run {get_xp().sig}"))
@@ -134,10 +134,10 @@ def run(cfg) -> None:
             solver.run()
 
 
-def _teller(folder: Path, first: bool) -> Callable[[str], None]:
-    """What a process says when it ends because another one died. If that was the first, its status is left as it was:
-    "training", which then is for the others to mend."""
-    def tell(line: str) -> None:
+def _failure_reporter(folder: Path, first: bool) -> Callable[[str], None]:
+    """A function that reports that a process ends because another one died. If that was the first, its status is still
+    "training", and the others correct it."""
+    def report(line: str) -> None:
         checkpoint = folder / "checkpoint.th"
         line += (f". The last checkpoint is {checkpoint}; the same command goes on from it."
                  if checkpoint.exists() else ". No checkpoint was written yet.")
@@ -146,7 +146,7 @@ def _teller(folder: Path, first: bool) -> Callable[[str], None]:
             Record(folder).status(now=True, **status | {"state": "failed", "error": line})
         logging.getLogger(__name__).error(line)
 
-    return tell
+    return report
 
 
 def main(cfg) -> None:

@@ -20,7 +20,7 @@ from audiocraft_ext.audio.codec import CODECS
 from audiocraft_ext.audio.engine import SoundBundle
 from audiocraft_ext.core.errors import Parser, run_cli
 from audiocraft_ext.core.split import VALID
-from audiocraft_ext.runs.pipeline import ROOT, Diary, add_options, begin, exported, prepared, settle, shown, trained
+from audiocraft_ext.runs.pipeline import ROOT, DemoState, add_options, begin, exported, prepared, settle, shown, trained
 from audiocraft_ext.sound import files as sound_files
 from audiocraft_ext.sound import picture
 from audiocraft_ext.store import baseline
@@ -32,12 +32,12 @@ CLIPS, SECONDS, SEED = 4, 10.0, 1
 VALID_SHARE = 0.25  # of the files; of a small folder a tenth would be one or two, and their loss an accident
 
 
-def prepare(diary: Diary, folder: Path, path: Path, args: argparse.Namespace) -> TokenStore:
+def prepare(state: DemoState, folder: Path, path: Path, args: argparse.Namespace) -> TokenStore:
     """The first stage: the store of ``folder``, at ``path``."""
     place = ["--codec-path", args.codec_path] if args.codec_path else []
     command = ["-m", "data_prep.audio", str(folder), str(path), "--codec", args.codec, *place,
                "--valid-share", str(VALID_SHARE)]
-    return prepared(diary, folder, path, command, sound_files.find_audio(folder))
+    return prepared(state, folder, path, command, sound_files.find_audio(folder))
 
 
 def sampled(out: Path, bundle: Path, n: int) -> list[Path]:
@@ -67,19 +67,19 @@ def real_clips(store: TokenStore, source: Path, sample_rate: int, n: int) -> lis
     return clips
 
 
-def numbers(diary: Diary, history: list[dict], store: TokenStore, seconds_of_sound: float) -> str:
+def numbers(state: DemoState, history: list[dict], store: TokenStore, seconds_of_sound: float) -> str:
     """The table at the end."""
     known = baseline.summary(store)
     first, last = history[0]["train"]["ce_first"], min(epoch["valid"]["ce"] for epoch in history)
-    rows = [(f"{stage}", f"{entry['seconds']:.1f} s") for stage, entry in diary.stages.items()]
+    rows = [(f"{stage}", f"{entry['seconds']:.1f} s") for stage, entry in state.stages.items()]
     rows += [
-        ("all stages", f"{sum(entry['seconds'] for entry in diary.stages.values()):.1f} s"),
+        ("all stages", f"{sum(entry['seconds'] for entry in state.stages.values()):.1f} s"),
         ("loss before training", f"{first:.3f} nats a code (knowing nothing is {math.log(store.spec.card):.3f})"),
         ("training loss at the end", f"{history[-1]['train']['ce']:.3f}"),
         ("validation loss, best", f"{last:.3f}  on files it never saw"),
         ("unigram loss on the same files", f"{known['unigram_loss']:.3f}  knowing only how often each code occurs"),
         ("unigram entropy of all codes", f"{known['unigram_entropy']:.3f}"),
-        ("real-time factor", f"{seconds_of_sound / diary.stages['sample']['seconds']:.1f}x  "
+        ("real-time factor", f"{seconds_of_sound / state.stages['sample']['seconds']:.1f}x  "
                              f"({seconds_of_sound:.0f} s of sound, from a cold start)"),
     ]
     worked = last < known["unigram_loss"] and last < first
@@ -106,19 +106,25 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    (diary, path), out, bundle = begin(args), args.out, args.out / args.name
+    (state, path), out, bundle = begin(args), args.out, args.out / args.name
 
-    store = prepare(diary, args.audio, path, args)
-    run, history = trained(diary, store, RECIPE, args.overrides)
-    exported(diary, run, bundle, ["--codec", args.codec_path or args.codec], store, history)
+    store = prepare(state, args.audio, path, args)
+    run, history = trained(state, store, RECIPE, args.overrides)
+    exported(state, run, bundle, ["--codec", args.codec_path or args.codec], store, history)
     made = SoundBundle(bundle)
-    diary.run("sample", ["infer.py", str(bundle), "-n", str(args.n), "-d", str(SECONDS), "-o", str(out),
+    state.run("sample", ["infer.py", str(bundle), "-n", str(args.n), "-d", str(SECONDS), "-o", str(out),
                          "--seed", str(SEED)], made.hash, lambda: len(sampled(out, bundle, args.n)) == args.n)
 
-    clips, rate, image = sampled(out, bundle, args.n), made.sample_rate, out / "picture.png"
-    picture.compare([("real (never seen in training)", real_clips(store, args.audio, rate, args.n)),
-                     ("generated", [(c.name, sound_files.read(c, rate)) for c in clips])], rate, image)
-    print(f"\n{numbers(diary, history, store, args.n * SECONDS)}\n")
+    clips, rate = sampled(out, bundle, args.n), made.sample_rate
+
+    def draw() -> list[Path]:
+        rows = [("real (never seen in training)", real_clips(store, args.audio, rate, args.n)),
+                ("generated", [(c.name, sound_files.read(c, rate)) for c in clips])]
+        picture.compare(rows, rate, out / "picture.png")
+        return [out / "picture.png"]
+
+    image, = state.pictures("sample", draw)
+    print(f"\n{numbers(state, history, store, args.n * SECONDS)}\n")
     print("listen to   " + "\n            ".join(map(shown, clips)))
     print(f"look at     {shown(image)}")
     print("play it     " + shlex.join(["python", shown(ROOT / "infer.py"), shown(bundle), "-n", "10"]))

@@ -89,10 +89,10 @@ class SoundEngine(Engine):
         device = getattr(self.stepper, "device", None)
         if device is None or device.type != "cuda":
             return None
-        from audiocraft_ext.audio.codec import torch_decoder as decoder_torch
+        from audiocraft_ext.audio.codec import torch_decoder
 
         self.bundle.start_check("codec.safetensors")
-        return decoder_torch.load(self.bundle, device)
+        return torch_decoder.load(self.bundle, device)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """``codes [B, K, T]`` to ``wav float32 [B, 1, N]``, N = T * hop length."""

@@ -54,24 +54,24 @@ class Prompts:
         """Of each field."""
         return {field.name: field.words for field in self.fields}
 
-    def codes(self, said: Mapping[str, str | None]) -> np.ndarray:
+    def codes(self, words: Mapping[str, str | None]) -> np.ndarray:
         """``int64 [K, P]`` of a word for some of the fields.
 
         Raises:
             UserError: no such field or word; those there are are listed.
         """
-        for name, word in said.items():
+        for name, word in words.items():
             if name not in self.words:
                 raise UserError(f"no prompt is called {name!r}; there are {', '.join(self.words) or 'none'}")
             if word is not None and word not in self.words[name]:
                 raise UserError(f"{name}: expected one of {', '.join(self.words[name]) or 'none'}, got {word!r}")
         codes = np.full(self.frames * self.n_q, self.first, np.int64)
         for i, field in enumerate(self.fields):
-            if (word := said.get(field.name)) is not None:
+            if (word := words.get(field.name)) is not None:
                 codes[i] += 1 + field.words.index(word)
         return codes.reshape(self.frames, self.n_q).T
 
-    def said(self, codes: np.ndarray) -> dict[str, str]:
+    def decode(self, codes: np.ndarray) -> dict[str, str]:
         """The inverse of :meth:`codes`, of ``[K, P]``."""
         flat = np.asarray(codes).T.reshape(-1) - self.first - 1
         return {field.name: field.words[i] for field, i in zip(self.fields, flat.tolist()) if i >= 0}

@@ -23,7 +23,7 @@ from audiocraft_ext.drums.play import roll, sidecar
 from audiocraft_ext.drums.play.beat import Beat
 from audiocraft_ext.engine.bundle import Bundle
 from audiocraft_ext.midi.file import read
-from audiocraft_ext.runs.pipeline import ROOT, Diary, add_options, begin, exported, prepared, settle, shown, trained
+from audiocraft_ext.runs.pipeline import ROOT, DemoState, add_options, begin, exported, prepared, settle, shown, trained
 from audiocraft_ext.store import baseline
 from audiocraft_ext.store.reader import TokenStore
 
@@ -65,16 +65,16 @@ def pictured(store: TokenStore, files: list[Path], bundle: Path) -> list[Beat]:
     return beats
 
 
-def numbers(diary: Diary, history: list[dict], store: TokenStore) -> str:
+def numbers(state: DemoState, history: list[dict], store: TokenStore) -> str:
     """The table at the end."""
     codes, spec = np.concatenate([store.read(t.start, t.frames) for t in store.tracks(VALID)], axis=1), store.spec
     hits = sum(int((codes[gate] != 0).sum()) for gate in {g.gate for g in spec.gates})
     to_hits = spec.n_q * codes.shape[1] / hits
     known = float(baseline.unigram_loss(store).mean())
     first, last = history[0]["train"]["ce_first"], min(epoch["valid"]["ce"] for epoch in history)
-    rows = [(stage, f"{entry['seconds']:.1f} s") for stage, entry in diary.stages.items()]
+    rows = [(stage, f"{entry['seconds']:.1f} s") for stage, entry in state.stages.items()]
     rows += [
-        ("all stages", f"{sum(entry['seconds'] for entry in diary.stages.values()):.1f} s"),
+        ("all stages", f"{sum(entry['seconds'] for entry in state.stages.values()):.1f} s"),
         ("loss before training", f"{first * to_hits:.2f} nats a hit"),
         ("validation loss, best", f"{last * to_hits:.2f}  on performances it never saw"),
         ("unigram loss on the same", f"{known * to_hits:.2f}  knowing only how often each code occurs"),
@@ -98,19 +98,19 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    (diary, path), out, bundle = begin(args), args.out, args.out / args.name
+    (state, path), out, bundle = begin(args), args.out, args.out / args.name
 
     files = sorted(p for p in args.midi.rglob("*") if p.is_file())
-    store = prepared(diary, args.midi, path, ["-m", "data_prep.midi", str(args.midi), str(path), "--map", args.map,
+    store = prepared(state, args.midi, path, ["-m", "data_prep.midi", str(args.midi), str(path), "--map", args.map,
                                               "--valid-share", str(VALID_SHARE)], files)
-    run, history = trained(diary, store, RECIPE, args.overrides)
-    exported(diary, run, bundle, ["--half"], store, history)
-    diary.run("sample", ["infer.py", str(bundle), "-n", str(args.n), "--bars", str(BARS), "-o", str(out), "--seed",
+    run, history = trained(state, store, RECIPE, args.overrides)
+    exported(state, run, bundle, ["--half"], store, history)
+    state.run("sample", ["infer.py", str(bundle), "-n", str(args.n), "--bars", str(BARS), "-o", str(out), "--seed",
                          str(SEED), "--wav"], Bundle(bundle).hash, lambda: len(sampled(out, bundle, args.n)) == args.n)
 
     beats = sampled(out, bundle, args.n)
-    pictures = roll.sheet(pictured(store, beats, bundle), out / "rolls.png")
-    print(f"\n{numbers(diary, history, store)}\n")
+    pictures = state.pictures("sample", lambda: roll.sheet(pictured(store, beats, bundle), out / "rolls.png"))
+    print(f"\n{numbers(state, history, store)}\n")
     print("play        " + "\n            ".join(map(shown, beats)))
     print("listen to   " + shown(beats[0].with_suffix(".wav")) + " and the others")
     print("look at     " + "\n            ".join(map(shown, pictures)))

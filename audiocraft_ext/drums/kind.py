@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audiocraft_ext.core.spec import Spec
-from audiocraft_ext.drums import midi as midi_drums
+from audiocraft_ext.drums import midi
 from audiocraft_ext.drums.codec import GRID, codec_of, prompts_of
 from audiocraft_ext.drums.describe import METERS, bpm_of, meter_of
 from audiocraft_ext.drums.view import DrumView
@@ -73,11 +73,11 @@ def write_samples(codes: np.ndarray, spec: Spec, codec_config: dict, folder: Pat
 
     codec, prompts, sounds = codec_of(codec_config), prompts_of(codec_config), []
     for i, clip in enumerate(np.asarray(codes)):
-        words = prompts.said(clip[:, : spec.prompt]) if prompts else {}
+        words = prompts.decode(clip[:, : spec.prompt]) if prompts else {}
         meter = meter_of(words["meter"]) if words.get("meter") in METERS else METER
         bpm = bpm_of(words["tempo"]) if "tempo" in words else BPM
         notes = codec.decode(clip[:, spec.prompt :], bpm, meter)
-        midi_drums.write(Path(folder) / f"clip_{i}.mid", notes)
+        midi.write(Path(folder) / f"clip_{i}.mid", notes)
         sound = play(notes, player(), RATE).wav
         write_wav(Path(folder) / f"clip_{i}.wav", sound, RATE)
         sounds.append((sound, RATE))

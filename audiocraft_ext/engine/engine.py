@@ -57,11 +57,11 @@ class Engine:
         if backend not in BACKENDS:
             raise UserError(f"the backend is one of {', '.join(BACKENDS)}, got {backend}")
         if backend == "torch":
-            from audiocraft_ext.engine.torch import loop as engine_torch
+            from audiocraft_ext.engine.torch import loop
 
             self.bundle.start_check(*self.bundle.lm_files("fp32"))
-            self.max_batch = min(max_batch, engine_torch.ROWS)  # what it computes at once, whatever it is asked for
-            self.stepper = engine_torch.load(self.bundle, device, precision)
+            self.max_batch = min(max_batch, loop.ROWS)  # what it computes at once, whatever it is asked for
+            self.stepper = loop.load(self.bundle, device, precision)
             self.precision, self.overlaps = self.stepper.precision, True
         else:
             if device is not None:

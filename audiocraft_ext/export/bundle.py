@@ -84,18 +84,18 @@ def write_whole(out: Path, force: bool, fill: Callable[[Path], None]) -> None:
     out = Path(os.path.abspath(out))
     check_out(out, force)
     out.parent.mkdir(parents=True, exist_ok=True)
-    aside, old = (out.with_name(f".{out.name}.{suffix}") for suffix in ("part", "old"))
-    shutil.rmtree(aside, ignore_errors=True)  # left by a kill
-    aside.mkdir()
+    part, old = (out.with_name(f".{out.name}.{suffix}") for suffix in ("part", "old"))
+    shutil.rmtree(part, ignore_errors=True)  # left by a kill
+    part.mkdir()
     try:
-        fill(aside)
-        for path in aside.iterdir():
+        fill(part)
+        for path in part.iterdir():
             with path.open("rb") as f:
                 os.fsync(f.fileno())
         if out.exists():
             shutil.rmtree(old, ignore_errors=True)
             out.rename(old)
-        aside.rename(out)
+        part.rename(out)
         shutil.rmtree(old, ignore_errors=True)
     except Exception as error:
         if old.exists() and not out.exists():
@@ -105,7 +105,7 @@ def write_whole(out: Path, force: bool, fill: Callable[[Path], None]) -> None:
                             ) from None
         raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def check_out(out: Path, force: bool) -> None:

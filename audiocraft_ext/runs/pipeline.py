@@ -6,6 +6,7 @@ What a stage made is noted in a JSON; a stage whose command and input are as the
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shlex
@@ -48,14 +49,14 @@ def run_to_its_end(command: list[str]) -> int:
 
 
 @dataclass
-class Diary:
+class DemoState:
     """What was done, by stage, in a small JSON beside the results."""
 
     path: Path
     stages: dict[str, dict] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: Path) -> Diary:
+    def open(cls, path: Path) -> DemoState:
         try:
             return cls(path, json.loads(path.read_text("utf-8")))
         except (OSError, ValueError):
@@ -79,13 +80,31 @@ class Diary:
         code = run_to_its_end(command)
         before = 0.0 if known.get("done") else known.get("seconds", 0.0)  # what an interrupted run took counts too
         self.stages[stage] = {"key": key, "done": code == 0, "seconds": before + time.perf_counter() - start}
-        self.path.write_text(json.dumps(self.stages, indent=1), "utf-8")
+        self._save()
         if code:
             raise SystemExit(code)  # the stage has said why
 
+    def note(self, stage: str, **values: object) -> None:
+        """Add JSON ``values`` to a stage's entry; they are kept until the stage runs again."""
+        entry = self.stages[stage]
+        if entry != entry | values:
+            self.stages[stage] = entry | values
+            self._save()
+
+    def pictures(self, stage: str, draw: Callable[[], list[Path]]) -> list[Path]:
+        """The pictures of what a stage made, drawn again if it ran again or one of them is gone."""
+        paths = [Path(path) for path in self.stages[stage].get("pictures", ())]
+        if not paths or not all(path.is_file() for path in paths):
+            paths = draw()
+            self.note(stage, pictures=[str(path) for path in paths])
+        return paths
+
+    def _save(self) -> None:
+        self.path.write_text(json.dumps(self.stages, indent=1), "utf-8")
+
 
 def add_options(parser: argparse.ArgumentParser, things: str, n: int, recipe: list[str]) -> None:
-    """What every demo can be told, but for the folder that it begins with."""
+    """The options of every demo, but for the folder that it begins with."""
     parser.add_argument("--name", help="what to call it (default: the folder's name)")
     parser.add_argument("--out", type=Path, help=f"folder for {things}, picture and bundle (default: out/NAME)")
     parser.add_argument("-n", type=int, default=n, help=f"{things} (default %(default)s)")
@@ -114,31 +133,34 @@ def settle(args: argparse.Namespace, option: str, things: str) -> None:
         raise UserError(f"-n is the number of {things}, 1 or more, got {args.n}")
 
 
-def begin(args: argparse.Namespace) -> tuple[Diary, Path]:
-    """The diary of a demo, in its folder, and where its store is to be."""
+def begin(args: argparse.Namespace) -> tuple[DemoState, Path]:
+    """The state of a demo, in its folder, and where its store is to be."""
     if "MICRO_OUTPUTS" in os.environ:
         os.environ["MICRO_OUTPUTS"] = os.path.abspath(os.environ["MICRO_OUTPUTS"])
     stores = Path(os.path.abspath(os.environ.get("MICRO_STORES", ROOT / "stores")))
     args.out.mkdir(parents=True, exist_ok=True)
-    return Diary.open(args.out / "demo.json"), stores / args.name
+    return DemoState.open(args.out / "demo.json"), stores / args.name
 
 
-def trained(diary: Diary, store: TokenStore, recipe: list[str], given: list[str]) -> tuple[Path, list[dict]]:
+def trained(state: DemoState, store: TokenStore, recipe: list[str], given: list[str]) -> tuple[Path, list[dict]]:
     """The stage that trains: the folder of the run, and its history."""
     overrides = overrides_for(store, recipe, given)
-    run = run_folder(overrides)
-    diary.run("train", ["-m", "dora", "-P", "audiocraft_ext", "run", *overrides], store.hash,
+    key = [overrides, os.environ.get("MICRO_OUTPUTS"), configs_hash()]
+    known = state.stages.get("train", {}).get("run", {})
+    run = Path(known["folder"]) if known.get("key") == key else run_folder(overrides)
+    state.run("train", ["-m", "dora", "-P", "audiocraft_ext", "run", *overrides], store.hash,
               (run / "checkpoint.th").is_file)
+    state.note("train", run={"key": key, "folder": str(run)})
     return run, json.loads((run / "history.json").read_text())
 
 
-def exported(diary: Diary, run: Path, bundle: Path, how: list[str], store: TokenStore, history: list[dict]) -> None:
+def exported(state: DemoState, run: Path, bundle: Path, how: list[str], store: TokenStore, history: list[dict]) -> None:
     """The stage that exports."""
-    diary.run("export", ["-m", "audiocraft_ext.export", str(run), str(bundle), "--force", *how],
+    state.run("export", ["-m", "audiocraft_ext.export", str(run), str(bundle), "--force", *how],
               [store.hash, history[-1]["valid"]["ce"]], (bundle / "model.json").is_file)
 
 
-def prepared(diary: Diary, folder: Path, path: Path, command: list[str], files: list[Path]) -> TokenStore:
+def prepared(state: DemoState, folder: Path, path: Path, command: list[str], files: list[Path]) -> TokenStore:
     """The stage that makes the store ``path`` of the ``files`` below ``folder``; one store is made of one folder only.
 
     Raises:
@@ -151,7 +173,7 @@ def prepared(diary: Diary, folder: Path, path: Path, command: list[str], files: 
     stats = [(p, p.stat()) for p in files]
     listing = [[p.relative_to(folder).as_posix(), s.st_size, s.st_mtime_ns] for p, s in stats]
     try:
-        diary.run("prepare", command, listing, (path / "store.json").is_file)
+        state.run("prepare", command, listing, (path / "store.json").is_file)
     finally:
         if path.is_dir() and not owner.is_file():
             owner.write_text(str(folder), "utf-8", "surrogateescape")
@@ -166,8 +188,16 @@ def overrides_for(store: TokenStore, recipe: list[str], given: list[str]) -> lis
             f"datasource.store={quoted(str(store.path))}", f"label={quoted(label + store.hash[:8])}"]
 
 
+def configs_hash() -> str:
+    """A hash of configs/, which with a run's overrides decides its folder."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "configs").rglob("*.yaml")):
+        digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
 def run_folder(overrides: list[str]) -> Path:
-    """The folder that Dora gives a run of these overrides."""
+    """The folder that Dora gives a run of these overrides. Takes seconds: torch and audiocraft are imported."""
     code = "import sys; from audiocraft_ext.train import main; print(main.get_xp(sys.argv[1:]).folder)"
     done = subprocess.run([sys.executable, "-c", code, *overrides], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:

@@ -28,5 +28,5 @@ def goes_on() -> bool:
         return False
     if job.cluster != "slurm":
         return False
-    said = output_of(["squeue", "--noheader", f"--jobs={job.job_id}", "--format=%T"])
-    return (said or "").strip() == "RUNNING"
+    state = output_of(["squeue", "--noheader", f"--jobs={job.job_id}", "--format=%T"])
+    return (state or "").strip() == "RUNNING"

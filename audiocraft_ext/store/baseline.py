@@ -16,8 +16,8 @@ def code_counts(store: TokenStore, split: str) -> np.ndarray:
         codes = store.read(track.start, track.frames)
         for k in range(spec.n_q):
             gate = gate_of.get(k)
-            said = codes[k] if gate is None else codes[k][gate.open(codes[gate.gate])]
-            counts[k] += np.bincount(said, minlength=spec.card)
+            counted = codes[k] if gate is None else codes[k][gate.open(codes[gate.gate])]
+            counts[k] += np.bincount(counted, minlength=spec.card)
     return counts
 
 

@@ -93,8 +93,9 @@ class Watcher(SlurmInfoWatcher):
 
     def _ask_sacct(self) -> dict[str, dict[str, str]]:
         """Nothing where there are no accounts, and of jobs that are too new."""
-        said = output_of(self._make_command())
-        return {} if said is None else {job: info for job, info in self.read_info(said).items() if info.get("State")}
+        output = output_of(self._make_command())
+        infos = {} if output is None else self.read_info(output)
+        return {job: info for job, info in infos.items() if info.get("State")}
 
     def _as_the_run_says(self, job: str) -> str:
         """Dora knows MISSING, as something to be tried again."""
@@ -111,10 +112,11 @@ def _ask_squeue() -> dict[str, dict[str, str]] | None:
     Where there is no Slurm at all there are no jobs."""
     if not shutil.which("squeue"):
         return {}
-    said = output_of(["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%T|%r"])
-    if said is None:
+    output = output_of(["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}",
+                        "--format=%i|%T|%r"])
+    if output is None:
         return None
-    rows = (line.strip().split("|", 2) for line in said.splitlines())
+    rows = (line.strip().split("|", 2) for line in output.splitlines())
     return {row[0]: {"JobID": row[0], "State": row[1], "Reason": row[2]} for row in rows if len(row) == 3}
 
 
@@ -130,10 +132,10 @@ class ClusterShepherd(shep.Shepherd):
         """Dora's asks who is at the terminal. Cancels what a command submitted that died before it noted the job."""
         for tag in self._orphans.iterdir():
             command = ["squeue", "--noheader", f"--user={os.getuid()}", f"--name={tag.name}", "--format=%A"]
-            said = output_of(command) if shutil.which("squeue") else ""
-            if said is None:
+            output = output_of(command) if shutil.which("squeue") else ""
+            if output is None:
                 continue  # Slurm is away: another time
-            if jobs := sorted(set(said.split())):
+            if jobs := sorted(set(output.split())):
                 print(f"Cancelling {', '.join(jobs)}: submitted as {tag.name} by a command that died", file=sys.stderr)
                 subprocess.run(["scancel", *jobs], check=True)
             tag.unlink(missing_ok=True)

@@ -49,17 +49,17 @@ def check_grid(name: str | None, main) -> None:
         module = importlib.import_module(page.name)
     if not isinstance(getattr(module, "explorer", None), Explorer):
         raise UserError(f"{page.origin}: expected a function `explorer` with @Explorer above it")
-    module.explorer.explore = _told(module.explorer.explore, page.origin)
+    module.explorer.explore = _with_mistakes_in(module.explorer.explore, page.origin)
 
 
-def _told(explore: Callable, file: str) -> Callable:
-    """The explorer's function; what goes wrong in it is said as of the page."""
+def _with_mistakes_in(explore: Callable, file: str) -> Callable:
+    """The explorer's function, whose errors name the page."""
     @functools.wraps(explore)
-    def told(launcher):
+    def wrapped(launcher):
         with mistakes_in(file):
             explore(launcher)
 
-    return told
+    return wrapped
 
 
 @contextlib.contextmanager

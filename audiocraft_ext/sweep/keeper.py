@@ -103,19 +103,19 @@ class Run:
         target = self.target
         if process.alive(target) and not process.elsewhere(target):
             number = signal.SIGINT if now - self.asked < PATIENCE_S else signal.SIGKILL
-            self.heard = self.said("training")
+            self.heard = self.reports("training")
             process.send(target, number)
         else:
             process.send(self.process, signal.SIGTERM)  # handed on
 
-    def said(self, state: str) -> bool:
-        """Whether its process has said so of itself; what an earlier one said does not count."""
+    def reports(self, state: str) -> bool:
+        """Whether its process reports this state; what an earlier process reported does not count."""
         status = read_status(self.folder)
         return status.get("state") == state and status.get("pid") == self.target.get("pid")
 
     def why(self) -> str:
         """One line about how it failed."""
-        if self.said("failed"):
+        if self.reports("failed"):
             return str(read_status(self.folder).get("error"))
         log, last = self.jobs / f"{self.job_id}_0_log.out", ""
         with contextlib.suppress(OSError):
@@ -214,7 +214,7 @@ class Keeper:
     def ended(self, run: Run) -> None:
         """How it did, and what now."""
         run.ended, code = time.time(), run.target.get("code")
-        if code == 0 or run.said("finished"):
+        if code == 0 or run.reports("finished"):
             self.note(run, COMPLETED, reason=None)
         elif run.asked:
             self.note(run, CANCELLED, reason=None)
@@ -259,10 +259,10 @@ def _link(link: Path, folder: Path) -> None:
     """For ``dora info -j``; what Slurm calls by the same number keeps it."""
     if link.is_symlink() and json_or_empty(link.resolve() / "job.json").get("job_id") == link.name:
         return
-    aside = link.with_name(f".{link.name}")
-    aside.unlink(missing_ok=True)
-    aside.symlink_to(folder.resolve())
-    os.replace(aside, link)  # a link, not a file
+    new = link.with_name(f".{link.name}")
+    new.unlink(missing_ok=True)
+    new.symlink_to(folder.resolve())
+    os.replace(new, link)  # a link, not a file
 
 
 def main() -> None:

@@ -97,20 +97,20 @@ def summary(folder: Path, index: int = 0, settings: Mapping[str, str] | None = N
 def _state(status: dict, job_state: str | None) -> str:
     """The queue knows whether a run is on, the run how it ended."""
     job_state = (job_state or "").split(" ")[0].rstrip("+")
-    said = status.get("state")
-    if said == "finished":
+    state = status.get("state")
+    if state == "finished":
         return DONE
     if job_state in GOING:
         return RUNNING
-    if said == "training" and _alive(status):
+    if state == "training" and _alive(status):
         return RUNNING
     if job_state in AHEAD:
         return WAITING
-    if said == "failed" or job_state == "FAILED":
+    if state == "failed" or job_state == "FAILED":
         return FAILED
-    if job_state in ENDS and not (said and job_state == "COMPLETED"):
+    if job_state in ENDS and not (state and job_state == "COMPLETED"):
         return ENDS[job_state]
-    return {"training": INTERRUPTED, "stopped": STOPPED}.get(str(said), NEW)
+    return {"training": INTERRUPTED, "stopped": STOPPED}.get(str(state), NEW)
 
 
 def _alive(status: dict) -> bool:
@@ -132,10 +132,10 @@ def _born(ticks: str) -> float:
         return 0.0
 
 
-def _samples(folder: Path, said: object) -> Path | None:
+def _samples(folder: Path, path: object) -> Path | None:
     """The sounds that were made last: what the status says, else the newest folder there is."""
-    if isinstance(said, str) and (folder / said).is_dir():
-        return folder / said
+    if isinstance(path, str) and (folder / path).is_dir():
+        return folder / path
     there = [path for path in (folder / "samples").glob("*") if path.is_dir()]
     return max(there, key=lambda path: path.stat().st_mtime, default=None)
 

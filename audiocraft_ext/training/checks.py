@@ -17,7 +17,7 @@ CHOICES: dict[str, tuple] = {
 }
 
 
-def check_choices(cfg) -> None:
+def check_config(cfg) -> None:
     """Raise a :class:`UserError` for a value that upstream would pass over or fail on later."""
     schedules = (None, *(name for name in cfg.schedule if name != "lr_scheduler"))
     for key, known in {**CHOICES, "schedule.lr_scheduler": schedules}.items():

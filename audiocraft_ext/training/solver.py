@@ -37,7 +37,7 @@ from audiocraft_ext.runs.record import Record
 from audiocraft_ext.store import baseline
 from audiocraft_ext.store.reader import TokenStore
 from audiocraft_ext.training import distributed, memory
-from audiocraft_ext.training.checks import can_autocast, check_choices, delays_of
+from audiocraft_ext.training.checks import can_autocast, check_config, delays_of
 from audiocraft_ext.training.dataset import StreamDataset, StreamLoader, window_frames
 from audiocraft_ext.training.distributed import Stopped
 from audiocraft_ext.training.loss_scale import LossScaler
@@ -56,7 +56,7 @@ class StreamSolver(StandardSolver):
 
     def __init__(self, cfg, record: Record | None = None):
         """``record``: where the run says how it is doing; None in all processes of a run but the first."""
-        check_choices(cfg)
+        check_config(cfg)
         self.store = TokenStore(Path(cfg.datasource.store))
         for key in ("n_q", "card"):
             if cfg.transformer_lm[key] is None:

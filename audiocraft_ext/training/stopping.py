@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from audiocraft_ext.runs import slurm as slurm_resume
+from audiocraft_ext.runs import slurm
 from audiocraft_ext.training import distributed
 
 REQUEUE = signal.SIGUSR2  # submitit's choice
@@ -83,7 +83,7 @@ class Stopping:
 
     def hand_back(self) -> None:
         """End this process where a cluster starts the same command again."""
-        requeued = self.asked == signal.SIGTERM and REQUEUE in self._handlers and slurm_resume.goes_on()
+        requeued = self.asked == signal.SIGTERM and REQUEUE in self._handlers and slurm.goes_on()
         if self.asked == REQUEUE or requeued:
             self._handlers[REQUEUE](REQUEUE, None)  # ends the first process
             sys.exit()

@@ -21,7 +21,7 @@ LEAST = 4  # hits a bar
 QUERIES = 256  # clips that are compared at once
 
 
-class Known:
+class TrainStretches:
     """All stretches of ``length`` bars of the train split.
 
     Attributes:
@@ -68,7 +68,7 @@ def in_bars(codes: np.ndarray, bar_steps: int) -> np.ndarray:
     return codes.reshape(m, K, T // bar_steps, bar_steps).transpose(0, 2, 1, 3)
 
 
-def measure(known: Known, clips: np.ndarray) -> dict[str, float | int]:
+def measure(known: TrainStretches, clips: np.ndarray) -> dict[str, float | int]:
     """Of ``clips [m, bars, 2C, S]``: those as long as what is known, or each stretch of theirs of one bar if that is
     one bar long.
 

@@ -100,7 +100,7 @@ def memory(train: list[Clip], sets: dict[str, list[Clip]], steps: int, say: Call
     """Part 3."""
     bars, results = bars_of(train)[steps], {}
     for length, name in ((BARS, f"{BARS} bars"), (1, "1 bar")):
-        known = drum_memory.Known(bars, length)
+        known = drum_memory.TrainStretches(bars, length)
         results[name] = {one: drum_memory.measure(known, drum_memory.in_bars(plain(clips, BARS, steps), steps))
                          for one, clips in sets.items()}
     say("\nmemorised: hits to change until a clip is a stretch of the train split, in % of its own")

@@ -111,10 +111,10 @@ def music(folder: Path) -> None:
         beats, _ = listen(wav)
         seconds = len(wav) / RATE
         bars = seconds * beats.bpm / 60 / beats.beats_per_bar if beats else 0
-        said = "no beat" if beats is None else (
+        text = "no beat" if beats is None else (
             f"{beats.bpm:7.2f} BPM in {beats.beats_per_bar}, {bars:7.3f} bars, "
             f"first downbeat {beats.downbeats[0] / RATE:.3f} s, confidence {beats.confidence:.2f}")
-        print(f"  {path.name:<36}{seconds:7.2f} s  {said}")
+        print(f"  {path.name:<36}{seconds:7.2f} s  {text}")
 
 
 def main() -> None:

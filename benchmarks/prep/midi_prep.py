@@ -17,14 +17,13 @@ import mido
 import numpy as np
 
 from audiocraft_ext.core.errors import Parser, UserError, run_cli
-from audiocraft_ext.drums.codec import NAMES
-from audiocraft_ext.drums.codec import map as drum_map
+from audiocraft_ext.drums.codec import NAMES, drum_map
 from audiocraft_ext.drums.codec.base import STEPS, DrumCodec
 from audiocraft_ext.drums.codec.clip import DrumClip
 from audiocraft_ext.drums.codec.grid import DrumGrid
 from audiocraft_ext.drums.codec.hits import DrumHits
 from audiocraft_ext.drums.midi import drums_of, stretches
-from audiocraft_ext.midi import file as midifile
+from audiocraft_ext.midi.file import read
 from benchmarks.common.machine import describe, finish, row
 
 OFFSETS = (25, 39)  # bins; a step of 48 to the bar has no more
@@ -71,7 +70,7 @@ def main() -> None:
     paths = sorted(args.folder.rglob("*.mid"))
     if not paths:
         raise UserError(f"{args.folder}: no .mid in it")
-    results: dict = {"files": len(paths), "read_cpu_s": cpu_seconds(lambda: [midifile.read(path) for path in paths]),
+    results: dict = {"files": len(paths), "read_cpu_s": cpu_seconds(lambda: [read(path) for path in paths]),
                      "mido_cpu_s": cpu_seconds(lambda: [mido.MidiFile(path) for path in paths]),
                      "prepare_s": {f"{codec}, {workers} workers": prepare(args.folder, workers, codec)
                                    for codec in NAMES for workers in (0, 2)}}
@@ -79,7 +78,7 @@ def main() -> None:
     print("prepared in " + ", ".join(f"{s:.1f} s ({how})" for how, s in results["prepare_s"].items()))
     clips = []
     for path in paths:
-        midi = midifile.read(path)
+        midi = read(path)
         clips += [part.clip for part in stretches(midi, drums_of(midi)[0], DrumGrid())[0]]
     print(row("map, steps, offsets", ("hits", "velocity", "ms", "95% ms"), 24))
     results["grids"] = {}
@@ -88,10 +87,10 @@ def main() -> None:
         codecs = {f"{name}, {steps}, {offsets}": DrumGrid(drums, steps, offsets=offsets)
                   for steps in STEPS for offsets in OFFSETS}
         for what, codec in (codecs | {f"{name}, {steps}, hits": DrumHits(drums, steps) for steps in STEPS}).items():
-            told = kept(clips, codec)
-            results["grids"][what.replace(",", "")] = told
-            print(row(what, (f"{told['kept']:.2%}", f"{told['velocity']:.2f}", f"{told['ms']:.2f}",
-                             f"{told['p95_ms']:.2f}"), 24))
+            costs = kept(clips, codec)
+            results["grids"][what.replace(",", "")] = costs
+            print(row(what, (f"{costs['kept']:.2%}", f"{costs['velocity']:.2f}", f"{costs['ms']:.2f}",
+                             f"{costs['p95_ms']:.2f}"), 24))
     finish("midi_prep", describe("mido", "numpy"), results, args.save)
 
 

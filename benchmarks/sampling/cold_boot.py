@@ -81,7 +81,7 @@ def start(arguments: list, **options) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, *map(str, arguments)], cwd=ROOT, env=env, **options)
 
 
-def ended(process: subprocess.Popen, said: Path) -> float:
+def ended(process: subprocess.Popen, log: Path) -> float:
     """Wait for ``process``; returns its peak memory in bytes.
 
     Raises:
@@ -90,7 +90,7 @@ def ended(process: subprocess.Popen, said: Path) -> float:
     _, status, usage = os.wait4(process.pid, 0)  # RUSAGE_CHILDREN would be the largest child there ever was
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        lines = said.read_text("utf-8", "replace").strip().splitlines()
+        lines = log.read_text("utf-8", "replace").strip().splitlines()
         raise Failed(lines[-1][:300] if lines else f"exit code {process.returncode}")
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
@@ -102,12 +102,12 @@ def to_disk(way: Way, clips: int, seconds: float) -> tuple[float, float]:
         Failed: no success, or the clips are not all there.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        out, said = Path(temporary) / "out", Path(temporary) / "said"
+        out, log = Path(temporary) / "out", Path(temporary) / "said"
         out.mkdir()
-        with said.open("wb") as f:
+        with log.open("wb") as f:
             begin = time.perf_counter()
             process = start(way.command(clips, seconds, out), stdout=subprocess.DEVNULL, stderr=f)
-            memory = ended(process, said)
+            memory = ended(process, log)
             wall = time.perf_counter() - begin
         wavs = [p for p in out.glob("*.wav") if p.stat().st_size >= int(seconds * way.rate) * WAV_BYTES]
         if len(wavs) != clips:
@@ -123,8 +123,8 @@ def first_sound(way: Way, seconds: float) -> float:
     """
     wanted = round(min(1.0, seconds) * way.rate) * WAV_BYTES
     with tempfile.TemporaryDirectory() as temporary:
-        said, command = Path(temporary) / "said", way.command(1, seconds, Path(temporary))
-        with said.open("wb") as f:
+        log, command = Path(temporary) / "said", way.command(1, seconds, Path(temporary))
+        with log.open("wb") as f:
             begin = time.perf_counter()
             process = start([*command, "--stream", "-", "--raw"], stdout=subprocess.PIPE, stderr=f)
             got, wall = 0, None
@@ -133,7 +133,7 @@ def first_sound(way: Way, seconds: float) -> float:
                 if wall is None and got >= wanted:
                     wall = time.perf_counter() - begin
             process.stdout.close()
-            ended(process, said)
+            ended(process, log)
         if wall is None:
             raise Failed(f"{got} bytes of sound came, expected {wanted} and more")
     return wall
@@ -257,12 +257,12 @@ def main(argv: list[str] | None = None) -> None:
         args.repeats, clips, long, args.seconds = 1, clips[:1], [2.0], min(args.seconds, 1.2)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        said = folder / "said"
-        with said.open("wb") as f:  # in a process of its own: torch would stay in this one
+        log = folder / "said"
+        with log.open("wb") as f:  # in a process of its own: torch would stay in this one
             process = start(["-m", "benchmarks.common.peers", "make", folder, *(["--tiny"] if args.quick else [])],
                             stdout=subprocess.DEVNULL, stderr=f)
             try:
-                ended(process, said)
+                ended(process, log)
             except Failed as why:
                 raise UserError(f"the instrument could not be made: {why}") from None
         there = [way for way in ways(folder) if way.name not in left_out]

@@ -149,14 +149,14 @@ def main(argv: list[str] | None = None) -> None:
             found[name].append(in_a_process(name, argv))
     print(f"{args.scale}, {args.batch} x {args.seconds:g} s, {args.updates} updates, {args.device}")
     print(row("", ("s/update", "x base", "GiB", "x base", "first s", "loss"), 24))
-    results = {name: _told(runs) for name, runs in found.items()}
+    results = {name: _best_of(runs) for name, runs in found.items()}
     for name in rows:
         print(_line(name, results.get(name), results["float32"], missing(rows[name], args.device)))
     finish("levers", describe("torch", "bitsandbytes", threads=args.threads) | {"device": args.device},
            results | {"scale": args.scale, "batch": args.batch, "seconds": args.seconds, "updates": args.updates})
 
 
-def _told(runs: list[dict]) -> dict:
+def _best_of(runs: list[dict]) -> dict:
     """The quickest of the rounds and the largest peak; what failed in any has failed."""
     failed = [run["failed"] for run in runs if "failed" in run]
     if failed:

@@ -34,7 +34,7 @@ from data_prep.audio.settings import Settings
 from data_prep.audio.stages import Limits
 from data_prep.shared import sources
 from data_prep.shared.labels import Row
-from data_prep.shared.resume import going_on
+from data_prep.shared.resume import resume_hint
 from data_prep.shared.sources import Found
 from data_prep.shared.split import Plan
 
@@ -127,7 +127,7 @@ def prepare(work: Work, dry: bool = False) -> tuple[Plan, int]:
         UserError: nothing usable; a store of another codec or other settings; no room on the disk.
     """
     new = not work.store.exists()
-    with going_on(work.store, work.command):
+    with resume_hint(work.store, work.command):
         with StoreWriter(work.store, work.spec, work.settings.to_dict(), work.command, BESIDE) as writer:
             with FactsFile(work.store / PREP / FACTS, work.tasks[0].how if work.found else "") as known:
                 if work.retry:
@@ -155,7 +155,7 @@ def _settle(work: Work, writer: StoreWriter, known: FactsFile, dry: bool) -> tup
     before = len(writer.sources)
     while True:
         _check_unchanged(work, writer, known)
-        plan = _decided(work, writer, known)
+        plan = _make_plan(work, writer, known)
         failed = {} if dry else encode_planned(work, plan, writer, known)
         for name, (reason, passing) in failed.items():
             file = work.found[name]
@@ -172,7 +172,7 @@ def _check_unchanged(work: Work, writer: StoreWriter, known: FactsFile) -> None:
                                 "only added to, so prepare a new one or give the file another name")
 
 
-def _decided(work: Work, writer: StoreWriter, known: FactsFile) -> Plan:
+def _make_plan(work: Work, writer: StoreWriter, known: FactsFile) -> Plan:
     """The plan as an uninterrupted run would have it. Only where the folder has changed since an interruption do the
     sources bind that were added before it."""
     splits = {name: where for name, where in writer.splits.items() if "variant" not in writer.sources[name]}

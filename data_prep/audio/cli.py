@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
-import sys
 
 from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.core.machine import physical_cores
@@ -22,13 +20,15 @@ def main(argv: list[str] | None = None) -> None:
     from data_prep.audio import chain, outputs
     from data_prep.audio.encoder import runtime_for
     from data_prep.jobs import executors
+    from data_prep.shared import labels
+    from data_prep.shared.resume import command_line
 
     settings = settings_of(args, runtime_for(args.device))
     options = executors.slurm_options(args.slurm)
     refused: dict[str, str] = {}
     found = chain.find(args.src, refused)
-    rows = outputs.read_table(args.csv, found) if args.csv else {}
-    command = "python -m data_prep.audio " + shlex.join(sys.argv[1:] if argv is None else argv)
+    rows = labels.table_of(args.csv, found)
+    command = command_line("data_prep.audio", argv)
     codec = open_codec(args)
     if args.lock_tempo:
         settings = dataclasses.replace(settings, lock_tempo=codec.spec.frame_rate)

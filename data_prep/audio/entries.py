@@ -102,10 +102,10 @@ def _variant(entry: Entry, number: int, facts: Facts, settings: Settings) -> Ent
 
 def _about(facts: Facts, row: Row | None, gain: float) -> dict:
     """What is known of the file, for its rows; what nobody knows is left out."""
-    said = row.over(facts.labels) if row else facts.labels
-    bpm, found = said.bpm, facts.beats
+    labels = row.over(facts.labels) if row else facts.labels
+    bpm, found = labels.bpm, facts.beats
     about = {"file_sha256": facts.file_sha256, "file_rate": facts.rate, "seconds": facts.seconds,
-             "amplitude": facts.amplitude, "gain_db": round(gain, 3), "said_bpm": bpm, **asdict(said)}
+             "amplitude": facts.amplitude, "gain_db": round(gain, 3), "said_bpm": bpm, **asdict(labels)}
     if bpm is None and found is not None:
         about |= {"bpm": round(found.bpm, 3), "confidence": round(found.confidence, 3)}
     return {key: value for key, value in about.items() if value is not None}

@@ -26,7 +26,7 @@ TONE = 0.9  # share of the power in the strongest bins
 LOW_TOP, CLIFF = (2_900.0, 8_100.0), 40.0  # Hz and dB: resampled from a low rate it falls by 58 or more, a bass by 25
 FEWEST = 12  # files, of which one can be odd
 ODD = 6.0  # robust standard deviations
-TOLD = 3  # traits of an odd one
+MOST_TRAITS = 3  # traits of an odd one
 RARE = 0.1  # share of the files, at least two: what more of them have in common is another kind, and nothing odd
 
 
@@ -117,6 +117,6 @@ def outliers(corpus: Iterable[Facts]) -> dict[str, str]:
     words = [less for *_, less, _ in TRAITS] + [more for *_, more in TRAITS]
     found = {}
     for name, row in zip(names, scores):
-        if most := [words[i] for i in np.argsort(-row, kind="stable")[:TOLD] if row[i] > ODD]:
+        if most := [words[i] for i in np.argsort(-row, kind="stable")[:MOST_TRAITS] if row[i] > ODD]:
             found[name] = f"unlike the rest: {', '.join(most)}"
     return found

@@ -46,7 +46,8 @@ def build_parser() -> Parser:
     add("--lock-tempo", action="store_true", help="play what has a sure tempo up to 3%% faster or slower, so that a "
         "beat is a whole number of frames and a loop repeats the same codes (with --cut bars)")
     add("--variants", type=int, default=0, metavar="N", help="N more of each train source, altered")
-    add("--augment", default="", metavar="HOW", help="in what: varispeed=6,gain=3,eq=3,shift=20,polarity,channel (%%, dB, dB, ms)")
+    add("--augment", default="", metavar="HOW",
+        help="in what: varispeed=6,gain=3,eq=3,shift=20,polarity,channel (%%, dB, dB, ms)")
     add("--seed", type=int, default=0, help="of the variants")
     add = parser.add_argument_group("machine").add_argument
     add("--workers", type=int, help="processes (default: one per core); 0: in this one, without limits")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,21 +10,7 @@ from data_prep.audio import manifest, slices, summary
 from data_prep.audio.chain import Work, open_facts
 from data_prep.report import report
 from data_prep.shared import labels
-from data_prep.shared.labels import Row
-from data_prep.shared.sources import Found
 from data_prep.shared.split import Plan
-
-
-def read_table(path: Path, found: dict[str, Found]) -> dict[str, Row]:
-    """A person's table of labels; names in it that are not there are said.
-
-    Raises:
-        UserError: see :func:`labels.read_csv`.
-    """
-    rows = labels.read_csv(path)
-    for line in labels.unknown(rows, found):
-        print(f"note: {line}", file=sys.stderr)
-    return rows
 
 
 def write(work: Work, plan: Plan, added: int, dry: bool, folder: Path | None = None) -> None:

@@ -69,9 +69,9 @@ def encode(entries: Iterable[Entry], writer: StoreWriter, limits: Limits, rate: 
         return {}
     with _Folder(folder, "encode", [[entry.to_dict() for entry in part] for part in _runs(todo, count)]) as place:
         how = {key: str(value) if isinstance(value, Path) else value for key, value in vars(recipe).items()}
-        said = {"spec": writer.spec.to_dict(), "settings": writer.settings, "limits": asdict(limits), "rate": rate,
-                "recipe": how}
-        jobs = [{"entries": str(file), "store": str(place.path / f"store-{n}"), **said}
+        shared = {"spec": writer.spec.to_dict(), "settings": writer.settings, "limits": asdict(limits), "rate": rate,
+                  "recipe": how}
+        jobs = [{"entries": str(file), "store": str(place.path / f"store-{n}"), **shared}
                 for n, file in enumerate(place.files)]
         results = shards.run("data_prep.audio.remote:encode_shard", jobs, folder=place.path, what="encoding", **where)
         for job, result in zip(jobs, results):

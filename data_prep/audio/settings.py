@@ -58,7 +58,7 @@ class Settings:
         Cut.parse(self.cut)
         from data_prep.audio import augment
         from data_prep.audio.analysis import levels
-        from data_prep.audio.beats import beat_this as beats_this
+        from data_prep.audio.beats import beat_this
 
         try:
             levels.parse_target(self.level)
@@ -75,9 +75,9 @@ class Settings:
             raise UserError(f"--variants: expected 0 to 100, got {self.variants}")
         if bool(self.variants) != bool(self.augment):
             raise UserError("--variants and --augment go together: how many, and what they differ in")
-        if self.tempo == "beat_this" and not beats_this.there():
+        if self.tempo == "beat_this" and not beat_this.there():
             raise UserError("--tempo beat_this: it is not installed, or its weights are not at "
-                            f"{beats_this.weights()}; see data_prep/audio/beats/beat_this.py, or use --tempo net")
+                            f"{beat_this.weights()}; see data_prep/audio/beats/beat_this.py, or use --tempo net")
         if self.augment:
             augment.Augment.parse(self.augment)
 

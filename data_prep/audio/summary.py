@@ -48,16 +48,16 @@ class Sources:
                 yield self._source(facts)
 
     def _source(self, facts: Facts) -> dict:
-        name, settings, level, said = facts.name, self.work.settings, facts.level, facts.labels
+        name, settings, level, labels = facts.name, self.work.settings, facts.level, facts.labels
         row = self.work.rows.get(name)
-        said, found = row.over(said) if row else said, facts.beats
+        labels, found = row.over(labels) if row else labels, facts.beats
         splits, cut = self.splits.get(name), pieces(facts, settings)
         about = {
             "name": name, "seconds": facts.seconds, "format": facts.format, "rate": facts.rate,
             "channels": level.channels, "mix": level.mix, "dc": level.dc if settings.dc else 0.0, "lufs": level.lufs,
-            "bpm": said.bpm or (found.bpm if found else None), "bpm_said": said.bpm is not None,
-            "confidence": found.confidence if found else None, "key": said.key, "title": said.title,
-            "licence": said.licence, "flags": self.plan.review.get(name, []), "group": self.plan.group_of.get(name),
+            "bpm": labels.bpm or (found.bpm if found else None), "bpm_said": labels.bpm is not None,
+            "confidence": found.confidence if found else None, "key": labels.key, "title": labels.title,
+            "licence": labels.licence, "flags": self.plan.review.get(name, []), "group": self.plan.group_of.get(name),
             "overview": facts.overview, "gain_db": None, "status": "kept", "why": None, "split": None, "kept": 0.0,
             "slices": 0, "spans": []}
         if splits is None:
@@ -116,8 +116,8 @@ def report(work: Work, plan: Plan, known: FactsFile, store: TokenStore | None) -
 def command(work: Work) -> str:
     """What makes the same store, wherever that is to be."""
     usual, options = vars(build_parser().parse_args(["SRC", "STORE"])), []
-    said = work.settings.to_dict() | {"codec": work.place[1]}
-    for name, value in said.items():
+    settings = work.settings.to_dict() | {"codec": work.place[1]}
+    for name, value in settings.items():
         if name in usual and usual[name] is not None and value != usual[name]:
             options += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
     if not work.settings.dc:

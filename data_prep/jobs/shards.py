@@ -130,7 +130,7 @@ class Call:
             os.environ.pop(key, None)
             if value is not None:
                 os.environ[key] = value
-        _stop_when_told(boss)
+        _interrupt_on_sigterm(boss)
         with _locked(Path(self.path + ".lock")):  # waits for one that a killed run has left behind
             if self.outcome() is None:
                 module, _, function = self.work.partition(":")
@@ -158,23 +158,23 @@ def _locked(path: Path, refusal: str | None = None) -> Iterator[None]:
         yield
 
 
-def _stop_when_told(boss: int | None) -> None:
+def _interrupt_on_sigterm(boss: int | None) -> None:
     """Make of SIGTERM, and of the end of process ``boss``, what Ctrl-C is to a command.
 
     submitit passes over SIGTERM, and its local jobs outlive whoever started them.
     """
-    own, told = os.getpid(), threading.Event()
+    own, stopping = os.getpid(), threading.Event()
 
     def stop(signum: int, frame: object) -> None:
         if os.getpid() != own:  # a worker process that was forked from here
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
-        elif not told.is_set():
-            told.set()
+        elif not stopping.is_set():
+            stopping.set()
             raise KeyboardInterrupt("told to stop")
 
     def watch() -> None:
-        while not told.wait(1):
+        while not stopping.wait(1):
             if boss is not None and not _lives(boss):
                 os.kill(own, signal.SIGTERM)
                 break
@@ -266,8 +266,8 @@ class _Run:
             self.waiting.append(n)
             return
         log = self.executor.log(n)
-        said = _last_lines(log) or "nothing; it was killed, for want of memory perhaps"
-        self.failed[n] = f"job {n} died {self.deaths[n]} times{why and f' ({why})'}; the last lines of {log}: {said}"
+        end = _last_lines(log) or "nothing; it was killed, for want of memory perhaps"
+        self.failed[n] = f"job {n} died {self.deaths[n]} times{why and f' ({why})'}; the last lines of {log}: {end}"
 
     def _failure(self) -> str:
         first = min(self.failed)

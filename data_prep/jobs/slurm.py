@@ -98,8 +98,8 @@ class Slurm(Executor):
                     self._ids.update({n: job.job_id for n, job in zip(some, jobs)})
                     write(self._record, json.dumps(self._ids))
             except RuntimeError as error:  # submitit's, with what sbatch said
-                said = re.sub(r"sbatch: (error: )?", "", str(error)).strip().replace("\n", "; ")
-                raise UserError(f"sbatch: {said}") from None
+                message = re.sub(r"sbatch: (error: )?", "", str(error)).strip().replace("\n", "; ")
+                raise UserError(f"sbatch: {message}") from None
         self._started = time.monotonic()
 
     def _ask(self, force: bool = False) -> None:

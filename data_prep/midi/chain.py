@@ -22,12 +22,12 @@ from audiocraft_ext.core.split import VALID
 from audiocraft_ext.store.writer import StoreWriter, find_record
 from data_prep.jobs import sandbox
 from data_prep.jobs.sandbox import Failure
-from data_prep.midi import duplicates as midi_alike
+from data_prep.midi import duplicates
 from data_prep.midi import prompts as midi_prompts
 from data_prep.midi.read import MidiFacts, Slice, Task, analyse
 from data_prep.midi.settings import MidiSettings
 from data_prep.shared.labels import Row
-from data_prep.shared.resume import going_on
+from data_prep.shared.resume import resume_hint
 from data_prep.shared.sources import Found
 from data_prep.shared.split import Plan, Seen, choose_splits, drop_copies
 
@@ -60,7 +60,7 @@ class MidiWork:
 
 
 @dataclass
-class Known:
+class ReadFiles:
     """What was read: files by name, and why the others were not; ``prompts``, the words of the store."""
 
     facts: dict[str, MidiFacts]
@@ -68,7 +68,7 @@ class Known:
     prompts: Prompts | None = None
 
 
-def prepare(work: MidiWork, dry: bool = False) -> tuple[Plan, Known, int]:
+def prepare(work: MidiWork, dry: bool = False) -> tuple[Plan, ReadFiles, int]:
     """Bring the store up to date with the files that were found.
 
     Args:
@@ -81,7 +81,7 @@ def prepare(work: MidiWork, dry: bool = False) -> tuple[Plan, Known, int]:
         UserError: nothing usable; a store of another codec or other settings; no room on the disk.
     """
     new, there = not work.store.exists(), find_record(work.store)
-    with going_on(work.store, work.command):
+    with resume_hint(work.store, work.command):
         prompts = midi_prompts.kept(there and there["settings"], work.settings.prompts, work.store)
         _writer(work, prompts).close()  # what stands in the way is said before all files are read
         known = read_all(work)
@@ -89,7 +89,7 @@ def prepare(work: MidiWork, dry: bool = False) -> tuple[Plan, Known, int]:
         known.prompts = _new_prompts(work, known, plan) if plan else prompts
         with _writer(work, known.prompts) as writer:
             _check_unchanged(work, writer, known)
-            plan = plan or _decided(work, writer, known)
+            plan = plan or _make_plan(work, writer, known)
             _remark_genres(work, {*plan.splits, *writer.sources}, plan, known)
             added = 0 if dry else _encode(work, plan, known, writer)
             if writer.sources and not dry:
@@ -110,26 +110,26 @@ def _writer(work: MidiWork, prompts: Prompts | None) -> StoreWriter:
     return StoreWriter(work.store, spec, settings, work.command, BESIDE)
 
 
-def _new_prompts(work: MidiWork, known: Known, plan: Plan) -> Prompts | None:
+def _new_prompts(work: MidiWork, known: ReadFiles, plan: Plan) -> Prompts | None:
     """Those of a store in which there is nothing yet: what its first files are called."""
     if not work.settings.prompts:
         return None
-    return midi_prompts.of_genres([midi_prompts.said(known.facts[name], work.rows.get(name))[0]
+    return midi_prompts.of_genres([midi_prompts.style_and_kind(known.facts[name], work.rows.get(name))[0]
                                    for name in plan.splits], work.settings.codec)
 
 
-def _remark_genres(work: MidiWork, names: set[str], plan: Plan, known: Known) -> None:
+def _remark_genres(work: MidiWork, names: set[str], plan: Plan, known: ReadFiles) -> None:
     """Say which of the files in the store have a genre that it does not know."""
     for name in names & known.facts.keys() if known.prompts else ():
-        style, _ = midi_prompts.said(known.facts[name], work.rows.get(name))
+        style, _ = midi_prompts.style_and_kind(known.facts[name], work.rows.get(name))
         if remark := midi_prompts.unknown(style, known.prompts):
             plan.review.setdefault(name, []).append(remark)
 
 
-def read_all(work: MidiWork) -> Known:
+def read_all(work: MidiWork) -> ReadFiles:
     """Read every file, each in a worker that may fail."""
     tasks = [Task(str(file.path), name, str(work.src), work.settings) for name, file in work.found.items()]
-    known = Known({}, {})
+    known = ReadFiles({}, {})
     with tqdm(total=len(tasks), desc="reading", unit="file", disable=None, dynamic_ncols=True) as bar:
         for task, result in sandbox.run(analyse, tasks, workers=work.workers, seconds=lambda _: work.seconds,
                                         memory=work.memory, ahead=AT_ONCE):
@@ -141,14 +141,14 @@ def read_all(work: MidiWork) -> Known:
     return known
 
 
-def _check_unchanged(work: MidiWork, writer: StoreWriter, known: Known) -> None:
+def _check_unchanged(work: MidiWork, writer: StoreWriter, known: ReadFiles) -> None:
     for name, row in writer.sources.items():
         if name in known.facts and known.facts[name].sha256 != row["file_sha256"]:
             raise UserError(f"{work.found[name].path}: is not the file that was encoded as {name!r}; a store is only "
                             "added to, so prepare a new one or give the file another name")
 
 
-def _decided(work: MidiWork, writer: StoreWriter, known: Known) -> Plan:
+def _make_plan(work: MidiWork, writer: StoreWriter, known: ReadFiles) -> Plan:
     """The plan as an uninterrupted run would have it. Only where the folder has changed since an interruption do the
     sources bind that were added before it."""
     finished = {name: splits for name, splits in writer.splits.items() if name in writer.finished}
@@ -160,7 +160,7 @@ def _decided(work: MidiWork, writer: StoreWriter, known: Known) -> Plan:
     return plan
 
 
-def decide(work: MidiWork, known: Known, finished: dict[str, set[str]]) -> Plan:
+def decide(work: MidiWork, known: ReadFiles, finished: dict[str, set[str]]) -> Plan:
     """Decide on every file.
 
     Args:
@@ -182,7 +182,7 @@ def decide(work: MidiWork, known: Known, finished: dict[str, set[str]]) -> Plan:
         elif name not in finished:
             plan.left_out[name] = _why_nothing(facts, settings)
     if settings.duplicates != "off":
-        plan.groups = midi_alike.find((name, known.facts[name].prints) for name in {*seen, *finished}
+        plan.groups = duplicates.find((name, known.facts[name].prints) for name in {*seen, *finished}
                                       if name in known.facts and known.facts[name].prints)
     if settings.duplicates == "drop":
         drop_copies(seen, finished, plan)
@@ -196,8 +196,8 @@ def _why_nothing(facts: MidiFacts, settings: MidiSettings) -> str:
         pitches = ", ".join(map(str, sorted(cost.unmapped)[:8])) + (", ..." if len(cost.unmapped) > 8 else "")
         return f"none of its notes is in the map {settings.codec.drums.name} (pitches {pitches})"
     if cost.metre:
-        return next((said for said in facts.remarks if "does not end on a step" in said or " has bars up to " in said),
-                    "no time signature fits")
+        why = (remark for remark in facts.remarks if "does not end on a step" in remark or " has bars up to " in remark)
+        return next(why, "no time signature fits")
     return f"no {settings.min_bars} bars with hits in a row"
 
 
@@ -211,7 +211,7 @@ def with_splits(facts: MidiFacts, plan: Plan, settings: MidiSettings) -> list[tu
     return [(split, one) for one in slices[:first]] + [(VALID, one) for one in slices[first:]]
 
 
-def _encode(work: MidiWork, plan: Plan, known: Known, writer: StoreWriter) -> int:
+def _encode(work: MidiWork, plan: Plan, known: ReadFiles, writer: StoreWriter) -> int:
     """Add what is planned and not there yet; returns how many sources that were."""
     todo = iter([name for name in plan.splits if not writer.done(name)])
     count = 0
@@ -221,7 +221,7 @@ def _encode(work: MidiWork, plan: Plan, known: Known, writer: StoreWriter) -> in
     return count
 
 
-def rows_of(facts: MidiFacts, plan: Plan, known: Known, work: MidiWork) -> Iterator[tuple[str, np.ndarray, dict]]:
+def rows_of(facts: MidiFacts, plan: Plan, known: ReadFiles, work: MidiWork) -> Iterator[tuple[str, np.ndarray, dict]]:
     """Side, codes and what is to be said, for each row of a file."""
     about, prompts = _about(facts, work.rows.get(facts.name)), known.prompts
     for split, one in with_splits(facts, plan, work.settings):
@@ -236,10 +236,10 @@ def rows_of(facts: MidiFacts, plan: Plan, known: Known, work: MidiWork) -> Itera
 
 def _about(facts: MidiFacts, row: Row | None) -> dict:
     """What is known of a file; what nobody knows is left out. ``bpm`` only where somebody says it against the file."""
-    said = row.over(facts.said.labels) if row else facts.said.labels
-    told = row.bpm if row and row.bpm else None if facts.tempo else said.bpm
-    style, kind = midi_prompts.said(facts, row)
-    about = {"file_sha256": facts.sha256, "seconds": round(facts.seconds, 6), "title": said.title,
-             "licence": said.licence, "style": style, "kind": kind, "said_bpm": said.bpm, "bpm": told}
+    labels = row.over(facts.labels.labels) if row else facts.labels.labels
+    bpm = row.bpm if row and row.bpm else None if facts.tempo else labels.bpm
+    style, kind = midi_prompts.style_and_kind(facts, row)
+    about = {"file_sha256": facts.sha256, "seconds": round(facts.seconds, 6), "title": labels.title,
+             "licence": labels.licence, "style": style, "kind": kind, "said_bpm": labels.bpm, "bpm": bpm}
     return {key: value for key, value in about.items() if value is not None}
 

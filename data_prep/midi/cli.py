@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from audiocraft_ext.core.machine import physical_cores
-from audiocraft_ext.drums.codec import GRID, HITS, NAMES
-from audiocraft_ext.drums.codec import map as drum_map
+from audiocraft_ext.drums.codec import GRID, HITS, NAMES, drum_map
 from audiocraft_ext.drums.codec.base import STEPS, DrumCodec
 from audiocraft_ext.drums.codec.grid import DrumGrid
 from audiocraft_ext.drums.codec.hits import DrumHits
@@ -27,7 +24,7 @@ from data_prep.shared.cut import Cut
 from data_prep.shared.split import DUPLICATES
 
 if TYPE_CHECKING:  # workers import this module again, and need nothing of what it does at the end
-    from data_prep.midi.chain import Known, MidiWork
+    from data_prep.midi.chain import MidiWork, ReadFiles
     from data_prep.shared.split import Plan
 
 ENDINGS = frozenset({".mid", ".midi", ".smf", ".kar"})
@@ -110,14 +107,13 @@ def main(argv: list[str] | None = None) -> None:
     from audiocraft_ext.sound.files import COMPANIONS, EXTENSIONS
     from data_prep.midi.chain import MidiWork, prepare
     from data_prep.shared import labels, sources
+    from data_prep.shared.resume import command_line
 
     kind = sources.Kind("MIDI", "MIDI", ENDINGS, COMPANIONS | EXTENSIONS)
     refused: dict[str, str] = {}
     found = {file.name: file for file in sources.walk(args.src, refused, kind)}
-    rows = labels.read_csv(args.csv, more=labels.OF_DRUMS) if args.csv else {}
-    for line in labels.unknown(rows, found):
-        print(f"note: {line}", file=sys.stderr)
-    command = "python -m data_prep.midi " + shlex.join(sys.argv[1:] if argv is None else argv)
+    rows = labels.table_of(args.csv, found, labels.DRUM_COLUMNS)
+    command = command_line("data_prep.midi", argv)
     workers = physical_cores() if args.workers is None else args.workers
     work = MidiWork(args.src, args.store, found, settings, rows, command, args.map, workers, args.timeout,
                     round(args.memory * 2**30))
@@ -126,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     write(work, plan, known, added, args.dry_run)
 
 
-def write(work: MidiWork, plan: Plan, known: Known, added: int, dry: bool) -> None:
+def write(work: MidiWork, plan: Plan, known: ReadFiles, added: int, dry: bool) -> None:
     """Leave everything beside the store, and say what there is now.
 
     Raises:
@@ -140,7 +136,7 @@ def write(work: MidiWork, plan: Plan, known: Known, added: int, dry: bool) -> No
     store = None if dry else TokenStore(work.store)
     sums = report.write(work.store, midi_report.report(work, plan, known, store))
     if store:
-        labels.write_csv(work.store / "labels.csv", midi_report.labelled(store.rows, plan), labels.OF_DRUMS)
+        labels.write_csv(work.store / "labels.csv", midi_report.labelled(store.rows, plan), labels.DRUM_COLUMNS)
     report.say(work.store, plan, sums, added, store,
                 f"{len(store.codes):,} frames in {len(store.rows):,} rows" if store else "")
 

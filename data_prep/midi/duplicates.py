@@ -118,8 +118,8 @@ def _windows(hits: np.ndarray, bars: list[tuple[int, int]]) -> Iterator[bytes]:
     for i in range(len(bars) - WINDOW + 1):
         part = hits[edges[i] : edges[i + WINDOW]]
         if len(part) >= WINDOW_HITS:
-            told = part[:, [0, 1, 3]] - [[starts[i], 0, 0]]
-            yield hashlib.blake2b(repr(bars[i][1]).encode() + told.astype("<i2").tobytes(), digest_size=8).digest()
+            notes = part[:, [0, 1, 3]] - [[starts[i], 0, 0]]
+            yield hashlib.blake2b(repr(bars[i][1]).encode() + notes.astype("<i2").tobytes(), digest_size=8).digest()
 
 
 def find(items: Iterable[tuple[str, Print]]) -> list[Group]:

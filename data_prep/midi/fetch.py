@@ -33,7 +33,7 @@ LICENCE = ("the Groove MIDI Dataset, copyright 2019 Google LLC, is licensed unde
 SECONDS = 30.0  # without a byte
 BLOCK = 2**16
 MOST_BYTES, MOST_FILES = 2**28, 10_000  # of an archive, unpacked
-SIDES = {"train": "train", "validation": "valid"}  # what info.csv calls them; what is "test" is kept from both
+SPLITS = {"train": "train", "validation": "valid"}  # what info.csv calls them; what is "test" is kept from both
 
 
 def fetch(url: str, path: Path) -> None:
@@ -124,7 +124,8 @@ def write_split(folder: Path) -> None:
     try:
         rows = list(csv.DictReader(io.StringIO((folder / INFO).read_text("utf-8"), newline="")))
         lines = [["file", "keep", "split"]] + [
-            [row["midi_filename"], "" if row["split"] in SIDES else "no", SIDES.get(row["split"], "")] for row in rows]
+            [row["midi_filename"], "" if row["split"] in SPLITS else "no", SPLITS.get(row["split"], "")]
+            for row in rows]
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{folder / INFO}: not the table of the Groove MIDI Dataset ({error!r})") from None
     text = io.StringIO()

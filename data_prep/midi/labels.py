@@ -32,9 +32,9 @@ def read(path: Path, root: Path) -> DrumLabels:
     and for the licence by a text beside it or further up to ``root``."""
     beside, (style, kind, bpm) = labels.sidecar(path), of_name(path.stem)
     licence = text_of(beside.get("licence")) or text_of(beside.get("license"))
-    said = Labels(title=text_of(beside.get("title")), bpm=bpm_of(beside.get("bpm")) or bpm,
+    found = Labels(title=text_of(beside.get("title")), bpm=bpm_of(beside.get("bpm")) or bpm,
                   licence=licence and (licence_of(licence) or licence) or _licence(path.parent, root))
-    return DrumLabels(said, text_of(beside.get("style")) or text_of(beside.get("genre")) or style,
+    return DrumLabels(found, text_of(beside.get("style")) or text_of(beside.get("genre")) or style,
                       text_of(beside.get("kind")) or kind)
 
 

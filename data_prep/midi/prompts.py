@@ -54,9 +54,9 @@ def of_codec(there: Prompts, codec) -> Prompts:
     return prompts(there.words["genre"], codec)
 
 
-def said(facts: MidiFacts, row: Row | None) -> tuple[str | None, str | None]:
+def style_and_kind(facts: MidiFacts, row: Row | None) -> tuple[str | None, str | None]:
     """Style and kind of a file, a person's table first."""
-    return (row and row.style) or facts.said.style, (row and row.kind) or facts.said.kind
+    return (row and row.style) or facts.labels.style, (row and row.kind) or facts.labels.kind
 
 
 def codes(one: Slice, codec) -> np.ndarray:
@@ -67,8 +67,8 @@ def codes(one: Slice, codec) -> np.ndarray:
 def words(codes: np.ndarray, meter: tuple[int, int], row: dict, codec, there: Prompts) -> dict[str, str]:
     """What is said of a row of the store, by field; only words that there are. The ``row`` says style, kind and bpm
     where they are known."""
-    told = describe(codec.pattern(codes, meter), row.get("style"), row.get("kind"), row.get("bpm"), meter)
-    return {name: word for name, word in told.items() if word in there.words[name]}
+    described = describe(codec.pattern(codes, meter), row.get("style"), row.get("kind"), row.get("bpm"), meter)
+    return {name: word for name, word in described.items() if word in there.words[name]}
 
 
 def unknown(style: str | None, there: Prompts) -> str:

@@ -16,10 +16,8 @@ import numpy as np
 from audiocraft_ext.drums.codec.base import DrumCodec
 from audiocraft_ext.drums.codec.clip import Hits
 from audiocraft_ext.drums.midi import Stretch, drums_of, stretches
-from audiocraft_ext.midi import file as midifile
-from audiocraft_ext.midi.file import Midi
-from data_prep.midi import duplicates as midi_alike
-from data_prep.midi import labels as midi_labels
+from audiocraft_ext.midi.file import Midi, parse
+from data_prep.midi import duplicates, labels
 from data_prep.midi.duplicates import Print
 from data_prep.midi.labels import DrumLabels
 from data_prep.midi.settings import MidiSettings
@@ -109,7 +107,7 @@ class MidiFacts:
     seconds: float
     short: float
     tempo: float | None
-    said: DrumLabels
+    labels: DrumLabels
     remarks: list[str]
     slices: list[Slice]
     cost: FileCost
@@ -130,11 +128,11 @@ def analyse(task: Task) -> MidiFacts:
     """
     path, settings = Path(task.path), task.settings
     data = path.read_bytes()
-    midi = midifile.parse(data)
+    midi = parse(data)
     notes, guess = drums_of(midi, settings.channel)
-    said = midi_labels.read(path, Path(task.root))
-    unsaid = not midi.tempos
-    if unsaid:
+    said = labels.read(path, Path(task.root))
+    no_tempo = not midi.tempos
+    if no_tempo:
         midi.tempos = [(0, said.labels.bpm or 120.0)]
         midi.remarks.append(f"no tempo in it, taken as {midi.tempos[0][1]:g} BPM")
     parts, lost = stretches(midi, notes, settings.codec)
@@ -150,7 +148,7 @@ def analyse(task: Task) -> MidiFacts:
         slices, played, short, cost = slices + cut.slices, played + cut.played, short + cut.short, cost + cut.cost
     end = max((float(midi.seconds(_tick(part, part.clip.bars))) for part in parts), default=0.0)
     return MidiFacts(task.name, hashlib.sha256(data).hexdigest(), end, short,
-                     None if unsaid else _mean_tempo(slices), said,
+                     None if no_tempo else _mean_tempo(slices), said,
                  remarks, slices, cost, _print(slices, played, settings.codec.offsets), _overview(midi, notes, end))
 
 
@@ -240,7 +238,7 @@ def _print(slices: list[Slice], played: list[np.ndarray], offsets: int) -> Print
     notes[:, 0] += np.repeat(at, [len(one) for one in played])
     bars = [(int(begin) + one.steps // one.bars * i, one.steps // one.bars)
             for one, begin in zip(slices, at) for i in range(one.bars)]
-    return midi_alike.prints(hits, bars, notes, offsets)
+    return duplicates.prints(hits, bars, notes, offsets)
 
 
 def _overview(midi: Midi, notes: np.ndarray, end: float) -> np.ndarray:

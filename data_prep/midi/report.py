@@ -13,7 +13,7 @@ from audiocraft_ext.core.split import VALID
 from audiocraft_ext.drums.codec.grid import DrumGrid
 from audiocraft_ext.store.reader import TokenStore
 from data_prep.midi import prompts as midi_prompts
-from data_prep.midi.chain import Known, MidiWork, rows_of, with_splits
+from data_prep.midi.chain import MidiWork, ReadFiles, rows_of, with_splits
 from data_prep.midi.read import ERROR_MS, FileCost, MidiFacts
 from data_prep.midi.settings import MidiSettings
 from data_prep.report.words import count, share
@@ -23,50 +23,50 @@ from data_prep.shared.split import Plan
 MOST_PITCHES = 8
 
 
-def report(work: MidiWork, plan: Plan, known: Known, store: TokenStore | None) -> dict:
+def report(work: MidiWork, plan: Plan, known: ReadFiles, store: TokenStore | None) -> dict:
     """Everything that :func:`data_prep.report.report.write` asks for; without a store, as it would be."""
     stored: dict[str, list[str]] = {}
     for row in store.rows if store else ():
         stored.setdefault(row["source"], []).append(row["split"])
     settings, codec = work.settings, work.settings.codec
-    told = {"map": f"{codec.drums.name}, {codec.classes} classes", "steps": codec.steps,
-            "velocities": codec.velocities, "offsets": codec.offsets, "prompts": settings.prompts} | {
-                key: value for key, value in settings.to_dict().items() if key != "codec"}
-    told["channel"] = {None: "10, or guessed", 0: "all"}.get(settings.channel, settings.channel)
+    shown = {"map": f"{codec.drums.name}, {codec.classes} classes", "steps": codec.steps,
+             "velocities": codec.velocities, "offsets": codec.offsets, "prompts": settings.prompts} | {
+                 key: value for key, value in settings.to_dict().items() if key != "codec"}
+    shown["channel"] = {None: "10, or guessed", 0: "all"}.get(settings.channel, settings.channel)
     sources = [_source(known.facts[name], work, plan, stored) for name in sorted(known.facts)]
     lengths: Counter[float] = Counter()
     for source in sources:
         if source["status"] == "kept":
             lengths.update(one.end - one.begin for one in known.facts[source["name"]].slices)
     return {"folder": str(work.src), "codec": codec.spec.codec, "rate": 0, "cut": settings.cut, "level": "off",
-            "settings": told, "command": command(work), "store_hash": store.hash if store else None, "sure": 0.0,
+            "settings": shown, "command": command(work), "store_hash": store.hash if store else None, "sure": 0.0,
             "notes": _notes(known, settings, sources), "refused": sorted(plan.refused.items()),
             "duplicates": _groups(plan, stored), "slice_seconds": sorted(lengths.items()), "sources": sources,
             "words": _words(work, plan, known, store)}
 
 
-def _words(work: MidiWork, plan: Plan, known: Known, store: TokenStore | None) -> list[dict]:
+def _words(work: MidiWork, plan: Plan, known: ReadFiles, store: TokenStore | None) -> list[dict]:
     """How many rows each word of a prompt is said of."""
     if not known.prompts:
         return []
     rows = store.rows if store else (row for name in plan.splits
                                      for _, _, row in rows_of(known.facts[name], plan, known, work))
-    said: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     total = 0
     for row in rows:
-        said.update(row["prompt"].items())
+        counts.update(row["prompt"].items())
         total += 1
-    return [{"field": field, "rows": total, "words": [[word, said[field, word]] for word in words]}
+    return [{"field": field, "rows": total, "words": [[word, counts[field, word]] for word in words]}
             for field, words in known.prompts.words.items()]
 
 
 def _source(facts: MidiFacts, work: MidiWork, plan: Plan, stored: dict[str, list[str]]) -> dict:
     name, cost, row = facts.name, facts.cost, work.rows.get(facts.name)
-    said = row.over(facts.said.labels) if row else facts.said.labels
-    style, kind = midi_prompts.said(facts, row)
+    labels = row.over(facts.labels.labels) if row else facts.labels.labels
+    style, kind = midi_prompts.style_and_kind(facts, row)
     about = {
-        "name": name, "seconds": facts.seconds, "format": "MIDI", "rate": 0, "channels": 1, "title": said.title,
-        "licence": said.licence, "bpm": (row.bpm if row else None) or facts.tempo or said.bpm, "bpm_said": True,
+        "name": name, "seconds": facts.seconds, "format": "MIDI", "rate": 0, "channels": 1, "title": labels.title,
+        "licence": labels.licence, "bpm": (row.bpm if row else None) or facts.tempo or labels.bpm, "bpm_said": True,
         "style": style, "kind": kind, "flags": plan.review.get(name, []),
         "group": plan.group_of.get(name), "overview": facts.overview, "hits": cost.hits, "hits_kept": cost.kept,
         "velocity_error": cost.velocity / cost.kept if cost.kept else None,
@@ -89,7 +89,7 @@ def _source(facts: MidiFacts, work: MidiWork, plan: Plan, stored: dict[str, list
     return about
 
 
-def total_cost(known: Known, names: list[str]) -> FileCost:
+def total_cost(known: ReadFiles, names: list[str]) -> FileCost:
     """Of some files together."""
     return sum((known.facts[name].cost for name in names), FileCost())
 
@@ -107,7 +107,7 @@ def words(cost: FileCost) -> str:
             f"{cost.timing_ms / cost.kept:.1f} ms, 95% of them by less than {late * ERROR_MS:.1f} ms")
 
 
-def _notes(known: Known, settings: MidiSettings, sources: list[dict]) -> list[str]:
+def _notes(known: ReadFiles, settings: MidiSettings, sources: list[dict]) -> list[str]:
     kept = [source["name"] for source in sources if source["status"] == "kept"]
     cost = total_cost(known, kept)
     notes = [words(cost)]

@@ -31,8 +31,8 @@ def chart(histogram: dict, kind: str) -> dict:
     """
     edges, wide = histogram["edges"], kind == "length"
     step = (WIDTH - LEFT - RIGHT) / (len(edges) - 1)
-    said = (lambda n: count(round(n), "file")) if wide else span
-    panels = [_panel("all that can be read", histogram["before"], edges, step, TOP, kind, said,
+    text = (lambda n: count(round(n), "file")) if wide else span
+    panels = [_panel("all that can be read", histogram["before"], edges, step, TOP, kind, text,
                      _note(histogram["quartiles_before"], kind)),
               _panel("what is kept", histogram["after"], edges, step, TOP + PANEL + GAP, kind,
                      (lambda n: count(round(n), "slice")) if wide else span, _note(histogram["quartiles_after"], kind))]
@@ -44,7 +44,7 @@ def chart(histogram: dict, kind: str) -> dict:
 
 
 def _panel(name: str, values: Sequence[float], edges: Sequence[float], step: float, top: float, kind: str,
-           said: Callable[[float], str], note: str) -> dict:
+           text: Callable[[float], str], note: str) -> dict:
     most = max(values, default=0.0)
     bars = []
     for i, value in enumerate(values):
@@ -52,8 +52,8 @@ def _panel(name: str, values: Sequence[float], edges: Sequence[float], step: flo
         if value:
             height = max(height, 1.5)  # few is not none
             bars.append((round(LEFT + i * step + 0.75, 1), round(top + PANEL - height, 1), round(step - 1.5, 1),
-                         round(height, 1), f"{_range(edges, i, kind)}: {said(value)}"))
-    return {"name": name, "bars": bars, "y": top + PANEL, "top": top, "most": said(most) if most else "", "note": note}
+                         round(height, 1), f"{_range(edges, i, kind)}: {text(value)}"))
+    return {"name": name, "bars": bars, "y": top + PANEL, "top": top, "most": text(most) if most else "", "note": note}
 
 
 def _range(edges: Sequence[float], i: int, kind: str) -> str:

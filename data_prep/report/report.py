@@ -50,7 +50,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from audiocraft_ext.core.files import atomic
 from audiocraft_ext.core.html import csp
-from data_prep.report import charts as report_charts
+from data_prep.report import charts
 from data_prep.report.numbers import Sums, flag_kind
 from data_prep.report.words import clock, count, done, headline, share, shown, span
 
@@ -79,17 +79,17 @@ def write(folder: Path, report: dict) -> dict:
             sums.add(source, report["sure"])
             lines.write((",\n" if lines.tell() else "\n").encode() + _line(source))
             shown_rows = _worth(shown_rows, source)
-        told = _complete(report, sums)
+        complete = _complete(report, sums)
         lines.seek(0)
         with atomic(folder / JSON, sync=True, unless_same=True) as part, part.open("wb") as file:
-            head = json.dumps(_plain(told), indent=1, sort_keys=True)
+            head = json.dumps(_plain(complete), indent=1, sort_keys=True)
             file.write(head[:-2].encode() + b',\n "sources": [')
             shutil.copyfileobj(lines, file)
             file.write(b"\n ]\n}\n")
     with atomic(folder / HTML, sync=True, unless_same=True) as part, part.open("wb") as file:
-        for text in _page(told, _worth(shown_rows)):
+        for text in _page(complete, _worth(shown_rows)):
             file.write(text.encode("utf-8"))
-    return told
+    return complete
 
 
 def say(folder: Path, plan: Plan, sums: dict, added: int, store: TokenStore | None, size: str) -> None:
@@ -181,12 +181,12 @@ def _page(sums: dict, rows: list[dict]) -> Iterator[str]:
                       loader=FileSystemLoader(Path(__file__).parent),
                       finalize=lambda value: shown(value) if type(value) is str else value)
     env.filters |= {"shown": shown, "span": span, "clock": clock, "csp": csp}
-    env.globals |= {"count": count, "share": share, "done": done, "wave": report_charts.wave, "flag_kind": flag_kind,
-                    "strips": report_charts.strips, "most_names": MOST_NAMES, "WAVE": report_charts.WAVE,
-                    "WAVE_HEIGHT": report_charts.WAVE_HEIGHT}
-    charts = {kind: report_charts.chart(histogram, kind) for kind, histogram in sums["histograms"].items()}
+    env.globals |= {"count": count, "share": share, "done": done, "wave": charts.wave, "flag_kind": flag_kind,
+                    "strips": charts.strips, "most_names": MOST_NAMES, "WAVE": charts.WAVE,
+                    "WAVE_HEIGHT": charts.WAVE_HEIGHT}
+    histograms = {kind: charts.chart(histogram, kind) for kind, histogram in sums["histograms"].items()}
     return env.get_template("report.html.j2").generate(
-        **sums, rows=[EMPTY | row for row in rows], charts=charts, flagged=_flagged(rows),
+        **sums, rows=[EMPTY | row for row in rows], charts=histograms, flagged=_flagged(rows),
         khz=f"{sums['rate'] / 1000:g} kHz" if sums["rate"] else "", where=_where(sums["totals"]))
 
 

@@ -29,9 +29,9 @@ from data_prep.shared.naming import Labels, bpm_of, key_of, licence_of, text_of
 AT_MOST = 2**16  # bytes of a sidecar or a licence; longer ones are read so far
 LICENCES = [name + end for name in ("LICENSE", "LICENCE", "License", "Licence", "license", "licence", "COPYING",
                                     "COPYRIGHT", "copyright", "SOURCES") for end in ("", ".txt", ".md")]
-SAID = ("title", "bpm", "key", "licence", "keep", "split")  # columns that are read
-OF_DRUMS = ("style", "kind")  # and these of drums
-FOUND = ("start", "end", "slice_bpm", "bar_seconds", "confidence", "gain_db", "flags", "group", "variant",
+COLUMNS = ("title", "bpm", "key", "licence", "keep", "split")  # columns that are read
+DRUM_COLUMNS = ("style", "kind")  # and these of drums
+FOUND_COLUMNS = ("start", "end", "slice_bpm", "bar_seconds", "confidence", "gain_db", "flags", "group", "variant",
          "file_sha256")  # columns that are written beside them
 YES, NO = ("yes", "true", "1", "y"), ("no", "false", "0", "n")
 RISKY = ("=", "+", "-", "@", "\t", "\r", "'")  # a spreadsheet takes a text that begins so for a formula
@@ -53,8 +53,8 @@ class Row:
 
     def over(self, labels: Labels) -> Labels:
         """The labels with what the table says in place of what they say."""
-        said = {field.name: getattr(self, field.name) for field in fields(Labels)}
-        return replace(labels, **{name: value for name, value in said.items() if value is not None})
+        values = {field.name: getattr(self, field.name) for field in fields(Labels)}
+        return replace(labels, **{name: value for name, value in values.items() if value is not None})
 
 
 def _head(path: Path) -> str | None:
@@ -78,7 +78,7 @@ def sidecar(path: Path) -> dict:
     return about if isinstance(about, dict) else {}
 
 
-def said_beside(path: Path) -> Labels:
+def sidecar_labels(path: Path) -> Labels:
     about = sidecar(path)
     licence = text_of(about.get("licence")) or text_of(about.get("license"))
     return Labels(title=text_of(about.get("title")), bpm=bpm_of(about.get("bpm")),
@@ -108,7 +108,7 @@ def read_csv(path: Path, say: Callable[[str], object] | None = None, more: tuple
 
     Args:
         say: takes a line about what is passed over; default: prints it to stderr.
-        more: further columns, :data:`OF_DRUMS`.
+        more: further columns, :data:`DRUM_COLUMNS`.
 
     Raises:
         UserError: not such a table; the line is named.
@@ -124,7 +124,7 @@ def read_csv(path: Path, say: Callable[[str], object] | None = None, more: tuple
     rows: dict[str, Row] = {}
     splits: dict[str, list[tuple[int, str]]] = {}  # each line that names one
     try:
-        columns = _columns(path, next(lines, []), say, (*SAID, *more))
+        columns = _columns(path, next(lines, []), say, (*COLUMNS, *more))
         line = lines.line_num + 1
         for cells in lines:
             if any(cell.strip() for cell in cells):
@@ -137,26 +137,26 @@ def read_csv(path: Path, say: Callable[[str], object] | None = None, more: tuple
             line = lines.line_num + 1  # a cell may hold line breaks
     except csv.Error as error:
         raise UserError(f"{path}, line {lines.line_num}: not a line of a CSV table ({error})") from None
-    ends = [name for name, said in splits.items() if _is_held_out(said)]
-    for name, said in splits.items():
+    ends = [name for name, named in splits.items() if _is_held_out(named)]
+    for name, named in splits.items():
         if name not in ends or len(ends) > 1:
-            rows[name] = replace(rows[name], split=_side(path, name, said))
+            rows[name] = replace(rows[name], split=_split_of(path, name, named))
         elif len(rows) > 1:  # in a store that has grown, or a mistake
             say(f"{path}: {name!r} is train and then valid, as where the end of a single file is held out, so no split "
                 "is taken from it; to give it one, change all its lines")
     return rows
 
 
-def _is_held_out(said: list[tuple[int, str]]) -> bool:
+def _is_held_out(lines: list[tuple[int, str]]) -> bool:
     """Train, then valid: of a store's only file the end is held out, and its table says so."""
-    splits = [split for _, split in said]
+    splits = [split for _, split in lines]
     return len(set(splits)) > 1 and splits == sorted(splits)
 
 
-def _side(path: Path, name: str, said: list[tuple[int, str]]) -> str:
+def _split_of(path: Path, name: str, lines: list[tuple[int, str]]) -> str:
     """The split that all lines of a file say."""
-    first, split = said[0]
-    for line, other in said:
+    first, split = lines[0]
+    for line, other in lines:
         if other != split:
             raise UserError(f"{path}: line {line} says {other}, line {first} {split}: {name!r} lies in one split; "
                             "change all its lines")
@@ -170,7 +170,7 @@ def _columns(path: Path, head: list[str], say: Callable[[str], object], known: t
                         f"{', '.join(known)}; separated by , or ;), got {','.join(head)[:80]!r}")
     if twice := sorted({name for name in columns if name and columns.count(name) > 1}):
         raise UserError(f"{path}, line 1: column {twice[0]!r} is there twice")
-    if others := [name for name in columns if name and name not in ("file", *known, *FOUND)]:
+    if others := [name for name in columns if name and name not in ("file", *known, *FOUND_COLUMNS)]:
         say(f"{path}: columns that say nothing here: {', '.join(others)}; known are file, {', '.join(known)}")
     return ["" if name in others else name for name in columns]
 
@@ -184,7 +184,7 @@ def _row(where: str, columns: list[str], cells: list[str], line: int) -> tuple[s
     name = cell.pop("file", "")
     if not name:
         raise UserError(f"{where}: no file is named")
-    for column in (*SAID, *OF_DRUMS):
+    for column in (*COLUMNS, *DRUM_COLUMNS):
         try:
             cell.get(column, "").encode()
         except UnicodeEncodeError:
@@ -206,13 +206,24 @@ def _row(where: str, columns: list[str], cells: list[str], line: int) -> tuple[s
 def _joined(where: str, name: str, old: Row, new: Row) -> Row:
     """Two lines about one file as one."""
     values = {}
-    for column in (*SAID, *OF_DRUMS):
+    for column in (*COLUMNS, *DRUM_COLUMNS):
         before, now = getattr(old, column), getattr(new, column)
         if before is not None and now is not None and before != now:
             raise UserError(f"{where}: {column} of {name!r} is {now!r}, but {before!r} in line {old.line}; "
                             "what is said counts for the whole file")
         values[column] = now if before is None else before
     return replace(old, **values)
+
+
+def table_of(path: Path | None, names: Collection[str], more: tuple[str, ...] = ()) -> dict[str, Row]:
+    """A person's table, see :func:`read_csv`; what it names that is not among ``names`` is noted on stderr. Empty
+    without a ``path``."""
+    if path is None:
+        return {}
+    rows = read_csv(path, more=more)
+    for line in unknown(rows, names):
+        print(f"note: {line}", file=sys.stderr)
+    return rows
 
 
 def unknown(rows: dict[str, Row], names: Collection[str]) -> list[str]:
@@ -234,7 +245,7 @@ def write_csv(path: Path, rows: Iterable[dict], more: tuple[str, ...] = ()) -> N
             {"of": name}.
         more: further columns, keys of the rows.
     """
-    columns = ("file", *SAID, *more, *FOUND)
+    columns = ("file", *COLUMNS, *more, *FOUND_COLUMNS)
     with atomic(path, sync=True, unless_same=True) as part, part.open("wb") as file:
         text = SimpleNamespace(write=lambda line: file.write(line.encode("utf-8", "surrogateescape")))
         writer = csv.writer(text, lineterminator="\n")

@@ -117,12 +117,12 @@ def in_name(stem: str) -> tuple[float | None, str | None]:
     parts = [(m[0].rstrip("."), m.start()) for m in _PARTS.finditer(stem)]
     words = [word for word, _ in parts]
     likely = _keys(words, True)
-    bpm = _with_word(stem) or _beside_key(stem, parts, likely) or _before_loop(stem, parts)
+    bpm = _bpm_with_word(stem) or _bpm_next_to_key(stem, parts, likely) or _bpm_before_loop(stem, parts)
     keys = {key for _, key in (likely if bpm else _keys(words, False)).values()}
     return bpm, keys.pop() if len(keys) == 1 else None
 
 
-def _with_word(stem: str) -> float | None:
+def _bpm_with_word(stem: str) -> float | None:
     for pattern in (_BEFORE, _AFTER):
         for match in pattern.finditer(stem):
             bpm = float(match[1].replace(",", "."))
@@ -156,13 +156,13 @@ def _plain(stem: str, parts: list[tuple[str, int]], i: int) -> float | None:
     return float(word)
 
 
-def _beside_key(stem: str, parts: list[tuple[str, int]], keys: dict[int, tuple[int, str]]) -> float | None:
+def _bpm_next_to_key(stem: str, parts: list[tuple[str, int]], keys: dict[int, tuple[int, str]]) -> float | None:
     places = {i - 1 for i in keys} | {end for end, _ in keys.values()}
     found = {bpm for i in places if 0 <= i < len(parts) and (bpm := _plain(stem, parts, i))}
     return found.pop() if len(found) == 1 else None
 
 
-def _before_loop(stem: str, parts: list[tuple[str, int]]) -> float | None:
+def _bpm_before_loop(stem: str, parts: list[tuple[str, int]]) -> float | None:
     """The one number that can be a tempo, with a loop's word somewhere behind it."""
     found = [(i, bpm) for i in range(len(parts)) if (bpm := _plain(stem, parts, i))]
     if len(found) != 1:

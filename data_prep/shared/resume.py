@@ -1,7 +1,9 @@
-"""What stops a preparation is told with what is there and what goes on."""
+"""How an interrupted preparation is resumed, in the message about what stopped it."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +11,14 @@ from pathlib import Path
 from audiocraft_ext.core.errors import UserError
 
 
+def command_line(program: str, argv: list[str] | None) -> str:
+    """The command that was typed, for a shell; ``argv`` None takes this process's arguments."""
+    return f"python -m {program} " + shlex.join(sys.argv[1:] if argv is None else argv)
+
+
 @contextmanager
-def going_on(store: Path, command: str) -> Iterator[None]:
-    """A full disk, say, and Ctrl-C in other words."""
+def resume_hint(store: Path, command: str) -> Iterator[None]:
+    """Add to a full disk's error, say, and to Ctrl-C that the store is whole and which command goes on."""
     try:
         yield
     except OSError as error:

@@ -82,7 +82,7 @@ def test_a_file_of_other_settings_is_not_overwritten(bundle, tmp_path, infer):
     assert sorted(waves(tmp_path)) == ["tiny_seed1_0.wav", "tiny_seed1_0_v2.wav", "tiny_seed1_0_v3.wav"]
 
 
-def test_without_a_seed_one_is_chosen_and_said(bundle, tmp_path, infer):
+def test_without_a_seed_one_is_chosen_and_printed(bundle, tmp_path, infer):
     for _ in range(2):
         code, out, _ = infer(bundle, "-d", 0.2, "-o", tmp_path)
         assert code == 0 and "makes it again" in out
@@ -352,7 +352,7 @@ def test_bad_values_are_one_line_and_exit_code_2(bundle, tmp_path, sounds, infer
     assert not (tmp_path / "out").exists() and files(sounds) == before
 
 
-def test_top_k_beyond_the_codes_is_said(bundle, tmp_path, infer):
+def test_top_k_beyond_the_codes_is_reported(bundle, tmp_path, infer):
     code, _, err = infer(bundle, "-d", 0.1, "-o", tmp_path, "--top-k", 1000)
     assert code == 0 and "top_k 1000 is more than the 96 codes" in err and len(err.splitlines()) == 1
 

@@ -183,7 +183,7 @@ def test_what_would_clip_is_made_quieter(clip, tmp_path):
     ({"output": {"bits": 8}}, "8 bits"), ({"output": {"loud": 1}}, "loud"), ({"output": {"rate": "x"}}, "whole"),
     ({"spec": {}}, "spec"), ({"recipe": {}}, "recipe"), ({"about": 3}, "whole"),
 ])
-def test_a_sidecar_that_is_none_is_said(clip, tmp_path, change, what):
+def test_a_sidecar_that_is_none_is_refused(clip, tmp_path, change, what):
     path = clip.save(tmp_path).with_suffix(".json")
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UserError, match=what) as error:

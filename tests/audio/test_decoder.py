@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from audiocraft_ext.audio.codec import get_codec
-from audiocraft_ext.audio.codec import torch_decoder as decoder_torch
+from audiocraft_ext.audio.codec import get_codec, torch_decoder
 from audiocraft_ext.audio.codec.decoder import PIECE, Front, sound
 from audiocraft_ext.audio.codec.encodec import EncodecConfig
 from audiocraft_ext.audio.engine import SoundEngine
@@ -45,10 +44,10 @@ def test_pieces_are_as_if_decoded_at_once(both, frames):
 def test_the_torch_decoder_agrees(both, frames, monkeypatch):
     """As on a GPU, in pieces of 10 frames a clip; the engine hands clips to it where it is on one."""
     model, engine = both
-    monkeypatch.setattr(decoder_torch, "PIECE", 20)
+    monkeypatch.setattr(torch_decoder, "PIECE", 20)
     codes = np.stack([random_codes(engine, frames), random_codes(engine, frames)[:, ::-1]])
     ours = engine.decode(codes)
-    theirs = decoder_torch.TorchDecoder(model, torch.device("cpu")).decode(codes)
+    theirs = torch_decoder.TorchDecoder(model, torch.device("cpu")).decode(codes)
     assert theirs.shape == ours.shape and np.abs(theirs - ours).max() < 1e-5 * max(1.0, np.abs(ours).max())
 
 

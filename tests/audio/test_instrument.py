@@ -117,7 +117,7 @@ def test_a_prompt_is_what_the_clip_begins_with(tiny1, tmp_path):
     assert (after.codes[:, :20] == tiny1.engine.encode(wav[None, None])[0]).all()
 
 
-def test_of_a_long_prompt_its_end_is_used_and_that_is_said(folder, tmp_path):
+def test_of_a_long_prompt_its_end_is_used_and_that_is_reported(folder, tmp_path):
     said = []
     tiny1 = Instrument.load(folder, say=said.append, threads=1)
     wav = noise(10)
@@ -192,7 +192,7 @@ CODES = np.zeros((4, 20), np.int64)
     ({"prompt": noise(1), "prompt_seconds": 2.1}, "is 2 s"), ({"prompt_seconds": 1}, "no prompt"),
     ({"prompt": CODES, "source": CODES}, "one from|continues one"), ({"source": CODES}, "shorter than"),
 ])
-def test_what_cannot_be_is_said_before_anything_is_made(folder, monkeypatch, what, why):
+def test_what_cannot_be_is_refused_before_anything_is_made(folder, monkeypatch, what, why):
     monkeypatch.setattr(module.SoundEngine, "stream", lambda *args, **how: pytest.fail("sampled"))
     with pytest.raises(UserError, match=why) as error:
         Instrument.load(folder, threads=1).generate(**{"seconds": 0.5} | what)
@@ -206,7 +206,7 @@ def test_what_cannot_be_is_said_before_anything_is_made(folder, monkeypatch, wha
     ({"prompt": "4:"}, "none at all"), ({"source": "3:AAAAAAAA"}, r"\[4, T\]"), ({"weird": "x"}, "no tool"),
     ({"weird": "swap:with=a,books=0"}, "packed codes"),
 ])
-def test_a_recipe_that_was_meddled_with_is_said(tiny1, change, why):
+def test_a_recipe_that_was_meddled_with_is_refused(tiny1, change, why):
     recipe = Recipe.from_dict(tiny1.recipe(0.1, seed=1).to_dict() | change)
     with pytest.raises(UserError, match=why):
         list(tiny1.play(recipe, [0]))
@@ -220,7 +220,7 @@ def test_an_engine_that_cannot_be(folder, options, why):
         Instrument.load(folder, **options).generate(0.1)
 
 
-def test_a_missing_package_is_said(tiny1, tmp_path, monkeypatch):
+def test_a_missing_package_is_reported(tiny1, tmp_path, monkeypatch):
     for package in ("pyloudnorm", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, package, None)
     (clip,) = tiny1.generate(1, seed=1)

@@ -40,7 +40,7 @@ def test_codes_as_text_and_back(shape):
 
 
 @pytest.mark.parametrize("text", ["", "4:!", "4:AAAA", "0:AAAA", "-1:AAAA", "x:AAAA", None, 3])
-def test_what_is_no_codes_is_said(text):
+def test_what_is_no_codes_is_refused(text):
     with pytest.raises(UserError, match="packed codes"):
         unpack(text)
 
@@ -48,12 +48,12 @@ def test_what_is_no_codes_is_said(text):
 @pytest.mark.parametrize("change", [{"seed": "7"}, {"seed": True}, {"samples": 1.5}, {"bpm": "fast"}, {"loop": 1},
                                     {"weird": None}, {"clips": []}, {"prompt": 3}, {"more": 1}, {"sampling": None},
                                     {"sampling": {"tempo": 3}}])
-def test_what_is_no_recipe_is_said(change):
+def test_what_is_no_recipe_is_refused(change):
     with pytest.raises(UserError):
         Recipe.from_dict(RECIPE.to_dict() | change)
 
 
-def test_a_recipe_without_a_part_is_said():
+def test_a_recipe_without_a_part_is_refused():
     d = RECIPE.to_dict()
     for name in ("bundle", "seed", "samples", "sampling"):
         with pytest.raises(UserError, match="another version"):

@@ -64,7 +64,7 @@ def test_cold_boot(cold, capsys):
 
 
 @pytest.mark.processes
-def test_what_cannot_run_is_said_and_not_tried_again(cold):
+def test_what_cannot_run_is_reported_and_not_tried_again(cold):
     assert cold["failed"] == {"broken": "no such wheel", "silent": "0 clips of 0.5 s on the disk, expected 1"}
 
 
@@ -209,7 +209,7 @@ def test_plots_of_nothing(tmp_path):
         plots.main([str(tmp_path / "none.json")])
 
 
-def test_an_absent_package_is_said():
+def test_an_absent_package_is_reported():
     facts = machine.describe("numpy", "no-such-package", threads=3)
     assert facts["no-such-package"] == "absent" and facts["numpy"] == np.__version__ and facts["threads"] == "3"
 

@@ -14,17 +14,14 @@ import torch
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.prompts import Field, Prompts
 from audiocraft_ext.drums import kind
+from audiocraft_ext.drums.codec.drum_map import DrumClass, DrumMap
 from audiocraft_ext.drums.codec.grid import DrumGrid
-from audiocraft_ext.drums.codec.map import DrumClass, DrumMap
 from audiocraft_ext.engine.engine import Engine
 from audiocraft_ext.export.bundle import write_bundle
 from audiocraft_ext.export.sources import Trained
 from audiocraft_ext.model.lm import LM, LMConfig
 from audiocraft_ext.store.reader import TokenStore
-from benchmarks.drums import memory as drum_memory
-from benchmarks.drums import quality as drums_quality
-from benchmarks.drums import stats as drum_stats
-from benchmarks.drums import steer as drum_steer
+from benchmarks.drums import memory, quality, stats, steer
 from benchmarks.drums.baselines import PRIORS, Odds, Positions, Unigram, folds_of, loss, measure
 from benchmarks.drums.clips import Clip, Reader, bars_of, config_of, windows_of
 from benchmarks.drums.model import Model
@@ -316,29 +313,29 @@ def grid_clip(*rows: str, bar_steps: int = 16) -> Clip:
 def test_statistics():
     plain, other = "x...............", "x...x..........."
     one = grid_clip(plain + other + "." * 32, other * 2 + "." * 32)
-    assert drum_stats.similarity(one).tolist() == pytest.approx([3 / 4, 0])  # two empty bars say nothing
-    told = drum_stats.of(READER, [one, grid_clip(plain * 2, plain * 2)])
+    assert stats.similarity(one).tolist() == pytest.approx([3 / 4, 0])  # two empty bars say nothing
+    told = stats.of(READER, [one, grid_clip(plain * 2, plain * 2)])
     assert told.hits.tolist() == [[1, 2], [2, 2], [0, 0], [0, 0], [1, 1], [1, 1]]
     assert told.where[1, :5].tolist() == pytest.approx([4 / 6, 0, 0, 0, 2 / 6])
     assert sorted(told.step.tolist()) == [0] * 8 + [4] * 3
     assert told.means()["density"] == pytest.approx((7 / 4 + 4 / 2) / 2)
-    same = drum_stats.distances(told, told)
+    same = stats.distances(told, told)
     assert [name for name, value in same.items() if math.isfinite(value) and value != 0] == [] and len(same) == 9
-    assert set(same) == set(drum_stats.UNITS)
-    empty = drum_stats.of(READER, [grid_clip("." * 16, "." * 16)])
-    assert all(math.isnan(drum_stats.distances(empty, told)[name]) for name in ("offset", "where", "velocity by step"))
+    assert set(same) == set(stats.UNITS)
+    empty = stats.of(READER, [grid_clip("." * 16, "." * 16)])
+    assert all(math.isnan(stats.distances(empty, told)[name]) for name in ("offset", "where", "velocity by step"))
 
 
 def test_distances_are_in_their_units():
     quiet, loud = (Clip(np.array([[v] + [0] * 15, [0] * 16, [o] + [2] * 15, [2] * 16]), 16)
                    for v, o in ((1, 1), (3, 4)))
-    one, other = (drum_stats.of(READER, [c] * 3) for c in (quiet, loud))
-    far = drum_stats.distances(one, other)
+    one, other = (stats.of(READER, [c] * 3) for c in (quiet, loud))
+    far = stats.distances(one, other)
     assert far["offset"] == pytest.approx(60)  # three bins of five
     assert far["velocity by step"] == pytest.approx(other.velocity[0] - one.velocity[0]) and far["where"] == 0
-    assert drum_stats.distances(one, drum_stats.of(READER, [grid_clip("." * 16, "x" + "." * 15)]))["where"] == 1
-    more = drum_stats.of(READER, [grid_clip("x.x.x..." * 2, "." * 16)])
-    far = drum_stats.distances(more, one)
+    assert stats.distances(one, stats.of(READER, [grid_clip("." * 16, "x" + "." * 15)]))["where"] == 1
+    more = stats.of(READER, [grid_clip("x.x.x..." * 2, "." * 16)])
+    far = stats.distances(more, one)
     assert far["hits a bar"] == pytest.approx(5) and far["density"] == pytest.approx(5)
 
 
@@ -346,14 +343,14 @@ def test_memory_finds_every_stretch():
     train = [one for i in range(12) for one in played(f"p{i}", *(codes(8, 10 * i + b, 0.7) for b in range(4)))]
     bars = bars_of(train)[8]
     for length in (1, 2, 3):
-        known = drum_memory.Known(bars, length)
+        known = memory.TrainStretches(bars, length)
         assert len(known.hits) == 12 * (5 - length)
         asked = np.stack([np.stack([codes(8, 700 + 9 * i + b, 0.7) for b in range(length)]) for i in range(20)])
         far, which = known.nearest(asked)
         for one, d, w in zip(asked, far, which):
             apart = [int(((one[:, :2] > 0) != (bars.codes[place][:, :2] > 0)).sum()) for place in known.places]
             assert d == min(apart) == apart[w]
-    known = drum_memory.Known(bars, 2)
+    known = memory.TrainStretches(bars, 2)
     heard = bars.codes[[[1, 2], [42, 43]]]
     assert known.nearest(heard)[0].tolist() == [0, 0] and known.same(heard).all()
     louder = heard.copy()
@@ -362,37 +359,37 @@ def test_memory_finds_every_stretch():
     assert known.nearest(louder)[0].max() <= 1 and not known.same(louder).any()
     across = bars.codes[[[3, 4]]]  # the end of one performance and the beginning of the next
     assert known.nearest(across)[0] > 0 and not known.same(across).any()
-    told = drum_memory.measure(known, np.concatenate([heard, louder]))
+    told = memory.measure(known, np.concatenate([heard, louder]))
     assert told["clips"] == 4 and told["same"] == 0.5 and told["0%"] >= 0.5 and told["20%"] == 1
     sparse = np.zeros((5, 2, 4, 8), int)
-    assert drum_memory.measure(known, sparse) == {"clips": 0}
-    told = drum_memory.measure(drum_memory.Known(bars, 1), heard)
+    assert memory.measure(known, sparse) == {"clips": 0}
+    told = memory.measure(memory.TrainStretches(bars, 1), heard)
     assert told["clips"] == 4 and told["same"] == 1
 
 
 def test_bar_by_bar():
     made = np.arange(2 * 3 * 8).reshape(2, 3, 8)
-    assert np.array_equal(drum_memory.in_bars(made, 4)[1, 1], made[1, :, 4:])
+    assert np.array_equal(memory.in_bars(made, 4)[1, 1], made[1, :, 4:])
 
 
 def test_words_that_steer_and_words_that_do_not():
     rng = np.random.default_rng(0)
     up = [np.array([i, i, i + 0.5]) for i in range(5)]
-    assert drum_steer.rho(up) == {"all": pytest.approx(0.98, abs=0.03), "medians": pytest.approx(1)}
-    assert drum_steer.rho(up[::-1])["medians"] == pytest.approx(-1)
-    assert abs(drum_steer.rho([rng.random(500) for _ in range(5)])["all"]) < 0.1
-    assert drum_steer.rho([np.array([0.0, np.nan]), np.array([1.0, np.nan])])["medians"] == pytest.approx(1)
-    assert math.isnan(drum_steer.rho([np.ones(3)] * 2)["all"])
+    assert steer.rho(up) == {"all": pytest.approx(0.98, abs=0.03), "medians": pytest.approx(1)}
+    assert steer.rho(up[::-1])["medians"] == pytest.approx(-1)
+    assert abs(steer.rho([rng.random(500) for _ in range(5)])["all"]) < 0.1
+    assert steer.rho([np.array([0.0, np.nan]), np.array([1.0, np.nan])])["medians"] == pytest.approx(1)
+    assert math.isnan(steer.rho([np.ones(3)] * 2)["all"])
 
 
 def test_steering_asks_for_every_word():
     level = {"low": 0.2, "high": 0.6}
     rows = [Clip(codes(16, i, 0.3), 16, about={"prompt": {"density": "low"}}) for i in range(5)]
     rows += [Clip(codes(16, i, 0.3), 16, about={"prompt": {"genre": word}}) for i, word in enumerate(("funk", "jazz"))]
-    told = drum_steer.steer(READER, lambda said: rows[:1], {"genre": ("funk", "jazz")}, rows)["genre"]
+    told = steer.steer(READER, lambda said: rows[:1], {"genre": ("funk", "jazz")}, rows)["genre"]
     density = [int((codes(16, i, 0.3)[:2] > 0).sum()) for i in range(2)]
     assert told["rho_of_rows"]["density"]["all"] == pytest.approx(np.sign(density[1] - density[0])) != 0
-    told = drum_steer.steer(READER, lambda said: [Clip(codes(16, i, level[said["density"]]), 16) for i in range(30)],
+    told = steer.steer(READER, lambda said: [Clip(codes(16, i, level[said["density"]]), 16) for i in range(30)],
                             {"density": ("low", "high")}, rows)["density"]
     low, high = told["words"]["low"], told["words"]["high"]
     assert low["clips"] == 30 and low["rows"] == 5 and high["rows"] == 0
@@ -400,7 +397,7 @@ def test_steering_asks_for_every_word():
     assert low["density"]["quartiles"][1] == np.median(made) < high["density"]["quartiles"][1]
     assert low["density"]["of_rows"] == np.median([one.hits for one in rows[:5]])
     assert told["rho"]["density"]["all"] > 0.8 and math.isnan(high["density"]["of_rows"])
-    assert any("Spearman of density" in line for line in drum_steer.report({"density": told}))
+    assert any("Spearman of density" in line for line in steer.report({"density": told}))
 
 
 @pytest.fixture(scope="module")
@@ -445,10 +442,10 @@ def test_clips_of_either_codec_are_the_same(stores):
 def test_the_command(stores, tmp_path, capsys):
     store = TokenStore(stores["grid"])
     bundle = tiny(store, tmp_path / "b")
-    drums_quality.main([str(bundle), str(store.path), "--samples", "6", "--setting", "4", "--threads", "1",
+    quality.main([str(bundle), str(store.path), "--samples", "6", "--setting", "4", "--threads", "1",
                         "--picture", str(tmp_path / "p.png"), "--save", str(tmp_path / "r.json")])
     printed = capsys.readouterr().out
-    results = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)["drums_quality"]["results"]
+    results = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)["quality"]["results"]
     costs = results["loss"]
     assert costs["model, told nothing"]["nats_a_hit"] > costs["unigram"]["nats_a_hit"] > 0  # it learnt nothing
     assert costs["rows"]["valid"] > 5 and costs["model, told all"] != costs["model, told nothing"]
@@ -462,7 +459,7 @@ def test_the_command(stores, tmp_path, capsys):
 def test_the_command_with_hits_tells_the_loss(stores, tmp_path, capsys):
     store = TokenStore(stores["hits"])
     bundle = tiny(store, tmp_path / "b")
-    drums_quality.main([str(bundle), str(store.path), "--quick", "--threads", "1"])
+    quality.main([str(bundle), str(store.path), "--quick", "--threads", "1"])
     assert "do not compare" in capsys.readouterr().out
     with pytest.raises(UserError, match="its codes are not those of"):
-        drums_quality.main([str(bundle), str(stores["grid"])])
+        quality.main([str(bundle), str(stores["grid"])])

@@ -146,7 +146,7 @@ def test_the_largest_batch_is_looked_for(monkeypatch, tmp_path):
 
 
 @peers
-def test_what_does_not_fit_is_said(monkeypatch, tmp_path, capsys):
+def test_what_does_not_fit_is_reported(monkeypatch, tmp_path, capsys):
     """audiocraft's solver beside ours; all of a batch."""
     def too_large(*args):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")

@@ -230,8 +230,8 @@ def test_prompts_are_codes_that_no_stream_takes():
     assert prompts.frames == 2 and prompts.card == 9
     said = {"size": "3", "x": "a"}
     codes = prompts.codes(said)
-    assert codes.tolist() == [[5, 6], [8, 5]] and prompts.said(codes) == said
-    assert prompts.codes({}).tolist() == [[5, 5], [5, 5]] and prompts.said(prompts.codes({})) == {}
+    assert codes.tolist() == [[5, 6], [8, 5]] and prompts.decode(codes) == said
+    assert prompts.codes({}).tolist() == [[5, 5], [5, 5]] and prompts.decode(prompts.codes({})) == {}
     assert Prompts.from_dict(prompts.to_dict()) == prompts
     spec = prompts.extend(Spec("test", 2, 5, 1.0, (0, 0), "c", "h"))
     assert (spec.card, spec.sizes, spec.prompt) == (9, (5, 5), 2)

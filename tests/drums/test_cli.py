@@ -20,7 +20,7 @@ from audiocraft_ext.drums.codec.grid import DrumGrid
 from audiocraft_ext.drums.play import cli, output
 from audiocraft_ext.drums.play.drummer import Drummer
 from audiocraft_ext.drums.play.edit import read_source
-from audiocraft_ext.midi import file as midifile
+from audiocraft_ext.midi.file import parse
 from tests.helpers.drum_bundle import GENRES, tiny_drummer
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +69,7 @@ def test_a_cold_run(bundle, tmp_path):
     found = midis(tmp_path)
     assert list(found) == ["tiny_funk_seed7_0_174bpm.mid", "tiny_funk_seed7_1_174bpm.mid"]
     for data in found.values():
-        midi = midifile.parse(data)
+        midi = parse(data)
         assert len(midi.notes) and midi.tempos[0][1] == pytest.approx(174, abs=0.01) and midi.end == 2 * 4 * 480
         assert set(midi.notes["channel"]) == {10}
 
@@ -105,7 +105,7 @@ def test_same_seed_same_files_and_nothing_is_made_twice(drums, tmp_path):
     assert len(files(tmp_path / "out")) == 20 and now.items() <= files(tmp_path / "out").items()
 
 
-def test_a_seed_that_was_drawn_is_said(drums):
+def test_a_seed_that_was_drawn_is_printed(drums):
     _, out, _ = drums()
     seed = out.split("--seed ")[1].split()[0]
     assert f"_seed{seed}_0_120bpm.mid" in out and out.endswith("makes it again\n")
@@ -156,14 +156,14 @@ def test_drums_on_other_channels(drums, tmp_path):
     (tmp_path / "a.mid").write_bytes(data)
     for args in (("--channel", 3), ("--all-channels",), ()):
         assert drums("--vary", tmp_path / "a.mid", "--amount", 0, "--seed", 1, *args)[0] == 0
-    found = [set(midifile.parse(data).notes["pitch"].tolist()) for data in midis(tmp_path / "out").values()]
+    found = [set(parse(data).notes["pitch"].tolist()) for data in midis(tmp_path / "out").values()]
     assert sorted(found, key=sorted) == [{36}, {36, 38}, {38}]
 
 
 def test_swapping_writes_both(drums, tmp_path):
     code, out, err = drums("--swap", FUNK, ROCK)
     assert code == 0 and err.count("note:") == 2 and "seed" not in out.splitlines()[-1]
-    found = [midifile.parse(data) for data in midis(tmp_path / "out").values()]
+    found = [parse(data) for data in midis(tmp_path / "out").values()]
     assert sorted(len(midi.notes) for midi in found) == [253, 1011]
     assert drums("--from-midi", FUNK, "--groove", ROCK)[2].endswith(f"beats are in {tmp_path / 'out'} already\n")
 
@@ -303,7 +303,7 @@ def test_names_say_what_was_done_to_what(drums, tmp_path):
         f"vary-{funk}", f"vary-{rock}", f"humanise-{funk}", f"groove-{rock}", f"keep-{funk}"))
 
 
-def test_beats_without_a_hit_are_said(drums, monkeypatch):
+def test_beats_without_a_hit_are_reported(drums, monkeypatch):
     decode = DrumGrid.decode
     monkeypatch.setattr(DrumGrid, "decode", lambda self, codes, *how: decode(self, 0 * codes + 12 * (
         np.arange(24) >= 12)[:, None], *how))

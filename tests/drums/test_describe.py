@@ -52,7 +52,7 @@ def test_swung_sixteenths_and_triplets():
     assert d.swing(triplets) == pytest.approx(1)
 
 
-def test_of_too_few_off_beats_no_swing_is_said():
+def test_too_few_off_beats_have_no_swing():
     assert d.swing(pattern((0, KICK), (2, HAT), (6, HAT), (10, HAT))) is None
     assert d.swing(pattern((0, KICK), (2, HAT), (6, HAT), (10, HAT), (14, HAT))) == 0
     assert "swing" not in d.describe(pattern((0, KICK)))
@@ -95,5 +95,5 @@ def test_every_description_is_a_prompt_in_the_order_of_the_fields():
     assert [field.name for field in made.fields] == ["genre", "kind", "density", "intensity", "swing", "tempo", "bars",
                                                      "meter"]
     said = d.describe(eighths(0.5), "jazz/swing", "beat", 140)
-    assert made.said(made.codes(said)) == said and list(said) == [name for name in made.words if name in said]
+    assert made.decode(made.codes(said)) == said and list(said) == [name for name in made.words if name in said]
     assert made.first == 33 and made.frames == 1

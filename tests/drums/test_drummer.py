@@ -11,15 +11,13 @@ import numpy as np
 import pytest
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.drums import describe
-from audiocraft_ext.drums import midi as midi_drums
+from audiocraft_ext.drums import describe, midi
 from audiocraft_ext.drums.codec.clip import DrumClip
+from audiocraft_ext.drums.codec.drum_map import DrumClass, DrumMap
 from audiocraft_ext.drums.codec.grid import DrumGrid
 from audiocraft_ext.drums.codec.hits import DrumHits
-from audiocraft_ext.drums.codec.map import DrumClass, DrumMap
 from audiocraft_ext.drums.codec.pattern import Pattern
-from audiocraft_ext.drums.play import edit
-from audiocraft_ext.drums.play import sampling as playing
+from audiocraft_ext.drums.play import edit, sampling
 from audiocraft_ext.drums.play.best_of import CANDIDATES, miss, numbers
 from audiocraft_ext.drums.play.drummer import Drummer
 from audiocraft_ext.drums.play.groove import with_groove
@@ -86,13 +84,13 @@ def test_no_prompt_is_in_a_beat(drummer):
     assert (codes[:, C:][off] == drummer.codec.on_step).all() and (codes[:, C:][~off] != drummer.codec.on_step).any()
 
 
-def test_what_is_said_reaches_the_model(drummer):
+def test_the_prompt_reaches_the_model(drummer):
     plain, other = (drummer.recipe(seed=1, genre=genre) for genre in (None, "funk"))
     assert "genre" not in plain.said and other.said["genre"] == "funk"
     assert (codes_of(drummer, plain)[0] != codes_of(drummer, other)[0]).any()
 
 
-def test_what_is_said_is_guided_and_nothing_else(drummer):
+def test_the_prompt_is_guided_and_nothing_else(drummer):
     assert drummer.recipe(seed=1).guidance == drummer.recipe(seed=1, change="as it is", file=FUNK).guidance == 1
     asked = drummer.recipe(seed=1, genre="funk")
     assert asked.guidance == 2 and drummer.recipe(seed=1, genre="funk", guidance=1.5).guidance == 1.5
@@ -125,7 +123,7 @@ def test_candidates_are_measured_and_the_nearest_is_kept(drummer):
             drummer.recipe(density="low", takes=wrong)
 
 
-def test_what_is_said(drummer):
+def test_the_prompt_of_a_recipe(drummer):
     said = drummer.recipe(bars=2, bpm=174, seed=1, genre="hip", density=5, intensity="very-l", swing="1").said
     assert said == {"genre": "hiphop", "density": "very-high", "intensity": "very-low", "swing": "straight",
                     "tempo": "170-180", "bars": "2", "meter": "4/4"}
@@ -138,15 +136,15 @@ def test_windows_begin_with_a_bar(drummer):
     P, context = drummer.bundle.spec.prompt, drummer.bundle.context
     for meter, bar, fit in (((4, 4), 16, 4), ((3, 4), 12, 5), ((7, 8), 14, 4)):
         for bars in range(1, fit + 1):
-            assert playing.window_of(drummer.bundle, drummer.codec, bars, meter) == (context, bars)
-        window, window_bars = playing.window_of(drummer.bundle, drummer.codec, fit + 1, meter)
+            assert sampling.window_of(drummer.bundle, drummer.codec, bars, meter) == (context, bars)
+        window, window_bars = sampling.window_of(drummer.bundle, drummer.codec, fit + 1, meter)
         assert window - P == window_bars * bar <= 64 and window_bars % 2 == 0 and window - P > 64 - 2 * bar
         assert drummer.recipe(bars=fit, meter=meter, seed=1).said["bars"] == str(fit)
         assert drummer.recipe(bars=99, meter=meter, seed=1).said["bars"] == str(window_bars)
-    assert playing.window_of(drummer.bundle, drummer.codec, 9, (9, 4)) == (context, 1)  # two of them do not fit
+    assert sampling.window_of(drummer.bundle, drummer.codec, 9, (9, 4)) == (context, 1)  # two of them do not fit
 
 
-def test_what_is_measured_is_told(drummer):
+def test_what_is_measured_is_reported(drummer):
     beat, = drummer.play(drummer.recipe(bars=4, seed=1), [0])
     said = describe.describe(drummer.codec.pattern(beat.codes))
     assert beat.about["measured"] == {name: said[name] for name in ("density", "intensity", "swing") if name in said}
@@ -277,8 +275,8 @@ def test_going_on_begins_with_the_file(drummer):
 def test_going_on_hears_what_was(drummer, tmp_path):
     """Another last bar, another new one."""
     clip = DrumClip([[0, 36, 100], [480, 38, 90]], bpm=100, bars=1)
-    midi_drums.write(tmp_path / "a.mid", clip)
-    midi_drums.write(tmp_path / "b.mid", DrumClip([[0, 49, 100], [600, 51, 30]], bpm=100, bars=1))
+    midi.write(tmp_path / "a.mid", clip)
+    midi.write(tmp_path / "b.mid", DrumClip([[0, 49, 100], [600, 51, 30]], bpm=100, bars=1))
     new = [codes_of(drummer, drummer.recipe(change="continue", file=tmp_path / name, seed=1))[0][:, 16:]
            for name in ("a.mid", "b.mid")]
     assert (new[0] != new[1]).any()
@@ -364,25 +362,25 @@ def source_and_note(drummer, path, **how):
     return edit.read_source(path, drummer.codec, said.append, **how), " ".join(said)
 
 
-def test_what_the_grid_cannot_keep_is_said(drummer):
+def test_what_the_grid_cannot_keep_is_reported(drummer):
     _, said = source_and_note(drummer, FUNK)
     assert said.startswith(f"note: {FUNK}: 35 of 1046 hits give way") and "moves hits by 1.4 ms" in said
 
 
 def test_pitches_outside_of_the_map(drummer, tmp_path):
     notes = [[0, 36, 100], [480, 90, 100], [960, 91, 100], [960, 38, 100]]
-    midi_drums.write(tmp_path / "a.mid", DrumClip(notes, bars=1))
+    midi.write(tmp_path / "a.mid", DrumClip(notes, bars=1))
     source, said = source_and_note(drummer, tmp_path / "a.mid")
     assert "2 hits with pitches 90, 91 are in no class of the map, they are left out" in said
     assert (source.codes[:C] > 0).sum() == 2
-    midi_drums.write(tmp_path / "b.mid", DrumClip([[0, 90, 100]], bars=1))
+    midi.write(tmp_path / "b.mid", DrumClip([[0, 90, 100]], bars=1))
     with pytest.raises(UserError, match="none of its 1 hits is in a class of the map drums12, they have pitch 90"):
         source_and_note(drummer, tmp_path / "b.mid")
 
 
 def test_empty_bars_at_the_ends_are_left_out(drummer, tmp_path):
     bar = 4 * 480
-    midi_drums.write(tmp_path / "a.mid", DrumClip([[3 * bar - 20, 36, 100], [4 * bar + 480, 38, 90]], bars=9))
+    midi.write(tmp_path / "a.mid", DrumClip([[3 * bar - 20, 36, 100], [4 * bar + 480, 38, 90]], bars=9))
     source, _ = source_and_note(drummer, tmp_path / "a.mid")
     assert source.bars == 2 and [tuple(x) for x in np.argwhere(source.codes[:C] > 0)] == [(0, 0), (1, 20)]
     last, _ = source_and_note(drummer, FUNK, last=True)
@@ -390,7 +388,7 @@ def test_empty_bars_at_the_ends_are_left_out(drummer, tmp_path):
 
 
 def test_an_odd_time_signature(drummer, tmp_path):
-    midi_drums.write(tmp_path / "a.mid", DrumClip([[0, 36, 100], [1680, 38, 90]], bpm=90, meter=(7, 8), bars=2))
+    midi.write(tmp_path / "a.mid", DrumClip([[0, 36, 100], [1680, 38, 90]], bpm=90, meter=(7, 8), bars=2))
     recipe = drummer.recipe(change="continue", file=tmp_path / "a.mid", seed=1)
     assert (recipe.meter, recipe.bars, recipe.bpm) == ((7, 8), 6, pytest.approx(90, abs=0.01))
     as_four = drummer.recipe(change="humanise", file=tmp_path / "a.mid", meter=(4, 4), seed=1)
@@ -399,7 +397,7 @@ def test_an_odd_time_signature(drummer, tmp_path):
 
 def test_a_day_of_drums_is_cut(drummer, tmp_path):
     notes = [[bar * 1920, 36, 100] for bar in range(43_199)] + [[43_199 * 1920, 36, 10]]
-    midi_drums.write(tmp_path / "a.mid", DrumClip(notes))
+    midi.write(tmp_path / "a.mid", DrumClip(notes))
     source, said = source_and_note(drummer, tmp_path / "a.mid")
     assert source.bars == 256 and "the first 256 bars" in said
     recipe = drummer.recipe(change="continue", file=tmp_path / "a.mid", seed=1)
@@ -409,7 +407,7 @@ def test_a_day_of_drums_is_cut(drummer, tmp_path):
 
 
 @pytest.mark.parametrize("data, message", [(b"", "0 bytes"), (b"RIFF....", "not a MIDI file"),
-                                           (midi_drums.to_bytes(DrumClip(np.zeros((0, 3)))), "no notes")])
+                                           (midi.to_bytes(DrumClip(np.zeros((0, 3)))), "no notes")])
 def test_files_that_are_none(drummer, tmp_path, data, message):
     (tmp_path / "a.mid").write_bytes(data)
     for change in ("continue", "humanise"):
@@ -515,9 +513,9 @@ def test_beats_of_hits(hits_drummer):
 
 def test_files_as_hits(hits_drummer):
     source = source_of(hits_drummer, bars=2)
-    going_on, = codes_of(hits_drummer, hits_drummer.recipe(change="continue", file=ROCK, seed=1, bars=17))
+    continued, = codes_of(hits_drummer, hits_drummer.recipe(change="continue", file=ROCK, seed=1, bars=17))
     start = source_of(hits_drummer, ROCK)
-    assert (going_on[:, : start.shape[1]] == start).all() and (going_on[0] == 0).sum() == 17
+    assert (continued[:, : start.shape[1]] == start).all() and (continued[0] == 0).sum() == 17
     human, = codes_of(hits_drummer, hits_drummer.recipe(change="humanise", file=FUNK, bars=2, seed=1))
     assert (human[:2] == source[:2]).all() and (human[2:] != source[2:]).any(axis=1).all()
     swapped, = codes_of(hits_drummer, hits_drummer.recipe(change="as it is", file=FUNK, groove=ROCK, bars=2))
@@ -545,12 +543,12 @@ def test_the_prompt_of_a_model_of_hits(hits_drummer):
     assert [hits_drummer.recipe(bars=bars, seed=1).said["bars"] for bars in (1, 3, 4, 5, 64)] == [*"13444"]
     recipe = hits_drummer.recipe(change="humanise", file=FUNK, bars=2, seed=1)
     source = source_of(hits_drummer, bars=2)
-    made = playing.Playing(recipe, hits_drummer.bundle, hits_drummer.codec, hits_drummer.prompts, source)
+    made = sampling.Playing(recipe, hits_drummer.bundle, hits_drummer.codec, hits_drummer.prompts, source)
     assert made.frames == made.given(0).shape[1] == hits_drummer.bundle.spec.prompt + source.shape[1]
 
 
 def cores(monkeypatch, number):
-    monkeypatch.setattr(playing, "physical_cores", lambda: number)
+    monkeypatch.setattr(sampling, "physical_cores", lambda: number)
 
 
 def test_engines_and_batches_that_fit(drummer, monkeypatch):
@@ -562,7 +560,7 @@ def test_engines_and_batches_that_fit(drummer, monkeypatch):
 
     def room(memory, recipe=recipe):
         monkeypatch.setattr("audiocraft_ext.engine.engine.CACHE_BYTES", memory)
-        return playing.Playing(recipe, drummer.bundle, drummer.codec, drummer.prompts)._room(engine)
+        return sampling.Playing(recipe, drummer.bundle, drummer.codec, drummer.prompts)._room(engine)
 
     assert room(2**30) == (4, 50) and room(2**30, drummer.recipe(seed=1, genre="funk")) == (4, 25)
     assert room(40 * each) == (4, 10) and room(40 * each, drummer.recipe(seed=1, genre="funk")) == (4, 5)
@@ -571,9 +569,9 @@ def test_engines_and_batches_that_fit(drummer, monkeypatch):
 
 def test_variations_are_put_in_order_when_they_are_due(drummer, monkeypatch):
     asked = []
-    monkeypatch.setattr(playing, "AHEAD", 5)
-    given = playing.Playing.given
-    monkeypatch.setattr(playing.Playing, "given", lambda self, index: asked.append(index) or given(self, index))
+    monkeypatch.setattr(sampling, "AHEAD", 5)
+    given = sampling.Playing.given
+    monkeypatch.setattr(sampling.Playing, "given", lambda self, index: asked.append(index) or given(self, index))
     beats = drummer.play(drummer.recipe(change="vary", file=FUNK, bars=1, seed=1, amount=0.2), range(5000))
     for _ in range(4):
         next(beats)

@@ -285,7 +285,7 @@ def test_no_soundfont_and_nobody_to_play_it(tmp_path, drums_sf2, monkeypatch):
     (Output(wav=True, rate=10), "10"), (Output(kit=Path("nowhere")), "no kit.json"),
     (Output(kit=DEFAULT, soundfont=Path("x")), "leave out --soundfont x or --kit"),
 ])
-def test_what_cannot_be_is_said_early(output, says):
+def test_what_cannot_be_is_refused_early(output, says):
     with pytest.raises(UserError, match=says):
         output.check()
     Output(wav=True, picture=True, tracks=True).check()

@@ -15,7 +15,7 @@ from audiocraft_ext.drums.codec.hits import DrumHits
 from audiocraft_ext.drums.codec.pattern import Pattern
 from audiocraft_ext.drums.midi import drums_of, stretches
 from audiocraft_ext.drums.view import OPTIONS, DrumView
-from audiocraft_ext.midi import file as midifile
+from audiocraft_ext.midi.file import read
 from audiocraft_ext.store.reader import TokenStore
 from audiocraft_ext.store.writer import StoreWriter
 from audiocraft_ext.training.dataset import StreamDataset
@@ -53,7 +53,7 @@ def store(request, tmp_path_factory) -> TokenStore:
     """The twelve performances that the tests have."""
     codec, performances = CODECS[request.param], {}
     for i, path in enumerate(GROOVE):
-        played = midifile.read(path)
+        played = read(path)
         (part,), _ = stretches(played, drums_of(played)[0], codec)
         style, kind, bpm = of_name(path.stem.split("-", 2)[2])
         about = {"style": style, "kind": kind, "bpm": bpm, "time_signature": "4/4"}
@@ -121,17 +121,18 @@ def test_validation_is_the_store_and_says_nothing(store):
 def test_validation_can_say_everything(store):
     view, found = windows(store, {"say": True}, split=VALID)
     for window in found:
-        said = view.prompts.said(window[:, : store.spec.prompt])
+        said = view.prompts.decode(window[:, : store.spec.prompt])
         measured = describe.measured(pattern_of(view, window))
         assert {"genre", "kind", "tempo", "meter"} <= said.keys() and said["meter"] == "4/4"
         assert {name: word for name, word in measured.items() if word} == {
             name: word for name, word in said.items() if name in measured}
 
 
-def test_what_is_said_is_what_became_of_the_window(store):
+def test_the_prompt_describes_the_augmented_window(store):
     view, found = windows(store, ALL | {"drop": 0, "drop_all": 0})
     for window in found:
-        said, measured = view.prompts.said(window[:, : store.spec.prompt]), describe.measured(pattern_of(view, window))
+        said = view.prompts.decode(window[:, : store.spec.prompt])
+        measured = describe.measured(pattern_of(view, window))
         assert all(said[name] == measured[name] for name in ("density", "bars", "intensity"))
         assert {"genre", "kind", "tempo", "meter"} <= said.keys()
 
@@ -153,7 +154,7 @@ def test_every_window_is_legal(store, name):
 def test_a_window_has_whole_bars(store):
     view, found = windows(store, {"shorter": 0.5, "drop": 0, "drop_all": 0})
     bars = [pattern_of(view, window).bars for window in found]
-    assert [view.prompts.said(window[:, : store.spec.prompt])["bars"] for window in found] == list(map(str, bars))
+    assert [view.prompts.decode(window[:, : store.spec.prompt])["bars"] for window in found] == list(map(str, bars))
     assert len(set(bars)) > 2
     _, found = windows(store, {"bars": 2})
     assert max(pattern_of(view, window).bars for window in found) == 2
@@ -198,7 +199,7 @@ def test_performances_and_metres_never_meet(apart):
     view, found = windows(apart, {"augment": shares, "strength": 2}, 100, frames=80)
     counts = Counter()
     for window in found:
-        said = view.prompts.said(window[:, :1])
+        said = view.prompts.decode(window[:, :1])
         drums = np.unique(pattern_of(view, window).drum)
         assert len(drums) == 1 and said.get("meter", "any") in ("any", "4/4" if drums[0] < 2 else "3/4")
         counts[int(drums[0])] += 1
@@ -212,7 +213,8 @@ def test_fields_are_dropped_as_often_as_asked(store):
     view = DrumView(store, {"drop": 0.3, "drop_all": 0.2, "augment": {"dropout": 0}})
     track, n, counts, silent = store.tracks(TRAIN)[0], 1200, Counter(), 0
     for i in range(n):
-        said = view.prompts.said(view.window(track, track.start, 96, np.random.default_rng(i))[:, : store.spec.prompt])
+        window = view.window(track, track.start, 96, np.random.default_rng(i))
+        said = view.prompts.decode(window[:, : store.spec.prompt])
         counts.update(said.keys())
         silent += not said
     assert abs(silent / n - 0.2) < 0.03 and abs(counts["meter"] / n - 0.8) < 0.03
@@ -420,8 +422,8 @@ def test_clips_are_written(store, tmp_path):
     sounds = kind.write_samples(found, store.spec, config, tmp_path)
     for i, (wav, rate) in enumerate(sounds):
         assert rate == 44_100 and wav.dtype == np.float32 and wav.ndim == 1 and np.abs(wav).max() > 0.01
-        midi = midifile.read(tmp_path / f"clip_{i}.mid")
-        said = view.prompts.said(found[i, :, : store.spec.prompt])
+        midi = read(tmp_path / f"clip_{i}.mid")
+        said = view.prompts.decode(found[i, :, : store.spec.prompt])
         assert describe.tempo_word(midi.tempos[0][1]) == said["tempo"]
         assert len(midi.notes) == len(view.codec.decode(found[i, :, store.spec.prompt :]).notes) > 0
         assert (tmp_path / f"clip_{i}.wav").stat().st_size > 2 * len(wav)

@@ -152,7 +152,7 @@ def test_codes_that_have_top_p_to_the_last_bit_are_enough():
     assert (exact_shares(row, Sampling(top_p=1 / total), 500) == [1, 0]).all()
 
 
-def test_top_k_beyond_card_is_off_and_can_be_said():
+def test_top_k_beyond_card_is_off_and_can_be_reported():
     logits, u = some_logits(card=50), np.random.default_rng(0).random((3, 4))
     np.testing.assert_array_equal(sample(logits, Sampling(top_k=1000), u), sample(logits, PLAIN, u))
     assert Sampling(top_k=50).clamped(50) == (Sampling(top_k=50), None)

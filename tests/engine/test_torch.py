@@ -12,8 +12,8 @@ from audiocraft_ext.core.delay import delay
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.engine.bundle import Bundle
 from audiocraft_ext.engine.sampling import Sampling, sample
-from audiocraft_ext.engine.torch import loop as engine_torch
-from audiocraft_ext.engine.torch import static_lm as lm_static
+from audiocraft_ext.engine.torch import loop as loop_module
+from audiocraft_ext.engine.torch import static_lm
 from audiocraft_ext.engine.torch.loop import TorchLoop, TorchStepper, load, pick_device, pick_precision
 from audiocraft_ext.engine.torch.sampling import TorchSampler
 from audiocraft_ext.engine.torch.static_lm import span_of
@@ -98,9 +98,9 @@ def test_another_size_with_every_bias():
 
 
 def test_many_spans_and_chunks_of_a_prompt(lm, monkeypatch):
-    monkeypatch.setattr(lm_static, "SMALLEST", 8)
-    monkeypatch.setattr(lm_static, "LARGEST", 32)
-    monkeypatch.setattr(engine_torch, "PREFILL", 10)
+    monkeypatch.setattr(static_lm, "SMALLEST", 8)
+    monkeypatch.setattr(static_lm, "LARGEST", 32)
+    monkeypatch.setattr(loop_module, "PREFILL", 10)
     assert [span_of(n) for n in (1, 8, 9, 16, 17, 33, 64, 65)] == [8, 8, 16, 16, 32, 64, 64, 96]
     for known in (0, 1, 10, 11, 45):
         job = task(frames=70, known=known)
@@ -127,7 +127,7 @@ def test_fills_chunk_by_chunk(lm):
     want = looped(TorchLoop(lm, "cpu"), sequence, uniforms, first, DRAWN)
     last = 0
     for s in TorchLoop(lm, "cpu").run(sequence, uniforms, first, DRAWN):
-        assert last < s <= last + engine_torch.CHUNK
+        assert last < s <= last + loop_module.CHUNK
         np.testing.assert_array_equal(sequence[..., : s + 1], want[..., : s + 1])
         assert s + 1 == sequence.shape[-1] or (sequence[..., s + 1 :] == -1).any()
         last = s
@@ -167,7 +167,7 @@ def test_lower_precisions_are_near(lm, precision, most):
     assert codes.min() >= 0 and codes[:, :, 4:-4].max() < 96
 
 
-def test_weights_that_are_no_numbers_are_said():
+def test_weights_that_are_no_numbers_are_refused():
     model = tiny.tiny_lm()
     model.linears[2].weight[5, 3] = torch.nan
     loop = TorchLoop(model, "cpu")
@@ -265,7 +265,7 @@ def test_graphs_are_captured_behind_a_warm_up_and_played(lm, monkeypatch):
     monkeypatch.setattr(loop, "_loop_step", lambda span: (eager.append(span), real(span)))
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", capture)
-    monkeypatch.setattr(lm_static, "SMALLEST", 8)
+    monkeypatch.setattr(static_lm, "SMALLEST", 8)
     loop.capture = True
     want = plain(lm, *task(frames=40), DRAWN)
     np.testing.assert_array_equal(looped(loop, *task(frames=40), DRAWN), want)

@@ -210,7 +210,7 @@ def test_weights_that_diverged_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_public_codec_keeps_its_licence_and_that_is_said(tmp_path, bundle, monkeypatch, capsys):
+def test_a_public_codec_keeps_its_licence_and_that_is_reported(tmp_path, bundle, monkeypatch, capsys):
     run = run_checkpoint(tmp_path / "run")
     main([str(run), str(tmp_path / "plain")])
     assert Bundle(tmp_path / "plain").info["codec"]["licence"] == "not stated"

@@ -191,7 +191,7 @@ def test_a_gap_longer_than_an_event_can_wait():
     assert parse(to_bytes(midi)) == midi
 
 
-def test_pieces_of_a_file_that_is_told_in_film_time_are_in_beats():
+def test_pieces_of_a_file_in_film_time_are_in_beats():
     pedal, bend = b"\0\xb0\x40\x7f", b"\x64\xe0\x00\x40"
     midi = parse(file(b"\0\xc0\x05" + pedal + b"\0\x90\x24\x64" + bend + b"\0\x80\x24\0" + END,
                       division=(256 - 25) << 8 | 4))  # 100 ticks a second

@@ -417,7 +417,7 @@ def test_other_settings_and_changed_files_are_refused(tmp_path):
     assert contents(tmp_path / "store") == before
 
 
-def test_what_is_passed_over_by_its_ending_is_said(tmp_path, capsys):
+def test_what_is_passed_over_by_its_ending_is_reported(tmp_path, capsys):
     src = make(tmp_path / "src", NAMES[:2])
     for name in ("a.txt", "cover.JPG", "loop.asd", "LICENSE", ".hidden.rx2", "a.rx2", "b.RX2", "c.sf2"):
         (src / name).write_bytes(b"x")

@@ -78,7 +78,7 @@ def test_a_kill_loses_only_the_last_few(tmp_path):
         assert sum(file.knows(str(i), 1, 2) for i in range(130)) == 128
 
 
-def test_a_damaged_file_is_said_in_a_line(tmp_path):
+def test_a_damaged_file_is_refused_in_a_line(tmp_path):
     path = tmp_path / "facts.sqlite"
     path.write_bytes(b"not a database" * 100)
     with pytest.raises(UserError, match="is damaged .* delete it"):

@@ -13,8 +13,8 @@ import soundfile as sf
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.sound.wav import Markers, write_wav
-from data_prep.audio.analysis import labels as label_reading
 from data_prep.audio.analysis import tags
+from data_prep.audio.analysis.labels import read
 from data_prep.shared import labels
 from data_prep.shared.labels import Row
 from data_prep.shared.naming import Labels, bpm_of, in_name, key_of, licence_of
@@ -82,13 +82,13 @@ def test_the_order_of_trust(tmp_path):
     """Each field from the first that says it: sidecar, tag, name."""
     path = tmp_path / "roller_170bpm_Gm.wav"
     write_wav(path, SOUND, RATE, title="of the tag", markers=Markers(bpm=174))
-    assert label_reading.read(path) == Labels("of the tag", 174, "Gm", None)  # the acid chunk before the name
+    assert read(path) == Labels("of the tag", 174, "Gm", None)  # the acid chunk before the name
     sidecar = path.with_suffix(".json")
     sidecar.write_text(json.dumps({"title": "of the\nsidecar", "bpm": "172", "key": "8A", "license": "CC BY 4.0"}))
-    assert label_reading.read(path) == Labels("of the sidecar", 172, "Am", "CC-BY-4.0")
+    assert read(path) == Labels("of the sidecar", 172, "Am", "CC-BY-4.0")
     for text in ("", "[1]", '{"title": 7, "bpm": [], "key": {}, "licence": null}', "{" * 100_000, "\0", '"x"', "nan"):
         sidecar.write_text(text)
-        assert label_reading.read(path) == Labels("of the tag", 174, "Gm", None)
+        assert read(path) == Labels("of the tag", 174, "Gm", None)
 
 
 def test_tags_of_flac_ogg_and_mp3(tmp_path):
@@ -96,7 +96,7 @@ def test_tags_of_flac_ogg_and_mp3(tmp_path):
         with sf.SoundFile(tmp_path / name, "w", RATE, 1) as file:
             file.title, file.copyright, file.license = "Tähti", "me", "Creative Commons Zero"
             file.write(SOUND)
-        assert label_reading.read(tmp_path / name) == Labels(title="Tähti", licence="CC0-1.0")
+        assert read(tmp_path / name) == Labels(title="Tähti", licence="CC0-1.0")
     sf.write(tmp_path / "a.mp3", SOUND, RATE)
 
     def frame(name: bytes, text: str) -> bytes:
@@ -107,12 +107,12 @@ def test_tags_of_flac_ogg_and_mp3(tmp_path):
               + frame(b"TIT2", "title") + frame(b"TCOP", "2003 A"))
     size = bytes((len(frames) >> shift) & 0x7F for shift in (21, 14, 7, 0))
     (tmp_path / "a.mp3").write_bytes(b"ID3\x03\0\0" + size + frames + (tmp_path / "a.mp3").read_bytes())
-    assert label_reading.read(tmp_path / "a.mp3") == Labels("title", 168, "F#m", "2003 A")
+    assert read(tmp_path / "a.mp3") == Labels("title", 168, "F#m", "2003 A")
 
 
 def test_one_shots_have_no_tempo(tmp_path):
     write_wav(tmp_path / "a.wav", SOUND, RATE, markers=Markers(bpm=120, one_shot=True))
-    assert label_reading.read(tmp_path / "a.wav") == Labels()
+    assert read(tmp_path / "a.wav") == Labels()
 
 
 def chunk(name: bytes, body: bytes, order: str = ">") -> bytes:
@@ -125,7 +125,7 @@ def test_an_apple_loop(tmp_path):
     data = (tmp_path / "a.aif").read_bytes()
     data += chunk(b"basc", struct.pack(">IIHHHHH", 1, 8, 57, 1, 4, 4, 1) + bytes(66))
     (tmp_path / "a.aif").write_bytes(data)
-    got = label_reading.read(tmp_path / "a.aif")
+    got = read(tmp_path / "a.aif")
     assert got.bpm == pytest.approx(173.95, abs=0.01) and got.key == "Am"
 
 
@@ -138,7 +138,7 @@ def test_a_chunk_behind_four_gigabytes(tmp_path):
         file.write(head + b"data\xff\xff\xff\xff")
         file.seek(size, os.SEEK_CUR)
         file.write(chunk(b"acid", acid, "<"))
-    assert label_reading.read(tmp_path / "a.wav") == Labels(bpm=174)
+    assert read(tmp_path / "a.wav") == Labels(bpm=174)
 
 
 def test_damaged_files_say_nothing_and_raise_nothing(tmp_path):
@@ -153,22 +153,22 @@ def test_damaged_files_say_nothing_and_raise_nothing(tmp_path):
             for at in rng.integers(0, max(1, min(len(broken), 200)), 8 if len(broken) else 0):
                 broken[at] = rng.integers(256)
             (tmp_path / f"x{whole.suffix}").write_bytes(broken)
-            label_reading.read(tmp_path / f"x{whole.suffix}")
+            read(tmp_path / f"x{whole.suffix}")
     for data in (b"", b"RIFF", b"RIFF\0\0\0\0WAVE", b"FORM\0\0\0\0AIFF" + chunk(b"basc", b"1") + chunk(b"COMM", b"")):
         (tmp_path / "y.wav").write_bytes(data)
-        assert label_reading.read(tmp_path / "y.wav") == Labels()
+        assert read(tmp_path / "y.wav") == Labels()
 
 
 def test_little_is_read_of_a_large_file(tmp_path, monkeypatch):
     """A gigabyte of zeros is a million empty chunks; a picture of a gigabyte is passed over."""
     taken = []
-    read = tags._Thrifty.read
-    monkeypatch.setattr(tags._Thrifty, "read", lambda self, n=-1: taken.append(len(d := read(self, n))) or d)
+    tag_read = tags._Thrifty.read
+    monkeypatch.setattr(tags._Thrifty, "read", lambda self, n=-1: taken.append(len(d := tag_read(self, n))) or d)
     for head in (b"RIFF\0\0\0\0WAVE", b"RIFF\0\0\0\0WAVEid3 \0\0\0\x3fID3\x03\0\0\x7f\x7f\x7f\x7fTIT2\x3f\0\0\0\0\0"):
         with (tmp_path / "a.wav").open("wb") as file:
             file.write(head)
             file.truncate(2**30)
-        label_reading.read(tmp_path / "a.wav")
+        read(tmp_path / "a.wav")
         assert sum(taken) < 2 * tags.MOST_BYTES + 2**17 and len(taken) < 2 * tags.MOST_READS + 3
         taken.clear()
 
@@ -179,15 +179,15 @@ def test_the_licence_beside_or_above(tmp_path):
     write_wav(deep / "a.wav", SOUND, RATE)
     (tmp_path / "LICENSE").write_text("MIT")
     (tmp_path / "pack" / "License.txt").write_text("All loops are in the public domain (CC0).")
-    assert label_reading.read(deep / "a.wav").licence is None  # beside it only
-    assert label_reading.read(deep / "a.wav", tmp_path / "pack").licence == "CC0-1.0"
-    assert label_reading.read(deep / "a.wav", tmp_path).licence == "CC0-1.0"  # the nearest
-    assert label_reading.read(deep / "a.wav", deep).licence is None  # not above the root
+    assert read(deep / "a.wav").licence is None  # beside it only
+    assert read(deep / "a.wav", tmp_path / "pack").licence == "CC0-1.0"
+    assert read(deep / "a.wav", tmp_path).licence == "CC0-1.0"  # the nearest
+    assert read(deep / "a.wav", deep).licence is None  # not above the root
     (deep / "copyright").write_text("(c) somebody, ask before use")
-    assert label_reading.read(deep / "a.wav", tmp_path).licence is None  # not what holds for the folder above
+    assert read(deep / "a.wav", tmp_path).licence is None  # not what holds for the folder above
     os.mkfifo(deep / "COPYING")
     (deep / "copyright").unlink()
-    assert label_reading.read(deep / "a.wav", deep).licence is None
+    assert read(deep / "a.wav", deep).licence is None
 
 
 def table(path: Path, text: str | bytes) -> dict[str, Row]:
@@ -226,7 +226,7 @@ def test_a_table_that_is_not_there(tmp_path):
         labels.read_csv(tmp_path / "none.csv")
 
 
-def test_what_is_not_known_is_said(tmp_path):
+def test_what_is_not_known_is_reported(tmp_path):
     (tmp_path / "t.csv").write_text("file,mood,bpm\na,dark,90\nb,,\n")
     said = []
     rows = labels.read_csv(tmp_path / "t.csv", said.append)
@@ -239,7 +239,7 @@ def test_columns_of_drums_are_read_where_they_are_asked_for(tmp_path):
     said = []
     assert labels.read_csv(tmp_path / "t.csv", said.append)["a"] == Row(line=2) and "style, kind" in said[0]
     with pytest.raises(UserError, match="style of 'a' is 'jazz', but 'funk' in line 2"):
-        labels.read_csv(tmp_path / "t.csv", more=labels.OF_DRUMS)
+        labels.read_csv(tmp_path / "t.csv", more=labels.DRUM_COLUMNS)
 
 
 def test_a_table_has_the_last_word():

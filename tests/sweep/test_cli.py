@@ -101,7 +101,7 @@ def page(tmp_path, outputs, monkeypatch) -> Path:  # noqa: F811
     (["--tail", "1"], "--tail 1: run "),
     (["--clear"], "--clear deletes runs and asks before it does; use it in a terminal"),
 ])
-def test_what_is_wrong_is_said_before_anything_is_queued(argv, words, page, outputs, monkeypatch, capsys):  # noqa: F811
+def test_what_is_wrong_is_refused_before_anything_is_queued(argv, words, page, outputs, monkeypatch, capsys):  # noqa: F811
     monkeypatch.setattr("builtins.input", lambda text: (_ for _ in ()).throw(EOFError))
     status, said = dora("grid", "mine", "--local", "--no_monitoring", *argv, monkeypatch=monkeypatch, capsys=capsys)
     assert status == 2 and said.splitlines()[-1].startswith(f"error: {words}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from audiocraft_ext.core.machine import physical_cores
-from audiocraft_ext.runs import slurm as slurm_resume
+from audiocraft_ext.runs import slurm
 from audiocraft_ext.sweep import cluster
 
 
@@ -52,14 +52,14 @@ def test_all_jobs_are_asked_for_at_once(tmp_path, command):
 
 
 def test_sigterm_of_a_job_that_slurm_is_not_ending_means_that_it_goes_on(command, monkeypatch):
-    assert not slurm_resume.goes_on()  # no job at all
+    assert not slurm.goes_on()  # no job at all
     for key, value in {"SUBMITIT_EXECUTOR": "slurm", "SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7",
                        "SLURM_ARRAY_TASK_ID": "2"}.items():
         monkeypatch.setenv(key, value)
     command("squeue", 'case "$*" in *--jobs=7_2*) echo RUNNING ;; esac')
-    assert slurm_resume.goes_on()
+    assert slurm.goes_on()
     command("squeue", "echo COMPLETING")
-    assert not slurm_resume.goes_on()
+    assert not slurm.goes_on()
 
 
 def test_a_job_counts_its_own_processors(monkeypatch):

@@ -19,7 +19,7 @@ from audiocraft_ext.model.lm import LMConfig
 from audiocraft_ext.sweep.shepherd import Shepherd as Ours
 from audiocraft_ext.sweep.summary import differences
 from audiocraft_ext.train import main, resolve
-from audiocraft_ext.training.checks import check_choices
+from audiocraft_ext.training.checks import check_config
 from audiocraft_ext.training.dataset import StreamDataset
 from tests.helpers.stores import make_store
 from tests.training.test_configs import SEED_COMMAND
@@ -67,7 +67,7 @@ def test_a_grid_composes_into_valid_runs_that_differ(name, launch):
     assert calls == len(xps) >= 4  # two with one signature would be one run
     for xp in xps:
         resolve(xp.cfg)
-        check_choices(xp.cfg)
+        check_config(xp.cfg)
         lm = OmegaConf.to_container(xp.cfg.transformer_lm, resolve=True) | MICROCODEC
         OmegaConf.to_container(xp.cfg, resolve=True, throw_on_missing=True)
         assert LMConfig.from_dict(lm).head_dim % 8 == 0  # else it could not be exported
@@ -87,7 +87,7 @@ def test_a_page_says_what_it_asks_and_how_it_is_called(name):
     ({"dset": "audio/jungle"}, r"none/jungle.*python -m data_prep\.audio SRC .*none/jungle"),
     ({}, "dset=audio/jungle"),
 ])
-def test_missing_data_is_said_before_anything_is_scheduled(data, said, launch, tmp_path, monkeypatch):
+def test_missing_data_is_refused_before_anything_is_scheduled(data, said, launch, tmp_path, monkeypatch):
     monkeypatch.setenv("MICRO_STORES", str(tmp_path / "none"))
     explorer = _explorer.grid(lambda launcher: launcher(solver="musicgen/debug", **data))
     herd, shepherd = Herd(), Ours(main)
@@ -112,7 +112,7 @@ def test_the_debug_grid_prepares_what_ships_once(monkeypatch, tmp_path):
     assert calls[0][3:] == [str(_explorer.BREAKS), str(tmp_path / "debug"), "--codec", "debug"]
 
 
-def test_what_cannot_be_prepared_is_said(monkeypatch, tmp_path):
+def test_what_cannot_be_prepared_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("MICRO_STORES", str(tmp_path))
     monkeypatch.setattr(_explorer.subprocess, "run", lambda command, **options: _explorer.subprocess.CompletedProcess(
         command, 2, "", "error: no space left\n"))

@@ -127,7 +127,7 @@ def test_a_job_is_found_by_its_number(kept):
     assert (kept / "long" / "submitit" / f"{number}_0_log.out").exists()
 
 
-def test_what_was_interrupted_is_told_from_what_goes_on(tmp_path):
+def test_interrupted_runs_are_not_taken_for_running_ones(tmp_path):
     """A number that came again does not count, and what somebody finished elsewhere is done."""
     queue = tmp_path / "queue"
     queue.mkdir()
@@ -446,7 +446,7 @@ def test_two_runs_of_one_signature_are_refused(store, outputs):
     assert not list(outputs.glob("xps/*"))
 
 
-def test_data_that_is_not_there_is_said_before_anything_is_scheduled(store, outputs):
+def test_data_that_is_not_there_is_refused_before_anything_is_scheduled(store, outputs):
     other = [*argvs(store)[1], "datasource.store=stores/none"]
     with pytest.raises(UserError, match="no such token store: .*stores/none; make one with"):
         go(store, runs=[argvs(store)[0], other])
@@ -457,7 +457,7 @@ def test_data_that_is_not_there_is_said_before_anything_is_scheduled(store, outp
     ("transformer_lm.num_heads=5", "must be even and a multiple of num_heads=5"),
     ("dataset.batch_size=2.5", "dataset.batch_size=2.5: expected a whole number, or auto"),
 ])
-def test_settings_that_do_not_fit_are_said_before_anything_is_scheduled(setting, words, store, outputs):
+def test_settings_that_do_not_fit_are_refused_before_anything_is_scheduled(setting, words, store, outputs):
     with pytest.raises(UserError, match=words):
         go(store, runs=[argvs(store)[0], [*argvs(store)[1], setting]])
     assert not list(outputs.glob("xps/*"))

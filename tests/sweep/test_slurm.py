@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 240
 RECIPE = ("transformer_lm.dropout=0.1", "optim.updates_per_epoch=150", "optim.ema.updates=3", "optim.epochs=2",
           "schedule.lr_scheduler=cosine", "schedule.cosine.warmup=2")
-TOLD, CANCELLED, LIMIT, MOVED, TWO = LABELS = ("told", "cancelled", "limit", "moved", "two")
+SIGNALLED, CANCELLED, LIMIT, MOVED, TWO = LABELS = ("signalled", "cancelled", "limit", "moved", "two")
 GRID = """
 from contextlib import nullcontext
 
@@ -148,7 +148,7 @@ def hit(sweep, shipped) -> dict[str, int]:
     code, said = dora("grid", "hit", "--no_monitoring")
     assert code == 0, said
 
-    waiting = {TOLD: tell, CANCELLED: cancel, LIMIT: shorten}
+    waiting = {SIGNALLED: tell, CANCELLED: cancel, LIMIT: shorten}
     while waiting:
         wait(lambda: any(sweep.trains(label) for label in waiting), f"one of {list(waiting)} trains")
         for label in [label for label in waiting if sweep.trains(label)]:
@@ -202,7 +202,7 @@ def whole(sweep, hit) -> dict:
 
 
 def test_each_was_stopped_on_its_way_and_left_a_checkpoint(hit):
-    assert set(hit) == {TOLD, CANCELLED, LIMIT, MOVED} and all(0 < steps < 300 for steps in hit.values())
+    assert set(hit) == {SIGNALLED, CANCELLED, LIMIT, MOVED} and all(0 < steps < 300 for steps in hit.values())
 
 
 def test_what_was_cancelled_is_tried_again_when_somebody_asks(sweep, hit):
@@ -217,11 +217,11 @@ def test_what_was_cancelled_is_tried_again_when_somebody_asks(sweep, hit):
 
 
 def test_they_end_as_a_run_that_nobody_touched(sweep, hit, whole):
-    sweep.over(TOLD, CANCELLED, LIMIT, MOVED)
-    for label in (TOLD, CANCELLED, LIMIT, MOVED):
+    sweep.over(SIGNALLED, CANCELLED, LIMIT, MOVED)
+    for label in (SIGNALLED, CANCELLED, LIMIT, MOVED):
         assert sweep.state(label) == "COMPLETED" and read_status(sweep.run(label))["state"] == "finished"
         assert_same_run(checkpoint.load(sweep.run(label) / "checkpoint.th"), whole)
-    for label, times in {TOLD: 1, LIMIT: 1, CANCELLED: 0, MOVED: 0}.items():
+    for label, times in {SIGNALLED: 1, LIMIT: 1, CANCELLED: 0, MOVED: 0}.items():
         assert f"Restarts={times} " in ask("scontrol", "show", "job", sweep.job(label))
         assert ("Requeued job" in sweep.log(label)) == bool(times)
 
@@ -233,11 +233,12 @@ def test_a_run_of_two_processes(sweep, hit):
 
 
 def test_info_of_a_run(sweep, hit):
-    argv = [*sweep.base, f"label={TOLD}"]
+    argv = [*sweep.base, f"label={SIGNALLED}"]
     code, said = dora("info", *argv, "--metrics")
-    assert code == 0 and f"sid={sweep.job(TOLD)}" in said and str(sweep.run(TOLD)) in said and "Metrics[2]" in said
-    code, said = dora("info", "--job_id", sweep.job(TOLD), "--log")
-    assert code == 0 and sweep.run(TOLD).name in said and "Train Summary | Epoch 2" in said
+    assert code == 0 and "Metrics[2]" in said
+    assert f"sid={sweep.job(SIGNALLED)}" in said and str(sweep.run(SIGNALLED)) in said
+    code, said = dora("info", "--job_id", sweep.job(SIGNALLED), "--log")
+    assert code == 0 and sweep.run(SIGNALLED).name in said and "Train Summary | Epoch 2" in said
 
 
 def test_a_grid_is_cancelled(sweep):

@@ -129,7 +129,7 @@ def test_the_newest_samples_count_where_none_are_named(tmp_path):
     ([{"a": True, "b": "x\n\x1b[2J"}, {"a": False, "b": None}], [{"a": "yes", "b": "x [2J"}, {"a": "no", "b": "–"}]),
     ([{"a": 1}], [{}]), ([], []),
 ])
-def test_runs_are_told_by_what_differs(runs, told):
+def test_runs_are_named_by_what_differs(runs, told):
     assert differences(runs) == told
 
 
@@ -337,7 +337,7 @@ def test_the_monitor_watches_until_all_have_ended(herd, monkeypatch):
     assert re.search(r"0 +0\.1 +done.*\n", pane.written[1])  # the default, from the config, where a run leaves it alone
 
 
-def test_the_monitor_looks_once_if_told_to(herd):
+def test_the_monitor_looks_once_if_asked_to(herd):
     pane = Pane()
     assert not monitoring.monitor(arguments(monitor=False), Main(), None, herd, pane.write)
     assert len(pane.written) == 2
@@ -352,7 +352,7 @@ def test_trim_compares_at_the_same_epoch(herd):
 
 @pytest.mark.parametrize("field, value, said", [("sort", "nothing", "--sort nothing"),
                                                 ("html", "somebody.html", "is there and is no page of ours")])
-def test_what_is_wrong_is_said_first(field, value, said, herd, tmp_path, monkeypatch):
+def test_what_is_wrong_is_refused_first(field, value, said, herd, tmp_path, monkeypatch):
     (tmp_path / "somebody.html").write_text("mine")
     monkeypatch.setattr(OPTIONS, field, tmp_path / value if field == "html" else value)
     pane = Pane()

@@ -109,7 +109,7 @@ def test_all_ranks_have_as_many_batches_of_a_short_side(store):
                                                                                     for i in range(4)]
 
 
-def test_what_cannot_be_sampled_is_said(store, tmp_path):
+def test_what_cannot_be_sampled_is_refused(store, tmp_path):
     with pytest.raises(UserError, match="segment_duration"):
         StreamDataset(store, TRAIN, 0)
     empty = make_store(tmp_path / "e", tracks={"a": 30}, valid={})

@@ -356,7 +356,7 @@ def test_a_batch_that_cannot_be_divided_is_refused(store, tmp_path):
 
 
 @pytest.mark.processes
-def test_a_port_that_is_taken_is_said(store, tmp_path):
+def test_a_port_that_is_taken_is_refused(store, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         first = dict(RANK="0", LOCAL_RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
                      MASTER_PORT=str(taken.getsockname()[1]))

@@ -276,7 +276,7 @@ def test_moments_have_a_byte_a_weight():
     assert state["state1"].dtype == state["state2"].dtype == torch.uint8
 
 
-def test_what_is_not_installed_is_said(monkeypatch):
+def test_what_is_not_installed_is_reported(monkeypatch):
     for module in ("bitsandbytes", "bitsandbytes.optim"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match="adamw8bit needs bitsandbytes .* pip install bitsandbytes"):
@@ -301,7 +301,7 @@ def test_compiled_layers_train_as_the_plain_ones(backend):
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
 
 
-def test_where_nothing_compiles_it_is_said(monkeypatch):
+def test_where_nothing_compiles_it_is_reported(monkeypatch):
     def fails(*args, **kwargs):
         raise RuntimeError("no compiler\nand a page of advice")
 

@@ -84,7 +84,7 @@ def started(fakes, folder: Path, **options):
     return tracking.get_trackers(config(**options), Record(folder), None)
 
 
-def test_nobody_is_told_by_default(fakes, tmp_path):
+def test_there_is_no_tracker_by_default(fakes, tmp_path):
     tell(started(fakes, tmp_path / "abcd1234"))
     assert not fakes["wandb"].inits and not fakes["trackio"].inits
     assert read_curve(tmp_path / "abcd1234")["valid"] == [{"step": 3, "ce": 4.25}]
@@ -126,7 +126,7 @@ def test_names_of_the_users_own(fakes, tmp_path):
 
 @pytest.mark.parametrize("name", tracking.LIBRARIES)
 @pytest.mark.parametrize("key", ["logging.tracker_audio", "wandb.with_media_logging"])
-def test_sound_leaves_when_it_is_told_to(fakes, tmp_path, name, key):
+def test_sound_is_sent_when_it_is_asked_for(fakes, tmp_path, name, key):
     cfg = config(tracker=name)
     OmegaConf.update(cfg, key, True)
     tell(tracking.get_trackers(cfg, Record(tmp_path), None))
@@ -153,7 +153,7 @@ def test_an_unknown_tracker_is_refused(fakes, tmp_path):
         started(fakes, tmp_path, tracker="mlflow")
 
 
-def test_one_that_is_not_installed_is_said(monkeypatch, tmp_path):
+def test_one_that_is_not_installed_is_reported(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match="needs the package wandb.* pip install wandb"):
         tracking.get_trackers(config(tracker="wandb"), Record(tmp_path), None)
@@ -166,7 +166,7 @@ def test_one_that_is_not_installed_is_said(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("where", ["init", "log", "finish", "Audio"])
-def test_one_that_fails_is_said_once_and_the_run_goes_on(fakes, tmp_path, monkeypatch, caplog, where):
+def test_one_that_fails_is_reported_once_and_the_run_goes_on(fakes, tmp_path, monkeypatch, caplog, where):
     def fails(*args, **options):
         raise ConnectionError("no route\nto host")
 

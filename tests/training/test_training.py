@@ -200,7 +200,7 @@ def test_what_a_run_cannot_start_from(store, tmp_path, source, overrides, words)
     (lambda path: path.write_bytes(path.read_bytes()[:5000]), "not a readable checkpoint"),
     (lambda path: torch.save({"model": pytest.raises}, path), "refused, because it holds objects of"),
 ])
-def test_a_checkpoint_that_is_damaged_or_foreign_is_said(store, tmp_path, damage, words):
+def test_a_checkpoint_that_is_damaged_or_foreign_is_refused(store, tmp_path, damage, words):
     with solver_of(tmp_path, store, *RECIPE) as solver:
         solver.save_checkpoints(by_epoch=False)
         damage(solver.checkpoint_path())
@@ -334,7 +334,7 @@ def test_going_on_with_other_data_is_refused(tmp_path):
     pytest.param("device=cuda", "torch finds no CUDA device", marks=pytest.mark.skipif(torch.cuda.is_available(),
                                                                                      reason="there is one")),
 ])
-def test_what_does_not_fit_the_data_or_the_machine_is_said_at_once(store, tmp_path, override, words):
+def test_what_does_not_fit_the_data_or_the_machine_is_refused_at_once(store, tmp_path, override, words):
     with pytest.raises(UserError, match=words):
         run(tmp_path, store, override)
 
@@ -370,7 +370,7 @@ def test_the_delays_are_the_stores(tmp_path, n_q):
     assert audiocraft.delays(checkpoint.config_of(state_of(solver)), n_q) == spec.delays
 
 
-def test_a_side_that_is_empty_is_said(tmp_path):
+def test_an_empty_split_is_refused(tmp_path):
     with pytest.raises(UserError, match="nothing on its valid side"):
         run(tmp_path, make_store(tmp_path / "store", {"a": 200}, {}).path, *RECIPE)
 

@@ -154,8 +154,9 @@ SHARED = ("core", "store", "model", "engine", "export", "runs", "training", "kin
 TABLES = {"KINDS", "UNNAMED", "DEFAULT_UNITS"}
 
 
-@pytest.mark.parametrize("path", sorted(path for room in SHARED for path in
-                                        ([PACKAGE / room] if room.endswith(".py") else (PACKAGE / room).rglob("*.py"))),
+@pytest.mark.parametrize("path", sorted(path for place in SHARED for path in
+                                        ([PACKAGE / place] if place.endswith(".py") else
+                                         (PACKAGE / place).rglob("*.py"))),
                          ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_what_is_shared_names_no_kind(path):
     """It asks no spec whether it is of one. (That it imports nothing of one is a law of levels: test_levels.py.)"""

@@ -1,5 +1,5 @@
-"""The levels of docs/DESIGN.md: every folder has one, imports at the top of a file go down or stay, and the wings (what
-knows sound, what knows drums) are reached by the table of kinds and by the programs alone."""
+"""The levels of docs/DESIGN.md: every folder has one, imports at the top of a file go down or stay, and the folders
+of the kinds (what knows sound, what knows drums) are reached by the table of kinds and by the programs alone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PACKAGES = [  # what each level may import on top of the one below
     {"torch", "onnx", "safetensors", "omegaconf", "yaml", "mido"},
     {"audiocraft", "flashy", "dora", "hydra", "transformers"},
 ]
-WINGS = {"audiocraft_ext/audio", "audiocraft_ext/drums"}
+KIND_FOLDERS = {"audiocraft_ext/audio", "audiocraft_ext/drums"}
 MAY_REACH = ("audiocraft_ext/kinds.py", "audiocraft_ext/train.py", "audiocraft_ext/__init__.py", "infer.py",
              "audiocraft_ext/codecs", "data_prep", "benchmarks")
 
@@ -96,19 +96,19 @@ def test_imports_go_down(path):
 
 
 @pytest.mark.parametrize("path", files())
-def test_wings_are_reached_by_the_table_alone(path):
-    wing = next((w for w in WINGS if under(path, w)), None)
+def test_kinds_are_reached_by_the_table_alone(path):
+    own = next((folder for folder in KIND_FOLDERS if under(path, folder)), None)
     if any(under(path, place) for place in MAY_REACH):
         return
     for line, name in imported(path, everywhere=True):
         file = module_file(name)
-        other = file and next((w for w in WINGS if under(file, w)), None)
-        assert not other or other == wing, f"{path}:{line}: {name} is reached by way of audiocraft_ext.kinds"
+        other = file and next((folder for folder in KIND_FOLDERS if under(file, folder)), None)
+        assert not other or other == own, f"{path}:{line}: {name} is reached by way of audiocraft_ext.kinds"
 
 
 def test_no_circles():
     """Between the folders, for imports at the top. A file beside the folders, and a demo, stand for themselves."""
-    def room_of(path: str) -> str:
+    def folder_of(path: str) -> str:
         alone = path.count("/") < 2 or path.endswith("/demo.py")
         return path if alone else str(Path(path).parent)
 
@@ -116,13 +116,13 @@ def test_no_circles():
     for path in files():
         for _, name in imported(path) if level_of(path) is not None else ():
             file = module_file(name)
-            if file and room_of(file) != room_of(path):
-                arrows.setdefault(room_of(path), set()).add(room_of(file))
+            if file and folder_of(file) != folder_of(path):
+                arrows.setdefault(folder_of(path), set()).add(folder_of(file))
 
-    def visit(room: str, way: tuple[str, ...]) -> None:
-        assert room not in way, " -> ".join([*way[way.index(room):], room])
-        for other in arrows.get(room, ()):
-            visit(other, (*way, room))
+    def visit(folder: str, way: tuple[str, ...]) -> None:
+        assert folder not in way, " -> ".join([*way[way.index(folder):], folder])
+        for other in arrows.get(folder, ()):
+            visit(other, (*way, folder))
 
-    for room in list(arrows):
-        visit(room, ())
+    for folder in list(arrows):
+        visit(folder, ())

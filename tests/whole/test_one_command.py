@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def skipped(done: subprocess.CompletedProcess) -> list[str]:
     return re.findall(r"^== (\w+): done before, skipped", done.stdout, re.M)
 
 
-def test_a_folder_becomes_an_instrument_and_only_what_is_missing_is_made_again(here, run):
+def test_a_folder_becomes_an_instrument_and_only_what_is_missing_is_made_again(here, run, monkeypatch):
     first = run("--audio", NAME, "optim.epochs=1")
     assert skipped(first) == []
     clips = sorted((here / "out").glob("*.wav"))
@@ -88,12 +89,18 @@ def test_a_folder_becomes_an_instrument_and_only_what_is_missing_is_made_again(h
     for words in ("loss before training", "validation loss, best", "unigram loss", "real-time factor"):
         assert words in first.stdout
     assert all(str(clip.relative_to(here)) in first.stdout for clip in clips)
-    written = {p: p.stat().st_mtime_ns for p in here.rglob("*") if p.is_file() and p.name != "picture.png"}
+    written = {p: p.stat().st_mtime_ns for p in here.rglob("*") if p.is_file()}
 
     loop(here / "out" / "another.wav", 9)
-    second = run("optim.epochs=1", f"--audio={NAME}")
+    with monkeypatch.context() as patch:  # asking Dora for the run's folder takes seconds
+        patch.setattr(pipeline, "run_folder", lambda overrides: pytest.fail("the folder of the run is known"))
+        second = run("optim.epochs=1", f"--audio={NAME}")
     assert skipped(second) == ["prepare", "train", "export", "sample"] and "another.wav" not in second.stdout
     assert {p: p.stat().st_mtime_ns for p in written} == written
+
+    (here / "out" / "picture.png").unlink()
+    assert len(skipped(run("--audio", NAME, "optim.epochs=1"))) == 4
+    assert (here / "out" / "picture.png").is_file()
 
     gone = clips[0].read_bytes()
     clips[0].unlink()
@@ -110,6 +117,21 @@ def test_a_folder_becomes_an_instrument_and_only_what_is_missing_is_made_again(h
     loop(here / "elsewhere.d" / "x.wav", 5)
     other = run("--audio", "elsewhere.d", "--name", NAME)
     assert other.returncode == 2 and other.stderr.count("\n") == 1 and "--name" in other.stderr
+
+
+def test_the_folder_of_a_run_is_asked_for_again_when_configs_have_changed(tmp_path, monkeypatch):
+    for name, text in (("history.json", "[]"), ("checkpoint.th", "")):
+        (tmp_path / name).write_text(text)
+    asked = []
+    monkeypatch.setattr(pipeline, "run_folder", lambda overrides: asked.append(overrides) or tmp_path)
+    monkeypatch.setattr(pipeline, "run_to_its_end", lambda command: 0)
+    store = SimpleNamespace(path=tmp_path / "store", hash="0123456789")
+    for configs, count in (("a", 1), ("a", 1), ("b", 2), ("b", 2)):
+        monkeypatch.setattr(pipeline, "configs_hash", lambda configs=configs: configs)
+        assert pipeline.trained(pipeline.DemoState.open(tmp_path / "demo.json"), store, ["solver=x"], [])[0] == tmp_path
+        assert len(asked) == count
+    pipeline.trained(pipeline.DemoState.open(tmp_path / "demo.json"), store, ["solver=x"], ["seed=1"])
+    assert len(asked) == 3
 
 
 @pytest.mark.processes
@@ -142,7 +164,7 @@ def test_doras_own_options_are_doras(here):
     assert done.returncode == 2 and "no config solver/musicgen/none" in done.stderr
 
 
-def test_a_folder_that_is_not_there_is_said(run):
+def test_a_folder_that_is_not_there_is_refused(run):
     done = run("--audio", "none")
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "no such folder" in done.stderr
 

@@ -17,7 +17,7 @@ import numpy as np
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.drums.codec.clip import Cost, DrumClip, Hits
-from audiocraft_ext.drums.codec.map import DrumMap
+from audiocraft_ext.drums.codec.drum_map import DrumMap
 from audiocraft_ext.midi.file import TICKS
 
 KIND = "drums"

@@ -21,10 +21,10 @@ import numpy as np
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
-from audiocraft_ext.drums.codec import map as drum_map
+from audiocraft_ext.drums.codec import drum_map
 from audiocraft_ext.drums.codec.base import KIND, SPEC_BPM, STEPS, DrumCodec
 from audiocraft_ext.drums.codec.clip import DrumClip, Hits
-from audiocraft_ext.drums.codec.map import DrumMap
+from audiocraft_ext.drums.codec.drum_map import DrumMap
 from audiocraft_ext.drums.codec.pattern import Pattern
 
 NAME = "drum_grid"

@@ -24,10 +24,10 @@ import numpy as np
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
-from audiocraft_ext.drums.codec import map as drum_map
+from audiocraft_ext.drums.codec import drum_map
 from audiocraft_ext.drums.codec.base import KIND, SPEC_BPM, DrumCodec
 from audiocraft_ext.drums.codec.clip import DrumClip, Hits
-from audiocraft_ext.drums.codec.map import DrumMap
+from audiocraft_ext.drums.codec.drum_map import DrumMap
 from audiocraft_ext.drums.codec.pattern import Pattern
 from audiocraft_ext.midi.file import TICKS
 

@@ -15,7 +15,7 @@ import numpy as np
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.drums.codec import HITS
 from audiocraft_ext.drums.codec.clip import DrumClip
-from audiocraft_ext.drums.codec.map import DrumMap
+from audiocraft_ext.drums.codec.drum_map import DrumMap
 from audiocraft_ext.drums.midi import Stretch, drums_of, stretches
 from audiocraft_ext.drums.play.recipe import (
     CONTINUE,
@@ -30,7 +30,7 @@ from audiocraft_ext.drums.play.recipe import (
     one_of,
 )
 from audiocraft_ext.engine.sampler import SOME, UNKNOWN
-from audiocraft_ext.midi import file as midifile
+from audiocraft_ext.midi.file import BrokenMidi, read
 
 MORE = 4  # bars, where a file is continued
 BY_CLASS = (KEEP, VARY)  # edits that need a stream for each class
@@ -60,10 +60,10 @@ def read_source(path: str | Path, codec, say: Callable[[str], object], *, bars: 
     Raises:
         UserError: no MIDI file, none of its notes is known to the map, bars that the grid does not have.
     """
-    midi = midifile.read(path)
+    midi = read(path)
     try:
         notes, guess = drums_of(midi, channel)
-    except midifile.BrokenMidi as error:
+    except BrokenMidi as error:
         raise UserError(f"{path}: {error}") from None
     if meter is not None:
         midi.meters = [(0, *meter)]

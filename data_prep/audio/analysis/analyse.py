@@ -16,7 +16,7 @@ import numpy as np
 
 from audiocraft_ext.core.files import sha256
 from audiocraft_ext.sound import files as sound_files
-from data_prep.audio.analysis import labels as label_reading
+from data_prep.audio.analysis import labels
 from data_prep.audio.analysis.facts import Facts
 from data_prep.audio.analysis.fingerprint import Fingerprinter
 from data_prep.audio.analysis.levels import ChannelListener, LevelListener
@@ -82,12 +82,12 @@ def analyse(task: Task) -> Facts:
         BrokenAudio: it cannot be used.
     """
     path = Path(task.path)
-    told = label_reading.read(path, Path(task.root) if task.root else None)
-    facts, mix = _analyse(task, path, told, "mid")
-    return facts if mix == "mid" else _analyse(task, path, told, mix)[0]
+    given = labels.read(path, Path(task.root) if task.root else None)
+    facts, mix = _analyse(task, path, given, "mid")
+    return facts if mix == "mid" else _analyse(task, path, given, mix)[0]
 
 
-def _bars_said(path: Path, bpm: float | None) -> int | None:
+def _bars_given(path: Path, bpm: float | None) -> int | None:
     """How many bars a sidecar says that the file is, if it is as long as that at its tempo: then nothing needs to be
     looked for."""
     bars = sidecar(path).get("bars")
@@ -97,7 +97,7 @@ def _bars_said(path: Path, bpm: float | None) -> int | None:
     return bars if steady.known(bpm, bars, round(seconds * 48_000), 48_000) else None
 
 
-def _analyse(task: Task, path: Path, told: Labels, mix: str) -> tuple[Facts | None, str]:
+def _analyse(task: Task, path: Path, given: Labels, mix: str) -> tuple[Facts | None, str]:
     """Facts of the file mixed as ``mix``; none, and how it should be mixed, where its mid cancels."""
     with sound_files.open_sound(path) as reader:
         channels, sound, count = ChannelListener(reader.channels), Sound(reader.rate), 0
@@ -113,7 +113,7 @@ def _analyse(task: Task, path: Path, told: Labels, mix: str) -> tuple[Facts | No
         ears = {"level": LevelListener(task.rate), "envelope": EnvelopeListener(task.rate),
                 "spectrum": SpectrumListener(task.rate),
                 "fingerprint": Fingerprinter(task.rate)}
-        bars = _bars_said(path, told.bpm) if task.tempo != "off" else None
+        bars = _bars_given(path, given.bpm) if task.tempo != "off" else None
         beats = BeatListener(task.rate, task.tempo) if task.tempo != "off" and bars is None else None
         onsets = OnsetListener(task.rate) if task.onsets else None
         samples = 0
@@ -125,13 +125,13 @@ def _analyse(task: Task, path: Path, told: Labels, mix: str) -> tuple[Facts | No
         if about.mix != mix == "mid":
             return None, about.mix
         level = ears["level"].result(about)
-        found = beats.result(told.bpm) if beats else None
+        found = beats.result(given.bpm) if beats else None
         if bars is not None:
-            found = steady.known(told.bpm, bars, samples, task.rate)
+            found = steady.known(given.bpm, bars, samples, task.rate)
         envelope, overview = ears["envelope"].result(level.dc)
         spectrum, texture = ears["spectrum"].result()
         return Facts(
             task.name, task.size, task.mtime_ns, task.rate, sha256(path), sound.result(), reader.format, reader.lossy,
-            count / reader.rate, reader.rate, about.amplitude, samples, level, told,
+            count / reader.rate, reader.rate, about.amplitude, samples, level, given,
             found, spectrum, texture, envelope, overview,
             ears["fingerprint"].result(), onsets.result() if onsets else None), mix

@@ -137,7 +137,7 @@ class FactsFile:
     def __init__(self, path: Path, how: str):
         self.path, self.how, self._waiting = path, f"{VERSION} {how}", 0
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self._told():
+        with self._database_errors():
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=TRUNCATE")  # one file, on network disks too
             for table in TABLES:
@@ -146,7 +146,7 @@ class FactsFile:
 
     def get(self, name: str, size: int, mtime_ns: int) -> Facts | Refused | None:
         """What is known of a file, unless it has changed since or was analysed another way."""
-        with self._told():
+        with self._database_errors():
             row = self._db.execute("SELECT * FROM facts WHERE name = ?", (os.fsencode(name),)).fetchone()
         if row is None or (row[1], row[2], row[3]) != (size, mtime_ns, self.how):
             return None
@@ -154,7 +154,7 @@ class FactsFile:
 
     def knows(self, name: str, size: int, mtime_ns: int) -> bool:
         """Whether :meth:`get` would give something; without reading it."""
-        with self._told():
+        with self._database_errors():
             return self._db.execute("SELECT 1 FROM facts WHERE name = ? AND size = ? AND mtime_ns = ? AND how = ?",
                                     (os.fsencode(name), size, mtime_ns, self.how)).fetchone() is not None
 
@@ -168,19 +168,19 @@ class FactsFile:
 
     def keep(self, names: Iterable[str]) -> None:
         """Remember what is known of these files as that of sources of the store."""
-        with self._told():
+        with self._database_errors():
             self._db.executemany("INSERT OR REPLACE INTO encoded SELECT * FROM facts WHERE name = ? AND refused IS "
                                  "NULL", [(os.fsencode(name),) for name in names])
             self.flush()
 
     def _last(self, table: str, name: str) -> Facts | Refused | None:
-        with self._told():
+        with self._database_errors():
             row = self._db.execute(f"SELECT * FROM {table} WHERE name = ?", (os.fsencode(name),)).fetchone()
         return None if row is None or row[3].split()[0] != str(VERSION) else _from_row(row)
 
     def put(self, item: Facts | Refused) -> None:
         """Keep what was found; it is on the disk after :meth:`flush` or 64 more."""
-        with self._told():
+        with self._database_errors():
             self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _to_row(item, self.how))
             self._waiting += 1
             if self._waiting >= COMMIT_EVERY:
@@ -188,18 +188,18 @@ class FactsFile:
 
     def forget_passing(self) -> int:
         """Forget refusals whose reason may be gone, so that those files are tried again; returns how many."""
-        with self._told():
+        with self._database_errors():
             return self._db.execute("DELETE FROM facts WHERE passing").rowcount
 
     def flush(self) -> None:
         """Put everything on the disk."""
-        with self._told():
+        with self._database_errors():
             self._db.execute("COMMIT")
             self._db.execute("BEGIN")
             self._waiting = 0
 
     def close(self) -> None:
-        with self._told():
+        with self._database_errors():
             if self._db.in_transaction:
                 self._db.execute("COMMIT")
             self._db.close()
@@ -211,7 +211,7 @@ class FactsFile:
         self.close()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _database_errors(self) -> Iterator[None]:
         """SQLite's errors as ours."""
         try:
             yield

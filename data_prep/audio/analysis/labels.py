@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from data_prep.audio.analysis import tags
-from data_prep.shared.labels import licence_near, said_beside
+from data_prep.shared.labels import licence_near, sidecar_labels
 from data_prep.shared.naming import Labels, in_name
 
 
@@ -18,7 +18,7 @@ def read(path: Path, root: Path | None = None) -> Labels:
     Raises:
         OSError: the file itself cannot be read.
     """
-    sidecar, inside = said_beside(path), tags.read(path)
+    sidecar, inside = sidecar_labels(path), tags.read(path)
     bpm, key = in_name(path.stem)
     return Labels(title=sidecar.title or inside.title, bpm=sidecar.bpm or inside.bpm or bpm,
                   key=sidecar.key or inside.key or key,

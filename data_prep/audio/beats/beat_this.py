@@ -69,10 +69,10 @@ class BeatThisEar:
 
     def repeated(self, times: int) -> np.ndarray:
         """What was said, ``times`` over without a gap."""
-        said = self.finish()
+        output = self.finish()
         length = self.samples / self._rate * STEPS
         at = (np.arange(int(length * times)) % length).round().astype(int)
-        return said[np.minimum(at, len(said) - 1)]
+        return output[np.minimum(at, len(output) - 1)]
 
     def _analyse(self, wav: np.ndarray) -> np.ndarray:
         beat, down = (1 / (1 + np.exp(-np.asarray(x, np.float64))) for x in self._frames(wav, RATE))

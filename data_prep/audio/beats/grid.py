@@ -62,21 +62,21 @@ class Grid:
         return self.times[(np.arange(len(self.times)) + self.first) % self.metre == 0]
 
 
-def grid(says: np.ndarray, said: np.ndarray, rate: float, steps: np.ndarray, places: np.ndarray, metre: int,
+def grid(says: np.ndarray, odds: np.ndarray, rate: float, steps: np.ndarray, places: np.ndarray, metre: int,
          facts: dict[str, float]) -> Grid:
     """A grid through tracked beats, and what tells how sure it is."""
     exact, strength = _centres(says, steps)
     times, curve = _line(exact, strength), _smooth(exact, strength + 1e-3)
     straight = bool(np.abs(curve - times).max() < STRAIGHT * rate)
     if not straight and len(says) < LONGEST * rate:
-        even = _even(said, float(np.median(np.diff(exact))))
-        theirs, ours = _parts(said, even), _parts(said, steps)
+        even = _even(odds, float(np.median(np.diff(exact))))
+        theirs, ours = _parts(odds, even), _parts(odds, steps)
         if theirs.sum() > EVENLY * ours.sum() and (theirs < EVENLY / 2 * ours).sum() <= 1:
             steps, straight = even, True
             exact, strength = _centres(says, steps)
             times = _line(exact, strength)
     times = times if straight else curve
-    votes = _speaks(said, np.round(times).astype(int))  # [n, 2]
+    votes = _speaks(odds, np.round(times).astype(int))  # [n, 2]
     number = np.arange(len(times))
     sums = np.array([np.where((number + s) % metre == 0, votes[:, 1], votes[:, 0]).sum() for s in range(metre)])
     first = int(sums.argmax()) if straight else int(places[0])
@@ -85,7 +85,7 @@ def grid(says: np.ndarray, said: np.ndarray, rate: float, steps: np.ndarray, pla
     middle = np.round((times[:-1] + times[1:]) / 2).astype(int)
     tempi = 60 * rate / np.diff(times)
     facts = {**facts, "bar_margin": float(sums[first] - rival), "bars": len(times) / metre,
-             "beat": float(votes.max(1).mean()), "off_beat": float(_speaks(said, middle).max(1).mean()),
+             "beat": float(votes.max(1).mean()), "off_beat": float(_speaks(odds, middle).max(1).mean()),
              "spread": float(np.sqrt(np.average((exact - times) ** 2, weights=strength + 1e-6)) / rate),
              "straight": float(straight)}
     exact_times = (times + 0.25) / rate + (MACHINE if facts["spread"] < TIGHT else PLAYER)
@@ -93,14 +93,14 @@ def grid(says: np.ndarray, said: np.ndarray, rate: float, steps: np.ndarray, pla
     return Grid(exact_times, first, metre, bpm, straight, facts, sums)
 
 
-def _parts(said: np.ndarray, steps: np.ndarray) -> np.ndarray:
+def _parts(odds: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """What speaks for beats in each sixth of a sound: where the tempo changes, an even grid holds in a part only."""
-    return np.bincount(np.minimum(steps * 6 // len(said), 5), _speaks(said, steps).max(1), 6)
+    return np.bincount(np.minimum(steps * 6 // len(odds), 5), _speaks(odds, steps).max(1), 6)
 
 
-def _speaks(said: np.ndarray, steps: np.ndarray) -> np.ndarray:
+def _speaks(odds: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """What speaks most for a beat and a downbeat within a step, ``[n, 2]``."""
-    return said[np.clip(steps[:, None] + np.arange(-1, 2), 0, len(said) - 1)].max(1)
+    return odds[np.clip(steps[:, None] + np.arange(-1, 2), 0, len(odds) - 1)].max(1)
 
 
 def _centres(says: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,10 +111,10 @@ def _centres(says: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return steps + ((near - steps[:, None]) * weight).sum(1) / np.maximum(strength, 1e-6), strength
 
 
-def _even(said: np.ndarray, period: float) -> np.ndarray:
+def _even(odds: np.ndarray, period: float) -> np.ndarray:
     """The evenly spaced beats, within 2% of ``period`` steps, that most speaks for."""
-    T, bins = len(said), 32
-    speaks = said.max(1)
+    T, bins = len(odds), 32
+    speaks = odds.max(1)
     speaks = np.maximum(speaks, np.maximum(np.append(speaks[1:], 0), np.append(0, speaks[:-1])))
     t = np.arange(T)
     best, at = -np.inf, (period, 0.0)

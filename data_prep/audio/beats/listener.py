@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from data_prep.audio.beats import beat_this as beats_this
+from data_prep.audio.beats import beat_this
 from data_prep.audio.beats.grid import Beats, Grid
 from data_prep.audio.beats.net import LOOP, NetEar
 from data_prep.audio.beats.track import FASTEST, SLOWEST, SPREAD, TEMPO_WEIGHT, USUAL, odds, track
@@ -33,7 +33,7 @@ class BeatListener:
 
     def __init__(self, rate: int, ear: str = "net"):
         self.rate = rate
-        self._ear = beats_this.BeatThisEar(rate) if ear == "beat_this" else NetEar(rate)
+        self._ear = beat_this.BeatThisEar(rate) if ear == "beat_this" else NetEar(rate)
         self._said: np.ndarray | None = None
         self._attack = self._peak = 0.0  # largest magnitude in the first ATTACK seconds, and in all
 
@@ -82,8 +82,8 @@ def loop(ear: NetEar, seconds: float, share: float, found: Grid | None, hint_bpm
     if not tempi:
         return None
     times = int(PLAYED / seconds) + 3
-    said = odds(ear.repeated(times))
-    scores = {bars: _turns(said, bpm, 4 * bars * (times - 2), seconds, ear.rate) / (times - 2)
+    beat_odds = odds(ear.repeated(times))
+    scores = {bars: _turns(beat_odds, bpm, 4 * bars * (times - 2), seconds, ear.rate) / (times - 2)
               - TEMPO_WEIGHT * 0.5 * (np.log2(bpm / USUAL) / SPREAD) ** 2 for bars, bpm in tempi.items()}
     bars = max(scores, key=lambda bars: scores[bars].max())
     turns, bpm = scores[bars], tempi[bars]
@@ -109,13 +109,13 @@ def bounced(grid: Grid, seconds: float) -> Grid:
     return replace(grid, first=before % 4, facts={**grid.facts, "bar_margin": margin, "bounced": 1.0})
 
 
-def _turns(said: np.ndarray, bpm: float, count: int, start: float, rate: float) -> np.ndarray:
+def _turns(beat_odds: np.ndarray, bpm: float, count: int, start: float, rate: float) -> np.ndarray:
     """What speaks for bars of four of which the first begins 0 to 7 eighths after ``start`` seconds, ``[8]``."""
     beats = start + np.arange(count) * 60 / bpm
     out = []
     for shift in range(8):
         at = np.round((beats + shift * 30 / bpm) * rate - 0.25).astype(int)[:, None] + np.arange(-1, 2)
-        strength = said[np.clip(at, 0, len(said) - 1)].max(1)
+        strength = beat_odds[np.clip(at, 0, len(beat_odds) - 1)].max(1)
         out.append(np.where(np.arange(count) % 4 == 0, strength[:, 1], strength[:, 0]).sum())
     return np.array(out)
 

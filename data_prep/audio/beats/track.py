@@ -136,14 +136,14 @@ def track(says: np.ndarray, rate: float, hint_bpm: float | None = None) -> Grid 
     """Beats and bars of log probabilities ``[T, 3]`` at ``rate`` steps a second; None where there are none."""
     if len(says) < 2 * rate:
         return None
-    said = odds(says)
+    beat_odds = odds(says)
     curve = tempo_curve(tempogram(says, rate))  # BPM at each EVERY seconds
     at = np.arange(len(says)) / rate / EVERY
     bpm = np.interp(at, np.arange(len(curve)), curve)
     factors, metres = _hypotheses(float(np.median(curve)))
-    part = _liveliest(said, round(PROBE * rate))
+    part = _liveliest(beat_odds, round(PROBE * rate))
     periods = 60 * rate / (bpm[part] * factors[:, None])
-    score, back, whence = bars(said[part], periods, metres)
+    score, back, whence = bars(beat_odds[part], periods, metres)
     usual = np.log2(np.median(bpm[part]) * factors / USUAL) / SPREAD
     seconds = (part.stop - part.start) / rate
     totals = score.max((1, 2)) - min(1.0, seconds / 20) * (TEMPO_WEIGHT * 0.5 * usual**2 + WALTZ * (metres == 3))
@@ -155,7 +155,7 @@ def track(says: np.ndarray, rate: float, hint_bpm: float | None = None) -> Grid 
             best = int(likely.argmax())
     if part.stop - part.start < len(says):
         periods = (60 * rate / (bpm * factors[best]))[None]
-        score, back, whence = bars(said, periods, metres[best: best + 1])
+        score, back, whence = bars(beat_odds, periods, metres[best: best + 1])
         steps, places = backtrack(score[0], back[0], whence[0])
     else:
         steps, places = backtrack(score[best], back[best], whence[best])
@@ -163,7 +163,7 @@ def track(says: np.ndarray, rate: float, hint_bpm: float | None = None) -> Grid 
         return None
     rivals = totals[np.abs(np.log2(factors / factors[best])) > 0.1]
     margin = (totals[best] - rivals.max(initial=0.0)) / seconds
-    found = grid(says, said, rate, steps, places, int(metres[best]), {"tempo_margin": float(margin)})
+    found = grid(says, beat_odds, rate, steps, places, int(metres[best]), {"tempo_margin": float(margin)})
     return found if SLOWEST - 10 < found.bpm < FASTEST + 10 else None
 
 
@@ -174,10 +174,10 @@ def _hypotheses(bpm: float) -> tuple[np.ndarray, np.ndarray]:
     return np.array(factors), np.array(metres)
 
 
-def _liveliest(said: np.ndarray, steps: int) -> slice:
+def _liveliest(beat_odds: np.ndarray, steps: int) -> slice:
     """The ``steps`` with most beats; all, if there are no more."""
-    if len(said) <= steps:
-        return slice(0, len(said))
-    total = np.concatenate([[0.0], np.cumsum(np.maximum(said.max(1), 0), dtype=np.float64)])
+    if len(beat_odds) <= steps:
+        return slice(0, len(beat_odds))
+    total = np.concatenate([[0.0], np.cumsum(np.maximum(beat_odds.max(1), 0), dtype=np.float64)])
     start = int((total[steps:] - total[:-steps]).argmax())
     return slice(start, start + steps)

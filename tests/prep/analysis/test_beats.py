@@ -12,7 +12,7 @@ import pytest
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.midi.kit import Kit
-from data_prep.audio.beats import beat_this as beats_this
+from data_prep.audio.beats import beat_this
 from data_prep.audio.beats import grid as beat_grid
 from data_prep.audio.beats import net as beat_net
 from data_prep.audio.beats import track as beat_track
@@ -297,23 +297,23 @@ def with_beat_this(monkeypatch, tmp_path):
 
 
 def test_beat_this_is_used_where_its_weights_are(with_beat_this):
-    assert not beats_this.there()  # installed, but nothing may be downloaded
+    assert not beat_this.there()  # installed, but nothing may be downloaded
     with_beat_this.mkdir(parents=True)
     (with_beat_this / "beat_this-final0.ckpt").touch()
     wav = np.zeros(300 * RATE, np.float32)
     for i in range(600):
         wav[i * RATE // 2 + 200: i * RATE // 2 + 300] = 0.9 if i % 4 == 0 else 0.5
-    assert beats_this.there()
+    assert beat_this.there()
     beats = listen(wav, ear="beat_this")
     assert beats.bpm == pytest.approx(120, rel=1e-3) and beats.beats_per_bar == 4
     assert np.abs((beats.downbeats / RATE + 1) % 2 - 1).max() < 0.03 and len(beats.beats) == pytest.approx(600, abs=1)
-    assert max(FakeFrames.lengths) <= beats_this.STRETCH + 2 * beats_this.REACH + 1  # never the whole of a long file
+    assert max(FakeFrames.lengths) <= beat_this.STRETCH + 2 * beat_this.REACH + 1  # never the whole of a long file
     short = listen(wav[: 8 * RATE], ear="beat_this")
     assert short.bpm == 120 and short.downbeats.tolist() == [0, 64_000, 128_000, 192_000]
 
 
 def test_without_beat_this():
-    assert not beats_this.there()
+    assert not beat_this.there()
     with pytest.raises(UserError, match="not installed"):
         Settings(tempo="beat_this").check()
 

@@ -99,7 +99,7 @@ def test_faults_of_one_file(wav, words):
     assert len(found) == 1 and found[0].startswith(words)
 
 
-def test_the_share_that_is_clipped_is_told():
+def test_the_share_that_is_clipped_is_reported():
     wav = (4 * beat()).clip(-1, 1)
     told = float(junk.flags(facts(wav))[0].split()[1].rstrip("%"))
     assert told == pytest.approx(100 * np.mean(np.abs(wav) == 1), rel=0.15) and told > 1

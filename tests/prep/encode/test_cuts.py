@@ -80,7 +80,7 @@ def test_silence_parts_bars():
     assert all(any(a <= p.start and p.end <= b for a, b in regions) for p in found)
 
 
-def test_no_beat_is_taken_whole_and_said():
+def test_no_beat_is_taken_whole_and_reported():
     assert [(p.start, p.end, p.cut) for p in pieces("bars:4", [(0, 99_000)])] == [(0, 99_000, "whole")]
 
 

@@ -267,7 +267,7 @@ def test_functions_have_a_name():
 # --- Slurm
 
 
-def test_without_slurm_that_is_said(tmp_path, notes, monkeypatch):
+def test_without_slurm_that_is_reported(tmp_path, notes, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="no sbatch on this machine.*--executor local"):
         run(tmp_path, square, jobs_of(notes), "slurm")

@@ -24,9 +24,8 @@ from audiocraft_ext.midi.file import read
 from audiocraft_ext.store import writer as store_writer
 from audiocraft_ext.store.reader import TokenStore
 from benchmarks.prep import midi_mutations, midi_prep, mutations
-from data_prep.midi import chain as midi_chain
+from data_prep.midi import chain, duplicates
 from data_prep.midi import cli as midi
-from data_prep.midi import duplicates as midi_alike
 from data_prep.midi.labels import of_name
 from data_prep.midi.read import Task, analyse
 from data_prep.midi.settings import MidiSettings
@@ -181,7 +180,7 @@ def test_stopped_anywhere_and_gone_on_it_is_the_same_store(groove, tmp_path):
                 os.kill(os.getpid(), signal.SIGKILL)
             append(file, data)
 
-        midi_chain.AT_ONCE, store_writer._append = 3, dying  # in a fork, whose variables are its own
+        chain.AT_ONCE, store_writer._append = 3, dying  # in a fork, whose variables are its own
         midi.main([str(src), str(there), "--workers", "0"])
 
     for after in (1, 4, 7):  # half of the first codes, of the second lines, of the fourth codes
@@ -414,7 +413,7 @@ def test_a_map_of_ones_own(tmp_path):
     assert any("which are dropped: 77 (1), 78 (1)" in note for note in told["notes"]) and "drums9" in told["command"]
 
 
-def test_rows_are_told_in_words(groove):
+def test_rows_have_the_words_of_a_prompt(groove):
     src, store = groove
     prompts = prompts_of(store.settings)
     genres = sorted({row["style"].split("/")[0] for row in store.rows})
@@ -562,11 +561,11 @@ def test_what_says_too_little_is_no_evidence(tmp_path):
     for i in range(12):
         write(tmp_path / f"{i:02}.mid", DrumClip(np.concatenate([rock, beat(6, i) + [8 * 480, 0, 0]])))
     items = [(path.name, analysed(path).prints) for path in sorted(tmp_path.glob("*.mid"))]
-    assert midi_alike.find(items) == []
-    assert len(midi_alike.find(items[:4])) == 1
+    assert duplicates.find(items) == []
+    assert len(duplicates.find(items[:4])) == 1
 
 
 def test_plans_do_not_depend_on_the_order_of_reading(alike):
     items = [(path.name, analysed(path).prints) for path in sorted(alike.glob("*.mid"))]
-    assert midi_alike.find(items) == midi_alike.find(items[::-1])
-    assert midi_chain.AT_ONCE > 1
+    assert duplicates.find(items) == duplicates.find(items[::-1])
+    assert chain.AT_ONCE > 1
