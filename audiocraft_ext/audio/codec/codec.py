@@ -37,7 +37,7 @@ class Codec:
 
     Attributes:
         name: which codec it is, for people.
-        hash: which weights it has; with ``name`` its identity in a :class:`~audiocraft_ext.core.spec.Spec`.
+        hash: which weights it has, of a spectral codec those that make codes; with ``name`` its identity in a :class:`~audiocraft_ext.core.spec.Spec`.
         model: the :class:`~audiocraft_ext.audio.codec.encodec.EncodecModel` or
             :class:`~audiocraft_ext.audio.codec.spectral.SpectralModel`, in eval mode.
     """
@@ -215,7 +215,9 @@ def load_folder(folder: Path) -> Codec:
     cfg = read_config(config, kind, folder)
     weights = folder / "codec.safetensors"
     state = from_onnx(read_safetensors(weights))  # as it lies in a bundle
-    return Codec(name, build(cfg, state, weights), digest or file_hash(weights))
+    if digest is None:
+        digest = codes_hash(state) if kind == "spectral" else file_hash(weights)
+    return Codec(name, build(cfg, state, weights), digest)
 
 
 def read_config(config: dict, kind: str, folder: Path) -> EncodecConfig | SpectralConfig:
@@ -240,6 +242,14 @@ def build(cfg: EncodecConfig | SpectralConfig, state: dict[str, torch.Tensor],
         model = model_of(cfg)
     model.load_state_dict(state, assign=True)
     return model
+
+
+def codes_hash(state: dict[str, torch.Tensor]) -> str:
+    """The identity of a codec whose decoder may get better later: of the weights that make the codes alone, as fp16."""
+    digest = hashlib.sha256()
+    for name in sorted(name for name in state if not name.startswith("decoder.")):
+        digest.update(name.encode() + state[name].half().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def file_hash(path: Path) -> str:
