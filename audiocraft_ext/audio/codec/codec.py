@@ -37,7 +37,8 @@ class Codec:
 
     Attributes:
         name: which codec it is, for people.
-        hash: which weights it has, of a spectral codec those that make codes; with ``name`` its identity in a :class:`~audiocraft_ext.core.spec.Spec`.
+        hash: which weights it has, of a spectral codec those that make codes; with ``name`` its identity in a
+            :class:`~audiocraft_ext.core.spec.Spec`.
         model: the :class:`~audiocraft_ext.audio.codec.encodec.EncodecModel` or
             :class:`~audiocraft_ext.audio.codec.spectral.SpectralModel`, in eval mode.
     """
