@@ -16,6 +16,7 @@ LEVELS: dict[str, int | None] = {
     "audiocraft_ext/__init__.py": 0, "audiocraft_ext/kinds.py": 0, "audiocraft_ext/core": 0, "audiocraft_ext/store": 0,
     "audiocraft_ext/runs": 0, "audiocraft_ext/midi": 0, "audiocraft_ext/drums": 0,
     "audiocraft_ext/sound": 1, "audiocraft_ext/midi/kit.py": 1, "audiocraft_ext/midi/soundfont.py": 1,
+    "audiocraft_ext/midi/band.py": 1,
     "audiocraft_ext/drums/play": 1, "audiocraft_ext/drums/kind.py": 1, "audiocraft_ext/drums/demo.py": 1,
     "audiocraft_ext/notes": 0, "audiocraft_ext/notes/play": 1, "audiocraft_ext/notes/kind.py": 1,
     "audiocraft_ext/engine": 1, "audiocraft_ext/audio": 1, "audiocraft_ext/audio/kind.py": 2,
