@@ -143,7 +143,7 @@ def test_the_command_line(bundle, tmp_path, capsys):
     infer.main([str(bundle), "-n", "3", "--bars", "2", "--seed", "3", "-o", str(tmp_path)])
     said = capsys.readouterr()
     assert "2 of 3 pieces are in" in said.err and len(list(tmp_path.glob("*.mid"))) == 3
-    infer.main([str(bundle), "--add", "lead", "--to", str(BAND), "--bars", "1", "-o", str(tmp_path / "c")])
+    infer.main([str(bundle), "--add", "lead", "--from-midi", str(BAND), "--bars", "1", "-o", str(tmp_path / "c")])
     assert "square lead" in capsys.readouterr().out
     infer.main([str(bundle), "--prompts"])
     assert "--density: very-low, low" in capsys.readouterr().out
@@ -167,9 +167,10 @@ def test_what_cannot_be_is_said(composer, what, why):
 
 
 @pytest.mark.parametrize("argv, why", [
-    ([], "name the folder"), (["b", "--add", "bass"], "--to FILE says which file"),
-    (["b", "--of", "x.mid"], "--of FILE says which file"), (["b", "--rate", "8000"], "--rate is that of the sound"),
-    (["b", "--add", "bass", "--to", "x", "--continue", "y"], "take one of them"), (["b", "-n", "0"], "-n: expected 1"),
+    ([], "name the folder"), (["b", "--add", "bass"], "--from-midi FILE and one of"),
+    (["b", "--from-midi", "x.mid"], "--from-midi FILE and one of"),
+    (["b", "--rate", "8000"], "--rate is that of the sound"), (["b", "-n", "0"], "-n: expected 1"),
+    (["b", "--add", "bass", "--from-midi", "x", "--continue", "y"], "take one of them"),
     (["--from", "x.json", "--bars", "3"], "--from takes everything from the file")])
 def test_options_that_do_not_go_together(argv, why):
     from audiocraft_ext.notes.play import cli

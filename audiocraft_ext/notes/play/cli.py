@@ -3,10 +3,10 @@
 Each becomes a MIDI file with a track a part, a piano roll and a JSON, from which --from makes it again. The same seed
 gives the same pieces, one by one or together.
 
-    --continue FILE.mid               begin with it and go on
-    --add bass --to FILE.mid          a bass line to what is there
-    --reroll piano --of FILE.mid      one part anew, the others stay
-    --infill 5-8 --of FILE.mid        bars anew
+    --continue FILE.mid                      begin with it and go on
+    --from-midi FILE.mid --add bass          a bass line to what is there
+    --from-midi FILE.mid --reroll piano      one part anew, the others stay
+    --from-midi FILE.mid --infill 5-8        bars anew
 """
 
 from __future__ import annotations
@@ -54,12 +54,9 @@ def recipe_of(args: argparse.Namespace, composer):
     settings = chosen(args, ("bars", "bpm", "meter", "seed", "guidance", "takes", *ASKED, *SAMPLING))
     if (file := getattr(args, "continue")) is not None:
         settings |= {"change": "continue", "file": file}
-    elif args.add is not None:
-        settings |= {"change": "add", "file": args.to, "part": args.add}
-    elif args.reroll is not None:
-        settings |= {"change": "reroll", "file": args.of, "part": args.reroll}
-    elif args.infill is not None:
-        settings |= {"change": "infill", "file": args.of, "span": args.infill}
+    for change, setting in (("add", "part"), ("reroll", "part"), ("infill", "span")):
+        if (value := getattr(args, change)) is not None:
+            settings |= {"change": change, "file": args.from_midi, setting: value}
     return composer.recipe(**settings)
 
 

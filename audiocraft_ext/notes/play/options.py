@@ -12,8 +12,9 @@ MOST = 100_000  # pieces
 ASKED = ("instruments", "having", "without", "density", "polyphony", "register")
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 WRITTEN = ("picture", "tracks", "soundfont", "rate")
-CHANGES = {"continue": "continue", "add": "add", "reroll": "reroll", "infill": "infill"}  # option to change
-WHAT = ("n", "bars", "bpm", "meter", *ASKED, "guidance", "takes", "seed", *SAMPLING, *CHANGES, "to", "of", *WRITTEN)
+CHANGES = ("add", "reroll", "infill")  # what --from-midi is for
+WHAT = ("n", "bars", "bpm", "meter", *ASKED, "guidance", "takes", "seed", *SAMPLING, "from_midi", "continue", *CHANGES,
+        *WRITTEN)
 
 
 def meter(text: str) -> tuple[int, int]:
@@ -55,11 +56,10 @@ def build_parser(description: str = "") -> Parser:
         "(default 1), or of --infill the one that what follows goes with best (default 4)")
     add = parser.add_argument_group("from a MIDI file").add_argument
     add("--continue", metavar="FILE", help="begin with it and go on")
-    add("--add", metavar="PART", help="a part to those of the file --to: drums, bass, lead, a program's name or number")
-    add("--to", metavar="FILE", help="of --add")
-    add("--reroll", metavar="PART", help="the part of the file --of anew, the others stay")
-    add("--infill", type=span, metavar="5-8", help="these bars of the file --of anew")
-    add("--of", metavar="FILE", help="of --reroll and --infill")
+    add("--from-midi", metavar="FILE", help="keep it and make some of it")
+    add("--add", metavar="PART", help="a part to those that are there: drums, bass, lead, a program's name or number")
+    add("--reroll", metavar="PART", help="this part anew, the others stay")
+    add("--infill", type=span, metavar="5-8", help="these bars anew")
     add("--from", dest="from_", type=Path, metavar="JSON", help="make the piece of this JSON again, the same file")
     add = parser.add_argument_group("sampling (one number, or one for each stream of codes)").add_argument
     add("--seed", type=int, help="0 to 2**64 - 1 (default: a random one, which is printed)")
@@ -87,13 +87,11 @@ def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
         raise UserError(f"--from takes everything from the file; leave out {others}")
     if args.from_ is None and args.bundle is None:
         raise UserError("name the folder of a bundle of notes: infer.py BUNDLE")
-    changes = given(args, tuple(CHANGES))
+    changes = given(args, ("continue", *CHANGES))
     if ", " in changes:
         raise UserError(f"{changes}: each says what to do with a file; take one of them")
-    for option, file, changed in (("--to", args.to, args.add), ("--of", args.of, args.reroll or args.infill)):
-        if (file is None) != (changed is None):
-            raise UserError(f"{option} FILE says which file --{'add' if option == '--to' else 'reroll or --infill'} is "
-                            "about; give both or neither")
+    if (args.from_midi is None) != (not given(args, CHANGES)):
+        raise UserError("--from-midi FILE and one of --add PART, --reroll PART and --infill BARS go together")
     if args.rate is not None and args.soundfont is None:
         raise UserError("--rate is that of the sound, and none was asked for; give --soundfont too")
     return args
