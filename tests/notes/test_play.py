@@ -65,6 +65,17 @@ def test_what_is_left_out_is_left_out(composer):
     assert "drums" not in set(families_of(one(composer, bars=8, without="drums").score.notes[:, 2]))
 
 
+def test_a_piece_is_built_of_the_parts_that_are_named(composer):
+    recipe = composer.recipe(bars=3, seed=1, parts="drums,bass,piano,piano")
+    piece, other = composer.play(recipe, [0, 1])
+    wanted = {DRUMS, instrument(33), instrument(0), instrument(0, 1)}
+    assert set(piece.score.notes[:, 2]) == wanted and piece.score.bars == 3
+    assert notes_of(piece.score) != notes_of(other.score)
+    first = one(composer, bars=3, seed=1, parts=["drums"])
+    same = composer.recipe(bars=3, seed=1, parts="drums,bass")
+    assert same.parts == (DRUMS, instrument(33)) and set(first.score.notes[:, 2]) == {DRUMS}
+
+
 def test_more_takes_are_no_farther_from_what_is_asked_for(composer):
     def misses(takes: int) -> int:
         asked = dict(bars=4, seed=2, having="piano,drums", density=5)
@@ -155,10 +166,11 @@ def test_the_command_line(bundle, tmp_path, capsys):
     (dict(having="bass", without="bass"), "bass is asked for and left out as well"),
     (dict(density="9"), "density: expected one of very-low"), (dict(genre="jazz"), "no prompt is called 'genre'"),
     (dict(change="add", file=BAND, part="kazoo"), "add: expected drums, a program from 0 to 127"),
-    (dict(change="add", file=BAND, part="drums"), "the file has drums already"),
+    (dict(change="add", file=BAND, part="drums"), "there are drums already"),
     (dict(change="reroll", file=BAND, part="violin"), "the file has no violin; it has drums, "),
     (dict(change="infill", file=BAND, span=(3, 99)), "infill: expected bars from 1 to"),
     (dict(change="continue", file=BAND, bars=2), "the piece begins with the 25 bars of the file|begins with the"),
+    (dict(parts="drums,drums"), "there are drums already"), (dict(parts="piano", takes=3), "leave out the file and"),
     (dict(change="add"), "go together"), (dict(change="add", file=BAND), "need a part"),
     (dict(change="continue", file=SONGS / "LICENSE"), "is not a MIDI file")])
 def test_what_cannot_be_is_said(composer, what, why):

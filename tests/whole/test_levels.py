@@ -19,6 +19,7 @@ LEVELS: dict[str, int | None] = {
     "audiocraft_ext/midi/band.py": 1,
     "audiocraft_ext/drums/play": 1, "audiocraft_ext/drums/kind.py": 1, "audiocraft_ext/drums/demo.py": 1,
     "audiocraft_ext/notes": 0, "audiocraft_ext/notes/play": 1, "audiocraft_ext/notes/kind.py": 1,
+    "audiocraft_ext/notes/demo.py": 1,
     "audiocraft_ext/engine": 1, "audiocraft_ext/audio": 1, "audiocraft_ext/audio/kind.py": 2,
     "audiocraft_ext/audio/demo.py": 2, "audiocraft_ext/audio/codec": 2, "audiocraft_ext/audio/codec/decoder.py": 1,
     "audiocraft_ext/codecs": 2, "audiocraft_ext/soup.py": 2,

@@ -1,6 +1,7 @@
 """How the pieces of a recipe are sampled: from bar line to bar line, by the engine's own loop.
 
-A new piece, and one that goes on from a file, are sampled until there are enough bar lines. Where a part is added to
+A new piece, and one that goes on from a file, are sampled until there are enough bar lines; one that is built of chosen
+parts is made part after part. Where a part is added to
 others, each bar is divided (:mod:`audiocraft_ext.notes.codec.multitrack`): the notes that are given come first, then
 those of the new part are sampled up to the next bar line, which gives way to the notes given of the next bar. So no
 loop of its own is needed, only one call of the engine a bar.
@@ -17,7 +18,7 @@ from audiocraft_ext.engine.engine import Engine
 from audiocraft_ext.engine.guidance import Guide
 from audiocraft_ext.engine.sampler import UNKNOWN
 from audiocraft_ext.notes.codec.multitrack import DIVIDE, FIRST, INSTRUMENT, LINE, PITCH, POSITION
-from audiocraft_ext.notes.play.recipe import CONTINUE, INFILL, PieceRecipe
+from audiocraft_ext.notes.play.recipe import BUILD, CONTINUE, INFILL, PieceRecipe
 
 MOST_NOTES = 96  # a bar: then the piece ends with empty bars
 APART = 2**40  # between the numbers of one piece's candidates, which seed them
@@ -47,7 +48,7 @@ class Arranger:
         if self.recipe.edit in ("", CONTINUE):
             codes = np.concatenate(list(self.pieces(numbers, progress)), axis=-1)
             return [up_to_bar(one, self.recipe.bars) for one in codes]
-        make = self._infilled if self.recipe.edit == INFILL else self._arranged
+        make = {INFILL: self._infilled, BUILD: self._built}.get(self.recipe.edit, self._arranged)
         return [make(number, lambda share, i=i: progress((i + share) / len(numbers)))
                 for i, number in enumerate(numbers)]
 
@@ -71,16 +72,29 @@ class Arranger:
                     return
 
     def _arranged(self, number: int, progress: Callable[[float], object]) -> np.ndarray:
-        """The source with the parts of the recipe made anew, bar by bar."""
-        made_parts = np.array(self.recipe.parts)
-        so_far, done = self.prompt, []
-        bars = bars_of(self.source)
+        """The source with the parts of the recipe made anew."""
+        return self._layer(number, self.source, np.array(self.recipe.parts), progress)
+
+    def _built(self, number: int, progress: Callable[[float], object]) -> np.ndarray:
+        """The parts of the recipe one after the other, each to those before it."""
+        codes, parts = np.repeat(_frame(LINE), self.recipe.bars, axis=1), self.recipe.parts
+        for i, part in enumerate(parts):
+            layer = self._layer(number + i * APART, codes, np.array([part]),
+                                lambda share, i=i: progress((i + share) / len(parts)))
+            codes = ordered(layer)
+        return codes
+
+    def _layer(self, number: int, codes: np.ndarray, parts: np.ndarray,
+               progress: Callable[[float], object]) -> np.ndarray:
+        """Codes with some parts made anew, bar by bar; where there are no others, in bars that are not divided."""
+        kept = codes[:, ~np.isin(codes[INSTRUMENT], parts) | (codes[POSITION] < FIRST)]
+        divide = _frame(DIVIDE)[:, : int((kept[POSITION] >= FIRST).any())]
+        so_far, done, bars = self.prompt, [], bars_of(kept)
         for i, bar in enumerate(bars):
-            given = bar[:, ~np.isin(bar[INSTRUMENT], made_parts) | (bar[POSITION] < FIRST)]
-            so_far = np.concatenate([so_far, given, _frame(DIVIDE)], axis=1)
-            made = self._bar(number, so_far, made_parts)
+            so_far = np.concatenate([so_far, bar, divide], axis=1)
+            made = self._bar(number, so_far, parts)
             so_far = np.concatenate([so_far, made], axis=1)
-            done += [given, made]
+            done += [bar, made]
             progress((i + 1) / len(bars))
         return np.concatenate(done, axis=1)
 

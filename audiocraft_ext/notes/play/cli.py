@@ -3,6 +3,7 @@
 Each becomes a MIDI file with a track a part, a piano roll and a JSON, from which --from makes it again. The same seed
 gives the same pieces, one by one or together.
 
+    --parts drums,bass,piano                 built of these, one after the other
     --continue FILE.mid                      begin with it and go on
     --from-midi FILE.mid --add bass          a bass line to what is there
     --from-midi FILE.mid --reroll piano      one part anew, the others stay

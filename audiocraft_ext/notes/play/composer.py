@@ -27,7 +27,7 @@ from audiocraft_ext.notes.codec.multitrack import INSTRUMENT
 from audiocraft_ext.notes.midi import families_of, name_of
 from audiocraft_ext.notes.play import source as sources
 from audiocraft_ext.notes.play.piece import Piece
-from audiocraft_ext.notes.play.recipe import CONTINUE, EDITS, INFILL, PieceRecipe, check, words_of
+from audiocraft_ext.notes.play.recipe import BUILD, CONTINUE, EDITS, INFILL, PieceRecipe, check, words_of
 
 BARS, BPM, METER = 8, 120.0, (4, 4)
 MORE = 4  # bars, where a file is continued
@@ -82,8 +82,8 @@ class Composer:
     def recipe(self, bars: int | None = None, bpm: float | None = None, meter: tuple[int, int] | None = None, *,
                seed: int | None = None, temperature: Any = None, top_k: Any = None, top_p: Any = None,
                min_p: Any = None, change: str = "", file: Any = None, part: str | None = None,
-               span: tuple[int, int] | None = None, guidance: float | None = None, takes: int | None = None,
-               **words: Any) -> PieceRecipe:
+               span: tuple[int, int] | None = None, parts: str | Sequence[str] | None = None,
+               guidance: float | None = None, takes: int | None = None, **words: Any) -> PieceRecipe:
         """Check all settings and put them into a recipe, before anything is sampled.
 
         Args:
@@ -95,6 +95,7 @@ class Composer:
             change: what to do with ``file``, a MIDI file: one of :data:`audiocraft_ext.notes.play.recipe.EDITS`.
             part: of "add" and "reroll": "drums", a family such as "bass", a program's name or its number.
             span: of "infill": the first and the last bar that are made anew, from 1.
+            parts: of a new piece: several as ``part`` says one, or a text with commas; each is made to those before it.
             guidance: the weight of classifier-free guidance; 1 is none, GUIDANCE by default where words are asked for.
             takes: how many candidates are sampled, of which the one nearest to what is asked for is kept; of "infill"
                 the one that what follows goes with best.
@@ -113,24 +114,29 @@ class Composer:
             raise UserError(f"no prompt is called {sorted(unknown)[0]!r}")
         asked = words_of(words)
         sampling = self._sampling({"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p})
-        found, parts, cut = None, (), None
+        if parts is not None and (change or takes is not None):
+            raise UserError("parts are those of a new piece, and made once; leave out the file and takes")
+        found, built, cut = None, () if parts is None else sources.parts_chosen(parts), None
+        if built:
+            plays = set(families_of(np.array(built)))
+            asked = {name: describe.YES if name in plays else describe.NO for name in describe.INSTRUMENTS} | asked
         if change:
             found = sources.read_source(file, self.codec, self.say, meter, bars if change != CONTINUE else None)
-            bars, parts, cut = sources.what_to_make(change, found, bars, part, span, MORE)
+            bars, built, cut = sources.what_to_make(change, found, bars, part, span, MORE)
             meter, bpm = found.meter, bpm or found.bpm
-            plays = set(families_of(np.array([*parts, *found.instruments])))
+            plays = set(families_of(np.array([*built, *found.instruments])))
             asked = {name: describe.YES if name in plays else describe.NO for name in describe.INSTRUMENTS
                      if change != CONTINUE or name in plays} | asked
         bars, bpm, meter = bars or BARS, float(bpm or BPM), tuple(meter or METER)
         self.codec.bar_parts(meter)
         said = self._said(asked, bpm, meter)
-        guided = any(word is not None for word in words.values()) or change in ("add", "reroll")
+        guided = any(word is not None for word in words.values()) or change in ("add", "reroll") or built
         return PieceRecipe(
             self.bundle.name, self.bundle.hash[:16], secrets.randbelow(2**32) if seed is None else seed,
             check("bars", bars), check("bpm", bpm), meter, sampling, self._precision(), self._options["backend"], said,
             float((GUIDANCE if guided else 1.0) if guidance is None else guidance),
-            (TAKES if change == INFILL else 1) if takes is None else takes, change, pack(found.codes) if found else "",
-            parts, cut, f"{change}-{sources.stem(file)}" if change else "")
+            (TAKES if change == INFILL else 1) if takes is None else takes, BUILD if parts is not None else change,
+            pack(found.codes) if found else "", built, cut, f"{change}-{sources.stem(file)}" if change else "")
 
     def play(self, recipe: PieceRecipe, indices: Sequence[int],
              progress: Callable[[float], object] = lambda done: None) -> Iterator[Piece]:

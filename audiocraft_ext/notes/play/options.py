@@ -9,7 +9,7 @@ from audiocraft_ext.core.errors import Parser, UserError
 from audiocraft_ext.engine.cli import add_sampling, given
 
 MOST = 100_000  # pieces
-ASKED = ("instruments", "having", "without", "density", "polyphony", "register")
+ASKED = ("parts", "instruments", "having", "without", "density", "polyphony", "register")
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 WRITTEN = ("picture", "tracks", "soundfont", "rate")
 CHANGES = ("add", "reroll", "infill")  # what --from-midi is for
@@ -44,7 +44,9 @@ def build_parser(description: str = "") -> Parser:
     add("--meter", type=meter, metavar="4/4", help="time signature (default 4/4, or the file's)")
     add("-o", type=Path, default=Path("out"), metavar="FOLDER", help="where to (default %(default)s)")
     add = parser.add_argument_group("what (--prompts lists the words)").add_argument
-    add("--instruments", metavar="LIST", help="these and no others: drums and families, such as drums,bass,piano")
+    add("--parts", metavar="LIST", help="built of these, one after the other: drums, families, programs by name or "
+        "number, such as drums,bass,33,piano")
+    add("--instruments", metavar="LIST", help="all at once, of these and no others: drums and families")
     add("--having", metavar="LIST", help="these, and others too")
     add("--without", metavar="LIST", help="none of these")
     for name, what in (("density", "how many notes"), ("polyphony", "how many sound at once"),
@@ -92,6 +94,8 @@ def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
         raise UserError(f"{changes}: each says what to do with a file; take one of them")
     if (args.from_midi is None) != (not given(args, CHANGES)):
         raise UserError("--from-midi FILE and one of --add PART, --reroll PART and --infill BARS go together")
+    if args.parts is not None and (others := given(args, ("takes", "from_midi", "continue"))):
+        raise UserError(f"--parts are those of a new piece, and made once; leave out {others}")
     if args.rate is not None and args.soundfont is None:
         raise UserError("--rate is that of the sound, and none was asked for; give --soundfont too")
     return args

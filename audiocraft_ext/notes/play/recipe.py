@@ -13,8 +13,8 @@ from audiocraft_ext.midi.names import FAMILIES
 from audiocraft_ext.notes.codec.score import INSTRUMENTS as MOST_INSTRUMENTS
 from audiocraft_ext.notes.describe import INSTRUMENTS, LEVELS, MEASURED, NO, YES
 
-CONTINUE, ADD, REROLL, INFILL = "continue", "add", "reroll", "infill"
-EDITS = (CONTINUE, ADD, REROLL, INFILL)
+CONTINUE, ADD, REROLL, INFILL, BUILD = "continue", "add", "reroll", "infill", "build"
+EDITS = (CONTINUE, ADD, REROLL, INFILL)  # of a file
 MOST_BARS, MOST_TAKES, MOST_GUIDANCE = 256, 100, 20.0
 SLOWEST, FASTEST = 20.0, 400.0  # BPM
 UNITS = (1, 2, 4, 8, 16, 32, 64)
@@ -33,8 +33,9 @@ class PieceRecipe(RecipeBase):
         said: the words of the prompt, one for each field.
         guidance: the weight of classifier-free guidance; 1 is no guidance.
         takes: how many candidates of each piece are sampled; the best is kept.
-        edit: what is done with ``source``, packed codes of a file: one of :data:`EDITS`, or "" for a new piece.
-        parts: of "add" and "reroll", the instruments that are made.
+        edit: what is done with ``source``, packed codes of a file: one of :data:`EDITS`; :data:`BUILD` for a new piece
+            of chosen parts, one after the other; "" for a new piece.
+        parts: of "add", "reroll" and "build", the instruments that are made.
         span: of "infill", the first bar and the one behind the last, from 0.
         title: of the file it came from, for the name of those that become of it; no part of what the piece is.
     """
@@ -144,7 +145,7 @@ PieceRecipe.GOOD = {
     "meter": lambda v: isinstance(v, tuple) and len(v) == 2 and _whole(v[0], 1, 64) and v[1] in UNITS,
     "precision": _text, "backend": _text, "said": lambda v: isinstance(v, dict) and all(map(_text, v.values())),
     "guidance": lambda v: _number(v, 0, MOST_GUIDANCE), "takes": lambda v: _whole(v, 1, MOST_TAKES),
-    "edit": lambda v: v in ("", *EDITS), "source": _text,
+    "edit": lambda v: v in ("", BUILD, *EDITS), "source": _text,
     "parts": lambda v: all(_whole(one, 0, MOST_INSTRUMENTS - 1) for one in v),
     "span": lambda v: v is None or len(v) == 2 and _whole(v[0], 0, MOST_BARS) and _whole(v[1], v[0] + 1, MOST_BARS),
 }

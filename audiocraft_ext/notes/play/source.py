@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,19 +89,33 @@ def what_to_make(change: str, found: Source, bars: int | None, part: str | None,
         if not 1 <= first <= last <= found.bars:
             raise UserError(f"infill: expected bars from 1 to {found.bars}, the first one first, got {first}-{last}")
         return found.bars, (), (first - 1, last)
-    return found.bars, (new_part(part, found) if change == ADD else parts_named(part, found)), None
+    return found.bars, (new_part(part, found.instruments) if change == ADD else parts_named(part, found)), None
 
 
-def new_part(text: str, found: Source) -> tuple[int, ...]:
+def parts_chosen(texts: str | Sequence[str]) -> tuple[int, ...]:
+    """The instruments of a new piece, in the order in which they are made; of a program that is named twice two parts.
+
+    Raises:
+        UserError: none, or an unknown one.
+    """
+    parts: tuple[int, ...] = ()
+    for text in texts.split(",") if isinstance(texts, str) else texts:
+        parts += new_part(text, parts)
+    if not parts:
+        raise UserError("parts: expected such as drums,bass,piano, got none")
+    return parts
+
+
+def new_part(text: str, there: Sequence[int]) -> tuple[int, ...]:
     """The instrument that is added: of a program that plays already another part."""
     if text.strip().lower() == "drums":
-        if DRUMS in found.instruments:
-            raise UserError("add: the file has drums already; reroll makes them anew")
+        if DRUMS in there:
+            raise UserError("add: there are drums already; --reroll makes those of a file anew")
         return (DRUMS,)
     program = _program(text, "add")
-    free = [one for voice in range(VOICES) if (one := instrument(program, voice)) not in found.instruments]
+    free = [one for voice in range(VOICES) if (one := instrument(program, voice)) not in there]
     if not free:
-        raise UserError(f"add: the file has {VOICES} parts of {name_of(instrument(program))} already")
+        raise UserError(f"add: there are {VOICES} parts of {name_of(instrument(program))} already")
     return (free[0],)
 
 
