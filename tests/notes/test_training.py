@@ -14,8 +14,10 @@ import infer
 from audiocraft_ext.engine.bundle import Bundle
 from audiocraft_ext.export import bundle as bundles
 from audiocraft_ext.model import checkpoint
+from audiocraft_ext.notes import demo
 from audiocraft_ext.notes.codec import codec_of
 from data_prep.midi import cli as prep
+from tests.helpers.programs import stages_here
 from tests.helpers.runs import run, solver_of
 
 SONGS = Path(__file__).resolve().parents[1] / "data" / "midi"
@@ -79,3 +81,16 @@ def test_samples_of_a_run_are_midi(store, tmp_path):
         codes = np.concatenate([kind.null_prompt(spec, config), solver.store.read(0, 40)], axis=1)
         assert kind.write_samples(codes[None], spec, config, tmp_path, 0, print) == []
         assert (tmp_path / "clip_0.mid").read_bytes()[:4] == b"MThd"
+
+
+def test_the_whole_path_in_one_command(tmp_path, monkeypatch, capsys):
+    stages_here(monkeypatch, tmp_path / "outputs")
+    monkeypatch.setenv("MICRO_STORES", str(tmp_path / "stores"))
+    monkeypatch.chdir(tmp_path)
+    words = ["--midi", str(SONGS), "--name", "songs", "--out", "out", "-n", "2", *TINY, "optim.epochs=1",
+             "optim.updates_per_epoch=2", "dataset.batch_size=2"]
+    assert demo.main(words) == 0
+    assert "nats a note" in capsys.readouterr().out
+    assert len(list((tmp_path / "out").glob("*.mid"))) == len(list((tmp_path / "out").glob("*.png"))) == 2
+    assert demo.main(words) == 0
+    assert capsys.readouterr().out.count("done before, skipped") == 4
