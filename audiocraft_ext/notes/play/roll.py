@@ -12,7 +12,7 @@ from audiocraft_ext.notes.midi import name_of, parts_of
 from audiocraft_ext.notes.play.piece import Piece
 from audiocraft_ext.sound.picture import BACKGROUND, FAINT, PANEL, TEXT, save
 
-COLOURS = "tab20"
+COLOURS, SHADES = "tab10", 10
 WIDTH, HIGH = 16.0, 7.0  # inches of 100 pixels
 DRUM_ROWS = 1.4  # semitones that a row of drums takes
 NARROW = 12  # semitones at least
@@ -31,7 +31,7 @@ def roll(piece: Piece, path: Path) -> None:
     except ImportError:
         raise UserError("a piano roll is drawn by matplotlib; 'pip install matplotlib', or leave it out") from None
     score, parts = piece.score, parts_of(piece.score)
-    colour = {part: colormaps[COLOURS](i % 20)[:3] for i, part in enumerate(parts)}
+    colour = {part: colormaps[COLOURS](i % SHADES)[:3] for i, part in enumerate(parts)}
     bar = score.ticks_per_beat * 4 * score.meter[0] / score.meter[1]
     tuned = score.notes[score.notes[:, 2] != DRUMS]
     low, high = (int(tuned[:, 3].min()), int(tuned[:, 3].max())) if len(tuned) else (60, 60)
