@@ -80,6 +80,8 @@ def make(args: argparse.Namespace, composer, recipe, indices: range, output) -> 
             parts = ", ".join(midi.name_of(part) for part in midi.parts_of(piece.score)) or "no notes at all"
             say(f"{found[piece.index]}  {piece.score.bars} bars, {piece.score.bpm:.4g} BPM, {len(piece.score)} notes: "
                 f"{parts}")
+            if not len(piece.score) and recipe.said:
+                note("note: what is asked for leaves no note; --parts builds a piece of the instruments it names")
             if merged := midi.to_midi(piece.score)[1]:
                 note(f"note: {merged[0]}" + (f" (and {len(merged) - 1} more)" if len(merged) > 1 else ""))
             done, seconds = done + 1, seconds + piece.score.seconds
