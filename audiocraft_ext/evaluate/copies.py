@@ -115,8 +115,8 @@ def share(places: Sequence[Place], above: float) -> float:
 
 
 def _bands(wav: np.ndarray) -> np.ndarray:
-    """``float32 [T, 40]``, 50 a second: dB, smoothed over 50 ms, with a floor 10 dB under the mean, so that what a codec
-    of 1.6 kbit/s makes of quiet parts does not count."""
+    """``float32 [T, 40]``, 50 a second: dB, smoothed over 50 ms, with a floor 10 dB under the mean, so that what a
+    codec of 1.6 kbit/s makes of quiet parts does not count."""
     power = spectrogram(resample(wav, RATE, SR), SR, N_FFT, HOP // 2, BANDS)
     power = uniform_filter1d(power, SMOOTH, axis=0)[::2]
     return 10 * np.log10(power + power.mean() * FLOOR + 1e-12).astype(np.float32)

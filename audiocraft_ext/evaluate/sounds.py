@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,8 +119,8 @@ def of_store(path: Path, split: str) -> list[Sound]:
     return sounds
 
 
-def of_bundle(path: Path, count: int, seed: int = 1) -> Iterator[Sound]:
-    """Clips of ten seconds, one after the other.
+def of_bundle(path: str | Path, count: int, seed: int = 1) -> list[Sound]:
+    """Clips of ten seconds, as the bundle plays them by default.
 
     Raises:
         UserError: no bundle, or one that makes no sound.
@@ -128,10 +128,10 @@ def of_bundle(path: Path, count: int, seed: int = 1) -> Iterator[Sound]:
     player = kinds.player(path)
     kind = player.bundle.spec.kind
     if kind != kinds.UNNAMED:
-        raise UserError(f"{path}: a bundle of {kind}, which makes no sound to compare; render its clips (infer.py {path} "
-                        "-n 40 --wav -o FOLDER) and give that folder")
-    for clip in player.play(player.recipe(seconds=SECONDS, seed=seed), range(count)):
-        yield Sound(f"clip {clip.index}", resample(clip.wav, clip.sample_rate, RATE))
+        raise UserError(f"{path}: a bundle of {kind}, and this compares sound; make its clips audible with 'python "
+                        f"infer.py {path} -n {count} --wav -o FOLDER' and give that folder")
+    clips = player.play(player.recipe(seconds=SECONDS, seed=seed), range(count))
+    return [Sound(f"clip {clip.index}", resample(clip.wav, clip.sample_rate, RATE)) for clip in clips]
 
 
 def noise(count: int = NOISES) -> list[Sound]:
