@@ -81,7 +81,7 @@ def of_folder(folder: Path) -> list[Sound]:
         UserError: there is none.
     """
     paths, sounds = find_audio(folder), {}
-    left = MOST_MINUTES * 60 * RATE
+    left = round(MOST_MINUTES * 60 * RATE)
     for i in np.random.default_rng(7).permutation(len(paths)):
         if left <= 0:
             print(f"{folder}: compared with {len(sounds)} of its {len(paths)} files, an hour of sound", file=sys.stderr)
