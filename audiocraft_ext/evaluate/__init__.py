@@ -17,7 +17,7 @@ REFERENCE = 200  # clips of ten seconds, at most, that a set is compared with
 
 
 def reference(like: Sequence[np.ndarray], rate: int) -> Kernel:
-    """Music to be compared with more than once, ready for :func:`scores`; 0.2 s for a second of it on one core.
+    """Music to be compared with more than once, ready for :func:`scores`.
 
     Args:
         like: sounds ``float [N]`` at ``rate`` Hz, of any length.
@@ -44,9 +44,10 @@ def scores(sounds: Sequence[np.ndarray], like: Sequence[np.ndarray] | Kernel, ra
         silent. NaN: nothing to measure.
     """
     from audiocraft_ext.evaluate.embed import embed
+    from audiocraft_ext.evaluate.kad import Kernel
     from audiocraft_ext.evaluate.pulse import pulse
 
-    kernel = reference(like, rate) if isinstance(like, Sequence) else like
+    kernel = like if isinstance(like, Kernel) else reference(like, rate)
     clips = _clips(sounds, rate)
     distance, error = kernel.kad(embed(clips))
     middle = float(np.median([pulse(clip.wav).pulse for clip in clips])) if clips else float("nan")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,30 +20,34 @@ from audiocraft_ext.sound.wav import write_wav
 FORMAT, VERSION = "micro-musicgen evaluation", 1
 HEARD = 8  # clips of real sound on the page
 DRAWN = 5  # clips of each in the picture
+SMALL = 4  # rows of small print
+
+
+def _distance(value: float, error: float) -> str:
+    return number(value, 1) + (f" ± {number(error, 1)}" if error == error else "")
+
+
+def _share(value: float) -> str:
+    return "?" if value != value else f"{100 * value:.0f}%"
+
+
+ROWS = {
+    "KAD, msd": lambda f: _distance(f["kad_msd"], f["kad_msd_error"]),
+    "KAD, mtt": lambda f: _distance(f["kad_mtt"], f["kad_mtt_error"]),
+    "pulse": lambda f: number(f["pulse"]),
+    "sure bars": lambda f: _share(f["sure"]),
+    "copies": lambda f: _share(f["copied"]),
+    "in step": lambda f: number(f["in_step"]),
+    "onsets a second": lambda f: number(f["onsets"], 1),
+    "flatness": lambda f: number(f["flatness"], 4),
+    "silence": lambda f: _share(f["silence"]),
+}
 
 
 def table(result: Result) -> list[tuple[str, list[str]]]:
-    """The figures, ``(name, one cell for each set)``; the last four are small print."""
-    def cells(text) -> list[str]:
-        return [text({name: found.figures.get(name, math.nan) for name in NAMES}) for found in result.sets.values()]
-
-    def distance(model: str):
-        return lambda f: number(f[f"kad_{model}"], 1) + (
-            f" ± {number(f[f'kad_{model}_error'], 1)}" if f[f"kad_{model}_error"] == f[f"kad_{model}_error"] else "")
-
-    return [("KAD, msd", cells(distance("msd"))), ("KAD, mtt", cells(distance("mtt"))),
-            ("pulse", cells(lambda f: number(f["pulse"]))),
-            ("sure bars", cells(lambda f: _share(f["sure"]))),
-            ("copies", cells(lambda f: _share(f["copied"]))),
-            ("in step", cells(lambda f: number(f["in_step"]))),
-            ("onsets a second", cells(lambda f: number(f["onsets"], 1))),
-            ("flatness", cells(lambda f: number(f["flatness"], 4))),
-            ("silence", cells(lambda f: _share(f["silence"])))]
-
-
-NAMES = ("kad_msd", "kad_msd_error", "kad_mtt", "kad_mtt_error", "pulse", "sure", "copied", "in_step", "onsets",
-         "flatness", "silence")
-SMALL = 4  # rows of small print
+    """The figures, ``(name, one cell for each set)``; the last :data:`SMALL` are small print."""
+    return [(title, [cell(defaultdict(lambda: math.nan, judged.figures)) for judged in result.sets.values()])
+            for title, cell in ROWS.items()]
 
 
 def save(folder: Path, result: Result, made: str, like: str, words: list[tuple[str, str, str]]) -> Path:
@@ -91,10 +96,6 @@ def _clips(folder: Path, name: str, judged: Judged, most: int | None) -> list[di
 
 def _drawn(judged: Judged) -> list[tuple[str, object]]:
     return [(clip.name, level(clip.wav, RATE).wav) for clip in judged.clips[:DRAWN]]
-
-
-def _share(value: float) -> str:
-    return "?" if value != value else f"{100 * value:.0f}%"
 
 
 def _plain(value: object) -> object:

@@ -157,7 +157,7 @@ def real(like: Path, held_out: Path | None) -> tuple[list[Sound], list[Sound], b
         UserError: a folder without two files to tell apart.
     """
     if held_out is not None:
-        return _all(like), _all(held_out), False
+        return _all(like, TRAIN), _all(held_out, VALID), False
     if is_store(like):
         return of_store(like, TRAIN), of_store(like, VALID), False
     sounds = of_folder(like)
@@ -168,5 +168,5 @@ def real(like: Path, held_out: Path | None) -> tuple[list[Sound], list[Sound], b
     return first, second, True
 
 
-def _all(path: Path) -> list[Sound]:
-    return of_store(path, TRAIN) if is_store(path) else of_folder(path)
+def _all(path: Path, split: str) -> list[Sound]:
+    return of_store(path, split) if is_store(path) else of_folder(path)
