@@ -51,10 +51,10 @@ def test_kernel_distance_does_not_depend_on_the_size_of_a_set():
     """Its mean over draws is the same for small sets and large ones; a biased estimate would fall with the size."""
     rng = np.random.default_rng(0)
     kernel = Kernel(windows(rng.standard_normal((300, 8))))
-    for shift, least, most in ((0.0, -0.7, 0.7), (1.0, 20.0, 40.0)):
-        means = [np.mean([kernel.kad(windows(rng.standard_normal((n, 8)) + shift))[0] for _ in range(30)])
-                 for n in (5, 40)]
-        assert least < means[0] < most and least < means[1] < most and abs(means[0] - means[1]) < 1.5
+    for shift, slack in ((0.0, 0.7), (1.0, 2.5)):
+        small, large = (np.mean([kernel.kad(windows(rng.standard_normal((n, 8)) + shift))[0] for _ in range(100)])
+                        for n in (10, 60))
+        assert abs(small - large) < slack and (abs(large) < 0.7 if shift == 0 else 20 < large < 40)
 
 
 def test_windows_of_one_clip_are_not_compared():
@@ -82,7 +82,7 @@ def test_a_beat_is_told_from_scattered_hits():
     steady, loose = describe(Clip(0, "", 0, beat(10))), describe(Clip(0, "", 0, scattered(10)))
     assert steady["pulse"] > 2 * loose["pulse"] and steady["in_step"] > 2 * loose["in_step"]
     assert steady["onsets"] == pytest.approx(2, abs=0.3)
-    assert describe(Clip(0, "", 0, white(10)))["flatness"] > 10 * steady["flatness"]
+    assert describe(Clip(0, "", 0, white(10)))["flatness"] > 5 * steady["flatness"]
 
 
 def test_clips_are_cut_drawn_and_levelled():
