@@ -53,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     result = judge(made, reference, held_out, known, args.clips, say)
     verdicts = words(result, args.like.resolve().name)
     page = report.save(args.out, result, args.made, str(args.like), verdicts)
+    for name in result.versions:
+        say(f"note: {name} was held out but is a version of the training sound; what a copy is was measured without it")
     print("\n".join(lines(result, verdicts)))
     print(f"\nlisten and look: {page}")
     return 0

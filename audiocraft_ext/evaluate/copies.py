@@ -24,6 +24,7 @@ SMOOTH, FLOOR = 5, 0.1
 MOST = 160  # windows of a set
 BLOCK = 2**15  # places compared at once
 SHORTEST = 3.1  # seconds
+VERSION = 0.6  # the median score of a held-out file that is no other music but a version of some training file
 
 
 class Place(NamedTuple):
@@ -80,7 +81,7 @@ class Library:
     def source(self, frame: int) -> tuple[str, float]:
         """The sound that a frame belongs to, and the seconds into it."""
         track = int(np.searchsorted(self._ends, frame, side="right"))
-        return self.names[track], (frame - (self._ends[track - 1] if track else 0)) * HOP / SR
+        return self.names[track], float(frame - (self._ends[track - 1] if track else 0)) * HOP / SR
 
 
 def search(clips: Sequence[Clip], *libraries: Library, most: int = MOST) -> list[Place]:
@@ -102,6 +103,15 @@ def search(clips: Sequence[Clip], *libraries: Library, most: int = MOST) -> list
     return [max((Place(float(score[i]), *places[i], *library.source(int(frame[i])))
                  for library, (score, frame) in zip(libraries, found)), key=lambda place: place.score)
             for i in range(len(windows))]
+
+
+def versions(places: Sequence[Place], clips: Sequence[Clip]) -> list[str]:
+    """The names of held-out sounds that are versions of training sound: half of their windows or more are found there.
+    Such a one says nothing of how like other music is by chance."""
+    scores: dict[str, list[float]] = {}
+    for place in places:
+        scores.setdefault(clips[place.clip].name, []).append(place.score)
+    return sorted(name for name, found in scores.items() if np.median(found) > VERSION)
 
 
 def limit(held_out: Sequence[Place]) -> float:

@@ -35,10 +35,17 @@ class Judged:
 
 @dataclass
 class Result:
-    """The sets by name, the ``limit`` above which a window is a copy, and the ``reference``'s number of clips."""
+    """Attributes:
+        sets: by name.
+        limit: the score above which a window is a copy; of ``limit_windows`` of held-out sound.
+        versions: names of held-out sounds that were left out of it, for they are versions of the reference's.
+        reference: the number of clips compared with.
+    """
 
     sets: dict[str, Judged]
     limit: float
+    limit_windows: int
+    versions: list[str]
     reference: int
 
 
@@ -64,10 +71,13 @@ def judge(made: Sequence[Sound], real: Sequence[Sound], held_out: Sequence[Sound
         chosen = cut(sounds, most)
         say(f"listening to {len(chosen)} clips, {name}")
         sets[name] = _judged(chosen, kernels, where)
-    limit = copies.limit(sets[HELD_OUT].places)
+    held = sets[HELD_OUT]
+    versions = copies.versions(held.places, held.clips)
+    other = [place for place in held.places if held.clips[place.clip].name not in versions]
+    limit = copies.limit(other)
     for judged in sets.values():
         judged.figures |= {"windows": len(judged.places), "copied": copies.share(judged.places, limit)}
-    return Result(sets, limit, len(clips))
+    return Result(sets, limit, len(other), versions, len(clips))
 
 
 def _judged(clips: list[Clip], kernels: dict[str, Kernel], libraries: Sequence[Library]) -> Judged:

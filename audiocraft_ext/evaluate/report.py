@@ -65,14 +65,15 @@ def save(folder: Path, result: Result, made: str, like: str, words: list[tuple[s
     if any(column for _, column in columns):
         picture.compare(columns, RATE, folder / "picture.png")
     about = {"format": FORMAT, "version": VERSION, "made": made, "like": like, "reference_clips": result.reference,
-             "copy_limit": result.limit, "sets": {name: judged.figures for name, judged in result.sets.items()},
+             "copy_limit": result.limit, "copy_limit_windows": result.limit_windows, "versions": result.versions,
+             "sets": {name: judged.figures for name, judged in result.sets.items()},
              "words": [{"what": what, "verdict": verdict, "why": why} for what, verdict, why in words], "clips": clips}
     write(folder / "evaluation.json", json.dumps(_plain(about), indent=1) + "\n")
     env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                       loader=FileSystemLoader(Path(__file__).parent))
     page = env.get_template("page.html.j2").render(
         made=made, like=like, words=words, sets=list(result.sets), table=table(result), small=SMALL, clips=clips,
-        picture=(folder / "picture.png").is_file(), limit=result.limit, number=number)
+        picture=(folder / "picture.png").is_file(), limit=result.limit, versions=result.versions, number=number)
     write(folder / "index.html", page)
     return folder / "index.html"
 

@@ -44,11 +44,9 @@ def resemblance(result: Result) -> tuple[str, str]:
 
 
 def copied(result: Result) -> tuple[str, str]:
-    figures, held_out = result.sets[MADE].figures, result.sets[HELD_OUT].figures
-    share, windows = figures["copied"], figures["windows"]
-    if not share == share or held_out["windows"] < ENOUGH:
-        return "unknown", (f"{windows} windows were made, {held_out['windows']} are of held-out sound: too little to "
-                           "tell")
+    share, windows = (result.sets[MADE].figures[name] for name in ("copied", "windows"))
+    if not share == share or result.limit_windows < ENOUGH:
+        return "unknown", f"{windows} windows were made, {result.limit_windows} are held-out sound: too little to tell"
     why = f"{round(share * windows)} of {windows} windows of 3 s are more like the training sound than chance"
     if share <= CHANCE:
         return "no", why

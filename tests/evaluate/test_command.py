@@ -39,7 +39,7 @@ def result(made: dict, real: dict, noise: dict, places: int = 160) -> Result:
         found = {"kad_msd": 2.0, "kad_msd_error": 1.0, "pulse": 0.8, "copied": 0.01, "windows": places} | figures
         return Judged([Clip(0, "clip 0", 0.0, np.zeros(1))], [], [Place(0.9, 0, 1.5, "song.wav", 62.0)], found)
 
-    return Result({MADE: judged(made), HELD_OUT: judged(real), NOISE: judged(noise)}, 0.5, 10)
+    return Result({MADE: judged(made), HELD_OUT: judged(real), NOISE: judged(noise)}, 0.5, places, [], 10)
 
 
 def test_a_folder_beside_a_folder(music, tmp_path, monkeypatch):
