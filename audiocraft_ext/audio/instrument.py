@@ -273,7 +273,8 @@ class Instrument:
 
     def _source(self, source: Any, frames: int | None) -> np.ndarray:
         """Codes ``[K, T]``, the first ``frames`` of the source if so many are asked for."""
-        codes, _ = read_codes(source, "source", self.bundle, lambda wav: self.engine.encode(wav), first=frames)
+        codes, _ = read_codes(source, "source", self.bundle, lambda wav: self.engine.encode(wav), first=frames,
+                              say=self.say)
         return codes
 
     def _prompt(self, prompt: Any, seconds: float | None, frames: int) -> np.ndarray:
@@ -293,7 +294,8 @@ class Instrument:
 
     def _codes(self, given: Any, what: str, keep: int | None = None, say: bool = True) -> np.ndarray:
         """A file, a sound or codes as codes ``[K, T]``; only the last ``keep`` frames, with a note if ``say``."""
-        codes, length = read_codes(given, what, self.bundle, lambda wav: self.engine.encode(wav), keep)
+        codes, length = read_codes(given, what, self.bundle, lambda wav: self.engine.encode(wav), keep,
+                                   say=self.say)
         if say and length > codes.shape[1]:
             self.say(f"note: the last {self.bundle.spec.length(codes.shape[1], 'g')} of the {what} are used")
         return codes

@@ -4,13 +4,13 @@ what the header promises is compared with what comes (:mod:`audiocraft_ext.sound
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import soundfile as sf
 
+from audiocraft_ext.core.files import name_of
 from audiocraft_ext.sound import ogg, promise, unfinished
 from audiocraft_ext.sound.promise import BrokenAudio
 
@@ -48,8 +48,7 @@ def read(path: Path, notes: list[str]) -> Iterator:
         Untrusted: the same.
         BrokenAudio: it is truncated or damaged, or empty.
     """
-    name = os.fsencode(path) if os.name == "posix" else str(path)  # soundfile would refuse names that are not UTF-8
-    with _Forward(name) as f:
+    with _Forward(name_of(path)) as f:
         _check_sizes(path, f, notes)
         said = f.frames if f.frames < 2**62 else 0  # a FLAC that was made in a pipe does not know
         links = ogg.links(path, notes) if f.format == "OGG" else []
@@ -121,8 +120,8 @@ def _chained(path: Path, links: list[tuple[int, int]], notes: list[str]) -> Iter
     if about is None:
         raise BrokenAudio(f"{path}: no audio in the file")
     if read_links < len(links):
-        notes.append(f"{read_links} of {len(links)} links were read: the others are damaged, or of another rate or "
-                     "other channels")
+        notes.append(f"not all of it was read: {read_links} of {len(links)} links; the others are damaged, or have "
+                     "another rate or other channels")
 
 
 def _mp3_length(path: Path, guess: int) -> tuple[int, bool]:

@@ -40,4 +40,4 @@ def check(path: Path, got: float, said: float, seconds: float | None, unit: str,
     slack = SLACK * got / seconds if seconds else 0.0  # in units
     if least or said - got > SHARE * said + slack:
         raise BrokenAudio(f"{path}: truncated, {found}")
-    notes.append(found)
+    notes.append(f"a little short: {found}")

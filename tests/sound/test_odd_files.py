@@ -142,7 +142,7 @@ def test_the_rule(tmp_path):
     assert not notes
     promise.check(tmp_path, 950, 1000, 0.95, "samples", notes)  # 50 ms of 1 s
     promise.check(tmp_path, 9900, 10_000, None, "bytes", notes)
-    assert notes == ["950 of 1000 samples are there", "9900 of 10000 bytes are there"]
+    assert notes == [f"a little short: {what} are there" for what in ("950 of 1000 samples", "9900 of 10000 bytes")]
     for case in ((930, 1000, 0.93), (9899, 10_000, None), (0, 10, 0.0)):
         with pytest.raises(BrokenAudio, match="truncated"):
             promise.check(tmp_path, *case, "samples", notes)
@@ -171,7 +171,7 @@ def test_links_that_cannot_be_joined_are_noted(tmp_path):
     data = ogg(tmp_path / "a.ogg", music(1, 48_000), "VORBIS") + ogg(tmp_path / "b.ogg", music(1), "VORBIS", RATE)
     (tmp_path / "x.ogg").write_bytes(data)
     got, notes = noted(tmp_path / "x.ogg")
-    assert len(got) == len(whole(tmp_path / "a.ogg")) and notes[0].startswith("1 of 2 links were read")
+    assert len(got) == len(whole(tmp_path / "a.ogg")) and notes[0].startswith("not all of it was read: 1 of 2 links")
 
 
 def test_a_chain_that_is_cut_is_noted(tmp_path):
@@ -190,7 +190,7 @@ def test_an_ogg_without_the_flag_of_its_end_is_whole(tmp_path, subtype):
     data[page + 22 : page + 26] = struct.pack("<I", checksum(bytes(data[page:])))
     (tmp_path / "x.ogg").write_bytes(data)
     got, notes = noted(tmp_path / "x.ogg")
-    np.testing.assert_array_equal(got[: len(plain)], plain)
+    assert len(got) >= len(plain) and np.abs(got[: len(plain)] - plain).max() < 1e-6
     assert len(notes) == 1 and "without the end" in notes[0]
 
 

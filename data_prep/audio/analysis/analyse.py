@@ -118,4 +118,4 @@ def _analyse(task: Task, path: Path, told: Labels, mix: str) -> tuple[Facts | No
             task.name, task.size, task.mtime_ns, task.rate, sha256(path), sound.result(), reader.format, reader.lossy,
             count / reader.rate, reader.rate, about.amplitude, samples, level, told,
             beats.result(told.bpm) if beats else None, spectrum, texture, envelope, overview,
-            ears["fingerprint"].result(), onsets.result() if onsets else None), mix
+            ears["fingerprint"].result(), onsets.result() if onsets else None, reader.notes), mix
