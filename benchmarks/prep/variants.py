@@ -114,8 +114,8 @@ def main(argv: list[str] | None = None) -> None:
     for kind, counts in table.items():
         print(row(kind, map(str, counts.values())))
     found, dropped = total(table, COPIES), total(table, VARIANTS)
-    print(f"{len(sounds)} one-shots: {found[0]} of {found[1]} copies found, {dropped[0]} of {dropped[1]} variants taken "
-          "for copies")
+    print(f"{len(sounds)} one-shots: {found[0]} of {found[1]} copies found, {dropped[0]} of {dropped[1]} variants "
+          "taken for copies")
     finish("variants", describe("numpy", "scipy", "soxr", "av", threads=1),
            {"sounds": len(sounds), "found": found, "dropped": dropped, "changes": table}, args.save)
 

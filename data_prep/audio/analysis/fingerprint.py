@@ -8,7 +8,8 @@ the anchors after A. Wang, "An industrial-strength audio search algorithm", ISMI
 
 A one-shot has one to three anchors, far too few to tell two kicks apart. So a sound of up to 10 s has *heads* too: the
 levels of a second from its attack on, the spectrum in quarter tones, which tells neighbouring notes apart, and the
-wave itself around the attack: another decay, filter or take of a noise is another wave at like levels. There are two, for where it first reaches a quarter of its peak, and where three quarters: a codec may move one, hardly both.
+wave itself around the attack: another decay, filter or take of a noise is another wave at like levels. There are two,
+for where it first reaches a quarter of its peak, and where three quarters: a codec may move one, hardly both.
 
 The words, ``uint32 [F]``::
 
