@@ -33,8 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     with ThreadPoolExecutor(args.threads) as pool:
         shared = list(pool.map(clip, range(args.n)))
     together = time.perf_counter() - begin
-    print(f"{args.n} clips of {args.seconds:g} s: one after the other {after_each_other:.2f} s, in {args.threads} threads "
-          f"{together:.2f} s; {sum(a == b for a, b in zip(alone, shared))} of {args.n} the same")
+    print(f"{args.n} clips of {args.seconds:g} s: one after the other {after_each_other:.2f} s, in {args.threads} "
+          f"threads {together:.2f} s; {sum(a == b for a, b in zip(alone, shared))} of {args.n} the same")
     finish("threads", describe("onnxruntime", "numpy", threads=args.threads),
            {"alone_s": after_each_other, "threads_s": together, "same": alone == shared})
 
