@@ -1,4 +1,4 @@
-"""One instrument shared by threads against one clip after the other: ``python -m benchmarks.sampling.threads [BUNDLE]``.
+"""An instrument shared by threads beside one clip after the other: ``python -m benchmarks.sampling.threads [BUNDLE]``.
 
 Prints the time of both, and whether each clip is the same.
 """
