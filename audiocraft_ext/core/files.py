@@ -51,6 +51,11 @@ def _cache() -> Path:
     return Path(os.environ.get("MICRO_CACHE") or shared) / "sha256"
 
 
+def name_of(path: Path) -> bytes | str:
+    """A path for soundfile, which by itself refuses names that are not UTF-8."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
+
+
 @contextlib.contextmanager
 def only_one(path: Path, what: str) -> Iterator[None]:
     """One process at a time between here and the end: it holds the file ``path``, which stays. The kernel lets go of it
