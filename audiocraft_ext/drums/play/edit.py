@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.files import rereadable
 from audiocraft_ext.drums.codec import HITS
 from audiocraft_ext.drums.codec.clip import DrumClip
 from audiocraft_ext.drums.codec.map import DrumMap
@@ -60,8 +61,9 @@ def read_source(path: str | Path, codec, say: Callable[[str], object], *, bars: 
     Raises:
         UserError: no MIDI file, none of its notes is known to the map, bars that the grid does not have.
     """
-    midi = midifile.read(path)
     try:
+        with rereadable(path, f"{path}:", "a MIDI file") as file:
+            midi = midifile.parse(file.read_bytes())
         notes, guess = drums_of(midi, channel)
     except midifile.BrokenMidi as error:
         raise UserError(f"{path}: {error}") from None
