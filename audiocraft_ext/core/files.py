@@ -85,8 +85,8 @@ def only_one(path: Path, what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def rereadable(path: str | Path, what: str, expected: str) -> Iterator[Path]:
-    """``path``, or where it is a pipe or "-", the standard input, a copy of what comes out of it, which can be read more
-    than once.
+    """``path``, or where it is a pipe or "-", the standard input, a copy of what comes out of it, which can be read
+    more than once.
 
     Args:
         what, expected: words for messages, what it is and what it should be.

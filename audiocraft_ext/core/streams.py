@@ -42,7 +42,9 @@ def prepare() -> None:
         except OSError:
             _closed.add(number)
             there = os.open(os.devnull, os.O_RDWR)
-            if there != number:
+            if there == number:
+                os.set_inheritable(number, True)  # workers have it too
+            else:
                 os.dup2(there, number)
                 os.close(there)
     for number, name in ((1, "stdout"), (2, "stderr")):

@@ -59,7 +59,7 @@ def test_sound_on_a_closed_output_is_an_error(bundle):
 
 def test_pipes_and_the_standard_input_are_prompts(tmp_path):
     sound = ROOT / "data_prep" / "breaks"
-    sound = sorted(path for path in sound.iterdir() if path.suffix == ".flac")[0]
+    sound = sorted(sound.rglob("*.flac"))[0]
     words = ("infer.py", "-d", 1.5, "--seed", 1, "--prompt-seconds", 1)
     for name, line, prompt in (("file", '"$@"', sound), ("pipe", 'cat "$IN" | "$@"', "-"),
                                ("stdin", 'cat "$IN" | "$@"', "/dev/stdin"), ("opened", '"$@" < "$IN"', "-"),
