@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import stat
-import tempfile
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +103,8 @@ def rereadable(path: str | Path, what: str, expected: str) -> Iterator[Path]:
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or str(path) == "-" and stat.S_ISREG(mode)):
         why = {0: "is not there", stat.S_IFDIR: "is a folder", stat.S_IFCHR: "is a terminal or a device"}
         raise UserError(f"{what} {why.get(stat.S_IFMT(mode), 'is no file')}; expected {expected}")
+    import tempfile  # a cold start has no need of it
+
     with tempfile.TemporaryDirectory() as folder:
         copy, left = Path(folder) / "piped", MOST_PIPED
         with open(0 if str(path) == "-" else path, "rb", closefd=str(path) != "-") as source, copy.open("wb") as target:
