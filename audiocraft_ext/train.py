@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.core.files import only_one
-from audiocraft_ext.core.machine import physical_cores
+from audiocraft_ext.core.machine import at_most_usable, physical_cores
 from audiocraft_ext.runs import version
 from audiocraft_ext.runs.overrides import how_to_quote, quoted
 from audiocraft_ext.runs.record import Record, read_status
@@ -55,8 +55,8 @@ class Main(HydraMain):
             _compare_config.__defaults__[0].clear()  # where it was; else every later signature would begin with it
             raise UserError(f"{error} A list of settings stays one: set the keys in it") from None
         except (HydraException, OmegaConfBaseException) as error:
-            text = str(error).split("Set the environment variable")[0].split(" See https://hydra.cc")[0]
-            raise UserError(f"{' '.join(text.split())}{how_to_quote(argv)}") from None
+            text = " ".join(str(error).split("Set the environment variable")[0].split())
+            raise UserError(f"{text.partition(' See https://hydra.cc')[0]}{how_to_quote(argv)}") from None
 
     def _main(self):
         """Dora tells Hydra the run's folder unquoted, so a checkout below ``music (2)`` could not train."""
@@ -87,6 +87,7 @@ def resolve(cfg) -> None:
         cores = max(1, physical_cores() // distributed.local_size())
         asked = os.environ.get("OMP_NUM_THREADS")
         cfg.num_threads = settings.threads(asked) if asked else cores
+    cfg.num_threads = at_most_usable(cfg.num_threads, "num_threads", lambda text: print(text, file=sys.stderr))
     if cfg.datasource.store is None:
         raise UserError("choose a data set: dset=audio/jungle, or datasource.store=FOLDER")
     cfg.datasource.store = str(git_save.to_absolute_path(cfg.datasource.store))
