@@ -25,8 +25,8 @@ def at_most_usable(threads: int, name: str, note: Callable[[str], object]) -> in
     """``threads``, or as many as there are cores for; ``note`` is told then. ``name`` is how they were asked for."""
     if threads <= (cores := usable_cores()):
         return threads
-    note(f"note: {name} {threads} is more than the {cores} core{'s' * (cores > 1)} that this process may use, and would "
-         f"be slower; {cores} it is")
+    note(f"note: {name} {threads} is more than the {cores} core{'s' * (cores > 1)} that this process may use, and "
+         f"would be slower; {cores} it is")
     return cores
 
 
@@ -37,9 +37,9 @@ def _quota() -> int:
     for group in {"/", *groups}:
         parts = [part for part in group.split("/") if part and part != ".."]
         for depth in range(len(parts) + 1):
-            inner = "/".join(parts[:depth])
-            words = _text(f"/sys/fs/cgroup/{inner}/cpu.max").split()  # version 2
-            words = words or [_text(f"/sys/fs/cgroup/cpu/{inner}/cpu.cfs_{name}_us").strip()
+            inner = "".join(f"/{part}" for part in parts[:depth])
+            words = _text(f"/sys/fs/cgroup{inner}/cpu.max").split()  # version 2
+            words = words or [_text(f"/sys/fs/cgroup/cpu{inner}/cpu.cfs_{name}_us").strip()
                               for name in ("quota", "period")]  # version 1
             if len(words) == 2 and all(word.isdigit() and int(word) for word in words):  # not "max", "-1" or ""
                 least = min(least, -(-int(words[0]) // int(words[1])))

@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from audiocraft_ext.training.distributed import rank
 
-
 SILENCE = 60.0  # seconds at most without a line
 
 

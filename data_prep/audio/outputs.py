@@ -22,7 +22,7 @@ def read_table(path: Path, found: dict[str, Found]) -> dict[str, Row]:
     Raises:
         UserError: see :func:`labels.read_csv`.
     """
-    rows = labels.read_csv(path)
+    rows = labels.matched(labels.read_csv(path), found)
     for line in labels.unknown(rows, found):
         print(f"note: {line}", file=sys.stderr)
     return rows

@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     kind = sources.Kind("MIDI", "MIDI", ENDINGS, COMPANIONS | EXTENSIONS)
     refused: dict[str, str] = {}
     found = {file.name: file for file in sources.walk(args.src, refused, kind)}
-    rows = labels.read_csv(args.csv, more=labels.OF_DRUMS) if args.csv else {}
+    rows = labels.matched(labels.read_csv(args.csv, more=labels.OF_DRUMS), found) if args.csv else {}
     for line in labels.unknown(rows, found):
         print(f"note: {line}", file=sys.stderr)
     command = "python -m data_prep.midi " + shlex.join(sys.argv[1:] if argv is None else argv)
