@@ -309,7 +309,8 @@ def test_the_side_of_a_file_with_many_slices(tmp_path):
 
 
 @pytest.mark.parametrize("there", ["caf\u00e9/br\u00fc ck.wav", "cafe\u0301/bru\u0308 ck.wav"])
-@pytest.mark.parametrize("said", ["caf\u00e9/br\u00fc ck.wav", "cafe\u0301/bru\u0308 ck.wav", "caf\u00e9\\br\u00fc ck.wav",
+@pytest.mark.parametrize("said", ["caf\u00e9/br\u00fc ck.wav", "cafe\u0301/bru\u0308 ck.wav",
+                                  "caf\u00e9\\br\u00fc ck.wav",
                                   "./caf\u00e9/br\u00fc ck.wav", ".\\cafe\u0301\\bru\u0308 ck.wav"])
 def test_a_table_fits_files_however_their_names_are_written(there, said, tmp_path):
     (tmp_path / "x.csv").write_text(f'file,bpm\n"{said}",174\n', encoding="utf-8")
