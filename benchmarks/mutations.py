@@ -195,10 +195,11 @@ def _damaged(good: Path, count: int, seed: int, ending: str = "") -> list[Path]:
     return paths
 
 
+# What makes the files, what reads one, and how many times ``--count`` there are.
 READERS: dict[str, tuple[Callable[[Path, int, int], list[Path]], Callable[[Path], Read], int]] = {
     "audio": (sound_files, read_sound, 4), "midi": (midi_files, read_midi, 4),
     "bundles": (bundle_files, read_bundle, 1), "checkpoints": (checkpoint_files, read_checkpoint, 1),
-    "sidecars": (sidecar_files, read_sidecar, 1), "tables": (table_files, read_table, 1)}  # and how many times as many files there are
+    "sidecars": (sidecar_files, read_sidecar, 1), "tables": (table_files, read_table, 1)}
 
 
 def against(kind: str, folder: Path, count: int, seed: int, workers: int) -> dict[str, object]:
