@@ -25,7 +25,7 @@ from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from benchmarks.common.machine import ROOT, describe, finish
 from benchmarks.prep.mutations import DAMAGE
 
-CHAINS = ("mutate:share=5%", "stutter:at=0.1,len=0.1,times=3", "reverse; mutate:share=10%", "reroll:keep=0")
+CHAINS = ("mutate:share=5%", "stutter:at=200ms,len=100ms,times=3", "reverse; mutate:share=10%", "reroll:keep=0")
 DAMAGED = 8  # prompts that are damaged files
 GIVEN_UP = 0.15  # share of the clips that are not waited for
 GROWTH = {"memory": 1.1, "files": 1.0, "threads": 1.0}  # of the medians, from the second third to the last
@@ -50,24 +50,36 @@ class Asked:
     def _clip(self, **what) -> Callable[[], str]:
         def make(stop: bool = False) -> str:
             try:
-                instrument = self.instrument
-                recipe = instrument.recipe(1.5, **what)
-                if stop:
-                    pieces = instrument.stream(recipe)
-                    next(pieces)
-                    pieces.close()
-                    return ""
-                (clip,) = instrument.play(recipe, [0])
+                (clip,) = self.instrument.play(self.instrument.recipe(1.5, **what), [0], _give_up if stop else _go_on)
                 return hashlib.sha256(clip.codes.tobytes() + clip.wav.tobytes()).hexdigest()
             except UserError as error:
                 return f"refused: {error}"
+            except _GivenUp:
+                return ""
         return make
 
     def _beat(self, seed: int) -> Callable[[], str]:
         def make(stop: bool = False) -> str:
-            (beat,) = self.drummer.play(self.drummer.recipe(bars=2, seed=seed), [0])
-            return hashlib.sha256(beat.codes.tobytes()).hexdigest()
+            try:
+                (beat,) = self.drummer.play(self.drummer.recipe(bars=2, seed=seed), [0], _give_up if stop else _go_on)
+                return hashlib.sha256(beat.codes.tobytes()).hexdigest()
+            except _GivenUp:
+                return ""
         return make
+
+
+class _GivenUp(Exception):
+    """Whoever asked has gone."""
+
+
+def _give_up(done: float) -> None:
+    """Called while it is sampled."""
+    if done > 0.3:
+        raise _GivenUp
+
+
+def _go_on(done: float) -> None:
+    pass
 
 
 def prompts(folder: Path, seed: int) -> None:
