@@ -169,7 +169,7 @@ def sidecar_files(folder: Path, count: int, seed: int) -> list[Path]:
 def read_sidecar(path: Path) -> Read:
     from audiocraft_ext.audio.clips import read_sidecar
 
-    labels.said_beside(path.with_suffix(".wav"))
+    labels.sidecar_labels(path.with_suffix(".wav"))
     return Read(read_sidecar(path).codes.size, False)
 
 
