@@ -11,8 +11,8 @@ import pytest
 import soundfile as sf
 
 from audiocraft_ext.sound import libsndfile, promise
-from audiocraft_ext.sound.files import BrokenAudio
-from tests.sound.test_files import RATE, music, noted, whole
+from audiocraft_ext.sound.files import BrokenAudio, duration
+from tests.sound.test_files import RATE, music, mux, noted, whole
 
 FINE = 2**-15
 
@@ -146,6 +146,27 @@ def test_the_rule(tmp_path):
     for case in ((930, 1000, 0.93), (9899, 10_000, None), (0, 10, 0.0)):
         with pytest.raises(BrokenAudio, match="truncated"):
             promise.check(tmp_path, *case, "samples", notes)
+
+
+# ---- Whatever FFmpeg says of a damaged file
+
+
+@pytest.mark.parametrize("name, codec", [("x.ac3", "ac3"), ("x.wma", "wmav2"), ("x.m4a", "aac")])
+def test_no_error_of_ffmpeg_gets_out(tmp_path, name, codec):
+    """Of a damaged AC-3 some are of a number that PyAV has no class for, of a WMA some neither OSError nor ValueError."""
+    mux(tmp_path / name, music(1, 48_000), codec, "fltp", 48_000)
+    data, refused = (tmp_path / name).read_bytes(), 0
+    for seed in range(90, 120):
+        rng, damaged = np.random.default_rng(seed), bytearray(data)
+        for at in rng.integers(0, 100 if seed % 2 else len(data), 10 if seed % 2 else 300):
+            damaged[at] = 255
+        (tmp_path / name).write_bytes(damaged[: rng.integers(40, len(data))])
+        assert duration(tmp_path / name) >= 0
+        try:
+            whole(tmp_path / name)
+        except BrokenAudio:
+            refused += 1
+    assert refused > 5
 
 
 # ---- Ogg
