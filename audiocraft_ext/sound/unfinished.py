@@ -1,4 +1,5 @@
-"""Files whose recorder never came to write how much sound there is (WAV, RF64, AIFF): a size of 0, with sound behind it."""
+"""WAV, RF64 and AIFF files whose recorder never came to write how much sound there is: a size of 0, with sound behind
+it."""
 
 from __future__ import annotations
 
