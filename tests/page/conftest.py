@@ -9,6 +9,7 @@ import pytest
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.page import build
+from tests.helpers.browser import browser  # noqa: F401  a fixture
 
 CACHE = Path(build.__file__).parents[2] / "build" / "npm"
 

@@ -1,6 +1,7 @@
 // Sound out: clips in a loop without a gap, and while they are made.
 
 const contexts = new Map();
+const HEADROOM = 0.7; // clips may go beyond full scale; their files are made quieter instead
 
 /** One for each rate, so that pieces of a clip join sample by sample. */
 export function context(rate) {
@@ -81,7 +82,9 @@ export class Player {
   add(data, when, loop) {
     const source = this.ctx.createBufferSource();
     Object.assign(source, { buffer: data, loop });
-    source.connect(this.ctx.destination);
+    const gain = this.ctx.createGain();
+    gain.gain.value = HEADROOM;
+    source.connect(gain).connect(this.ctx.destination);
     source.start(when);
     this.sources.push(source);
   }

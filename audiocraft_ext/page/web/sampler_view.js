@@ -46,8 +46,8 @@ export class SamplerView {
     this.root.append(
       make("div", { class: "panel" }, make("h2", {}, "A clip"), this.about,
         make("div", { class: "fields" }, field("Instrument", this.instrument), field("Seed", this.seed), field("Length in", this.unit),
-          ...this.lengths.seconds, ...this.lengths.bars, field("Leave out the unlikely (min-p)", this.minP, decimals)),
-        this.temperatures,
+          ...this.lengths.seconds, ...this.lengths.bars, field("min-p", this.minP, decimals)),
+        make("fieldset", {}, make("legend", {}, "Temperature of each codebook, the coarsest first"), this.temperatures),
         make("div", { class: "row" }, this.button, this.halt, check(this.live, "Play while it is made"), check(this.loop, "Play round and round")),
         make("details", {}, make("summary", {}, "Keys"), make("p", { class: "quiet row" }, ...KEYS.map(([key, what]) => make("span", {}, make("kbd", {}, key), ` ${what}`))))),
       this.rack.element);
@@ -61,7 +61,7 @@ export class SamplerView {
     this.about.textContent = info.card || "";
     this.minP.value = [info.sampling.min_p ?? 0].flat()[0];
     this.minP.dispatchEvent(new Event("input"));
-    this.temperatures.replaceChildren(...Array.from({ length: K }, (_, k) => field(`Temperature, codebook ${k}`,
+    this.temperatures.replaceChildren(...Array.from({ length: K }, (_, k) => field(`Codebook ${k}`,
       make("input", { type: "range", class: "temperature", min: 0, max: 2, step: 0.05, value: own[Math.min(k, own.length - 1)] }), decimals)));
   }
 
