@@ -12,6 +12,8 @@ import soundfile as sf
 
 from audiocraft_ext.audio.clips import read_sidecar
 from audiocraft_ext.core.packing import pack
+from audiocraft_ext.drums.play import sidecar
+from audiocraft_ext.drums.play.drummer import Drummer
 from audiocraft_ext.kinds import player
 
 pytestmark = pytest.mark.browser
@@ -25,16 +27,23 @@ BEATS = [
     {"name": "drums", "index": 2, "asked": {"seed": "7", "bpm": 174, "bars": 8,
                                             "words": {"genre": "funk", "density": "high"}}},
     {"name": "drums", "asked": {"seed": "9", "bpm": 100.5, "meter": [3, 4], "words": {"swing": "hard"}}}]
+CHANGES = [{"edit": "keep", "keep": ["kick", "snare"], "words": {"density": "high"}}, {"edit": "humanise"},
+           {"edit": "continue", "bars": 4}, {"edit": "as it is"}]
 
 
 @pytest.fixture(scope="module")
 def made(page, node, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("made")
-    (out / "jobs").write_text(json.dumps(SOUNDS + BEATS))
+    played(page, node, SOUNDS + BEATS, out)
+    return out
+
+
+def played(page, node, jobs: list[dict], out: Path) -> None:
+    """Let Node do the jobs, into ``out``."""
+    (out / "jobs").write_text(json.dumps(jobs))
     done = subprocess.run([node, str(PLAY), str(page), str(out / "jobs"), str(out)], capture_output=True, text=True,
                           timeout=300)
     assert done.returncode == 0, done.stderr
-    return out
 
 
 def python_clip(job: dict):
@@ -66,3 +75,16 @@ def test_a_beat_is_that_of_python_to_the_byte(made, tmp_path, number):
     mine = made / f"{len(SOUNDS) + number}.mid"
     assert mine.read_bytes() == midi.read_bytes()
     assert mine.with_suffix(".json").read_text() == beside.read_text()
+
+
+def test_a_changed_beat_is_that_of_python(page, node, tmp_path):
+    drummer = Drummer.load("drums", threads=1)
+    flat = drummer.save(next(iter(drummer.play(drummer.recipe(bars=2, seed=4), [0]))), tmp_path / "flat")[0]
+    recipes = [drummer.recipe(file=flat, change=change["edit"], seed=11, **change.get("words", {}), **{
+        name: value for name, value in change.items() if name not in ("edit", "words")}) for change in CHANGES]
+    jobs = [{"name": "drums", "source": recipe.source, "asked": {"seed": "11", "bars": 2} | change}
+            for recipe, change in zip(recipes, CHANGES)]
+    played(page, node, jobs, tmp_path)
+    for number, recipe in enumerate(recipes):
+        ours, theirs = next(iter(drummer.play(recipe, [0]))), sidecar.read(tmp_path / f"{number}.json")
+        assert theirs.recipe == recipe.to_dict() and pack(theirs.codes) == pack(ours.codes), recipe.edit
