@@ -30,7 +30,7 @@ demo: setup  ## prepare the breaks, train a small LM on them, export, sample: WA
 demo-drums: setup  ## the same for drums: MIDI performances in, MIDI files, a WAV of each and piano rolls out
 	@$(RUN) -m audiocraft_ext.drums.demo $(ARGS)
 
-page: setup  ## out/page: instruments that play in a browser, offline, without a server (ARGS="out/mine --bundles my/jungle,drums")
+page: setup  ## out/page: instruments that play in a browser, offline (ARGS="out/mine --bundles my/jungle,drums")
 	@$(RUN) -m audiocraft_ext.page.build $(ARGS)
 
 test: setup  ## the fast test suite (ARGS="-k store" passes options to pytest)

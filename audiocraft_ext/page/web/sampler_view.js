@@ -86,32 +86,26 @@ export class SamplerView {
         wav: new Float32Array(recipe.samples), made: 0, seconds: recipe.samples / rate, pieces: [], done: false };
     } catch (error) { return say(error.message, true); }
     const live = this.live.checked, began = performance.now();
-    let first = null, asked = false;
+    let asked = false;
     context(clip.rate); // a click allows sound, a message from the worker does not
     this.busy(true);
     this.rack.add(clip);
-    const stop = () => { asked = true; job.stop(); };
     const job = ask("sound", { name: info.name, recipe: clip.recipe, index: clip.index }, ({ loaded, total, codes, wav }) => {
-      if (total) { progress(loaded / total); return say(`Loading ${info.name}: ${Math.round(loaded / 1e5) / 10} of ${Math.round(total / 1e5) / 10} MB`); }
-      if (codes[0].length) clip.pieces.push(codes);
-      if (!wav.length) return undefined;
-      clip.wav.set(wav, clip.made);
-      clip.made += wav.length;
-      if (first === null) {
-        first = performance.now() - began;
-        say(`First sound after ${(first / 1000).toFixed(1)} s`);
-        if (live) this.player.stream(clip);
+      if (total) {
+        progress(loaded / total);
+        return say(`Loading ${info.name}: ${(loaded / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`);
       }
-      if (live) this.player.push(clip, wav);
-      progress(clip.made / clip.wav.length);
-      return this.rack.refresh(clip);
+      if (codes[0].length) clip.pieces.push(codes);
+      clip.sampling ??= performance.now();
+      return wav.length && !asked ? this.hear(clip, wav, live) : undefined;
     });
-    this.making = clip.stop = { stop };
+    const stop = () => { asked = true; job.stop(); };
+    this.making = { stop };
     clip.stop = stop;
     try {
       await job.promise;
       if (asked) {
-        if (this.rack.item(clip)) await this.rack.remove(clip);
+        await this.rack.remove(clip);
         say("Stopped.");
       } else this.finish(clip, performance.now() - began, live);
     } catch (error) {
@@ -120,6 +114,22 @@ export class SamplerView {
     }
     this.making = null;
     this.busy(false);
+  }
+
+  /** One more piece of a clip. It is played from when the rest will be there in time. */
+  hear(clip, wav, live) {
+    clip.wav.set(wav, clip.made);
+    clip.made += wav.length;
+    const share = clip.made / clip.wav.length, left = ((performance.now() - clip.sampling) / 1000) * (1 / share - 1);
+    if (live && this.player.clip === clip) this.player.push(clip, wav);
+    else if (live && !clip.begun && left < clip.seconds) {
+      clip.begun = true;
+      this.player.stream(clip);
+      this.player.push(clip, clip.wav.slice(0, clip.made));
+      say(`First sound after ${((performance.now() - clip.sampling) / 1000).toFixed(1)} s`);
+    }
+    progress(share);
+    this.rack.refresh(clip);
   }
 
   finish(clip, ms, live) {
