@@ -142,11 +142,10 @@ def _make_anew(out: Path) -> None:
 
 
 def _copy_runtime(runtime: Path, out: Path) -> None:
-    """WebAssembly goes in packed: a plain server does not compress, and the browser unpacks it itself."""
     out.mkdir()
     for name in ORT_FILES:
         if name == WASM:
-            (out / f"{name}.gz").write_bytes(gzip.compress((runtime / name).read_bytes(), 9, mtime=0))
+            _write_packed(out / f"{name}.gz", (runtime / name).read_bytes())
         else:
             shutil.copy(runtime / name, out / name)
 
@@ -154,12 +153,38 @@ def _copy_runtime(runtime: Path, out: Path) -> None:
 def _copy_bundle(bundle: Bundle, about: dict[str, Any], out: Path) -> dict[str, int]:
     """The sizes of the files that the page reads to play it, by name."""
     out.mkdir(parents=True)
-    codec = ["front.onnx", "back.onnx", "codec.safetensors"] if "decoder" in about else []
-    licences = ["LICENCES.md"] if (bundle.path / "LICENCES.md").is_file() else []
+    graph, weights = about["lm_files"]
+    graphs = [graph, *(("front.onnx", "back.onnx") if "decoder" in about else ())]
     bundle.verify()
-    for name in (*about["lm_files"], *codec, "model.json", *licences):
-        shutil.copy(bundle.path / name, out / name)
-    return {name: (out / name).stat().st_size for name in (*about["lm_files"], *codec)}
+    for name in (*graphs, "model.json", "LICENCES.md"):
+        if (bundle.path / name).is_file():
+            shutil.copy(bundle.path / name, out / name)
+    _write_packed(out / f"{weights}.gz", (bundle.path / weights).read_bytes())
+    packed = [f"{weights}.gz"]
+    if "decoder" in about:
+        packed.append("codec.safetensors.gz")
+        _write_packed(out / packed[-1], _decoder_weights(bundle))
+    return {name: (out / name).stat().st_size for name in (*graphs, *packed)}
+
+
+def _write_packed(path: Path, data: bytes) -> None:
+    """As gzip: a plain server does not compress, and the browser unpacks it itself."""
+    path.write_bytes(gzip.compress(data, 9, mtime=0))
+
+
+def _decoder_weights(bundle: Bundle) -> bytes:
+    """``codec.safetensors`` with zeros for what the decoder does not read; offsets stay, and zeros pack to nothing."""
+    import onnx
+
+    whole = (bundle.path / "codec.safetensors").read_bytes()
+    kept = bytearray(len(whole))
+    for name in ("front.onnx", "back.onnx"):
+        for tensor in onnx.load(bundle.path / name, load_external_data=False).graph.initializer:
+            place = {entry.key: entry.value for entry in tensor.external_data}
+            if place:
+                begin, end = int(place["offset"]), int(place["offset"]) + int(place["length"])
+                kept[begin:end] = whole[begin:end]
+    return bytes(kept)
 
 
 def _write_service_worker(out: Path) -> None:

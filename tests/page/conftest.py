@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.page import build
 from tests.helpers.browser import browser  # noqa: F401  a fixture
 
+AXE = "axe-core@4.14.1"
 CACHE = Path(build.__file__).parents[2] / "build" / "npm"
 
 
@@ -26,3 +29,20 @@ def page(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def node() -> str:
     return shutil.which("node") or pytest.skip("no node")
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script of axe-core, from npm, which finds what shuts people out of a page."""
+    path = CACHE / f"{AXE}.js"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        done = shutil.which("npm") and subprocess.run(["npm", "pack", AXE, "--silent"], cwd=path.parent,
+                                                      capture_output=True, text=True)
+        if not done or done.returncode:
+            pytest.skip("axe-core cannot be had from npm")
+        package = path.parent / done.stdout.split()[-1]
+        with tarfile.open(package) as tar:
+            path.write_bytes(tar.extractfile("package/axe.min.js").read())
+        package.unlink()
+    return path.read_text("utf-8")

@@ -1,6 +1,6 @@
 // Plays a built page's instruments under Node: `node play.mjs PAGE JOBS.json OUT` with jobs `{kind, name, asked, index}`.
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { gunzipSync } from "node:zlib";
 
@@ -15,10 +15,11 @@ const { beatFiles, beatRecipe, playBeat } = await load("engine/drums.js");
 const { joined } = await load("engine/sampler.js");
 const { pack, unpack } = await load("engine/packing.js");
 
+const read = (path) => new Uint8Array(existsSync(path) ? readFileSync(path) : gunzipSync(readFileSync(`${path}.gz`)));
 const instruments = JSON.parse(readFileSync(`${page}/instruments.json`)), opened = {}, results = [];
 for (const [number, { name, asked, index = 0, source }] of JSON.parse(readFileSync(jobs)).entries()) {
   const info = instruments.find((one) => one.name === name);
-  opened[name] ??= await open(ort, info, (file) => new Uint8Array(readFileSync(`${page}/${info.path}/${file}`)));
+  opened[name] ??= await open(ort, info, (file) => read(`${page}/${info.path}/${file}`));
   const all = { ...asked, seed: BigInt(asked.seed), ...(source ? { source: unpack(source) } : {}) };
   const began = performance.now();
   if (info.kind === "drums") {

@@ -201,3 +201,13 @@ def test_sizes(shown, size):
         assert browser.run("document.documentElement.scrollWidth") <= width
         assert browser.run(NAMELESS) == []
         browser.picture(shown.downloads / f"{tab}_{size}.png")
+
+
+def test_axe_finds_nothing(shown, axe):
+    visit(shown)
+    make_clip(shown, seconds=1)
+    shown.browser.run(axe + "; 1")
+    for tab in ("sampler", "drums"):
+        shown.browser.click(f"#tab-{tab}")
+        found = "axe.run().then(r => r.violations.map(v => [v.id, v.impact, v.nodes[0].html.slice(0, 150)]))"
+        assert shown.browser.run(found) == []

@@ -55,17 +55,21 @@ async function load(name, progress) {
   let loaded = 0;
   const count = (n) => progress((loaded += n), total);
   runtime ??= start();
-  const weights = Object.fromEntries(Object.keys(info.bytes).map((one) => [one, bytes(`${info.path}/${one}`, count)]));
+  const files = Object.fromEntries(Object.keys(info.bytes).map((one) => [one.replace(/\.gz$/, ""), unpacked(`${info.path}/${one}`, count)]));
   await runtime;
-  return open(ort, info, (one) => weights[one]);
+  return open(ort, info, (one) => files[one]);
 }
 
 async function start() {
-  const packed = await bytes(WASM, () => {});
-  const isPacked = packed[0] === 0x1f && packed[1] === 0x8b; // some hosts have unpacked it on the way
-  const whole = isPacked ? new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip")) : packed;
-  ort.env.wasm.wasmBinary = new Uint8Array(await new Response(whole).arrayBuffer());
+  ort.env.wasm.wasmBinary = await unpacked(WASM, () => {});
   ort.env.wasm.numThreads = 1;
+}
+
+/** A file's bytes; of one in gzip, what is in it. Some hosts have unpacked it on the way. */
+async function unpacked(path, count) {
+  const data = await bytes(path, count);
+  if (data[0] !== 0x1f || data[1] !== 0x8b) return data;
+  return new Uint8Array(await new Response(new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
 }
 
 async function file(path) {
