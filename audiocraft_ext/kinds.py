@@ -110,6 +110,14 @@ class Kind(Protocol):
     def null_prompt(self, spec: Spec, codec_config: dict | None) -> np.ndarray | None:
         """Codes ``[K, P]`` of an unconditional clip; None where there are no prompts."""
 
+    def judge(self, store: TokenStore) -> Callable[[np.ndarray], dict[str, float]]:
+        """What tells how clips ``codes [B, K, P + T]`` compare with the valid split of a store: figures by name, among
+        them ``kad``, ``pulse`` and ``score``, of which less is better.
+
+        Raises:
+            UserError: this kind has no such measure.
+        """
+
     def controls(self, spec: Spec, frames: int) -> np.ndarray | None:
         """The controls ``[C, T]`` of an unconditional clip of ``frames``; None where there are none."""
 

@@ -27,12 +27,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.core.files import only_one
-from audiocraft_ext.core.machine import physical_cores
+from audiocraft_ext.core.machine import at_most_usable, physical_cores
 from audiocraft_ext.runs import version
-from audiocraft_ext.runs.overrides import quoted
+from audiocraft_ext.runs.overrides import how_to_quote, quoted
 from audiocraft_ext.runs.record import Record, read_status
 from audiocraft_ext.sweep import hooks
-from audiocraft_ext.training import distributed
+from audiocraft_ext.training import distributed, settings
 
 
 class Main(HydraMain):
@@ -55,7 +55,8 @@ class Main(HydraMain):
             _compare_config.__defaults__[0].clear()  # where it was; else every later signature would begin with it
             raise UserError(f"{error} A list of settings stays one: set the keys in it") from None
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(str(error).split("Set the environment variable")[0]) from None
+            text = " ".join(str(error).split("Set the environment variable")[0].split())
+            raise UserError(f"{text.partition(' See https://hydra.cc')[0]}{how_to_quote(argv)}") from None
 
     def _main(self):
         """Dora tells Hydra the run's folder unquoted, so a checkout below ``music (2)`` could not train."""
@@ -78,12 +79,15 @@ class Main(HydraMain):
 
 
 def resolve(cfg) -> None:
-    """Fill in what depends on the machine and on where the command was typed."""
+    """Fill in what depends on the machine and on where the command was typed, once all is within its range."""
     if cfg.device == "auto":
         cfg.device = "cuda" if torch.cuda.is_available() else "cpu"
+    settings.check(cfg)
     if cfg.num_threads == "auto":
         cores = max(1, physical_cores() // distributed.local_size())
-        cfg.num_threads = int(os.environ.get("OMP_NUM_THREADS") or cores)
+        asked = os.environ.get("OMP_NUM_THREADS")
+        cfg.num_threads = settings.threads(asked) if asked else cores
+    cfg.num_threads = at_most_usable(cfg.num_threads, "num_threads", lambda text: print(text, file=sys.stderr))
     if cfg.datasource.store is None:
         raise UserError("choose a data set: dset=audio/jungle, or datasource.store=FOLDER")
     cfg.datasource.store = str(git_save.to_absolute_path(cfg.datasource.store))
@@ -92,7 +96,7 @@ def resolve(cfg) -> None:
 def init_seed_and_system(cfg) -> None:
     """Seeds and threads. (audiocraft's also moves the temporary folder of one cluster.)"""
     random.seed(cfg.seed)
-    np.random.seed(cfg.seed)
+    np.random.seed(cfg.seed % 2**32)
     torch.manual_seed(cfg.seed)
     torch.set_num_threads(cfg.num_threads)
     torch.set_float32_matmul_precision("high")

@@ -16,7 +16,15 @@ from functools import cache
 from pathlib import Path
 
 from audiocraft_ext.core.errors import Parser, UserError
-from audiocraft_ext.engine.cli import STARTED, add_sampling, chosen, difference_note, find_bundle_of, given
+from audiocraft_ext.engine.cli import (
+    STARTED,
+    add_sampling,
+    cap_threads,
+    chosen,
+    difference_note,
+    find_bundle_of,
+    given,
+)
 
 MOST = 1_000_000  # clips
 WHAT = ("seconds", "seed", "bpm", "bars", "loop", "temperature", "top_k", "top_p", "min_p", "prompt",
@@ -97,6 +105,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
+    cap_threads(args, lambda text: print(text, file=sys.stderr))
     from audiocraft_ext.engine.bundle import BUNDLES, Bundle, list_bundles
 
     if args.list:

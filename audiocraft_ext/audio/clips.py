@@ -20,7 +20,7 @@ import soundfile as sf
 
 from audiocraft_ext.audio.recipe import Recipe
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.core.files import json_or_empty, make_folder, numbered, sha256, take_name
+from audiocraft_ext.core.files import json_or_empty, make_folder, name_of, numbered, sha256, take_name
 from audiocraft_ext.core.packing import pack, read_record, unpack
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.sound.wav import Markers, check_bits, write_wav
@@ -143,7 +143,7 @@ def identity(recipe: Recipe, index: int, output: Output) -> str:
 def read_comment(path: Path) -> dict[str, Any]:
     """What the comment in a sound file says of the clip; empty where there is none."""
     try:
-        with sf.SoundFile(path) as f:
+        with sf.SoundFile(name_of(path)) as f:
             about = json.loads(f.comment)
     except (sf.LibsndfileError, OSError, ValueError):
         return {}
@@ -250,7 +250,7 @@ class Sounds(Sequence):
     """Clips on the disk as ``(name, wav float32 [N])``, each read when it is looked at: for any number of them."""
 
     def __init__(self, paths: Sequence[Path]):
-        self.paths, self.sample_rate = paths, sf.info(paths[0]).samplerate
+        self.paths, self.sample_rate = paths, sf.info(name_of(paths[0])).samplerate
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -258,7 +258,7 @@ class Sounds(Sequence):
     def __getitem__(self, at):
         if isinstance(at, slice):
             return Sounds(self.paths[at])
-        return self.paths[at].stem, sf.read(self.paths[at], dtype="float32")[0]
+        return self.paths[at].stem, sf.read(name_of(self.paths[at]), dtype="float32")[0]
 
 
 @dataclass(frozen=True)

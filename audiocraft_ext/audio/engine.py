@@ -9,6 +9,7 @@ The decoder is in :mod:`audiocraft_ext.audio.codec.decoder`, on a GPU in
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -71,6 +72,7 @@ class SoundEngine(Engine):
     bundle: SoundBundle
 
     def __init__(self, bundle: SoundBundle | str | Path, *args: Any, **how: Any):
+        self._lock = threading.RLock()  # around what is loaded when it is first needed
         self._sessions: dict[str, Future[ort.InferenceSession]] = {}
         super().__init__(bundle if isinstance(bundle, SoundBundle) else SoundBundle(bundle), *args, **how)
 
@@ -83,9 +85,14 @@ class SoundEngine(Engine):
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.threads)
 
-    @cached_property
+    @property
     def _gpu_decoder(self):
         """Where the LM is sampled on a GPU; else None."""
+        with self._lock:
+            return self._found_gpu_decoder
+
+    @cached_property
+    def _found_gpu_decoder(self):
         device = getattr(self.stepper, "device", None)
         if device is None or device.type != "cuda":
             return None
@@ -104,6 +111,7 @@ class SoundEngine(Engine):
 
     def decoding(self, batch: int) -> Decoding:
         """To decode ``batch`` clips while they are made."""
+        self.check_process()
         return Decoding(self._load("front.onnx"), self._load("back.onnx"), self._pool, batch, 2 * self.threads)
 
     def play(self, indices: Sequence[int], frames: int, **how) -> tuple[np.ndarray, np.ndarray]:
@@ -141,13 +149,15 @@ class SoundEngine(Engine):
     def session(self, name: str) -> ort.InferenceSession:
         """The codec's ``encoder.onnx``, ``front.onnx`` or ``back.onnx``, loaded when it is first needed. One thread
         each: pieces are decoded beside each other instead, so the number of threads changes no bit."""
+        self.check_process()
         return self._load(name).result()
 
     def _load(self, name: str) -> Future[ort.InferenceSession]:
-        if name not in self._sessions:
-            self.bundle.start_check(name, "codec.safetensors")
-            self._sessions[name] = self._pool.submit(self._open, self.bundle.file(name), 1)
-        return self._sessions[name]
+        with self._lock:
+            if name not in self._sessions:
+                self.bundle.start_check(name, "codec.safetensors")
+                self._sessions[name] = self._pool.submit(self._open, self.bundle.file(name), 1)
+            return self._sessions[name]
 
 
 def _encoded(encoder: ort.InferenceSession, wav: np.ndarray, hop: int, second: int) -> np.ndarray:

@@ -25,6 +25,7 @@ from audiocraft_ext.audio.engine import SoundBundle, SoundEngine
 from audiocraft_ext.audio.recipe import Recipe
 from audiocraft_ext.audio.sources import checked_codes, read_codes
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.lazy import Lazy
 from audiocraft_ext.core.packing import pack, unpack
 from audiocraft_ext.engine.bundle import BUNDLES, LONGEST, find_bundle
 from audiocraft_ext.engine.engine import MAX_BATCH
@@ -42,7 +43,8 @@ def _whole(what: str, value: Any) -> int:
 
 
 class Instrument:
-    """A bundle, ready to be asked for clips; an :class:`audiocraft_ext.kinds.Player`.
+    """A bundle, ready to be asked for clips; an :class:`audiocraft_ext.kinds.Player`. Any number of threads may share
+    it, and each gets the clips that it would get alone; a fork of the process opens the bundle again.
 
     Args:
         say: takes notes for the user, a line each.
@@ -55,8 +57,8 @@ class Instrument:
         self.bundle, self.say = bundle, say
         self._engine_options = dict(threads=threads, precision=precision, backend=backend, device=device,
                                     max_batch=max_batch)
-        self._engine: SoundEngine | None = None
-        self._chain_player = None
+        self._engine = Lazy(lambda: SoundEngine(self.bundle, **self._engine_options))
+        self._chains = Lazy(self._chain_player)
 
     @classmethod
     def load(cls, path: str | Path | None = None, **options: Any) -> Instrument:
@@ -70,9 +72,7 @@ class Instrument:
     @property
     def engine(self) -> SoundEngine:
         """Loaded when it is first needed: what is asked for is checked before that."""
-        if self._engine is None:
-            self._engine = SoundEngine(self.bundle, **self._engine_options)
-        return self._engine
+        return self._engine()
 
     @property
     def hop(self) -> int:
@@ -238,11 +238,10 @@ class Instrument:
             wav = self.engine.decode(codes[None])[0, 0, :samples]
         return Clip(recipe, index, self.bundle.spec, codes, wav, self.bundle.sample_rate, about)
 
-    def _chains(self):
+    def _chain_player(self):
         from audiocraft_ext.audio.weird.player import ChainPlayer
 
-        self._chain_player = self._chain_player or ChainPlayer(self._engine_options["threads"])
-        return self._chain_player
+        return ChainPlayer(self._engine_options["threads"])
 
     def _after_chain(self, recipe: Recipe, samples: int, before: int, after: int) -> int:
         """Samples of a clip whose frames were ``before`` and are ``after`` now. One in bars stays one in sixteenths."""
@@ -280,7 +279,8 @@ class Instrument:
 
     def _source(self, source: Any, frames: int | None) -> np.ndarray:
         """Codes ``[K, T]``, the first ``frames`` of the source if so many are asked for."""
-        codes, _ = read_codes(source, "source", self.bundle, lambda wav: self.engine.encode(wav), first=frames)
+        codes, _ = read_codes(source, "source", self.bundle, lambda wav: self.engine.encode(wav), first=frames,
+                              say=self.say)
         return codes
 
     def _prompt(self, prompt: Any, seconds: float | None, frames: int) -> np.ndarray:
@@ -300,7 +300,8 @@ class Instrument:
 
     def _codes(self, given: Any, what: str, keep: int | None = None, say: bool = True) -> np.ndarray:
         """A file, a sound or codes as codes ``[K, T]``; only the last ``keep`` frames, with a note if ``say``."""
-        codes, length = read_codes(given, what, self.bundle, lambda wav: self.engine.encode(wav), keep)
+        codes, length = read_codes(given, what, self.bundle, lambda wav: self.engine.encode(wav), keep,
+                                   say=self.say)
         if say and length > codes.shape[1]:
             self.say(f"note: the last {self.bundle.spec.length(codes.shape[1], 'g')} of the {what} are used")
         return codes

@@ -14,6 +14,7 @@ from audiocraft_ext.audio.engine import SoundBundle
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import json_or_empty
 from audiocraft_ext.core.spec import Spec
+from audiocraft_ext.core.split import VALID
 from audiocraft_ext.export.sources import UNKNOWN_LICENCE, Trained
 from audiocraft_ext.sound.wav import write_wav
 from audiocraft_ext.store.reader import TokenStore
@@ -21,6 +22,8 @@ from audiocraft_ext.store.reader import TokenStore
 if TYPE_CHECKING:
     from audiocraft_ext.audio.codec.codec import Codec
 
+JUDGED = 60  # tracks of the valid split that clips are compared with, at most
+NO_PULSE = 10.0
 CODEC_LICENCES = {"encodec_32khz": "CC-BY-NC-4.0"}  # Meta's weights; a bundle holds a copy of them
 
 
@@ -91,6 +94,25 @@ def export_note(model: Trained) -> str:
 
 def null_prompt(spec: Spec, codec_config: dict | None) -> None:
     """There are no prompts."""
+
+
+def judge(store: TokenStore) -> Callable[[np.ndarray], dict[str, float]]:
+    """The kernel audio distance and the pulse of clips beside the valid split as its codec sounds, and their score: a
+    clip without any pulse is worth :data:`NO_PULSE` of distance less."""
+    from audiocraft_ext import evaluate
+
+    spec, codec = store.spec, load_codec(store.spec, None)
+    tracks = store.tracks(VALID)
+    real = [codec.decode(store.read(t.start, t.frames)[: spec.clip.n_q]) for t in tracks[:JUDGED]]
+    like = evaluate.reference(real, codec.sample_rate)
+    steady = max(0.05, evaluate.scores(real, like, codec.sample_rate)["pulse"])
+
+    def figures(codes: np.ndarray) -> dict[str, float]:
+        found = evaluate.scores([codec.decode(clip) for clip in codes], like, codec.sample_rate)
+        missing = max(0.0, 1 - found["pulse"] / steady)
+        return {"kad": found["kad"], "pulse": found["pulse"], "score": found["kad"] + NO_PULSE * missing}
+
+    return figures
 
 
 def controls(spec: Spec, frames: int) -> np.ndarray | None:

@@ -11,6 +11,7 @@ import numpy as np
 from audiocraft_ext.audio.clips import codes_of
 from audiocraft_ext.audio.engine import SoundBundle
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.files import rereadable
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.engine import sampler
 from audiocraft_ext.sound import files as sound_files
@@ -19,7 +20,8 @@ SILENT = 1e-4  # -80 dBFS
 
 
 def read_codes(given: Any, what: str, bundle: SoundBundle, encode: Callable[[np.ndarray], np.ndarray],
-               keep: int | None = None, first: int | None = None) -> tuple[np.ndarray, int]:
+               keep: int | None = None, first: int | None = None,
+               say: Callable[[str], object] = lambda text: None) -> tuple[np.ndarray, int]:
     """Codes of what is given.
 
     Args:
@@ -27,6 +29,7 @@ def read_codes(given: Any, what: str, bundle: SoundBundle, encode: Callable[[np.
         what: a word for it, for messages.
         encode: ``wav float32 [B, 1, N] -> codes [B, K, T]``; called only if there is need.
         keep, first: only the last, or the first so many frames.
+        say: takes what is odd about a file, a line each.
 
     Returns:
         ``codes int64 [K, T]``, and how many frames there were in all.
@@ -36,12 +39,14 @@ def read_codes(given: Any, what: str, bundle: SoundBundle, encode: Callable[[np.
     """
     spec, hop = bundle.spec, bundle.hop_length
     if isinstance(given, (str, Path)):
-        path, what = Path(given), f"{given}: the {what}"
-        if not str(given) or not path.is_file():
-            why = "is a folder" if str(given) and path.is_dir() else "is not there"
-            raise UserError(f"{what} {why}; expected a sound file or a clip's JSON")
-        codes = codes_of(path, spec)
-        sound = sound_files.load(path, bundle.sample_rate).wav if codes is None else None
+        what = f"{given}: the {what}"
+        with rereadable(given, what, "a sound file or a clip's JSON") as path:
+            codes, sound = codes_of(path, spec), None
+            if codes is None:
+                loaded = sound_files.load(path, bundle.sample_rate)
+                sound = loaded.wav
+                for note in loaded.notes:
+                    say(f"note: {what}: {note}")
     else:
         array, what = np.asarray(given), f"the {what}"
         whole = np.issubdtype(array.dtype, np.integer)

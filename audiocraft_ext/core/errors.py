@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from typing import TypeVar
+
+from audiocraft_ext.core import streams
 
 T = TypeVar("T")
 
@@ -23,11 +24,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_cli(main: Callable[[], T], leave: bool = True) -> T:
-    """Run a command's ``main``: user errors become one line on stderr and exit code 2, Ctrl-C exit code 130.
+    """Run a command's ``main``: user errors become one line on stderr and exit code 2, Ctrl-C exit code 130. Who
+    listens to what it says makes no difference (:mod:`audiocraft_ext.core.streams`).
 
     Args:
         leave: exit with what ``main`` returned (None is 0); else return it.
     """
+    streams.prepare()
     try:
         result = main()
         sys.stdout.flush()
@@ -40,8 +43,6 @@ def run_cli(main: Callable[[], T], leave: bool = True) -> T:
     except OSError as error:  # a full disk, a folder that may not be written, ...
         where = f": {error.filename}" if error.filename else ""
         print(f"error: {error.strerror or error}{where}", file=sys.stderr)
-        if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(2)
     except KeyboardInterrupt as stop:
         print(f"stopped{': ' + str(stop) if str(stop) else ''}", file=sys.stderr)

@@ -8,11 +8,14 @@ import hashlib
 import itertools
 import json
 import os
+import stat
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 from audiocraft_ext.core.errors import UserError
+
+MOST_PIPED = 1 << 30  # bytes that are taken from a pipe
 
 
 def sha256(path: Path) -> str:
@@ -51,6 +54,11 @@ def _cache() -> Path:
     return Path(os.environ.get("MICRO_CACHE") or shared) / "sha256"
 
 
+def name_of(path: Path) -> bytes | str:
+    """A path for soundfile, which by itself refuses names that are not UTF-8."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
+
+
 @contextlib.contextmanager
 def only_one(path: Path, what: str) -> Iterator[None]:
     """One process at a time between here and the end: it holds the file ``path``, which stays. The kernel lets go of it
@@ -77,6 +85,40 @@ def only_one(path: Path, what: str) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
         file.flush()
         yield
+
+
+@contextlib.contextmanager
+def rereadable(path: str | Path, what: str, expected: str) -> Iterator[Path]:
+    """``path``, or where it is a pipe or "-", the standard input, a copy of what comes out of it, which can be read
+    more than once.
+
+    Args:
+        what, expected: words for messages, what it is and what it should be.
+
+    Raises:
+        UserError: it is nothing that can be read to an end; says what it is.
+    """
+    try:
+        mode = os.fstat(0).st_mode if str(path) == "-" else os.stat(path).st_mode if str(path) else 0
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        mode = 0
+    if str(path) != "-" and stat.S_ISREG(mode):
+        yield Path(path)
+        return
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or str(path) == "-" and stat.S_ISREG(mode)):
+        why = {0: "is not there", stat.S_IFDIR: "is a folder", stat.S_IFCHR: "is a terminal or a device"}
+        raise UserError(f"{what} {why.get(stat.S_IFMT(mode), 'is no file')}; expected {expected}")
+    import tempfile  # a cold start has no need of it
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy, left = Path(folder) / "piped", MOST_PIPED
+        with open(0 if str(path) == "-" else path, "rb", closefd=str(path) != "-") as source, copy.open("wb") as target:
+            while block := source.read(min(left, 1 << 20)):
+                target.write(block)
+                left -= len(block)
+        if not left:
+            raise UserError(f"{what} goes on behind {MOST_PIPED >> 20} MiB; expected {expected}")
+        yield copy
 
 
 def read_json(path: Path) -> dict:

@@ -5,15 +5,61 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+UNLIMITED = 1 << 20
+
+
+def usable_cores() -> int:
+    """Logical cores that this process may use: those it is bound to, as far as its control group gives it their time
+    (a container's ``--cpus``). More threads than these wait for each other."""
+    try:
+        bound = len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        bound = os.cpu_count() or 1
+    return max(1, min(bound, _quota()))
+
+
+def at_most_usable(threads: int, name: str, note: Callable[[str], object]) -> int:
+    """``threads``, or as many as there are cores for; ``note`` is told then. ``name`` is how they were asked for."""
+    if threads <= (cores := usable_cores()):
+        return threads
+    note(f"note: {name} {threads} is more than the {cores} core{'s' * (cores > 1)} that this process may use, and "
+         f"would be slower; {cores} it is")
+    return cores
+
+
+def _quota() -> int:
+    """Cores, rounded up, whose time the control group of this process has; very many where there is no limit."""
+    least = UNLIMITED
+    groups = [line.split(":", 2)[2] for line in _text("/proc/self/cgroup").splitlines() if line.count(":") >= 2]
+    for group in {"/", *groups}:
+        parts = [part for part in group.split("/") if part and part != ".."]
+        for depth in range(len(parts) + 1):
+            inner = "".join(f"/{part}" for part in parts[:depth])
+            words = _text(f"/sys/fs/cgroup{inner}/cpu.max").split()  # version 2
+            words = words or [_text(f"/sys/fs/cgroup/cpu{inner}/cpu.cfs_{name}_us").strip()
+                              for name in ("quota", "period")]  # version 1
+            if len(words) == 2 and all(word.isdigit() and int(word) for word in words):  # not "max", "-1" or ""
+                least = min(least, -(-int(words[0]) // int(words[1])))
+    return least
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except (OSError, ValueError):
+        return ""
 
 
 def physical_cores() -> int:
     """Cores that this process may use, two threads of one core counted once.
 
     A second thread on a core shares its arithmetic units: matrix products get no faster by it, often slower. Of a Slurm
-    job no more than it asked for: not every cluster binds a process to them. On macOS and Windows all cores of the
-    machine count; where nothing can be asked, the logical ones do.
+    job no more than it asked for: not every cluster binds a process to them; of a container no more than its time is
+    worth. On macOS and Windows all cores of the machine count; where nothing can be asked, the logical ones do.
     """
     try:
         allowed = os.sched_getaffinity(0)
@@ -27,7 +73,7 @@ def physical_cores() -> int:
         except OSError:
             cores.add(str(cpu))
     asked = int(os.environ.get("SLURM_CPUS_PER_TASK") or len(cores))
-    return max(1, min(len(cores), asked))
+    return max(1, min(len(cores), asked, _quota()))
 
 
 def _cores_elsewhere() -> int | None:

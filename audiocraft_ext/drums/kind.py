@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.drums import midi
 from audiocraft_ext.drums.codec import GRID, codec_of, prompts_of
@@ -56,6 +57,11 @@ def null_prompt(spec: Spec, codec_config: dict) -> np.ndarray | None:
     """Codes ``[K, P]``; None for a model without prompts."""
     prompts = prompts_of(codec_config)
     return None if prompts is None else prompts.codes({})
+
+
+def judge(store: TokenStore) -> None:
+    """Raises a :class:`UserError`: the loss decides which state is the best."""
+    raise UserError("clips of this kind are not judged by how they sound; leave generate.judge.every empty")
 
 
 def controls(spec: Spec, frames: int) -> None:

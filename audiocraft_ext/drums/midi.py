@@ -18,6 +18,10 @@ from audiocraft_ext.midi.time import meter_map
 
 NAMES = re.compile(r"drum|\bkit\b|perc|\bbeats?\b|\b[tc]r-?\d{2,3}\b", re.IGNORECASE)  # of a track that is drums
 ALL = 0
+# Kicks, snares, hats and cymbals of General MIDI, with the edges that electronic kits add; and with toms.
+CORE = (22, 26, 35, 36, 37, 38, 39, 40, 42, 44, 46, 49, 51, 53, 55, 57, 59)
+KIT = (*CORE, 41, 43, 45, 47, 48, 50, 52)
+LEAST_CORE, LEAST_KIT = 0.4, 0.8  # shares of the notes, where notes are drums; measured in docs/DRUMS.md
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ def drums_of(midi: Midi, channel: int | None = None) -> tuple[np.ndarray, str]:
     was nothing to guess.
 
     Args:
-        channel: 1 to 16, 0 for all; None: channel 10, else the only one that is used, else those of the tracks with a
-            name such as "Drums".
+        channel: 1 to 16, 0 for all; None: channel 10, else the only one that is used if a track is called something
+            like "Drums" or its notes look like drums, else those of the tracks with such a name.
 
     Raises:
         BrokenMidi: no notes, none on that channel, or no way to know which are drums.
@@ -43,23 +47,40 @@ def drums_of(midi: Midi, channel: int | None = None) -> tuple[np.ndarray, str]:
     used = sorted(set(notes["channel"].tolist()))
     among = f"channel {used[0]}" if len(used) == 1 else f"channels {', '.join(map(str, used))}"
     if not used:
-        raise BrokenMidi("has no notes")
+        raise BrokenMidi("; ".join(["has no notes", *midi.remarks]))
     if channel is not None and channel != ALL and channel not in used:
         raise BrokenMidi(f"has no notes on channel {channel}, but on {among}")
     if channel is None and DRUMS in used:
         channel = DRUMS
-    elif channel is None and len(used) == 1:
-        channel, guess = used[0], f"drums on {among}, the only one used"
     elif channel is None:
         tracks = [track for track, name in midi.names.items() if NAMES.search(name)]
-        notes, channel = notes[np.isin(notes["track"], tracks)], ALL
-        if not len(notes):
+        named, called = np.isin(notes["track"], tracks), ", ".join(midi.names[track] for track in tracks)
+        if len(used) == 1:
+            channel = used[0]
+            why = f"in a track called {called}" if named.any() else _like_drums(notes["pitch"], channel)
+            guess = f"drums on {among}, the only one used, {why}"
+        elif named.any():
+            notes, channel, guess = notes[named], ALL, f"drums in the track called {called}"
+        else:
             raise BrokenMidi(f"has notes on {among}, none of which is known to be drums; say --channel or "
                              "--all-channels")
-        guess = "drums in the track called " + ", ".join(midi.names[track] for track in tracks)
     if channel != ALL:
         notes = notes[notes["channel"] == channel]
     return np.stack([notes["start"], notes["pitch"], notes["velocity"]], 1), guess
+
+
+def _like_drums(pitches: np.ndarray, channel: int) -> str:
+    """In what notes of ``pitches [n]`` look like drums.
+
+    Raises:
+        BrokenMidi: they do not.
+    """
+    core, kit = (float(np.isin(pitches, which).mean()) for which in (CORE, KIT))
+    found = f"{core:.0%} of its notes at pitches of kick, snare, hats and cymbals, {kit:.0%} at those of a kit"
+    if core < LEAST_CORE or kit < LEAST_KIT:
+        raise BrokenMidi(f"has notes on channel {channel} only, which do not look like drums ({found}); say --channel "
+                         f"{channel} if they are")
+    return found
 
 
 def stretches(midi: Midi, notes: np.ndarray, codec: DrumCodec) -> tuple[list[Stretch], list[str]]:

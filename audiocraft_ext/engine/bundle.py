@@ -21,6 +21,7 @@ from typing import Any
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import known_sha256
+from audiocraft_ext.core.lazy import forget_in_forks
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.model.config import LMConfig
@@ -70,9 +71,15 @@ class Bundle:
         self.check_precision(None)
         self.check_listed(LM_FILES)
         self._check_sizes()
+        self.forget()
+        forget_in_forks(self)
+
+    def forget(self) -> None:
+        """Of the files' hashes none has been compared yet: the threads that do it are not in a fork."""
         self._error: UserError | None = None
         self._threads: list[threading.Thread] = []
         self._checked: set[str] = set()
+        self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -125,11 +132,12 @@ class Bundle:
     def start_check(self, *names: str) -> None:
         """Begin to compare the sha256 of these files (of all where none is named) with ``model.json``;
         :meth:`verify` waits for the result."""
-        fresh = [name for name in names or self._files if name not in self._checked]
-        self._checked.update(fresh)
-        if fresh:
-            self._threads.append(threading.Thread(target=self._compare, args=(fresh,), daemon=True))
-            self._threads[-1].start()
+        with self._lock:
+            fresh = [name for name in names or self._files if name not in self._checked]
+            self._checked.update(fresh)
+            if fresh:
+                self._threads.append(threading.Thread(target=self._compare, args=(fresh,), daemon=True))
+                self._threads[-1].start()
 
     def verify(self) -> None:
         """Wait until the files that :meth:`start_check` was called for have been compared; if none, compare all.
@@ -139,7 +147,9 @@ class Bundle:
         """
         if not self._checked:
             self.start_check()
-        for thread in self._threads:
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
             thread.join()
         if self._error is not None:
             raise self._error

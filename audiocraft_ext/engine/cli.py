@@ -9,12 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.machine import at_most_usable
 
 if TYPE_CHECKING:
     from audiocraft_ext.engine.bundle import Bundle
 
 STARTED = time.perf_counter()  # of a cold start: infer.py imports this before all that takes time
 SHORT = {"n": "-n", "seconds": "-d"}  # options of one letter
+
+
+def cap_threads(args: argparse.Namespace, note: Callable[[str], object]) -> None:
+    """As many as there are cores; ``note`` is told where that is fewer than were asked for."""
+    if args.threads is not None:
+        args.threads = at_most_usable(args.threads, "--threads", note)
 
 
 def chosen(args: argparse.Namespace, names: tuple[str, ...]) -> dict:

@@ -12,7 +12,10 @@ to ten, a CPU in fp32.)
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +28,7 @@ from audiocraft_ext.engine import sampler
 from audiocraft_ext.engine.bundle import Bundle
 from audiocraft_ext.engine.guidance import Guide
 from audiocraft_ext.engine.onnx import OnnxStepper, open_session
-from audiocraft_ext.engine.sampler import PREFILL, UNKNOWN, Progress, check_given, with_controls
+from audiocraft_ext.engine.sampler import PREFILL, UNKNOWN, Progress, Stepper, check_given, with_controls
 from audiocraft_ext.engine.sampling import Sampling
 
 MAX_BATCH = 10
@@ -35,7 +38,8 @@ BACKENDS = ("onnx", "torch")
 
 
 class Engine:
-    """A bundle, ready to make codes of any kind.
+    """A bundle, ready to make codes of any kind. Any number of threads may share it: what a call needs to remember is
+    in a stepper that no other call has meanwhile; they have the weights in common. A fork of the process may not.
 
     Args:
         bundle: the bundle or its path. Its hashes are compared meanwhile; call ``bundle.verify()`` before you keep
@@ -53,6 +57,7 @@ class Engine:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         self.spec, self.lm_spec = self.bundle.spec, self.bundle.lm_spec
         self.threads = threads or physical_cores()
+        self._process = os.getpid()
         self.max_batch = max_batch
         if backend not in BACKENDS:
             raise UserError(f"the backend is one of {', '.join(BACKENDS)}, got {backend}")
@@ -68,6 +73,30 @@ class Engine:
                 raise UserError(f"--device {device} is for the backend torch; the backend onnx runs on the CPU")
             self.precision = self.bundle.check_precision(precision)
             self.stepper = self._onnx_stepper(threads)
+        self._free: deque[Stepper] = deque([self.stepper])
+
+    @contextmanager
+    def own_stepper(self) -> Iterator[Stepper]:
+        """A stepper that is nobody else's until the end: one that is free, or another over the same weights.
+
+        Raises:
+            UserError: this is a fork of the process that opened the engine.
+        """
+        self.check_process()
+        try:
+            stepper = self._free.pop()
+        except IndexError:
+            stepper = self.stepper.another()
+        try:
+            yield stepper
+        finally:
+            self._free.append(stepper)
+
+    def check_process(self) -> None:
+        """Raise a :class:`UserError` in a fork: ONNX Runtime's threads are not there, it would wait for them."""
+        if os.getpid() != self._process:
+            raise UserError(f"{self.bundle.path}: the engine was opened in process {self._process} and this is a fork "
+                            f"of it, process {os.getpid()}; open it here, or start processes by 'spawn'")
 
     def _onnx_stepper(self, threads: int | None) -> OnnxStepper:
         self.bundle.start_check(*self.bundle.lm_files(self.precision))
@@ -106,13 +135,17 @@ class Engine:
         sampling.check(self.spec.n_q)
         if frames < 1:
             raise UserError(f"a clip has at least 1 frame, got {frames}")
-        spec = self.lm_spec
-        if spec.controls:
-            given = with_controls(given, controls, len(indices), spec, frames)
-        stepper = self.stepper if guide is None else guide.around(self.stepper, spec)
-        pieces = sampler.stream(stepper, spec, indices, frames, seed=seed, sampling=sampling.widened(spec.n_q),
-                                given=given, window=window or self.bundle.context, progress=progress)
-        return (piece[:, : self.spec.n_q] for piece in pieces)
+        self.check_process()
+        if self.lm_spec.controls:
+            given = with_controls(given, controls, len(indices), self.lm_spec, frames)
+        return self._stream(guide, indices, frames, seed=seed, sampling=sampling.widened(self.lm_spec.n_q), given=given,
+                            window=window or self.bundle.context, progress=progress)
+
+    def _stream(self, guide: Guide | None, indices: Sequence[int], frames: int, **how) -> Iterator[np.ndarray]:
+        with self.own_stepper() as stepper:
+            stepper = stepper if guide is None else guide.around(stepper, self.lm_spec)
+            for piece in sampler.stream(stepper, self.lm_spec, indices, frames, **how):
+                yield piece[:, : self.spec.n_q]
 
     def generate(self, clips: int | Sequence[int], frames: int, *, seed: int, sampling: Sampling | None = None,
                  given: np.ndarray | None = None, progress: Progress | None = None, guide: Guide | None = None,
@@ -175,14 +208,16 @@ class Engine:
         counts[self.spec.n_q :] = False
         targets = np.where(counts, sequence, 0)
         S, sums = sequence.shape[-1], np.zeros(B)
-        self.stepper.start(B, S)
-        for s in range(0, S - 1, PREFILL):
-            logits = self.stepper.logits(sequence[..., s : min(s + PREFILL, S - 1)])
-            logits = logits.transpose(0, 2, 1, 3)  # [B, K, s, card]
-            span = slice(s + 1, s + 1 + logits.shape[2])
-            if counts[:, span].any():
-                sums += (_log_probability(logits, targets[..., span]) * counts[:, span]).sum(axis=(1, 2))
+        with self.own_stepper() as stepper:
+            stepper.start(B, S)
+            for s in range(0, S - 1, PREFILL):
+                logits = stepper.logits(sequence[..., s : min(s + PREFILL, S - 1)])
+                logits = logits.transpose(0, 2, 1, 3)  # [B, K, s, card]
+                span = slice(s + 1, s + 1 + logits.shape[2])
+                if counts[:, span].any():
+                    sums += (_log_probability(logits, targets[..., span]) * counts[:, span]).sum(axis=(1, 2))
         return sums / counts.sum()
+
 
 def _log_probability(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Of ``targets [...]`` under ``logits [..., card]``."""

@@ -9,6 +9,7 @@ stepper around a stepper.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,12 @@ class GuidedStepper:
         steps = np.array(spec.delays)[:, None] + 1 + np.arange(P)  # [K, P], where the prompt lies
         self._null = [(k, int(steps[k, p]), int(code)) for (k, p), code in np.ndenumerate(guide.null_prompt)]
         self._last = int(steps.max(initial=0))
+
+    def another(self) -> GuidedStepper:
+        """One with a state of its own over the same weights."""
+        other = copy.copy(self)
+        other.stepper = self.stepper.another()
+        return other
 
     def start(self, batch: int, capacity: int) -> None:
         self._length = 0

@@ -47,6 +47,10 @@ class OnnxStepper:
         self._cache: list[np.ndarray] = []  # key and value of each layer, [B, heads, capacity, head_dim]
         self._calls: dict[int | None, _Call] = {}  # of one clip, or of all (None)
 
+    def another(self) -> OnnxStepper:
+        """One with a state of its own over the same session, which threads may share."""
+        return OnnxStepper(self.session, self.lm, self._least)
+
     def cache_bytes(self, capacity: int) -> int:
         """Memory of one clip's cache."""
         return self.lm.cache_bytes(capacity)

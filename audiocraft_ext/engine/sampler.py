@@ -36,7 +36,10 @@ Progress = Callable[[int, int], object]  # (steps done, steps in all)
 
 class Stepper(Protocol):
     """What runs the LM. Calls come in the order of the sequence, after one ``start``. :func:`stream` calls ``start``
-    and ``step``; :class:`~audiocraft_ext.engine.engine.Engine` calls ``cache_bytes`` and ``logits`` too."""
+    and ``step``; :class:`~audiocraft_ext.engine.engine.Engine` calls the others too."""
+
+    def another(self) -> Stepper:
+        """One with a state of its own over the same weights, for another thread."""
 
     def cache_bytes(self, capacity: int) -> int:
         """Memory that the cache of one clip of ``capacity`` steps takes."""

@@ -24,7 +24,7 @@ from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.export import audiocraft
 from audiocraft_ext.model import checkpoint
 from audiocraft_ext.model.lm import LM, LMConfig
-from audiocraft_ext.model.weights import differing, read_safetensors
+from audiocraft_ext.model.weights import differing, plain_names, read_safetensors
 
 UNKNOWN_LICENCE = "not stated"
 
@@ -176,7 +176,7 @@ def _weights_of(pkg: dict, path: Path) -> dict[str, torch.Tensor]:
 def clean(state: dict[str, torch.Tensor], cfg: LMConfig, path: Path) -> dict[str, torch.Tensor]:
     """fp32, contiguous, and exactly the weights of ``LM(cfg)``."""
     state = {name.replace(".self_attn.mha.", ".self_attn."): value.float().contiguous()
-             for name, value in state.items() if not name.endswith(f".{audiocraft.ROPE}")}
+             for name, value in plain_names(state).items() if not name.endswith(f".{audiocraft.ROPE}")}
     check_weights(cfg, state, path)
     return state
 

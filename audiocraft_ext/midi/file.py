@@ -1,8 +1,10 @@
 """Read MIDI files: notes with their lengths, programs, controllers, pitch bends, tempo, time and key signatures, names.
 
 Standard MIDI Files 1.0, type 0 and 1; :mod:`audiocraft_ext.midi.write` writes them. Whatever the bytes are, they are
-read in one pass or refused in one line. Not kept: aftertouch, system exclusive messages, lyrics, markers and other
-texts. Why this is not a library (mido, symusic) is measured in docs/RUNS.md and decided in docs/DESIGN.md.
+read in one pass or refused in one line. What is wrong with one message costs that message, what is wrong with counts
+and sizes costs nothing, and of a file that ends too early what is there is read; all of it is remarked. A file is
+refused where its messages cannot be told apart. Not kept: aftertouch, system exclusive messages, lyrics, markers and
+other texts. Why this is not a library (mido, symusic) is measured in docs/RUNS.md and decided in docs/DESIGN.md.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.midi import chunks
 from audiocraft_ext.midi import time as midi_time
 from audiocraft_ext.midi.notes import pair
 
@@ -24,6 +27,8 @@ SLOWEST, FASTEST = 10.0, 1000.0  # BPM: others are left out
 LATEST = 2**40  # tick
 BACK = 0x0FF00000  # a delta time of 28 bits from here on was a negative number
 NAME = 200  # characters of a name that are kept
+WRONG, WRONG_SHARE = 3, 0.02  # messages of a track that may be wrong: so many, and of all that share more
+LIVE = {0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0, **dict.fromkeys(range(0xF8, 0xFF), 0)}  # no file has these: bytes of values
 
 
 def _row(*names: str) -> np.dtype:
@@ -61,7 +66,7 @@ class Midi:
         meters: (tick, numerator, denominator), ascending; empty is 4/4.
         names: of tracks and their instruments, by track.
         end: the last tick of any track.
-        remarks: what was left out.
+        remarks: what was left out, and what is wrong with the file.
         keys: (tick, sharps from -7 to 7, whether it is minor), ascending.
         programs: rows of :data:`PROGRAM`, 0 to 127, by tick.
         controls: rows of :data:`CONTROL`, by tick; the sustain pedal is number 64.
@@ -109,7 +114,8 @@ def parse(data: bytes) -> Midi:
     """
     if not data:
         raise BrokenMidi("is empty (0 bytes)")
-    if data[:4] != b"MThd":
+    data, before = chunks.unwrap(data)
+    if data[:4] != chunks.HEADER:
         raise BrokenMidi(f"is not a MIDI file, it begins with {data[:4]!r}")
     if len(data) < 14:
         raise BrokenMidi(f"ends inside its header, after {len(data)} bytes")
@@ -118,39 +124,42 @@ def parse(data: bytes) -> Midi:
         raise BrokenMidi(f"has a header that makes no sense (type {kind}, {tracks} tracks, division {division})")
     if kind == 2:
         raise BrokenMidi("is of type 2, patterns that follow no common time; save it as type 0 or 1")
-    midi = _Reader(data).read(8 + size, tracks).midi(division)
+    midi = _Reader(data, [before] if before else []).read(8 + size, tracks).midi(division)
     return midi if division < 0x8000 else _from_frames(midi, division)
 
 
 class _Reader:
     """Goes through the tracks."""
 
-    def __init__(self, data: bytes):
-        self.data = data
+    def __init__(self, data: bytes, remarks: list[str]):
+        self.data, self.remarks = data, remarks
         self.bytes = np.frombuffer(data + bytes(2), np.uint8)  # an event may be cut off by the end
         self.ends: list[int] = []  # ticks, of each track
         self.ticks: list[np.ndarray] = []  # of each track's events of channels
         self.events: list[np.ndarray] = []  # what they are, see _events
+        self.wrong = 0  # messages that no file may have
         self.tempos: list[tuple[int, int]] = []  # tick, microseconds a beat
         self.meters: list[tuple[int, int, int]] = []
         self.keys: list[tuple[int, int, bool]] = []
         self.names: dict[int, str] = {}
 
-    def read(self, at: int, tracks: int) -> _Reader:
-        data, track = self.data, 0
-        while track < tracks:
-            if at + 8 > len(data):
-                raise BrokenMidi(f"ends after {track} of its {tracks} tracks")
-            size = int.from_bytes(data[at + 4 : at + 8], "big")
-            if data[at : at + 4] == b"MTrk":
-                if (missing := at + 8 + size - len(data)) > 0:
-                    raise BrokenMidi(f"ends inside track {track + 1} of {tracks}, {missing} bytes too early")
-                try:
-                    self._track(track, at + 8, at + 8 + size)
-                except IndexError:
-                    raise BrokenMidi(f"ends inside an event of track {track + 1}") from None
-                track += 1
-            at += 8 + size
+    def read(self, at: int, counted: int) -> _Reader:
+        data, junk = self.data, 0
+        while (found := chunks.next_track(data, at)) is not None:
+            at, junk = self._track(len(self.ends), found.begin, found.end), junk + found.junk
+        tracks = len(self.ends)
+        if not tracks:
+            raise BrokenMidi(f"ends after 0 of its {counted} tracks")
+        if tracks != counted:
+            s = "s" * (counted != 1)
+            self.remarks.append(f"its header counts {counted} track{s}, it has {tracks}: all are read")
+        if junk:
+            self.remarks.append(f"{junk} bytes between its tracks are no MIDI, passed over")
+        if data[at : at + 4] == chunks.HEADER:
+            self.remarks.append(f"another MIDI file begins at its byte {at}, not read")
+        if self.wrong:
+            self.remarks.append(f"{self.wrong} message{'s' * (self.wrong > 1)} that no file may have (a value above "
+                                "127, a clock), passed over")
         return self
 
     def _number(self, at: int) -> tuple[int, int]:
@@ -163,12 +172,15 @@ class _Reader:
                 return value, i + 1
         raise BrokenMidi(f"has a number of more than four bytes at byte {at} (a negative time?)")
 
-    def _track(self, track: int, at: int, end: int) -> None:
+    def _track(self, track: int, at: int, end: int) -> int:
+        """Read the track from byte ``at``, which by its size ends at ``end``; where it does."""
         data, tick, size = self.data, 0, 0
+        limit = end if chunks.ends_there(data, end) else len(data)
         ticks: list[int] = []  # of the events of channels
         places: list[int] = []  # of their values, behind the status
+        cut = ended = False
         try:
-            while at < end:
+            while at < limit:
                 byte = data[at]
                 if byte < 0x80:
                     tick += byte
@@ -181,57 +193,73 @@ class _Reader:
                 byte = data[at]
                 if byte >= 0x80:
                     if byte >= 0xF0:
-                        at = self._other(track, tick, byte, at + 1, end)
+                        at, ended = self._other(track, tick, byte, at + 1, limit)
+                        if ended:
+                            break
                         continue
                     at += 1
                     size = 1 if 0xC0 <= byte < 0xE0 else 2  # program and channel pressure: one value, all others two
                 ticks.append(tick)
                 places.append(at)
                 at += size
+        except IndexError:
+            cut = True
         finally:  # what is wrong with the values of an event comes before what is wrong behind it
-            events = self._events(np.array(places[: len(places) - (at > len(data))], np.int64))
-        if at > len(data):
-            raise IndexError
-        if at > end:
-            raise BrokenMidi(f"has an event that goes on behind track {track + 1}")
+            whole = len(places) - (at > len(data))
+            events, right = self._events(np.array(places[:whole], np.int64))
+        if at > limit and limit < len(data) or (cut or at > limit) and end <= len(data):
+            raise BrokenMidi(f"has an event that goes on behind track {track + 1}" if limit < len(data) else
+                             f"ends inside an event of track {track + 1}")
         if tick >= LATEST:
             raise BrokenMidi(f"goes on for {tick:.0e} ticks")
+        if not ended and end > len(data):
+            self.remarks.append(f"ends inside track {track + 1}, {end - len(data)} bytes too early: read up to there")
+        elif limit != end or chunks.TRACK in data[at:limit]:
+            self.remarks.append(f"the size of track {track + 1} is wrong, read up to its end")
+            limit = at
         self.ends.append(tick)
-        self.ticks.append(np.array(ticks, np.int64))
+        self.ticks.append(np.array(ticks[:whole], np.int64)[right])
         self.events.append(events)
+        return limit
 
-    def _events(self, places: np.ndarray) -> np.ndarray:
+    def _events(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of values at ``places [n]``: status, first and second value (that of the next event, where there is only
-        one), ``uint8 [3, n]``."""
+        one), ``uint8 [3, m]``, and ``bool [n]``: which are right. Each of the others is one message less, unless there
+        are so many of them that these are no messages."""
         if not len(places):
-            return np.zeros((3, 0), np.uint8)
+            return np.zeros((3, 0), np.uint8), np.zeros(0, bool)
         status = self.bytes[places - 1]
         latest = np.maximum.accumulate(np.where(status >= 0x80, np.arange(len(places)), -1))  # the last event with one
         status = np.where(latest < 0, 0, status[latest])
         first, second = self.bytes[places], self.bytes[places + 1]
+        if not status[0]:
+            raise BrokenMidi(f"has values without an event at byte {places[0]}")
         alone = (status >= 0xC0) & (status < 0xE0)
-        wrong = (status == 0) | (first > 0x7F) | (second > 0x7F) & ~alone
-        if wrong.any():
+        wrong = (first > 0x7F) | (second > 0x7F) & ~alone
+        self.wrong += (count := int(wrong.sum()))
+        if count > WRONG + len(places) * WRONG_SHARE:
             i = int(np.argmax(wrong))
-            if not status[i]:
-                raise BrokenMidi(f"has values without an event at byte {places[i]}")
             worst = first[i] if alone[i] else max(first[i], second[i])
-            raise BrokenMidi(f"has a value of {worst} at byte {places[i]}, values go up to 127")
-        return np.stack([status, first, second])
+            raise BrokenMidi(f"has {count} values above 127 in {len(places)} events, too many to believe the others; "
+                             f"the first is {worst} at byte {places[i]}")
+        return np.stack([status, first, second])[:, ~wrong], ~wrong
 
-    def _other(self, track: int, tick: int, status: int, at: int, end: int) -> int:
-        """An event that is not a channel's; where it ends. The last of a track is the end of it."""
+    def _other(self, track: int, tick: int, status: int, at: int, end: int) -> tuple[int, bool]:
+        """An event that is not a channel's; where it ends, and whether the track does."""
         kind = -1
+        if status in LIVE:
+            self.wrong += 1
+            return at + LIVE[status], False
         if status == 0xFF:
             kind, at = self.data[at], at + 1
         elif status not in (0xF0, 0xF7):
             raise BrokenMidi(f"has an event {status:#x} at byte {at - 1}, which no file may have")
         size, at = self._number(at)
         if at + size > end:
-            raise BrokenMidi(f"has an event that goes on behind track {track + 1}")
+            raise IndexError
         value = self.data[at : at + size]
         if kind == 0x2F:
-            return end
+            return at + size, True
         if kind == 0x51 and size == 3:
             self.tempos.append((tick, int.from_bytes(value, "big")))
         elif kind == 0x58 and size >= 2:
@@ -240,11 +268,11 @@ class _Reader:
             self.keys.append((tick, (value[0] ^ 0x80) - 0x80, bool(value[1])))
         elif kind in (0x03, 0x04):
             self.names[track] = f"{self.names.get(track, '')} {_text(value)}".strip()
-        return at + size
+        return at + size, False
 
     def midi(self, division: int) -> Midi:
         """What was read with what is not believable left out, in order."""
-        remarks = []
+        remarks = self.remarks
         tempos = [(tick, 60e6 / us) for tick, us in sorted(self.tempos, key=lambda one: one[0]) if us]
         if len(sane := [one for one in tempos if SLOWEST <= one[1] <= FASTEST]) < len(self.tempos):
             remarks.append(f"tempo outside of {SLOWEST:g} to {FASTEST:g} BPM, not believed")

@@ -13,6 +13,7 @@ import pickle
 import re
 import sys
 import typing
+import zipfile
 from pathlib import Path
 
 import omegaconf
@@ -37,10 +38,12 @@ def load(path: Path | str, map_location: str | torch.device = "cpu", mmap: bool 
 
     Args:
         map_location: the device for the tensors.
-        mmap: leave the tensors in the file and read them when they are used.
+        mmap: leave the tensors in the file and read them when they are used; then they are not compared with their
+            checksums.
 
     Raises:
-        UserError: the file is missing, truncated, no checkpoint, or holds an object of a class that is not allowed.
+        UserError: the file is missing, truncated, damaged, no checkpoint, or holds an object of a class that is not
+            allowed.
     """
     path = Path(path)
     if path.is_dir():
@@ -66,9 +69,22 @@ def load(path: Path | str, map_location: str | torch.device = "cpu", mmap: bool 
         reason = f"{type(error).__name__}: {words}".rstrip(": ")
         raise UserError(f"{path}: not a readable checkpoint, it may be truncated or of another format ({reason}); "
                         "use another checkpoint or copy it again") from error
+    if not mmap and (part := _damaged_part(path)):
+        raise UserError(f"{path}: is damaged, {part} in it is not what was written; use another checkpoint or copy it "
+                        "again")
     if not isinstance(state, dict):
         raise UserError(f"{path}: expected a checkpoint with a dict in it, found a {type(state).__name__}")
     return state
+
+
+def _damaged_part(path: Path) -> str | None:
+    """The first file in the archive whose checksum is not that of its bytes; torch compares none. None where all are
+    right, or where the format of before has none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except Exception:  # bytes that are no archive can end in nearly any
+        return "its list of contents" if zipfile.is_zipfile(path) else None
 
 
 def save(state: dict, path: Path | str) -> None:

@@ -27,6 +27,24 @@ def differing(make: Callable[[], nn.Module], state: dict[str, torch.Tensor]) -> 
     return len(names), f"{first}: expected {want.get(first, 'none')}, got {have.get(first, 'none')}"
 
 
+WRAPPINGS = ("_orig_mod.", "_fsdp_wrapped_module.")  # of torch.compile and FSDP, anywhere in a name
+AROUND = ("module.", "model.", "lm.")  # of DistributedDataParallel, Lightning and other trainers, before all names
+
+
+def plain_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights without what wrappers put before their names: ``module.``, ``_orig_mod.``, ``model.`` and their like,
+    in any order and number."""
+    def bare(name: str) -> str:
+        for wrapping in WRAPPINGS:
+            name = name.replace(wrapping, "")
+        return name
+
+    state = {bare(name): value for name, value in state.items()}
+    while state and (around := next((prefix for prefix in AROUND if all(n.startswith(prefix) for n in state)), None)):
+        state = {name[len(around) :]: value for name, value in state.items()}
+    return state
+
+
 def stored(state: dict[str, torch.Tensor], half: bool) -> dict[str, torch.Tensor]:
     """As they are written: on the CPU, contiguous, fp32 or fp16 (``half``).
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-from audiocraft_ext.core.files import files
+from audiocraft_ext.core.files import files, name_of
 from audiocraft_ext.sound.reader import BrokenAudio as BrokenAudio
 from audiocraft_ext.sound.reader import Reader, open_sound
 
@@ -46,12 +46,13 @@ def is_audio(path: Path) -> bool:
 @dataclass(frozen=True)
 class Sound:
     """A file's sound and what it was before: mono ``float32 [N]`` at the asked rate, length and rate (Hz) of the
-    file, and its largest magnitude over all channels."""
+    file, its largest magnitude over all channels, and what was odd about it."""
 
     wav: np.ndarray
     seconds: float
     rate: int
     amplitude: float
+    notes: tuple[str, ...] = ()
 
 
 def load(path: Path, sample_rate: int) -> Sound:
@@ -71,7 +72,7 @@ def load(path: Path, sample_rate: int) -> Sound:
 
     with open_sound(path) as reader:
         wav = np.concatenate(list(mono(measured(reader), reader.rate, sample_rate)))
-        return Sound(wav, frames / reader.rate, reader.rate, peak)
+        return Sound(wav, frames / reader.rate, reader.rate, peak, tuple(reader.notes))
 
 
 def read(path: Path, sample_rate: int) -> np.ndarray:
@@ -82,13 +83,13 @@ def read(path: Path, sample_rate: int) -> np.ndarray:
 def duration(path: Path) -> float:
     """A file's length in seconds as its header has it, 0 if it has none: for progress bars, nothing else."""
     try:
-        return sf.info(path).duration
+        return sf.info(name_of(path)).duration
     except sf.LibsndfileError:
         pass
     try:
         import av
 
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             return (container.duration or 0) / 1e6
     except (ImportError, OSError, ValueError):  # FFmpeg's errors are both OSError and ValueError, or either
         return 0.0

@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import stat
 import struct
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from audiocraft_ext.core import streams
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import atomic
 
@@ -151,10 +151,11 @@ class WavStream:
         self.place, self.sample_rate, self.bits, self.raw = place, sample_rate, bits, raw
         self.samples, self._bytes, self._patched = 0, 0, -PATCH_EVERY
         try:
-            self._file = sys.stdout.buffer if str(place) == "-" else open(place, "wb", buffering=0)  # noqa: SIM115
+            self._shared = str(place) == "-"
+            self._file = streams.binary() if self._shared else open(place, "wb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise self._cannot(error) from None
-        self._start = None if raw else _way_back(self._file)
+        self._start = None if raw else _way_back(self._file, self._shared)
         self._put(b"" if raw else _header(sample_rate, bits, UNKNOWN_SIZE))
 
     def write(self, wav: np.ndarray) -> None:
@@ -211,7 +212,7 @@ class WavStream:
 
     def _let_go(self) -> None:
         file, self._file = self._file, None
-        if file is not None and file is not sys.stdout.buffer:
+        if file is not None and not self._shared:
             file.close()
 
     def __enter__(self) -> WavStream:
@@ -265,10 +266,10 @@ def _text(text: str) -> bytes:
     return text.replace("\0", "").encode() + b"\0"
 
 
-def _way_back(file) -> int | None:
+def _way_back(file, shared: bool) -> int | None:
     """Where the header can be corrected, None where it cannot: in a pipe, or behind ``>>``, which only appends."""
     try:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or file is sys.stdout.buffer and _appends(file):
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or shared and _appends(file):
             return None
         return file.tell()
     except (OSError, ValueError):

@@ -12,7 +12,8 @@ import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import audiocraft_ext.compat  # noqa: F401  isort: skip  (audiocraft cannot be imported before it)
@@ -40,6 +41,7 @@ from audiocraft_ext.training import distributed, memory
 from audiocraft_ext.training.checks import can_autocast, check_config, delays_of
 from audiocraft_ext.training.dataset import StreamDataset, StreamLoader, window_frames
 from audiocraft_ext.training.distributed import Stopped
+from audiocraft_ext.training.judge import Judge, rank, sampled
 from audiocraft_ext.training.loss_scale import LossScaler
 from audiocraft_ext.training.optimizers import get_optimiser
 from audiocraft_ext.training.progress import TrainingProgress
@@ -68,6 +70,7 @@ class StreamSolver(StandardSolver):
         self.frames = window_frames(self.spec, cfg.dataset.get("segment_duration"), cfg.dataset.get("segment_frames"),
                                     "dataset.segment")  # without the prompt
         kind = kinds.kind_of(self.spec)
+        self.judge = Judge(self.store, cfg.generate.judge.every, cfg.generate.judge.clips)
         self.view = kind.view(self.store, OmegaConf.to_container(cfg.dataset.view, resolve=True))
         self.meaning = kind.codec_config(self.store.settings)  # its name in checkpoints
         if self.view is not None:
@@ -92,8 +95,44 @@ class StreamSolver(StandardSolver):
 
     @property
     def best_metric_name(self) -> str:
-        """The state with the lowest validation loss is kept as the best."""
+        """The state with the lowest validation loss is kept as the best, or the one that is judged best."""
         return "ce"
+
+    def update_best_state_from_stage(self, stage_name: str = VALID) -> None:
+        """Upstream goes by one metric of every epoch; clips are judged in some epochs only."""
+        if not self.judge.every:
+            super().update_best_state_from_stage(stage_name)
+            return
+        metrics = self._pending_metrics[stage_name]
+        if self.judge.due(self.epoch, self.cfg.optim.epochs):
+            metrics |= self._judged()
+        past = [rank(epoch[stage_name]) for epoch in self.history if stage_name in epoch]
+        self._new_best_state = rank(metrics) <= min([*past, rank(metrics)])
+        if self._new_best_state:
+            self.best_state.update("model", self.model)
+
+    def _judged(self) -> dict[str, float]:
+        """Figures of clips of the model as it is, the same in all processes."""
+        cfg, names, values = self.cfg.generate, ("kad", "pulse", "score"), torch.zeros(3, dtype=torch.float64)
+        if flashy.distrib.is_rank_zero():
+            frames = window_frames(self.spec, cfg.lm.get("gen_duration"), cfg.lm.get("gen_frames"), "generate.lm.gen")
+            with self._stoppable():
+                codes = sampled(self.model, self.spec, self.meaning, self.judge.clips, frames, self.cfg.seed,
+                                cfg.lm.temp, cfg.lm.top_k)
+            figures = self.judge.figures(codes)
+            values = torch.tensor([figures[name] for name in names], dtype=torch.float64)
+        figures = dict(zip(names, self.stopping.total(values).tolist()))
+        self.logger.info("Clips: %s", ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+        return figures
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """Sampling that looks before each step whether it should stop."""
+        hook = self.model.register_forward_pre_hook(self._stop_sampling_if_asked)
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def _checked_spec(self, cfg) -> Spec:
         """The store's spec with the model's delays, once both are known to speak of the same codes."""
@@ -328,12 +367,9 @@ class StreamSolver(StandardSolver):
         self.model.eval()
         folder = self.folder / cfg.path / ("best" if self.cfg.execute_only else f"epoch_{self.epoch}")
         frames = window_frames(self.spec, cfg.lm.get("gen_duration"), cfg.lm.get("gen_frames"), "generate.lm.gen")
-        heeding = self.model.register_forward_pre_hook(self._stop_sampling_if_asked)
-        try:
+        with self._stoppable():
             made = write_samples(self.model, self.spec, self.meaning, folder, cfg.num_samples, frames, self.cfg.seed,
                                  cfg.lm.temp, cfg.lm.top_k, self.trackers, self.updates_done, self.logger)
-        finally:
-            heeding.remove()
         if self.record is not None:
             self.record.status(now=True, samples=str(folder.relative_to(self.folder)))
         return made

@@ -32,6 +32,11 @@ RARE = 0.1  # share of the files, at least two: what more of them have in common
 
 def flags(facts: Facts) -> list[str]:
     """What is wrong with one file, in words; usually nothing."""
+    return facts.notes + _heard(facts)
+
+
+def _heard(facts: Facts) -> list[str]:
+    """What is wrong with its sound."""
     level = facts.level
     if level.peak_db is None:
         what = f"constant: nothing but an offset of {level.dc:.3g}" if abs(level.dc) > 1e-4 else "silent"

@@ -17,7 +17,7 @@ from pathlib import Path
 import soundfile as sf
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.core.files import atomic
+from audiocraft_ext.core.files import atomic, name_of
 from audiocraft_ext.store.reader import TokenStore
 from data_prep.audio import stages
 from data_prep.audio.analysis.facts import FactsFile
@@ -97,7 +97,7 @@ def _tag_in(path: Path) -> str | None:
     if not path.is_file():  # a pipe would wait for ever
         return "" if path.exists() else None
     try:
-        with sf.SoundFile(path) as file:
+        with sf.SoundFile(name_of(path)) as file:
             return file.comment
     except sf.LibsndfileError:
         return ""
@@ -117,7 +117,7 @@ def cut(task: tuple[Entry, str, int, list[str]]) -> None:
         path = _path(Path(folder), entry.name, number)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with atomic(path) as part, sf.SoundFile(part, "w", rate, 1, "PCM_24", format="FLAC") as file:
+            with atomic(path) as part, sf.SoundFile(name_of(part), "w", rate, 1, "PCM_24", format="FLAC") as file:
                 file.comment = tag
                 for block in blocks:
                     file.write(block)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # workers import this module again, and need nothing of what 
     from data_prep.midi.chain import MidiWork, ReadFiles
     from data_prep.shared.split import Plan
 
-ENDINGS = frozenset({".mid", ".midi", ".smf", ".kar"})
+ENDINGS = frozenset({".mid", ".midi", ".smf", ".kar", ".rmi"})
 
 
 def build_parser() -> Parser:
@@ -39,7 +39,8 @@ def build_parser() -> Parser:
     add = parser.add_argument_group("what is read").add_argument
     add("--map", default="drums12", metavar="MAP", help="which pitches are which drum: "
         f"{', '.join(drum_map.shipped())} (default: drums12), or a JSON file")
-    add("--channel", type=int, metavar="N", help="of the drums, 1 to 16 (default: 10, else it is guessed and said)")
+    add("--channel", type=int, metavar="N", help="of the drums, 1 to 16 (default: 10, else it is guessed "
+        "where notes look like drums, and said)")
     add("--all-channels", action="store_true", help="take notes of all channels for drums")
     add("--codec", choices=NAMES, default=GRID, help=f"how hits are told: on a grid, or with {HITS} one after the "
         f"other, which keeps rolls, flams and every velocity (default: {GRID})")

@@ -16,6 +16,7 @@ import csv
 import io
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
@@ -220,10 +221,28 @@ def table_of(path: Path | None, names: Collection[str], more: tuple[str, ...] = 
     without a ``path``."""
     if path is None:
         return {}
-    rows = read_csv(path, more=more)
+    rows = matched(read_csv(path, more=more), names)
     for line in unknown(rows, names):
         print(f"note: {line}", file=sys.stderr)
     return rows
+
+
+def matched(rows: dict[str, Row], names: Collection[str]) -> dict[str, Row]:
+    """The table under the names that the files have. A spreadsheet or another system may have written them with other
+    letters for the same (NFC, NFD), with backslashes, or with ``./`` before them. What fits several files or none
+    stays."""
+    plain: dict[str, list[str]] = {}
+    for name in names:
+        plain.setdefault(_plain(name), []).append(name)
+    out = {name: row for name, row in rows.items() if name in names}
+    for name, row in rows.items():
+        fitting = plain.get(_plain(name), ())
+        out.setdefault(fitting[0] if len(fitting) == 1 and fitting[0] not in rows else name, row)
+    return out
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name.replace("\\", "/")).removeprefix("./")
 
 
 def unknown(rows: dict[str, Row], names: Collection[str]) -> list[str]:

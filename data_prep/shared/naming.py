@@ -10,6 +10,11 @@ import re
 from dataclasses import dataclass
 
 SLOWEST, FASTEST = 20.0, 400.0  # bpm that is believed where it says so
+NOT_LATIN = re.compile("[\x80-\x9f]|[\xa1-\xff]{5,}")
+LETTERS = re.compile("[A-Za-z]")
+KANA = re.compile("[\u3041-\u30fe]")
+# What Windows writes in this place is mostly these.
+QUOTES = dict(zip("\x85\x91\x92\x93\x94\x96\x97", "\u2026\u2018\u2019\u201c\u201d\u2013\u2014"))
 LONGEST = 200  # characters of a title
 
 _NUMBER = r"\d{2,3}(?:[.,]\d{1,3})?"
@@ -57,8 +62,34 @@ def text_of(value: object) -> str | None:
         value = value[0]
     if not isinstance(value, str):
         return None
-    value = value.encode("utf-8", "replace").decode("utf-8")
+    value = readable(value).encode("utf-8", "replace").decode("utf-8")
     return " ".join("".join(c if c.isprintable() else " " for c in value).split())[:LONGEST] or None
+
+
+def readable(text: str) -> str:
+    """Text whose bytes were taken for Latin-1, as tags without a code are: in the code that it is in, where that is
+    certain (UTF-8, Shift-JIS); else with "\ufffd" for what cannot be Latin-1. Other text as it is.
+
+    Latin-1 has no characters from 0x80 to 0x9f, and no language that it serves has five accents in a row.
+    """
+    if not any("\x80" <= c for c in text) or any(c > "\xff" for c in text):
+        return text
+    data = text.encode("latin-1")
+    if (found := _decoded(data, "utf-8")) is not None:
+        return found
+    if not NOT_LATIN.search(text):
+        return text
+    found = _decoded(data, "cp932")
+    if found is not None and (KANA.search(found) or not LETTERS.search(found)):  # "it\x92s" decodes too
+        return found
+    return NOT_LATIN.sub(lambda match: QUOTES.get(match[0]) or "\ufffd" * len(match[0]), text)
+
+
+def _decoded(data: bytes, code: str) -> str | None:
+    try:
+        return data.decode(code)
+    except UnicodeDecodeError:
+        return None
 
 
 def bpm_of(value: object) -> float | None:

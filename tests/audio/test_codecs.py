@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from audiocraft_ext.audio import codec as codecs
+from audiocraft_ext.audio.codec import audiocraft as audiocraft_codec
 from audiocraft_ext.audio.codec import encodec_32khz, get_codec
 from audiocraft_ext.audio.codec.codec import Codec, stream
 from audiocraft_ext.audio.codec.encodec import EncodecConfig, EncodecModel
@@ -236,11 +238,26 @@ def test_the_public_config(tmp_path):
 @pytest.mark.parametrize("key, value", [
     ("model_type", "mimi"), ("audio_channels", 2), ("normalize", True), ("use_causal_conv", True),
     ("use_conv_shortcut", True), ("norm_type", "time_group_norm"), ("chunk_length_s", 1.0), ("codebook_dim", 64),
-    ("pad_mode", "replicate"),
+    ("pad_mode", "replicate"), ("trim_right_ratio", 0.5),
 ])
 def test_other_encodecs_are_refused_by_key(tmp_path, key, value):
     with pytest.raises(UserError, match=key):
         encodec_32khz.read_config(GOOD | {key: value}, 4, tmp_path)
+
+
+@pytest.mark.parametrize("key, value", [
+    ("seanet.activation_params", {"alpha": 0.5}), ("seanet.activation", "ReLU"), ("seanet.norm", "time_group_norm"),
+    ("seanet.norm_params", {"eps": 1e-3}), ("seanet.decoder.trim_right_ratio", 0.5), ("seanet.causal", True),
+    ("seanet.decoder.final_activation", "Tanh"), ("seanet.encoder", {"n_filters": 4}), ("seanet.channels", 2),
+    ("seanet.true_skip", False), ("encodec.renormalize", True), ("seanet.decoder.n_filters", 4), ("rvq.dimension", 4),
+    ("encodec.something_new", 1)])
+def test_options_of_audiocrafts_encodec_that_ours_has_not_are_refused(tmp_path, key, value):
+    good = OmegaConf.create(audiocraft_codec.codec_yaml(EncodecConfig()))
+    read = audiocraft_codec.codec_config(OmegaConf.to_container(good), tmp_path)
+    assert read == EncodecConfig()
+    OmegaConf.update(good, key, value, merge=False, force_add=True)
+    with pytest.raises(UserError, match=key.replace(".", "[.]")):
+        audiocraft_codec.codec_config(OmegaConf.to_container(good), tmp_path)
 
 
 def test_left_out_keys_have_transformers_defaults(tmp_path):

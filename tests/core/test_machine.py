@@ -75,3 +75,26 @@ def test_records_that_are_none_count_logical_ones(elsewhere):
 def test_another_system_counts_logical_ones(elsewhere):
     elsewhere.setattr(sys, "platform", "sunos5")
     assert machine.physical_cores() == 8
+
+
+@pytest.mark.parametrize("files, cores", [
+    ({}, 8), ({"/sys/fs/cgroup/cpu.max": "max 100000\n"}, 8), ({"/sys/fs/cgroup/cpu.max": "200000 100000\n"}, 2),
+    ({"/sys/fs/cgroup/cpu.max": "50000 100000\n"}, 1), ({"/sys/fs/cgroup/cpu.max": "150000 100000\n"}, 2),
+    ({"/proc/self/cgroup": "0::/a/b\n", "/sys/fs/cgroup/a/cpu.max": "300000 100000\n",
+      "/sys/fs/cgroup/a/b/cpu.max": "max 100000\n"}, 3),
+    ({"/proc/self/cgroup": "4:cpu,cpuacct:/docker/1\n", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "400000\n",
+      "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, 4),
+    ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, 8)])
+def test_a_containers_share_counts(files, cores, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(machine, "_text", lambda path: files.get(path, ""))
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    assert machine.usable_cores() == cores >= machine.physical_cores()
+
+
+def test_more_threads_than_cores_are_capped_and_it_is_said(monkeypatch):
+    monkeypatch.setattr(machine, "usable_cores", lambda: 2)
+    said = []
+    assert [machine.at_most_usable(n, "--threads", said.append) for n in (1, 2, 64)] == [1, 2, 2]
+    assert said == ["note: --threads 64 is more than the 2 cores that this process may use, and would be slower; 2 it "
+                    "is"]

@@ -187,7 +187,7 @@ def test_all_in_one_line(drums, tmp_path):
         (("--seed", -1), "seed"),
         (("--humanise", tmp_path / "text"), "not a MIDI file"), (("--vary", tmp_path / "empty"), "0 bytes"),
         (("--continue", tmp_path / "silent"), "no notes"), (("--groove", tmp_path / "foreign"), "they have pitch 100"),
-        (("--vary", tmp_path / "none"), "No such file"), (("--humanise", tmp_path), "directory"),
+        (("--vary", tmp_path / "none"), "is not there"), (("--humanise", tmp_path), "is a folder"),
         (("--from-midi", FUNK, "--keep", "kazoo"), "keep: expected one of kick, snare"),
         (("--from-midi", FUNK, "--keep", "kick", "--reroll", "hats"), "take one of them"),
         (("--from-midi", FUNK), "say which"), (("--keep", "kick"), "belongs to --from-midi"),

@@ -186,7 +186,7 @@ def test_a_model_without_prompts(tmp_path):
 def test_what_cannot_be(drummer, wrong, message):
     with pytest.raises(UserError, match=message):
         drummer.recipe(**wrong)
-    assert drummer._engine is None  # before anything was loaded
+    assert drummer._engine.made is None  # before anything was loaded
 
 
 def test_a_bundle_of_sound_is_no_drummer():
@@ -446,7 +446,7 @@ def test_swapping_grooves_keeps_every_hit(drummer):
         source = source_of(drummer, file)
         beat, = drummer.play(drummer.recipe(change="as it is", file=file, groove=groove), [0])
         assert ((beat.codes[:C] > 0) == (source[:C] > 0)).all() and (beat.codes != source).any()
-    assert drummer._engine is None  # no model is needed
+    assert drummer._engine.made is None  # no model is needed
 
 
 def test_a_new_beat_in_a_groove(drummer):

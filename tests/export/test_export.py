@@ -142,6 +142,28 @@ def test_a_model_of_audiocrafts_own_solver(tmp_path):
     assert sources.read(run, "debug").spec == get_codec("debug").spec
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "_orig_mod.module.", "lm."])
+def test_names_that_a_wrapper_has_lengthened(tmp_path, prefix):
+    """DistributedDataParallel, torch.compile, Lightning and others."""
+    plain = tiny.tiny_lm(DEBUG_LM, seed=0).state_dict()
+    wrapped = {prefix + name: value for name, value in plain.items()}
+    assert_same(weights(run_checkpoint(tmp_path / "run", best_state={"model": wrapped})), plain)
+
+
+def test_names_of_layers_that_were_compiled_one_by_one(tmp_path):
+    plain = tiny.tiny_lm(DEBUG_LM, seed=0).state_dict()
+    wrapped = {name.replace("layers.0.", "layers.0._orig_mod."): value for name, value in plain.items()}
+    assert wrapped.keys() != plain.keys()
+    assert_same(weights(run_checkpoint(tmp_path / "run", best_state={"model": wrapped})), plain)
+
+
+def test_half_of_the_names_is_another_model(tmp_path):
+    plain = tiny.tiny_lm(DEBUG_LM, seed=0).state_dict()
+    mixed = {("module." if i % 2 else "") + name: value for i, (name, value) in enumerate(plain.items())}
+    with pytest.raises(UserError, match="not the weights of"):
+        sources.read(run_checkpoint(tmp_path / "run", best_state={"model": mixed}))
+
+
 @pytest.mark.parametrize("key, value, what", [
     ("lm_model", "transformer_lm_magnet", "lm_model"),
     ("conditioners", {"description": {"model": "t5"}}, "conditioned on description"),

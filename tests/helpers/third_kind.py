@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from audiocraft_ext import kinds
+from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.engine.bundle import Bundle, find_bundle
 from audiocraft_ext.engine.engine import Engine
@@ -83,6 +84,11 @@ def bundle_parts(folder: Path, model: Trained, half: bool, licence: str) -> dict
 
 def export_note(model: Trained) -> str:
     return "note: these are letters"
+
+
+def judge(store: TokenStore) -> None:
+    """Raises a :class:`UserError`: the loss decides which state is the best."""
+    raise UserError("clips of this kind are not judged by how they sound; leave generate.judge.every empty")
 
 
 def controls(spec: Spec, frames: int) -> None:

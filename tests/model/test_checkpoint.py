@@ -225,3 +225,17 @@ def test_config_of_reads_yaml_numbers_as_omegaconf_does():
 def test_config_of_refuses(pkg, match):
     with pytest.raises(UserError, match=match):
         checkpoint.config_of(pkg)
+
+
+def test_one_bit_of_a_weight_is_another_model(tmp_path):
+    """torch reads it without a word."""
+    weights = torch.arange(4096.0)
+    checkpoint.save({"model": {"w": weights}}, tmp_path / "good.th")
+    data = bytearray((tmp_path / "good.th").read_bytes())
+    at = data.index(weights.numpy().tobytes()) + 5000
+    data[at] ^= 1
+    (tmp_path / "bad.th").write_bytes(data)
+    assert not torch.load(tmp_path / "bad.th", weights_only=True)["model"]["w"].equal(weights)
+    with pytest.raises(UserError, match=r"is damaged, .*data/0 in it is not what was written"):
+        checkpoint.load(tmp_path / "bad.th")
+    assert checkpoint.load(tmp_path / "good.th")["model"]["w"].equal(weights)

@@ -20,7 +20,7 @@ from audiocraft_ext.audio.codec import get_codec
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.split import TRAIN, VALID, number_of, split_of
 from audiocraft_ext.sound import files as sound_files
-from audiocraft_ext.sound import reader
+from audiocraft_ext.sound import libsndfile
 from audiocraft_ext.store import writer as store_writer
 from audiocraft_ext.store.reader import TokenStore
 from data_prep.audio import stages
@@ -156,7 +156,7 @@ def test_blocks_do_not_change_the_sound(tmp_path, monkeypatch):
     wav = noise(2, rate=44_100, channels=2)
     sf.write(tmp_path / "x.wav", wav, 44_100, subtype="FLOAT")
     want = sound_files.resample(wav.mean(axis=1), 44_100, RATE)
-    monkeypatch.setattr(reader, "BLOCK", 2000)
+    monkeypatch.setattr(libsndfile, "BLOCK", 2000)
     np.testing.assert_allclose(sound_files.read(tmp_path / "x.wav", RATE), want, atol=1e-6)
 
 

@@ -306,3 +306,22 @@ def test_the_side_of_a_file_with_many_slices(tmp_path):
                            ("a:train a:valid b:train b:valid", "line 3 says valid, line 2 train: 'a' lies")):
         with pytest.raises(UserError, match=message):
             splits_of(tmp_path, lines)
+
+
+@pytest.mark.parametrize("there", ["caf\u00e9/br\u00fc ck.wav", "cafe\u0301/bru\u0308 ck.wav"])
+@pytest.mark.parametrize("said", ["caf\u00e9/br\u00fc ck.wav", "cafe\u0301/bru\u0308 ck.wav",
+                                  "caf\u00e9\\br\u00fc ck.wav",
+                                  "./caf\u00e9/br\u00fc ck.wav", ".\\cafe\u0301\\bru\u0308 ck.wav"])
+def test_a_table_fits_files_however_their_names_are_written(there, said, tmp_path):
+    (tmp_path / "x.csv").write_text(f'file,bpm\n"{said}",174\n', encoding="utf-8")
+    rows = labels.matched(labels.read_csv(tmp_path / "x.csv"), {there: None})
+    assert list(rows) == [there] and rows[there].bpm == 174 and not labels.unknown(rows, {there: None})
+
+
+def test_a_name_that_fits_two_files_stays_as_it_is():
+    """On Linux both spellings, and a backslash, may be names of files of their own."""
+    both, one, other = ["caf\u00e9.wav", "cafe\u0301.wav"], Row(bpm=100.0, line=2), Row(bpm=120.0, line=3)
+    assert labels.matched({both[0]: one, both[1]: other}, both) == {both[0]: one, both[1]: other}
+    assert labels.matched({both[0]: one}, both) == {both[0]: one}
+    assert labels.matched({"a\\b.wav": one, "a/b.wav": other}, ["a/b.wav"]) == {"a\\b.wav": one, "a/b.wav": other}
+    assert labels.matched({"./" + both[0]: one}, both) == {"./" + both[0]: one}

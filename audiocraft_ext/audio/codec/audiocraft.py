@@ -23,7 +23,7 @@ from audiocraft_ext.export.audiocraft import CODEC_FILE, LM_FILE, VERSION
 from audiocraft_ext.export.sources import Trained
 from audiocraft_ext.model import checkpoint
 from audiocraft_ext.model.lm import LMConfig
-from audiocraft_ext.model.weights import stored
+from audiocraft_ext.model.weights import plain_names, stored
 
 PUBLIC = {"facebook/encodec_32khz": "encodec_32khz"}  # audiocraft's name: ours
 
@@ -125,25 +125,39 @@ def codec_yaml(cfg: EncodecConfig) -> str:
     }))
 
 
+# What an EnCodec's config may say besides its sizes, and the values that ours has; None: anything, it only trains.
+NO_EFFECT = None
+OPTIONS: dict[str, dict[str, tuple | None]] = {
+    "encodec": {"autoencoder": ("seanet",), "quantizer": ("rvq",), "causal": (False,), "channels": (1,),
+                "renormalize": (False,), "renorm": (False, None), "sample_rate": NO_EFFECT},
+    "seanet": {"channels": (1,), "causal": (False,), "activation": ("ELU",),
+               "activation_params": (None, {}, {"alpha": 1.0}), "norm": ("none", "weight_norm"),
+               "norm_params": (None, {}), "true_skip": (True,), "disable_norm_outer_blocks": (0,),
+               "encoder": (None, {}), "decoder": NO_EFFECT},
+    "seanet.decoder": {"trim_right_ratio": (1.0,), "final_activation": (None,), "final_activation_params": NO_EFFECT},
+    "rvq": dict.fromkeys(("n_q", "bins", "q_dropout", "decay", "kmeans_init", "kmeans_iters", "threshold_ema_dead_code",
+                          "orthogonal_reg_weight", "orthogonal_reg_active_codes_only", "orthogonal_reg_max_codes",
+                          "no_quantization_rate")),
+}
+SIZES = ("n_filters", "ratios", "dimension", "kernel_size", "last_kernel_size", "residual_kernel_size",
+         "n_residual_layers", "dilation_base", "compress", "lstm", "pad_mode")
+
+
 def codec_config(config: dict[str, Any], path: Path) -> EncodecConfig:
     """An exported codec's ``xp.cfg`` as ours; what our EnCodec does not do is refused by name."""
     try:
         top, net, rvq = config["encodec"], config["seanet"], config["rvq"]
-        fixed = {"encodec.causal": (top["causal"], False), "encodec.channels": (top["channels"], 1),
-                 "encodec.renormalize": (top.get("renormalize", False), False),
-                 "encodec.autoencoder": (top["autoencoder"], "seanet"), "encodec.quantizer": (top["quantizer"], "rvq"),
-                 "seanet.activation": (net.get("activation", "ELU"), "ELU"),
-                 "seanet.true_skip": (net.get("true_skip", True), True),
-                 "seanet.disable_norm_outer_blocks": (net.get("disable_norm_outer_blocks", 0), 0),
-                 "seanet.decoder.final_activation": (net["decoder"].get("final_activation"), None)}
-        for key, (found, wanted) in fixed.items():
-            if found != wanted:
-                raise UserError(f"{path}: {key}={found} is not supported, only {wanted}")
-        same = ("n_filters", "ratios", "dimension", "kernel_size", "last_kernel_size", "residual_kernel_size",
-                "n_residual_layers", "dilation_base", "compress", "lstm", "pad_mode")
+        said = {"encodec": top, "seanet": {k: v for k, v in net.items() if k not in SIZES}, "rvq": rvq,
+                "seanet.decoder": net.get("decoder") or {}}
+        for part, options in said.items():
+            for key, found in options.items():
+                allowed = OPTIONS[part].get(key, ())
+                if allowed is not NO_EFFECT and found not in allowed:
+                    only = f", only {' or '.join(map(str, allowed))}" if allowed else ""
+                    raise UserError(f"{path}: {part}.{key}={found} is not supported{only}")
         return EncodecConfig(sample_rate=top["sample_rate"], n_q=rvq["n_q"], card=rvq["bins"],
-                             **{k: net[k] for k in same})
-    except (KeyError, TypeError) as error:
+                             **{k: net[k] for k in SIZES})
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not the config of an EnCodec ({error!r})") from None
 
 
@@ -158,6 +172,6 @@ def read_codec(path: Path, codec: str | None) -> Codec:
     if "best_state" not in pkg:
         raise UserError(f"{path}: expected a codec exported by audiocraft (best_state), got {sorted(pkg)}")
     cfg = codec_config(checkpoint.config_of(pkg), path)
-    state = {k: v.float() for k, v in from_audiocraft(pkg["best_state"]).items()}
+    state = {k: v.float() for k, v in from_audiocraft(plain_names(pkg["best_state"])).items()}
     known = (pkg.get("spec") or {}).get("codec") or {}  # written by us: the identity that its codes were made under
     return Codec(known.get("name", "encodec"), build(cfg, state, path), known.get("hash") or file_hash(path))

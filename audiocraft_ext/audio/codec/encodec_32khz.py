@@ -16,7 +16,7 @@ from audiocraft_ext.audio.codec.codec import Codec, build, file_hash
 from audiocraft_ext.audio.codec.encodec import TRAINING_ONLY, EncodecConfig, fold_weight_norm
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import read_json
-from audiocraft_ext.model.weights import read_safetensors
+from audiocraft_ext.model.weights import plain_names, read_safetensors
 
 NAME, REPO = "encodec_32khz", "facebook/encodec_32khz"
 VARIABLE = "MICRO_MUSICGEN_ENCODEC"
@@ -35,7 +35,7 @@ OURS = {
 FIXED = {
     "model_type": ("encodec", "encodec"), "audio_channels": (1, 1), "normalize": (False, False),
     "use_causal_conv": (False, True), "use_conv_shortcut": (False, True), "norm_type": ("weight_norm", "weight_norm"),
-    "chunk_length_s": (None, None),
+    "chunk_length_s": (None, None), "trim_right_ratio": (1.0, 1.0),
 }
 
 
@@ -51,7 +51,7 @@ def load(folder: str | Path | None = None) -> Codec:
     """
     folder = find(folder)
     config = read_json(folder / CONFIG)
-    state = fold_weight_norm({name: value for name, value in read_safetensors(folder / WEIGHTS).items()
+    state = fold_weight_norm({name: value for name, value in plain_names(read_safetensors(folder / WEIGHTS)).items()
                               if name.rsplit(".", 1)[-1] not in TRAINING_ONLY})
     n_q = sum(name.endswith(".codebook.embed") for name in state)
     return Codec(NAME, build(read_config(config, n_q, folder / CONFIG), state, folder / WEIGHTS),

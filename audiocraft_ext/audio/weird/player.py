@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -66,6 +67,7 @@ class ChainPlayer:
     def __init__(self, threads: int | None = None):
         self._threads = threads
         self._models: dict[str, Engine] = {}
+        self._lock = threading.Lock()
 
     def play(self, engine: Engine, recipe: Recipe, index: int, codes: np.ndarray) -> np.ndarray:
         """``codes [K, T]`` of clip ``index`` through the recipe's chain, ``[K, T']``."""
@@ -79,10 +81,11 @@ class ChainPlayer:
         return Chain.parse(recipe.weird).apply(codes, context)
 
     def _model(self, name: str, wanted: str | None) -> Engine:
-        if name not in self._models:
-            self._models[name] = Engine(Bundle(find_bundle(name)), threads=self._threads)
-            self._models[name].bundle.verify()
-        engine = self._models[name]
+        with self._lock:
+            if name not in self._models:
+                self._models[name] = Engine(Bundle(find_bundle(name)), threads=self._threads)
+                self._models[name].bundle.verify()
+            engine = self._models[name]
         if engine.bundle.hash[:16] != wanted:
             raise UserError(f"{name} is not the bundle {wanted} that the clip was made with")
         return engine

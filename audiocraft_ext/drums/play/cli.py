@@ -24,13 +24,14 @@ from typing import TextIO
 from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.core.files import make_folder
 from audiocraft_ext.drums.play.options import ASKED, CHANGES, CONDITIONING, SAMPLING, WRITTEN, build_parser, parse
-from audiocraft_ext.engine.cli import STARTED, chosen, difference_note, find_bundle_of
+from audiocraft_ext.engine.cli import STARTED, cap_threads, chosen, difference_note, find_bundle_of
 
 __all__ = ["build_parser", "main"]
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv, __doc__)
+    cap_threads(args, note)
     if args.list:
         return list_drummers()
     from audiocraft_ext.drums.play.drummer import Drummer

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.lazy import Lazy
 from audiocraft_ext.core.packing import pack, unpack
 from audiocraft_ext.drums import describe
 from audiocraft_ext.drums.codec import GRID, codec_of, prompts_of
@@ -63,7 +64,8 @@ Say = Callable[[str], object]
 
 
 class Drummer:
-    """A bundle of drums, ready to make beats; an :class:`audiocraft_ext.kinds.Player`.
+    """A bundle of drums, ready to make beats; an :class:`audiocraft_ext.kinds.Player`. Any number of threads may share
+    it, and each gets the beats that it would get alone; a fork of the process opens the bundle again.
 
     Args:
         say: called with notes for the user, a line each.
@@ -87,7 +89,7 @@ class Drummer:
         self._names = {one.write: one.name for one in self.codec.drums.classes}
         shipped = bundle.path.resolve().parent == BUNDLES.resolve()
         self._about = {} if shipped else {"bundle": str(bundle.path.resolve())}
-        self._engine, self._noted = None, set()
+        self._engine, self._noted = Lazy(self._open), set()
 
     @classmethod
     def load(cls, path: str | Path = "drums", **options: Any) -> Drummer:
@@ -101,11 +103,12 @@ class Drummer:
     @property
     def engine(self):
         """Loaded when it is first needed: a recipe is checked before that."""
-        if self._engine is None:
-            from audiocraft_ext.engine.engine import Engine
+        return self._engine()
 
-            self._engine = Engine(self.bundle, **self._options)
-        return self._engine
+    def _open(self, **other: Any) -> Engine:
+        from audiocraft_ext.engine.engine import Engine
+
+        return Engine(self.bundle, **self._options | other)
 
     def recipe(self, bars: int | None = None, bpm: float | None = None, meter: tuple[int, int] | None = None, *,
                seed: int | None = None, temperature: Any = None, top_k: Any = None, top_p: Any = None,
@@ -231,9 +234,7 @@ class Drummer:
 
     def _another(self) -> Engine:
         """An engine with one thread, for a worker of the pool."""
-        from audiocraft_ext.engine.engine import Engine
-
-        return Engine(self.bundle, **self._options | {"threads": 1})
+        return self._open(threads=1)
 
     def _beat(self, recipe: BeatRecipe, values: dict[str, Any], index: int, codes: np.ndarray) -> Beat:
         """``values`` are the recipe's, for JSON."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.files import rereadable
 from audiocraft_ext.drums.codec import HITS
 from audiocraft_ext.drums.codec.clip import DrumClip
 from audiocraft_ext.drums.codec.drum_map import DrumMap
@@ -30,7 +31,7 @@ from audiocraft_ext.drums.play.recipe import (
     one_of,
 )
 from audiocraft_ext.engine.sampler import SOME, UNKNOWN
-from audiocraft_ext.midi.file import BrokenMidi, read
+from audiocraft_ext.midi.file import BrokenMidi, parse
 
 MORE = 4  # bars, where a file is continued
 BY_CLASS = (KEEP, VARY)  # edits that need a stream for each class
@@ -60,8 +61,9 @@ def read_source(path: str | Path, codec, say: Callable[[str], object], *, bars: 
     Raises:
         UserError: no MIDI file, none of its notes is known to the map, bars that the grid does not have.
     """
-    midi = read(path)
     try:
+        with rereadable(path, f"{path}:", "a MIDI file") as file:
+            midi = parse(file.read_bytes())
         notes, guess = drums_of(midi, channel)
     except BrokenMidi as error:
         raise UserError(f"{path}: {error}") from None

@@ -14,6 +14,8 @@ equality also ends at the device, its libraries and the precision.
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,6 +36,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 PREFILL = 256  # steps of a prompt read at once: attention over them stays in a few tens of MB
 CHUNK = 32  # steps between two reads by the host: 0.64 s of sound at 50 Hz, for streaming
 ROWS = 10  # of every product on a GPU; as many clips as the engine makes together
+CAPTURING = threading.Lock()  # a capture begins by waiting for the device, which ends another one
 WARM_UP = 3  # steps done kernel by kernel before their like is captured: libraries make their handles and plans
 
 
@@ -43,6 +46,10 @@ class TorchStepper:
     def __init__(self, model: LM):
         self.model = model
         self._cache: Cache | None = None
+
+    def another(self) -> TorchStepper:
+        """One with a cache of its own over the same weights."""
+        return TorchStepper(self.model)
 
     def cache_bytes(self, capacity: int) -> int:
         """Memory of one clip's cache."""
@@ -85,6 +92,18 @@ class TorchLoop:
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         with torch.inference_mode(), self._on_device("the model does not fit; use a GPU with more memory, or the CPU"):
             self.lm = StaticLM(model, self.device, PRECISIONS[self.precision])
+        self._start_anew()
+
+    def another(self) -> TorchLoop:
+        """One with buffers, graphs and a stream of its own over the same weights."""
+        other = copy.copy(self)
+        other.lm = copy.copy(self.lm)
+        other._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        other._start_anew()
+        return other
+
+    def _start_anew(self) -> None:
+        self.lm.cache = None
         self._room = (0, 0)  # rows, steps
         self._gates, self._levels, self._some = Gates((), (), 0), [], False
         self._forget_graphs()
@@ -206,7 +225,8 @@ class TorchLoop:
         self._seen[span] = self._seen.get(span, 0) + 1
         if self.capture and self._seen[span] >= WARM_UP:
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            with CAPTURING, torch.cuda.graph(graph, pool=self._pool, stream=self._stream,
+                                             capture_error_mode="thread_local"):  # others may go on meanwhile
                 self._loop_step(span)  # recorded, not run
             self._graphs[span], self._pool = graph, graph.pool()
 

@@ -134,4 +134,4 @@ def _analyse(task: Task, path: Path, given: Labels, mix: str) -> tuple[Facts | N
             task.name, task.size, task.mtime_ns, task.rate, sha256(path), sound.result(), reader.format, reader.lossy,
             count / reader.rate, reader.rate, about.amplitude, samples, level, given,
             found, spectrum, texture, envelope, overview,
-            ears["fingerprint"].result(), onsets.result() if onsets else None), mix
+            ears["fingerprint"].result(), onsets.result() if onsets else None, reader.notes), mix

@@ -27,7 +27,7 @@ from audiocraft_ext.core.errors import UserError
 from data_prep.audio.beats.grid import Beats
 from data_prep.shared.naming import Labels
 
-VERSION = 3  # of what an analysis finds; another one is analysed again
+VERSION = 4  # of what an analysis finds; another one is analysed again
 ENVELOPE_RATE = 100  # values a second
 
 
@@ -77,6 +77,7 @@ class Facts:
         overview: ``int8 [240, 2]``, lowest and highest sample in 240 pieces of equal length, 127 is full scale.
         fingerprint: ``uint32 [F]``, data_prep/audio/analysis/fingerprint.py.
         onsets: ascending samples; None where nobody asked for them.
+        notes: what was odd about the file, and is no reason to refuse it.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Facts:
     overview: np.ndarray = field(default_factory=lambda: np.zeros((240, 2), np.int8))
     fingerprint: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint32))
     onsets: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class FactsFile:
         """What is known of a file, unless it has changed since or was analysed another way."""
         with self._database_errors():
             row = self._db.execute("SELECT * FROM facts WHERE name = ?", (os.fsencode(name),)).fetchone()
-        if row is None or (row[1], row[2], row[3]) != (size, mtime_ns, self.how):
+        if row is None or (row[1], row[2], row[3]) != (size, _stored(mtime_ns), self.how):
             return None
         return _from_row(row)
 
@@ -156,7 +158,7 @@ class FactsFile:
         """Whether :meth:`get` would give something; without reading it."""
         with self._database_errors():
             return self._db.execute("SELECT 1 FROM facts WHERE name = ? AND size = ? AND mtime_ns = ? AND how = ?",
-                                    (os.fsencode(name), size, mtime_ns, self.how)).fetchone() is not None
+                                    (os.fsencode(name), size, _stored(mtime_ns), self.how)).fetchone() is not None
 
     def named(self, name: str) -> Facts | Refused | None:
         """What was last found of a name, whatever the file is now."""
@@ -223,8 +225,13 @@ class FactsFile:
             raise UserError(f"{self.path}: is damaged ({error}); delete it, and the files are analysed again") from None
 
 
+def _stored(mtime_ns: int) -> int:
+    """A time as SQLite can hold it, in 64 bits: file systems know years that do not fit in nanoseconds (2262 on)."""
+    return (mtime_ns + 2**63) % 2**64 - 2**63
+
+
 def _to_row(item: Facts | Refused, how: str) -> tuple:
-    head = (os.fsencode(item.name), item.size, item.mtime_ns, how)
+    head = (os.fsencode(item.name), item.size, _stored(item.mtime_ns), how)
     if isinstance(item, Refused):
         return *head, item.reason, int(item.passing), None, None
     plain, arrays = _plain(item)

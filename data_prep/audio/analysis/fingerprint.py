@@ -7,14 +7,15 @@ to 200 ms after). The signs are after J. Haitsma, T. Kalker, "A highly robust au
 the anchors after A. Wang, "An industrial-strength audio search algorithm", ISMIR 2003.
 
 A one-shot has one to three anchors, far too few to tell two kicks apart. So a sound of up to 10 s has *heads* too: the
-levels of a second from its attack on, and the spectrum in quarter tones, which tells neighbouring notes apart. There
-are two, for where it first reaches a quarter of its peak, and where three quarters: a codec may move one, hardly both.
+levels of a second from its attack on, the spectrum in quarter tones, which tells neighbouring notes apart, and the
+wave itself around the attack: another decay, filter or take of a noise is another wave at like levels. There are two,
+for where it first reaches a quarter of its peak, and where three quarters: a codec may move one, hardly both.
 
 The words, ``uint32 [F]``::
 
     0           VERSION * 2**24 + words of the heads (0 or len(ATTACKS) * HEAD_WORDS)
     each head   frame of the attack; frames from there to where it has died away; uint8 [SLICES, BANDS], uint8 [TONES],
-                both levels below the loudest in quarter dB, little-endian
+                both levels below the loudest in quarter dB, then int8 [WAVE], all little-endian
     the rest    frames since the last anchor * 2**24 + signs; 0 * 2**24 + frames where nothing begins for longer
 
 Frames are 10 ms. Silence has no words at all.
@@ -26,8 +27,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import soxr
 
-VERSION = 1
+VERSION = 2
 FRAMES = 100  # a second
 BANDS, LOW, HIGH = 24, 80.0, 10_000.0  # Hz
 BLOCK = 256  # frames at a time, counted from the beginning: results do not depend on what is pushed
@@ -49,19 +51,21 @@ SLICES = len(EARLY) + len(LATER) - 2
 TONES, LOWEST_TONE, PER_OCTAVE = 184, 50.0, 24
 TONE_SECONDS = 0.5
 DEPTH = 45.0  # dB below its loudest that a head reaches
+WAVE_RATE, WAVE_BEFORE, WAVE = 16_000, 0.005, 1600  # Hz; seconds before the attack, at which its samples begin
 ATTACKS = 0.25, 0.75  # of the highest peak: there a sound begins
-HEAD_WORDS = 2 + (SLICES * BANDS + TONES) // 4
+HEAD_WORDS = 2 + (SLICES * BANDS + TONES + WAVE) // 4
 
 
 @dataclass(frozen=True)
 class Head:
     """The beginning of a short sound: frame of its ``attack``, frames that it ``lasts``, and levels in dB from -DEPTH
-    to 0, ``slices [SLICES, BANDS]`` and ``tones [TONES]``."""
+    to 0, ``slices [SLICES, BANDS]`` and ``tones [TONES]``; and the ``wave [WAVE]`` around the attack, its peak 127."""
 
     attack: int
     lasts: int
     slices: np.ndarray
     tones: np.ndarray
+    wave: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,16 @@ class Fingerprinter:
         power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
         tones = _below_loudest(power @ _tones(self.rate, size))
         levels = np.round(-4 * np.concatenate([slices.ravel(), tones])).astype(np.uint8).view("<u4")
-        return np.concatenate([[attack // self.hop, (end - attack) // self.hop], levels]).astype(np.uint32)
+        wave = self._wave(wav, attack).view("<u4")
+        return np.concatenate([[attack // self.hop, (end - attack) // self.hop], levels, wave]).astype(np.uint32)
+
+    def _wave(self, wav: np.ndarray, attack: int) -> np.ndarray:
+        """``int8 [WAVE]`` around the attack."""
+        before, spare = round(WAVE_BEFORE * self.rate), self.rate // 100
+        length = WAVE * self.rate // WAVE_RATE + spare
+        part = np.pad(wav[max(0, attack - before): attack - before + length], (max(0, before - attack), length))
+        part = soxr.resample(part[:length].astype(np.float32), self.rate, WAVE_RATE)[:WAVE]
+        return np.round(part * (127 / np.abs(part).max())).astype(np.int8)
 
     def _power(self, wav: np.ndarray, attack: int, first: int, end: int, every: int) -> np.ndarray:
         """Of the bands in every ``every``-th of the frames ``first`` to ``end`` after ``attack``."""
@@ -207,8 +220,10 @@ def take_apart(words: np.ndarray) -> Print:
 
 
 def _head_of(words: np.ndarray) -> Head:
-    levels = words[2:].astype("<u4").view(np.uint8) / np.float32(-4)
-    return Head(int(words[0]), int(words[1]), levels[:-TONES].reshape(SLICES, BANDS), levels[-TONES:])
+    data = words[2:].astype("<u4").view(np.uint8)
+    levels, wave = data[:-WAVE] / np.float32(-4), data[-WAVE:].view(np.int8)
+    return Head(int(words[0]), int(words[1]), levels[:-TONES].reshape(SLICES, BANDS), levels[-TONES:],
+                wave.astype(np.float32))
 
 
 def _below_loudest(power: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.audio.analysis.fingerprint import DEPTH, FRAMES, Head, Print
+from data_prep.audio.analysis.fingerprint import DEPTH, FRAMES, WAVE, WAVE_RATE, Head, Print
 
 NEAR_BITS = 7  # of 24 signs, that may differ in an anchor; 1 in 30 of those that have nothing to do with each other do
 CLOSE_BITS = 4  # where a line is looked for; 1 in 900
@@ -28,6 +28,10 @@ SPARE, SPARE_SHARE = 0.35, 0.04  # seconds, and share of it, that a copy may lac
 
 SLICES_OFF, TONES_OFF = 1.6, 3.3  # dB on average between heads of the same sound, at most
 TUNING, BETTER = 1, 0.85  # eighths of a tone: what fits that much better further off is another note
+# Correlation of their waves: of copies (MP3 and Opus at 48k and more, 1% faster) rarely less, of other settings of a
+# sound rarely more; benchmarks/prep/variants.py.
+WAVES_ALIKE = 0.8
+WAVE_SPEEDS, WAVE_LATE = np.arange(-30, 31) / 2000, WAVE_RATE // 50  # within DRIFT; samples
 LIVELY = 3  # anchors a second of a loop; a tone or a cymbal has fewer, and they are weak
 FEW_AGREE = 0.5  # of those of the latter
 _BITS = np.array([bin(i).count("1") for i in range(2**12)], np.uint8)
@@ -81,6 +85,8 @@ def heads_agree(a: Print, b: Print) -> Match | None:
         off = slices_off(mine.slices, other.slices)
         if off > SLICES_OFF or tones_off(mine, other) > TONES_OFF:
             continue
+        if waves_alike(mine, other) < WAVES_ALIKE:
+            continue
         if not _rest_agrees(a, b, mine, other):
             continue
         return Match(mine.lasts / FRAMES, float(1 - off / 10), True)
@@ -104,6 +110,24 @@ def tones_off(a: Head, b: Head) -> float:
         off[shift] = float(np.abs(p - q)[sounds].mean()) if sounds.any() else 0.0
     near = min(off[shift] for shift in off if abs(shift) <= TUNING)
     return near if min(off.values()) >= BETTER * near else float("inf")
+
+
+def another_setting(a: Print, b: Print, offset: int) -> bool:
+    """Whether sounds whose anchors agree at ``offset`` have other waves at their attack: another filter, say."""
+    same = [waves_alike(x, y) for x, y in zip(a.heads, b.heads) if abs(y.attack - x.attack - offset) <= 2 * LATE]
+    return bool(same) and max(same) < WAVES_ALIKE
+
+
+def waves_alike(a: Head, b: Head) -> float:
+    """The correlation of two heads' waves, the largest over speeds and lags."""
+    size, between = 2 * WAVE, 4  # points that are interpolated between two samples, so that a straight line will do
+    dense = np.fft.irfft(np.fft.rfft(b.wave, size), size * between)[: WAVE * between] * between
+    at = np.arange(WAVE * between)
+    faster = np.stack([np.interp(at[::between] * (1 + speed), at, dense, right=0) for speed in WAVE_SPEEDS])
+    both = np.fft.irfft(np.fft.rfft(faster, size) * np.fft.rfft(a.wave, size).conj())
+    near = np.abs(np.concatenate([both[:, :WAVE_LATE], both[:, -WAVE_LATE:]], axis=1)).max(axis=1)
+    power = (a.wave @ a.wave) * (faster**2).sum(axis=1)
+    return float((near / np.sqrt(np.maximum(power, 1e-9))).max())
 
 
 def _line(a: Print, b: Print, at: int, offset: int) -> tuple[float, float] | None:

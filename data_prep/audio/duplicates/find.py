@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data_prep.audio.duplicates import candidates
-from data_prep.audio.duplicates.alignment import Match, align, heads_agree
+from data_prep.audio.duplicates.alignment import Match, align, another_setting, heads_agree
 from data_prep.audio.duplicates.heads import Heads
 from data_prep.shared.groups import COPY, EXACT, OVERLAP, Group, Link, grouped
 
@@ -77,7 +77,10 @@ def _sounding_alike(items: list[Item], prints: candidates.Prints, heads: Heads) 
         for at, offset in places:
             if best is not None and best.whole:
                 break
-            best = max(filter(None, (best, align(a, b, at, offset))), key=lambda m: (m.whole, m.seconds), default=None)
+            match = align(a, b, at, offset)
+            if match is not None and match.whole and another_setting(a, b, offset):
+                match = replace(match, whole=False)
+            best = max(filter(None, (best, match)), key=lambda m: (m.whole, m.seconds), default=None)
         if best is not None:
             found[i, j] = best
     return [Link(items[i].name, items[j].name, COPY if m.whole else OVERLAP, round(m.score, 4), round(m.seconds, 2))

@@ -206,20 +206,22 @@ def test_workers_make_the_same_store(groove, tmp_path):
 def test_bad_files_cost_themselves(codec, tmp_path, capsys):
     src = tmp_path / "src"
     src.mkdir()
-    bad = {"empty.mid": b"", "text.mid": b"hello", "cut.mid": LONG.read_bytes()[:-5], "none.mid": file(END),
+    bad = {"empty.mid": b"", "text.mid": b"hello", "none.mid": file(END),
            "bass.mid": file(b"\0\x99\x14\x64" + END), "two.mid": file(b"\0\x91\x24\x64\0\x92\x24\x64" + END),
            "back.mid": file(KICK + b"\x8f\xff\xff\xff\x7f\x99\x24\x64" + END)}
     for name, data in bad.items():
         (src / name).write_bytes(data)
     shutil.copy(LONG, src / "good.MID")
+    (src / "cut.mid").write_bytes(GROOVE[0].read_bytes()[:-5])
     (src / "many.mid").write_bytes(file(KICK + b"\0\x24\x64" * 99_999 + END))
     (src / "day.mid").write_bytes(file(KICK + b"\xa7\xca\xd2\x40\x99\x24\x64" + END, division=480))
     os.mkfifo(src / "pipe.mid")
     store = run(src, tmp_path / "store", "--codec", codec, "--duplicates", "off", "--csv",
                 str(_table(tmp_path, "good.MID", "train")))
     err = capsys.readouterr().err
-    assert {row["source"] for row in store.rows} == {"good.MID", "many.mid", "day.mid"}
-    for name, said in {"empty.mid": "is empty (0 bytes)", "text.mid": "not a MIDI file", "cut.mid": "5 bytes too early",
+    assert {row["source"] for row in store.rows} == {"good.MID", "many.mid", "day.mid", "cut.mid"}
+    assert "5 bytes too early: read up to there" in source_of(tmp_path / "store", "cut.mid")["flags"][0]
+    for name, said in {"empty.mid": "is empty (0 bytes)", "text.mid": "not a MIDI file",
                        "none.mid": "has no notes", "bass.mid": "none of its notes is in the map drums12 (pitches 20)",
                        "two.mid": "say --channel", "back.mid": "negative time", "pipe.mid": "a pipe"}.items():
         assert any(f"skipped {name}: " in line and said in line for line in err.splitlines()), (name, err)
@@ -394,7 +396,20 @@ def test_channels(tmp_path, capsys):
         assert clip.notes[:, 1].tolist() == pitches
     (tmp_path / "x.mid").write_bytes(file(b"\0\x92\x24\x64" + END))
     run(tmp_path, tmp_path / "guess", "--valid-share", "0")
-    assert source_of(tmp_path / "guess", "x.mid")["flags"][0] == "drums on channel 3, the only one used"
+    assert source_of(tmp_path / "guess", "x.mid")["flags"][0] == (
+        "drums on channel 3, the only one used, 100% of its notes at pitches of kick, snare, hats and cymbals, 100% at "
+        "those of a kit")
+
+
+def test_a_piano_is_refused_with_what_to_say(tmp_path, capsys):
+    shutil.copy(GROOVE[0].parents[1] / "midi" / "faults" / "piano_ch1.mid", tmp_path)
+    shutil.copy(GROOVE[0], tmp_path)
+    shutil.copy(GROOVE[0].parents[1] / "midi" / "faults" / "rmid.rmi", tmp_path)
+    store = run(tmp_path, tmp_path / "store", "--valid-share", "0")
+    assert {row["source"] for row in store.rows} == {GROOVE[0].name, "rmid.rmi"}
+    assert "skipped piano_ch1.mid: has notes on channel 1 only, which do not look like drums" in capsys.readouterr().err
+    store = run(tmp_path, tmp_path / "one", "--valid-share", "0", "--channel", "1")
+    assert {row["source"] for row in store.rows} == {"piano_ch1.mid"}
 
 
 def test_a_map_of_ones_own(tmp_path):
