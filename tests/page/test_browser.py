@@ -83,11 +83,10 @@ def test_a_clip_and_its_files(shown):
     make_clip(shown)
     shown.browser.click("li .wav")
     shown.browser.click("li .recipe")
-    wav, rate = sf.read(downloaded(shown, "embedded_seed1_0.wav"))
-    python, python_rate = sf.read(Instrument.load("embedded", threads=1).generate(seconds=2, seed=1)[0].save(
-        shown.downloads / "python"))
+    place = Instrument.load("embedded", threads=1).generate(seconds=2, seed=1)[0].save(shown.downloads / "python")
+    (wav, rate), (python, python_rate) = sf.read(downloaded(shown, place.name)), sf.read(place)
     assert rate == python_rate and wav.shape == python.shape and np.abs(wav - python).max() < 1e-3
-    recipe = downloaded(shown, "embedded_seed1_0.json")
+    recipe = downloaded(shown, place.with_suffix(".json").name)
     infer("--from", str(recipe), "-o", str(shown.downloads / "again"))
     again = sf.read(next((shown.downloads / "again").glob("*.wav")))[0]
     assert np.abs(again - wav).max() < 1e-3

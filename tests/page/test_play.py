@@ -14,14 +14,16 @@ from audiocraft_ext.audio.clips import read_sidecar
 from audiocraft_ext.core.packing import pack
 from audiocraft_ext.drums.play import sidecar
 from audiocraft_ext.drums.play.drummer import Drummer
+from audiocraft_ext.engine.bundle import Bundle, find_bundle
 from audiocraft_ext.kinds import player
 
 pytestmark = pytest.mark.browser
 PLAY = Path(__file__).with_name("play.mjs")
+K = Bundle(find_bundle("embedded")).spec.n_q
 SOUNDS = [
     {"name": "embedded", "asked": {"seed": "1", "seconds": 3}},
     {"name": "embedded", "index": 3, "asked": {"seed": str(2**64 - 1), "bpm": 174, "bars": 2,
-                                               "sampling": {"temperature": [1.1, 1, 1, 0.9], "min_p": 0.02}}}]
+                                               "sampling": {"temperature": [1.1, *[0.9] * (K - 1)], "min_p": 0.02}}}]
 BEATS = [
     {"name": "drums", "asked": {"seed": "1", "bars": 2}},
     {"name": "drums", "index": 2, "asked": {"seed": "7", "bpm": 174, "bars": 8,
