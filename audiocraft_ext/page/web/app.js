@@ -16,7 +16,9 @@ async function start() {
   const of = (kind) => instruments.filter((one) => one.kind === kind);
   if (of("audio").length) views.sampler = new SamplerView(document.getElementById("sampler"), of("audio"));
   if (of("drums").length) views.drums = new DrumsView(document.getElementById("drums"), of("drums"));
-  document.getElementById("licences").textContent = instruments.map((one) => `${one.name}: ${one.licence || "no licence stated"}`).join(" · ");
+  document.getElementById("licences").textContent = instruments
+    .map((one) => `${one.name}: ${one.licence || "no licence stated"}`)
+    .join(" · ");
   for (const name of TABS) tab(name).hidden = !views[name];
   const there = TABS.filter((name) => views[name]);
   show(there.includes(location.hash.slice(1)) ? location.hash.slice(1) : there[0]);
@@ -26,11 +28,15 @@ async function start() {
 
 /** Load an instrument before it is asked for. */
 async function warm(info) {
-  const { promise } = ask("open", { name: info.name }, ({ loaded, total }) => { if (total) progress(loaded / total); });
+  const { promise } = ask("open", { name: info.name }, ({ loaded, total }) => {
+    if (total) progress(loaded / total);
+  });
   try {
     await promise;
     say(`${info.name} is ready.`);
-  } catch (error) { say(error.message, true); }
+  } catch (error) {
+    say(error.message, true);
+  }
   progress(null);
 }
 
@@ -60,14 +66,18 @@ for (const name of TABS) {
   tab(name).addEventListener("keydown", (event) => {
     if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
     const other = TABS.filter((one) => views[one]).find((one) => one !== name);
-    if (other) { show(other); tab(other).focus(); }
+    if (other) {
+      show(other);
+      tab(other).focus();
+    }
     event.stopPropagation();
   });
 }
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !shown) return;
-  const at = event.target, text = at.matches("input:not([type=checkbox]):not([type=range]), select, summary");
+  const at = event.target,
+    text = at.matches("input:not([type=checkbox]):not([type=range]), select, summary");
   if (event.key === "Escape" && text) return at.blur();
   if (text || (event.key === " " && at.matches("button, input"))) return;
   if (event.key.startsWith("Arrow") && at.matches("input[type=range], [role=tab]")) return;

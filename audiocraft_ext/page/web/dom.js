@@ -19,7 +19,10 @@ export function field(label, input, text = null) {
   input.id ||= `field-${++fields}`;
   const shown = text && make("output", { for: input.id }, text(input.value));
   if (shown) {
-    const say = () => { shown.value = text(input.value); input.setAttribute("aria-valuetext", shown.value); };
+    const say = () => {
+      shown.value = text(input.value);
+      input.setAttribute("aria-valuetext", shown.value);
+    };
     input.addEventListener("input", say);
     say();
   }
@@ -45,6 +48,7 @@ export const randomSeed = () => BigInt(crypto.getRandomValues(new Uint32Array(1)
 /** A seed from a text field; a random one where it is empty. */
 export function seedOf(text) {
   if (!text.trim()) return randomSeed();
-  if (!/^\d{1,20}$/.test(text.trim()) || BigInt(text.trim()) >= 1n << 64n) throw new Error(`a seed is a whole number from 0 to 2^64 - 1, got ${text}`);
+  if (!/^\d{1,20}$/.test(text.trim()) || BigInt(text.trim()) >= 1n << 64n)
+    throw new Error(`a seed is a whole number from 0 to 2^64 - 1, got ${text}`);
   return BigInt(text.trim());
 }

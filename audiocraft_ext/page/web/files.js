@@ -2,7 +2,8 @@
 
 /** Hand `bytes` (or text) to the user as a file. */
 export function download(name, bytes, type) {
-  const url = URL.createObjectURL(new Blob([bytes], { type })), link = document.createElement("a");
+  const url = URL.createObjectURL(new Blob([bytes], { type })),
+    link = document.createElement("a");
   Object.assign(link, { href: url, download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
@@ -13,7 +14,8 @@ export function draggable(element, file) {
   let url = null;
   element.draggable = true;
   element.addEventListener("dragstart", (event) => {
-    const { name, bytes, type } = file(), made = new File([bytes], name, { type });
+    const { name, bytes, type } = file(),
+      made = new File([bytes], name, { type });
     url = URL.createObjectURL(made);
     event.dataTransfer.effectAllowed = "copy";
     event.dataTransfer.setData("DownloadURL", `${type}:${name}:${url}`); // to a folder, in Chromium's kin
@@ -24,4 +26,8 @@ export function draggable(element, file) {
 }
 
 /** A name as a part of a file's. */
-export const plain = (name) => name.trim().replace(/[^\w.+-]+/g, "-").replace(/^[-.]+|[-.]+$/g, "");
+export const plain = (name) =>
+  name
+    .trim()
+    .replace(/[^\w.+-]+/g, "-")
+    .replace(/^[-.]+|[-.]+$/g, "");

@@ -45,7 +45,8 @@ export class Player {
   push(clip, wav) {
     if (this.clip !== clip) return;
     const earliest = this.ctx.currentTime + 0.05;
-    if (this.next < earliest) { // the first piece, or one that came late
+    if (this.next < earliest) {
+      // the first piece, or one that came late
       this.start += earliest - this.next;
       if (!this.next) this.start = earliest;
       this.next = earliest;
@@ -63,14 +64,21 @@ export class Player {
   stop() {
     for (const source of this.sources) source.stop();
     this.sources = [];
-    if (this.clip) { this.clip = null; this.onchange(null); }
+    if (this.clip) {
+      this.clip = null;
+      this.onchange(null);
+    }
   }
 
   /** How far the clip is, in seconds; null when it does not play. */
   position() {
     if (!this.clip) return null;
-    const at = this.ctx.currentTime - this.start, length = this.clip.seconds;
-    if (this.ctx.currentTime > this.ends) { this.stop(); return null; }
+    const at = this.ctx.currentTime - this.start,
+      length = this.clip.seconds;
+    if (this.ctx.currentTime > this.ends) {
+      this.stop();
+      return null;
+    }
     return Math.max(0, at) % length;
   }
 

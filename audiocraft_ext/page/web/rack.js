@@ -14,24 +14,48 @@ export class Rack {
 
   add(clip) {
     const play = make("button", { class: "play", onclick: () => this.toggle(clip) }, "Play");
-    const name = make("input", { class: "name", "aria-label": "Name of the clip", value: clip.name, maxlength: 60,
-      onchange: () => { clip.name = name.value.trim() || stemOf(clip.recipe, clip.index); name.value = clip.name; if (clip.kept) shelf.keep(record(clip)); } });
+    const name = make("input", {
+      class: "name",
+      "aria-label": "Name of the clip",
+      value: clip.name,
+      maxlength: 60,
+      onchange: () => {
+        clip.name = name.value.trim() || stemOf(clip.recipe, clip.index);
+        name.value = clip.name;
+        if (clip.kept) shelf.keep(record(clip));
+      },
+    });
     const keep = make("button", { class: "keep", onclick: () => this.keep(clip) }, "Keep");
-    const files = ["WAV", "Recipe"].map((what) => make("button", { class: what.toLowerCase(), onclick: () => this.save(clip, what) }, what));
-    const drop = make("button", { class: "delete", "aria-label": "Delete", onclick: () => this.remove(clip) }, "Delete");
-    const canvas = make("canvas", { role: "img", "aria-label": `Waveform of ${clip.name}` }), head = make("i");
+    const files = ["WAV", "Recipe"].map((what) =>
+      make("button", { class: what.toLowerCase(), onclick: () => this.save(clip, what) }, what),
+    );
+    const drop = make(
+      "button",
+      { class: "delete", "aria-label": "Delete", onclick: () => this.remove(clip) },
+      "Delete",
+    );
+    const canvas = make("canvas", { role: "img", "aria-label": `Waveform of ${clip.name}` }),
+      head = make("i");
     const wave = make("div", { class: "wave", title: "Drag it out as a WAV" }, canvas, head);
     draggable(wave, () => ({ ...this.file(clip, "WAV") }));
     wave.addEventListener("click", () => this.select(clip));
     const about = make("p", { class: "quiet" }, aboutOf(clip));
-    const element = make("li", { onfocusin: () => this.select(clip, false) }, make("div", { class: "row" }, play, name, keep, ...files, drop), wave, about);
+    const element = make(
+      "li",
+      { onfocusin: () => this.select(clip, false) },
+      make("div", { class: "row" }, play, name, keep, ...files, drop),
+      wave,
+      about,
+    );
     this.items.unshift({ clip, element, canvas, head, play, keep, name, files });
     this.element.prepend(element);
     this.refresh(clip);
     this.select(clip, false);
   }
 
-  item(clip) { return this.items.find((one) => one.clip === clip); }
+  item(clip) {
+    return this.items.find((one) => one.clip === clip);
+  }
 
   /** Show what has changed. */
   refresh(clip) {
@@ -70,7 +94,8 @@ export class Rack {
   }
 
   tick() {
-    const at = this.player.position(), item = at === null ? null : this.item(this.player.clip);
+    const at = this.player.position(),
+      item = at === null ? null : this.item(this.player.clip);
     if (!item) return;
     item.head.style.display = "block";
     item.head.style.left = `${(100 * at) / item.clip.seconds}%`;
@@ -83,7 +108,11 @@ export class Rack {
     this.refresh(clip);
   }
 
-  rename() { const item = this.item(this.selected); item?.name.focus(); item?.name.select(); }
+  rename() {
+    const item = this.item(this.selected);
+    item?.name.focus();
+    item?.name.select();
+  }
 
   async remove(clip = this.selected) {
     const at = this.items.findIndex((one) => one.clip === clip);
@@ -99,9 +128,12 @@ export class Rack {
   }
 
   file(clip, what) {
-    const own = stemOf(clip.recipe, clip.index), stem = (clip.name !== own && plain(clip.name)) || own;
+    const own = stemOf(clip.recipe, clip.index),
+      stem = (clip.name !== own && plain(clip.name)) || own;
     const { wav, json } = soundFiles(this.infoOf(clip.recipe.bundle), clip, stem);
-    return what === "WAV" ? { name: `${stem}.wav`, bytes: wav, type: "audio/wav" } : { name: `${stem}.json`, bytes: json, type: "application/json" };
+    return what === "WAV"
+      ? { name: `${stem}.wav`, bytes: wav, type: "audio/wav" }
+      : { name: `${stem}.json`, bytes: json, type: "application/json" };
   }
 
   save(clip = this.selected, what = "WAV") {
@@ -116,7 +148,13 @@ function record({ id, at, name, recipe, index, codes, wav, rate }) {
 }
 
 /** A clip of what the shelf has. */
-export const revived = (one) => ({ ...one, kept: true, done: true, seconds: one.wav.length / one.rate, made: one.wav.length });
+export const revived = (one) => ({
+  ...one,
+  kept: true,
+  done: true,
+  seconds: one.wav.length / one.rate,
+  made: one.wav.length,
+});
 
 function aboutOf({ recipe, seconds }) {
   const length = recipe.bars === undefined ? `${seconds.toFixed(1)} s` : `${recipe.bars} bars`;
@@ -126,13 +164,21 @@ function aboutOf({ recipe, seconds }) {
 
 /** The extremes of what has been made so far. */
 function draw(canvas, { wav, made }) {
-  const width = (canvas.width = 600), height = (canvas.height = 64), paint = canvas.getContext("2d");
+  const width = (canvas.width = 600),
+    height = (canvas.height = 64),
+    paint = canvas.getContext("2d");
   paint.fillStyle = "#8fb8ff";
   for (let x = 0; x < width; x++) {
-    const begin = Math.floor((x / width) * wav.length), end = Math.min(made, Math.floor(((x + 1) / width) * wav.length));
-    let low = 0, high = 0;
-    for (let i = begin; i < end; i++) { low = Math.min(low, wav[i]); high = Math.max(high, wav[i]); }
-    const top = ((1 - Math.min(high, 1)) * height) / 2, bottom = ((1 - Math.max(low, -1)) * height) / 2;
+    const begin = Math.floor((x / width) * wav.length),
+      end = Math.min(made, Math.floor(((x + 1) / width) * wav.length));
+    let low = 0,
+      high = 0;
+    for (let i = begin; i < end; i++) {
+      low = Math.min(low, wav[i]);
+      high = Math.max(high, wav[i]);
+    }
+    const top = ((1 - Math.min(high, 1)) * height) / 2,
+      bottom = ((1 - Math.max(low, -1)) * height) / 2;
     paint.fillRect(x, top, 1, Math.max(1, bottom - top));
   }
 }

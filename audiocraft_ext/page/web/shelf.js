@@ -11,7 +11,8 @@ async function ask(mode, how) {
   const db = await opening;
   if (!db) return undefined;
   return new Promise((done, fail) => {
-    const transaction = db.transaction("kept", mode), request = how(transaction.objectStore("kept"));
+    const transaction = db.transaction("kept", mode),
+      request = how(transaction.objectStore("kept"));
     transaction.oncomplete = () => done(request.result);
     transaction.onerror = transaction.onabort = () => fail(transaction.error);
   });
@@ -22,5 +23,7 @@ export const drop = (id) => ask("readwrite", (store) => store.delete(id));
 
 /** All records of a kind, the oldest first. */
 export async function kept(kind) {
-  return ((await ask("readonly", (store) => store.getAll())) || []).filter((one) => one.kind === kind).sort((a, b) => a.at - b.at);
+  return ((await ask("readonly", (store) => store.getAll())) || [])
+    .filter((one) => one.kind === kind)
+    .sort((a, b) => a.at - b.at);
 }

@@ -1,11 +1,13 @@
 // The whole page stays on this device after the first visit. `make page` writes the version and the files.
 
-const CACHE = "micro-musicgen-" + "VERSION", FILES = ["FILES"];
+const CACHE = "micro-musicgen-" + "VERSION",
+  FILES = ["FILES"];
 
 self.addEventListener("install", (event) => event.waitUntil(fill()));
 self.addEventListener("activate", (event) => event.waitUntil(forget().then(() => self.clients.claim())));
 self.addEventListener("fetch", (event) => {
-  if (event.request.method === "GET" && new URL(event.request.url).origin === location.origin) event.respondWith(answer(event.request));
+  if (event.request.method === "GET" && new URL(event.request.url).origin === location.origin)
+    event.respondWith(answer(event.request));
 });
 
 async function fill() {
@@ -15,7 +17,8 @@ async function fill() {
 }
 
 async function forget() {
-  for (const name of await caches.keys()) if (name.startsWith("micro-musicgen-") && name !== CACHE) await caches.delete(name);
+  for (const name of await caches.keys())
+    if (name.startsWith("micro-musicgen-") && name !== CACHE) await caches.delete(name);
 }
 
 async function answer(request) {

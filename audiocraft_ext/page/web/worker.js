@@ -8,7 +8,9 @@ import { playSound } from "./engine/sound.js";
 const WASM = "ort/ort-wasm-simd-threaded.wasm.gz";
 const opened = new Map(); // name to (a promise of) a bundle
 const stopped = new Set();
-let runtime = null, instruments = null, queue = Promise.resolve();
+let runtime = null,
+  instruments = null,
+  queue = Promise.resolve();
 
 self.onmessage = ({ data }) => {
   if (data.what === "stop") stopped.add(data.id);
@@ -55,7 +57,9 @@ async function load(name, progress) {
   let loaded = 0;
   const count = (n) => progress((loaded += n), total);
   runtime ??= start();
-  const files = Object.fromEntries(Object.keys(info.bytes).map((one) => [one.replace(/\.gz$/, ""), unpacked(`${info.path}/${one}`, count)]));
+  const files = Object.fromEntries(
+    Object.keys(info.bytes).map((one) => [one.replace(/\.gz$/, ""), unpacked(`${info.path}/${one}`, count)]),
+  );
   await runtime;
   return open(ort, info, (one) => files[one]);
 }
@@ -69,7 +73,9 @@ async function start() {
 async function unpacked(path, count) {
   const data = await bytes(path, count);
   if (data[0] !== 0x1f || data[1] !== 0x8b) return data;
-  return new Uint8Array(await new Response(new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
+  return new Uint8Array(
+    await new Response(new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer(),
+  );
 }
 
 async function file(path) {

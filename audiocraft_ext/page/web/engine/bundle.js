@@ -7,7 +7,8 @@ const OPTIONS = { executionProviders: ["wasm"], logSeverityLevel: 3 };
 /** Open what `info`, a line of instruments.json, says. `read(name)` gives (a promise of) a file's bytes. */
 export async function open(ort, info, read) {
   const [graph, weights] = info.lm_files;
-  const session = (name, of, data) => ort.InferenceSession.create(name, { ...OPTIONS, externalData: [{ path: of, data }] });
+  const session = (name, of, data) =>
+    ort.InferenceSession.create(name, { ...OPTIONS, externalData: [{ path: of, data }] });
   const lm = await session(await read(graph), weights, await read(weights));
   const bundle = { ort, info, stepper: new OnnxStepper(ort, lm, info.lm) };
   if (info.decoder) {

@@ -9,11 +9,16 @@ export class Decoder {
     this.features = Array.from({ length: about.channels }, () => new Float32Array(0));
     this.codes = Array.from({ length: K }, () => new Int32Array(0));
     this.codesAt = this.featuresAt = this.done = 0;
-    if (about.state) this.state = new ort.Tensor("float32", new Float32Array(about.state[0] * about.state[2]), [about.state[0], 1, about.state[2]]);
+    if (about.state)
+      this.state = new ort.Tensor("float32", new Float32Array(about.state[0] * about.state[2]), [
+        about.state[0],
+        1,
+        about.state[2],
+      ]);
   }
 
   /** More codes, K arrays [t]; yields the sound that is certain by now, `Float32Array [n]`. */
-  async* push(codes, last = false) {
+  async *push(codes, last = false) {
     const { reach, front, piece } = this.about;
     this.codes = joined([this.codes, codes], this.K);
     const known = this.codesAt + this.codes[0].length;
@@ -22,15 +27,20 @@ export class Decoder {
   }
 
   async sound(end, known) {
-    const { reach, channels } = this.about, at = this.featuresAt + this.features[0].length;
+    const { reach, channels } = this.about,
+      at = this.featuresAt + this.features[0].length;
     const upto = Math.min(end + reach, known);
     if (upto > at) {
-      const more = await this.run(at, upto, known), n = upto - at;
+      const more = await this.run(at, upto, known),
+        n = upto - at;
       this.features = this.features.map((row, c) => both(row, more.subarray(c * n, (c + 1) * n)));
     }
-    const size = upto - this.featuresAt, flat = new Float32Array(channels * size);
+    const size = upto - this.featuresAt,
+      flat = new Float32Array(channels * size);
     this.features.forEach((row, c) => flat.set(row.subarray(0, size), c * size));
-    const begin = this.done - this.featuresAt, stop = end - this.featuresAt, before = Math.max(0, end - reach);
+    const begin = this.done - this.featuresAt,
+      stop = end - this.featuresAt,
+      before = Math.max(0, end - reach);
     this.features = this.features.map((row) => row.slice(before - this.featuresAt));
     this.featuresAt = before;
     this.done = end;
@@ -41,9 +51,15 @@ export class Decoder {
 
   /** Features of the frames from `at` to `upto`, [channels * (upto - at)]. */
   async run(at, upto, known) {
-    const { ort, K } = this, { front } = this.about, sees = Math.min(upto + front, known);
-    const tensor = (from, to) => new ort.Tensor("int64", BigInt64Array.from(
-      this.codes.flatMap((row) => Array.from(row.subarray(from, to), BigInt))), [1, K, to - from]);
+    const { ort, K } = this,
+      { front } = this.about,
+      sees = Math.min(upto + front, known);
+    const tensor = (from, to) =>
+      new ort.Tensor(
+        "int64",
+        BigInt64Array.from(this.codes.flatMap((row) => Array.from(row.subarray(from, to), BigInt))),
+        [1, K, to - from],
+      );
     let features;
     if (!this.state) {
       ({ features } = await this.session.run({ codes: tensor(at - this.codesAt, sees - this.codesAt) }));

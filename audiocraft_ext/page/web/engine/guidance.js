@@ -15,7 +15,8 @@ export class GuidedStepper {
   }
 
   async step(clips) {
-    const S = clips[0][0].length, from = this.length;
+    const S = clips[0][0].length,
+      from = this.length;
     let twins = clips;
     if (from <= this.last) {
       twins = clips.map((rows) => rows.map((row) => row.slice()));
@@ -24,7 +25,9 @@ export class GuidedStepper {
     }
     this.length += S;
     const both = await this.stepper.step([...clips, ...twins]);
-    const half = both.length / 2, out = new Float32Array(half), f = Math.fround;
+    const half = both.length / 2,
+      out = new Float32Array(half),
+      f = Math.fround;
     for (let i = 0; i < half; i++) {
       const free = both[half + i];
       out[i] = Number.isFinite(free) ? free + f(this.weight * f(both[i] - free)) : -Infinity;

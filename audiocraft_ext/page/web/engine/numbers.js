@@ -4,7 +4,8 @@ const view = new DataView(new ArrayBuffer(8));
 
 /** The nearest whole number, halves to the even one: Python's `round`. */
 export function rint(x) {
-  const low = Math.floor(x), rest = x - low;
+  const low = Math.floor(x),
+    rest = x - low;
   return rest > 0.5 || (rest === 0.5 && low % 2 !== 0) ? low + 1 : low;
 }
 

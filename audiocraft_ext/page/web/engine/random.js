@@ -1,8 +1,8 @@
 // Random numbers: numpy's Philox 4x64-10 (random123, https://doi.org/10.1145/2063384.2063405), bit for bit.
 
 const MASK = (1n << 64n) - 1n;
-const MULTIPLY = [0xD2E7470EE14C6C93n, 0xCA5A826395121157n];
-const WEYL = [0x9E3779B97F4A7C15n, 0xBB67AE8584CAA73Bn];
+const MULTIPLY = [0xd2e7470ee14c6c93n, 0xca5a826395121157n];
+const WEYL = [0x9e3779b97f4a7c15n, 0xbb67ae8584caa73bn];
 const ROUNDS = 10;
 export const LARGEST_SEED = MASK;
 
@@ -11,7 +11,8 @@ function block(count, seed, index) {
   let [a, b, c, d] = [count & MASK, (count >> 64n) & MASK, 0n, 0n];
   let [k, l] = [seed, index];
   for (let round = 0; round < ROUNDS; round++) {
-    const p = MULTIPLY[0] * a, q = MULTIPLY[1] * c;
+    const p = MULTIPLY[0] * a,
+      q = MULTIPLY[1] * c;
     [a, b, c, d] = [(q >> 64n) ^ b ^ k, q & MASK, (p >> 64n) ^ d ^ l, p & MASK];
     k = (k + WEYL[0]) & MASK;
     l = (l + WEYL[1]) & MASK;
@@ -26,7 +27,9 @@ export function uniforms(seed, index, n) {
   if (key.some((part) => part < 0n || part > MASK)) throw new Error(`a seed is 0 to 2**64 - 1, got ${seed}`);
   const out = new Float64Array(n);
   for (let at = 0, count = 1n; at < n; at += 4, count++) {
-    block(count, ...key).forEach((word, i) => { if (at + i < n) out[at + i] = Number(word >> 11n) * 2 ** -53; });
+    block(count, ...key).forEach((word, i) => {
+      if (at + i < n) out[at + i] = Number(word >> 11n) * 2 ** -53;
+    });
   }
   return out;
 }

@@ -22,7 +22,8 @@ export function* windows(first, steps, window, prompt = 0) {
 /** The steps from `origin` to `end` of a clip's sequence, with no frame before `origin` but the prompt. */
 function local(sequence, origin, end, spec) {
   return sequence.map((row, k) => {
-    const out = row.slice(origin, end), d = spec.delays[k];
+    const out = row.slice(origin, end),
+      d = spec.delays[k];
     out.fill(spec.card, 0, d + 1);
     if (origin) out.set(row.subarray(d + 1, d + 1 + (spec.prompt || 0)), d + 1);
     return out;
@@ -42,18 +43,25 @@ const columns = (clips, begin, end) => clips.map((rows) => rows.map((row) => row
  *   is what is to be sampled. `stop()` is asked before each step; where it is true the rest is not made.
  * @yields for each clip K arrays `Int32Array [t]` */
 export async function* stream(stepper, spec, indices, frames, { seed, sampling, given, window, stop = () => false }) {
-  const K = spec.n_q, delays = spec.delays, deepest = Math.max(...delays);
-  const codes = indices.map((_, b) => Array.from({ length: K }, (_, k) => {
-    const row = new Int32Array(frames).fill(UNKNOWN);
-    if (given) row.set(given[b][k]);
-    return row;
-  }));
+  const K = spec.n_q,
+    delays = spec.delays,
+    deepest = Math.max(...delays);
+  const codes = indices.map((_, b) =>
+    Array.from({ length: K }, (_, k) => {
+      const row = new Int32Array(frames).fill(UNKNOWN);
+      if (given) row.set(given[b][k]);
+      return row;
+    }),
+  );
   const firsts = new Set(codes.map((clip) => firstUnknown(clip, delays)));
   if (firsts.size > 1) throw new Error("the clips of one batch have their first unknown code at different steps");
-  const [first] = firsts, S = stepsOf(frames, delays);
+  const [first] = firsts,
+    S = stepsOf(frames, delays);
   const sequences = codes.map((clip) => delay(clip, delays, spec.card));
   const points = indices.map((index) => uniforms(seed, index, S * K));
-  const settings = plan(sampling, K, spec.card), gates = gatesOf(spec), sources = sourcesOf(gates);
+  const settings = plan(sampling, K, spec.card),
+    gates = gatesOf(spec),
+    sources = sourcesOf(gates);
   const size = window ? Math.min(S, stepsOf(window, delays)) : S;
   let done = Math.max(0, first - 1 - deepest);
   if (done) yield sequences.map((sequence) => undelay(sequence, delays, 0, done));
@@ -66,7 +74,9 @@ export async function* stream(stepper, spec, indices, frames, { seed, sampling, 
       here.forEach((clip, b) => {
         const row = logits.subarray(b * K * spec.card, (b + 1) * K * spec.card);
         fill(clip, s, row, points[b].subarray((origin + s) * K, (origin + s + 1) * K));
-        clip.forEach((stream, k) => { sequences[b][k][origin + s] = stream[s]; });
+        clip.forEach((stream, k) => {
+          sequences[b][k][origin + s] = stream[s];
+        });
       });
       const known = origin + s - deepest;
       if (known > done) {
@@ -83,17 +93,22 @@ export async function* stream(stepper, spec, indices, frames, { seed, sampling, 
     if (!unknown.some(Boolean)) return;
     if (clip.some((stream) => stream[s] === SOME)) {
       row = row.slice();
-      clip.forEach((stream, k) => { if (stream[s] === SOME) row[k * spec.card] = -Infinity; });
+      clip.forEach((stream, k) => {
+        if (stream[s] === SOME) row[k * spec.card] = -Infinity;
+      });
     }
     const drawn = sample(row, K, spec.card, settings, at, sources);
-    clip.forEach((stream, k) => { if (unknown[k]) stream[s] = drawn[k]; });
+    clip.forEach((stream, k) => {
+      if (unknown[k]) stream[s] = drawn[k];
+    });
     close(gates, clip, s, unknown);
   }
 }
 
 async function prefill(stepper, clips, steps) {
   let logits;
-  for (let s = 0; s < steps; s += PREFILL) logits = await stepper.step(columns(clips, s, Math.min(s + PREFILL, steps)));
+  for (let s = 0; s < steps; s += PREFILL)
+    logits = await stepper.step(columns(clips, s, Math.min(s + PREFILL, steps)));
   return logits;
 }
 
@@ -101,7 +116,12 @@ async function prefill(stepper, clips, steps) {
 export async function generate(stepper, spec, indices, frames, how) {
   const pieces = [];
   for await (const piece of stream(stepper, spec, indices, frames, how)) pieces.push(piece);
-  return indices.map((_, b) => joined(pieces.map((piece) => piece[b]), spec.n_q));
+  return indices.map((_, b) =>
+    joined(
+      pieces.map((piece) => piece[b]),
+      spec.n_q,
+    ),
+  );
 }
 
 /** Pieces of a clip, each K arrays, as one. */
@@ -109,7 +129,10 @@ export function joined(pieces, K) {
   return Array.from({ length: K }, (_, k) => {
     const out = new Int32Array(pieces.reduce((sum, piece) => sum + piece[k].length, 0));
     let at = 0;
-    for (const piece of pieces) { out.set(piece[k], at); at += piece[k].length; }
+    for (const piece of pieces) {
+      out.set(piece[k], at);
+      at += piece[k].length;
+    }
     return out;
   });
 }

@@ -24,10 +24,19 @@ export function firstUnknown(codes, delays) {
 
 /** The gates of a spec, each behind the one that it hangs on: `{stream, gate, rest, opens, lag}`. */
 export function gatesOf(spec) {
-  const gates = (spec.gates || []).map(([stream, gate, rest, opens]) =>
-    ({ stream, gate, rest, opens, lag: spec.delays[stream] - spec.delays[gate] }));
+  const gates = (spec.gates || []).map(([stream, gate, rest, opens]) => ({
+    stream,
+    gate,
+    rest,
+    opens,
+    lag: spec.delays[stream] - spec.delays[gate],
+  }));
   const source = new Map(gates.map((one) => [one.stream, one.gate]));
-  const depth = (one) => { let n = 0; for (let at = one.gate; source.has(at); at = source.get(at)) n++; return n; };
+  const depth = (one) => {
+    let n = 0;
+    for (let at = one.gate; source.has(at); at = source.get(at)) n++;
+    return n;
+  };
   return gates.sort((a, b) => depth(a) - depth(b) || a.stream - b.stream);
 }
 

@@ -4,7 +4,8 @@
 export function clipSpec(spec) {
   const C = spec.controls || 0;
   if (!C) return spec;
-  const { controls, sizes, ...rest } = spec, K = spec.n_q - C;
+  const { controls, sizes, ...rest } = spec,
+    K = spec.n_q - C;
   const kept = (sizes || []).slice(0, K);
   const clip = { ...rest, n_q: K, delays: spec.delays.slice(0, K) };
   return kept.every((size) => size === spec.card) ? clip : { ...clip, sizes: kept };

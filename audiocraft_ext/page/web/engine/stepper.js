@@ -23,7 +23,8 @@ export class OnnxStepper {
     let logits;
     if (S === 1) return this.single(clips);
     if (S <= FEW) {
-      for (let s = 0; s < S; s++) logits = await this.single(clips.map((rows) => rows.map((row) => row.subarray(s, s + 1))));
+      for (let s = 0; s < S; s++)
+        logits = await this.single(clips.map((rows) => rows.map((row) => row.subarray(s, s + 1))));
       return logits;
     }
     const out = [];
@@ -47,33 +48,54 @@ export class OnnxStepper {
   }
 
   async call(clips, cache) {
-    const { ort, lm, length, pasts } = this, B = clips.length, S = clips[0][0].length;
+    const { ort, lm, length, pasts } = this,
+      B = clips.length,
+      S = clips[0][0].length;
     const feeds = {
-      codes: new ort.Tensor("int64", BigInt64Array.from(clips.flatMap((rows) => rows.flatMap((row) => Array.from(row, BigInt)))), [B, lm.n_q, S]),
-      positions: new ort.Tensor("int64", BigInt64Array.from({ length: S }, (_, i) => BigInt(length + i)), [S]),
+      codes: new ort.Tensor(
+        "int64",
+        BigInt64Array.from(clips.flatMap((rows) => rows.flatMap((row) => Array.from(row, BigInt)))),
+        [B, lm.n_q, S],
+      ),
+      positions: new ort.Tensor(
+        "int64",
+        BigInt64Array.from({ length: S }, (_, i) => BigInt(length + i)),
+        [S],
+      ),
       seqlens_k: new ort.Tensor("int32", new Int32Array(B).fill(length + S - 1), [B]),
       total_sequence_length: new ort.Tensor("int32", Int32Array.of(length + S), [1]),
     };
     for (const name of pasts)
-      feeds[name] = cache ? cache[name] : new ort.Tensor("float32", new Float32Array(0), [B, lm.num_heads, 0, this.depth]);
+      feeds[name] = cache
+        ? cache[name]
+        : new ort.Tensor("float32", new Float32Array(0), [B, lm.num_heads, 0, this.depth]);
     const out = await this.session.run(feeds);
-    return { logits: out.logits.data, cache: Object.fromEntries(pasts.map((name) => [name, out[name.replace("past", "present")]])) };
+    return {
+      logits: out.logits.data,
+      cache: Object.fromEntries(pasts.map((name) => [name, out[name.replace("past", "present")]])),
+    };
   }
 
   /** The caches of clips that were read one by one, as one. */
   stacked() {
-    return Object.fromEntries(this.pasts.map((name) => {
-      const parts = this.rows.map((row) => row[name]), size = parts[0].data.length;
-      const data = new Float32Array(size * parts.length);
-      parts.forEach((part, b) => data.set(part.data, b * size));
-      return [name, new this.ort.Tensor("float32", data, [parts.length, ...parts[0].dims.slice(1)])];
-    }));
+    return Object.fromEntries(
+      this.pasts.map((name) => {
+        const parts = this.rows.map((row) => row[name]),
+          size = parts[0].data.length;
+        const data = new Float32Array(size * parts.length);
+        parts.forEach((part, b) => data.set(part.data, b * size));
+        return [name, new this.ort.Tensor("float32", data, [parts.length, ...parts[0].dims.slice(1)])];
+      }),
+    );
   }
 
   part(cache, b) {
-    return Object.fromEntries(this.pasts.map((name) => {
-      const { data, dims } = cache[name], size = data.length / this.batch;
-      return [name, new this.ort.Tensor("float32", data.slice(b * size, (b + 1) * size), [1, ...dims.slice(1)])];
-    }));
+    return Object.fromEntries(
+      this.pasts.map((name) => {
+        const { data, dims } = cache[name],
+          size = data.length / this.batch;
+        return [name, new this.ort.Tensor("float32", data.slice(b * size, (b + 1) * size), [1, ...dims.slice(1)])];
+      }),
+    );
   }
 }

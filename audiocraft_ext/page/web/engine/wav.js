@@ -2,31 +2,53 @@
 
 import { rint } from "./numbers.js";
 
-const CEILING_DB = -0.1, FULL = 1 - 2 ** -15;
+const CEILING_DB = -0.1,
+  FULL = 1 - 2 ** -15;
 
 /** Sound that would clip is made quieter instead: `{wav, about}`. */
 export function levelled(wav) {
   let peak = 0;
   for (const x of wav) peak = Math.max(peak, Math.abs(x));
   if (peak <= FULL) return { wav, about: {} };
-  const loudest = 20 * Math.log10(peak), gain = peak > 1 ? CEILING_DB - loudest : 0;
+  const loudest = 20 * Math.log10(peak),
+    gain = peak > 1 ? CEILING_DB - loudest : 0;
   if (!gain) return { wav, about: { gain_db: 0 } };
   const factor = Math.fround(10 ** (gain / 20));
-  return { wav: wav.map((x) => x * factor), about: { gain_db: rint(gain * 100) / 100,
-    level: `${loudest.toFixed(1)} dB above full scale, made quieter instead of clipped` } };
+  return {
+    wav: wav.map((x) => x * factor),
+    about: {
+      gain_db: rint(gain * 100) / 100,
+      level: `${loudest.toFixed(1)} dB above full scale, made quieter instead of clipped`,
+    },
+  };
 }
 
 /** `Float32Array [N]` as the bytes of a mono WAV. */
 export function wavBytes(wav, rate, { title = "", comment = "", bpm = null, beats = null, loop = false } = {}) {
-  const info = [["INAM", title], ["ICMT", comment], ["ISFT", "micro-musicgen"]].filter(([, text]) => text);
-  const tags = info.flatMap(([name, text]) => chunk(name, [...new TextEncoder().encode(text.replaceAll("\0", "")), 0]));
-  const size = 2 * wav.length, tail = chunk("LIST", [...ascii("INFO"), ...tags]);
-  if (loop) tail.push(...chunk("smpl", words([0, 0, rint(1e9 / rate), 60, 0, 0, 0, 1, 0, 0, 0, 0, wav.length - 1, 0, 0])));
-  if (bpm) tail.push(...acid(bpm, beats ?? Math.max(1, rint((wav.length / rate) * bpm / 60))));
+  const info = [
+    ["INAM", title],
+    ["ICMT", comment],
+    ["ISFT", "micro-musicgen"],
+  ].filter(([, text]) => text);
+  const tags = info.flatMap(([name, text]) =>
+    chunk(name, [...new TextEncoder().encode(text.replaceAll("\0", "")), 0]),
+  );
+  const size = 2 * wav.length,
+    tail = chunk("LIST", [...ascii("INFO"), ...tags]);
+  if (loop)
+    tail.push(...chunk("smpl", words([0, 0, rint(1e9 / rate), 60, 0, 0, 0, 1, 0, 0, 0, 0, wav.length - 1, 0, 0])));
+  if (bpm) tail.push(...acid(bpm, beats ?? Math.max(1, rint(((wav.length / rate) * bpm) / 60))));
   const fmt = chunk("fmt ", [...halves([1, 1]), ...words([rate, 2 * rate]), ...halves([2, 16])]);
-  const head = [...ascii("RIFF"), ...words([4 + fmt.length + 8 + size + tail.length]), ...ascii("WAVE"), ...fmt,
-    ...ascii("data"), ...words([size])];
-  const out = new Uint8Array(head.length + size + tail.length), view = new DataView(out.buffer);
+  const head = [
+    ...ascii("RIFF"),
+    ...words([4 + fmt.length + 8 + size + tail.length]),
+    ...ascii("WAVE"),
+    ...fmt,
+    ...ascii("data"),
+    ...words([size]),
+  ];
+  const out = new Uint8Array(head.length + size + tail.length),
+    view = new DataView(out.buffer);
   out.set(head);
   for (let i = 0; i < wav.length; i++)
     view.setInt16(head.length + 2 * i, Math.min(Math.max(rint(wav[i] * 32768), -32768), 32767), true);

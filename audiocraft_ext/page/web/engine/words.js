@@ -2,9 +2,13 @@
 
 import { level } from "./numbers.js";
 
-const LEVELS = ["very-low", "low", "medium", "high", "very-high"], SWINGS = ["straight", "light", "hard"];
+const LEVELS = ["very-low", "low", "medium", "high", "very-high"],
+  SWINGS = ["straight", "light", "hard"];
 const EDGES = { density: [14.0, 17.4, 20.8, 24.2], intensity: [0.48, 0.56, 0.62, 0.68], swing: [0.25, 0.55] };
-const EIGHTH = [0.44, 17 / 24], SIXTEENTH = [5 / 12, 17 / 24], TRIPLET = 1 / 6, SWUNG = 4;
+const EIGHTH = [0.44, 17 / 24],
+  SIXTEENTH = [5 / 12, 17 / 24],
+  TRIPLET = 1 / 6,
+  SWUNG = 4;
 export const SCALES = Object.keys(EDGES);
 export const FACTS = ["bars", "tempo", "meter"];
 const APART = 1n << 40n;
@@ -16,10 +20,13 @@ export function promptCodes(prompts, words) {
   prompts.fields.forEach((field, i) => {
     const word = words[field.name];
     if (word === undefined || word === null) return;
-    if (!field.words.includes(word)) throw new Error(`${field.name}: expected one of ${field.words.join(", ")}, got ${word}`);
+    if (!field.words.includes(word))
+      throw new Error(`${field.name}: expected one of ${field.words.join(", ")}, got ${word}`);
     flat[i] += 1 + field.words.indexOf(word);
   });
-  return Array.from({ length: prompts.n_q }, (_, k) => Int32Array.from({ length: frames }, (_, p) => flat[p * prompts.n_q + k]));
+  return Array.from({ length: prompts.n_q }, (_, k) =>
+    Int32Array.from({ length: frames }, (_, p) => flat[p * prompts.n_q + k]),
+  );
 }
 
 /** Words for some fields in the prompt's own order; those that the model does not have are left out. */
@@ -46,10 +53,15 @@ const measures = {
   intensity: (p) => (p.step.length ? inBeat(p).filter(Boolean).length / p.step.length : 0),
   swing: (p) => {
     const quarter = inBeat(p).map((step, i) => (step + p.offset[i]) / p.beatSteps);
-    const late = [[quarter, EIGHTH], [quarter.map((q) => (((2 * q) % 1) + 1) % 1), SIXTEENTH]].map(([place, [first, last]]) => {
-      const swung = place.filter((q) => q >= first && q < last);
-      return swung.length >= SWUNG ? (swung.reduce((a, b) => a + b) / swung.length - 0.5) / TRIPLET : null;
-    }).filter((one) => one !== null);
+    const late = [
+      [quarter, EIGHTH],
+      [quarter.map((q) => (((2 * q) % 1) + 1) % 1), SIXTEENTH],
+    ]
+      .map(([place, [first, last]]) => {
+        const swung = place.filter((q) => q >= first && q < last);
+        return swung.length >= SWUNG ? (swung.reduce((a, b) => a + b) / swung.length - 0.5) / TRIPLET : null;
+      })
+      .filter((one) => one !== null);
     return late.length ? Math.max(...late) : null;
   },
 };
@@ -73,9 +85,11 @@ export const candidates = (index, n) => Array.from({ length: n }, (_, i) => BigI
 function miss(pattern, words) {
   let total = 0;
   for (const name of SCALES.filter((one) => words[one] !== undefined)) {
-    const edges = EDGES[name], value = measures[name](pattern);
+    const edges = EDGES[name],
+      value = measures[name](pattern);
     const at = (name === "swing" ? SWINGS : LEVELS).indexOf(words[name]);
-    const low = at ? edges[at - 1] : -Infinity, high = at < edges.length ? edges[at] : Infinity;
+    const low = at ? edges[at - 1] : -Infinity,
+      high = at < edges.length ? edges[at] : Infinity;
     total += value === null ? 1 : Math.max(low - value, value - high, 0) / (edges[edges.length - 1] - edges[0]);
   }
   return total;
