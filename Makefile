@@ -16,7 +16,7 @@ MODEL ?= audiocraft_ext/bundles/embedded
 STORE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-drums page test test-rest test-all test-audiocraft bench lint clean
+.PHONY: help setup demo demo-drums demo-notes page test test-rest test-all test-audiocraft bench lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,9 @@ demo: setup  ## prepare the breaks, train a small LM on them, export, sample: WA
 
 demo-drums: setup  ## the same for drums: MIDI performances in, MIDI files, a WAV of each and piano rolls out
 	@$(RUN) -m audiocraft_ext.drums.demo $(ARGS)
+
+demo-notes: setup  ## the same for songs: MIDI of several instruments in, MIDI files and piano rolls out
+	@$(RUN) -m audiocraft_ext.notes.demo $(ARGS)
 
 page: setup  ## out/page: instruments that play in a browser, offline (ARGS="out/mine --bundles my/jungle,drums")
 	@$(RUN) -m audiocraft_ext.page.build $(ARGS)

@@ -44,6 +44,8 @@ KINDS = {
                      "audiocraft_ext.audio.cli"),
     "drums": Modules("audiocraft_ext.drums.kind", "audiocraft_ext.drums.play.drummer:Drummer",
                      "audiocraft_ext.drums.play.cli"),
+    "notes": Modules("audiocraft_ext.notes.kind", "audiocraft_ext.notes.play.composer:Composer",
+                     "audiocraft_ext.notes.play.cli"),
 }
 UNNAMED = "audio"  # what is of no named kind: audiocraft's own models, clips' JSONs, a command line without a bundle
 FORMATS = {"audiocraft": "audiocraft_ext.audio.codec.audiocraft"}  # of other programs; see Format

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.gates import Gate, as_gates, check
 
-UNITS = ("seconds", "steps", "notes")
+UNITS = SECONDS, STEPS, NOTES = ("seconds", "steps", "notes")
 DEFAULT_UNITS = {"audio": "seconds"}  # the unit of a kind whose specs do not say it; of any other it is steps
 
 
@@ -57,8 +57,8 @@ class Spec:
         object.__setattr__(self, "unit", self.unit or self._default_unit)
         if self.unit not in UNITS:
             raise UserError(f"the unit of a frame is one of {', '.join(UNITS)}, got {self.unit!r}")
-        if (self.frame_rate is None) != (self.unit == "notes"):
-            raise UserError(f"frames that are {self.unit} have {'no' if self.unit == 'notes' else 'a'} frame_rate, "
+        if (self.frame_rate is None) != (self.unit == NOTES):
+            raise UserError(f"frames that are {self.unit} have {'no' if self.unit == NOTES else 'a'} frame_rate, "
                             f"got {self.frame_rate}")
         if self.n_q < 1 or self.card < 1 or not (self.frame_rate is None or self.frame_rate > 0):
             raise UserError(f"a spec needs n_q, card and frame_rate above 0, "

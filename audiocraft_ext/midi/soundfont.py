@@ -46,19 +46,13 @@ class Font:
             UserError: it is not there, no SoundFont, broken, or without drums; or nothing is installed to play it.
         """
         path = Path(path)
-        try:
-            with path.open("rb") as file:
-                presets = _presets(file, path.stat().st_size)
-        except OSError as error:
-            raise UserError(f"{path}: the SoundFont cannot be read ({error.strerror})") from None
-        except ValueError as error:
-            raise UserError(f"{path}: not a SoundFont that can be played, {error}") from None
+        presets = presets_of(path)
         drums = {number: name for (bank, number), name in sorted(presets.items()) if bank == BANK}
         if not drums:
             names = ", ".join(list(presets.values())[:3]) + (", ..." if len(presets) > 3 else "")
             raise UserError(f"{path}: a SoundFont without drums: nothing in bank {BANK}, but {len(presets)} other "
                             f"preset{'s' * (len(presets) != 1)} ({names}); give one of General MIDI, or of drums")
-        _player()
+        player_module()
         return cls(path, drums)
 
     @property
@@ -101,7 +95,7 @@ class Font:
 @lru_cache(maxsize=2)
 def _synth(font: Font, sample_rate: int):
     """A player with the drums on channel 10, and nothing sounding. Each has the file's sound in memory."""
-    tinysoundfont = _player()
+    tinysoundfont = player_module()
     synth = tinysoundfont.Synth(samplerate=sample_rate)
     try:
         sound = synth.sfload(font.path.read_bytes(), max_voices=VOICES)  # as a name it has to be Unicode
@@ -122,13 +116,29 @@ def _events(notes, sample_rate: int, samples: int) -> list[tuple[int, int, int]]
     return sorted(ons + offs, key=lambda event: (event[0], event[2] > 0, event[1]))
 
 
-def _player():
+def player_module():
+    """The library; a :class:`UserError` where it is not installed."""
     try:
         import tinysoundfont
     except ImportError:
         raise UserError(f"a SoundFont is played by tinysoundfont, which is not installed; '{INSTALL}', or leave "
                         "--soundfont out: the drum kit that ships needs nothing") from None
     return tinysoundfont
+
+
+def presets_of(path: Path) -> dict[tuple[int, int], str]:
+    """Bank and number of all presets of a file, and their names; its sound is not read.
+
+    Raises:
+        UserError: it cannot be read, or it is broken.
+    """
+    try:
+        with path.open("rb") as file:
+            return _presets(file, path.stat().st_size)
+    except OSError as error:
+        raise UserError(f"{path}: the SoundFont cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not a SoundFont that can be played, {error}") from None
 
 
 def _presets(file, size: int) -> dict[tuple[int, int], str]:

@@ -22,7 +22,7 @@ from audiocraft_ext.core.split import VALID
 from audiocraft_ext.store.writer import StoreWriter, find_record
 from data_prep.jobs import sandbox
 from data_prep.jobs.sandbox import Failure
-from data_prep.midi import duplicates
+from data_prep.midi import duplicates, songs
 from data_prep.midi import prompts as midi_prompts
 from data_prep.midi.read import MidiFacts, Slice, Task, analyse
 from data_prep.midi.settings import MidiSettings
@@ -131,7 +131,8 @@ def read_all(work: MidiWork) -> ReadFiles:
     tasks = [Task(str(file.path), name, str(work.src), work.settings) for name, file in work.found.items()]
     known = ReadFiles({}, {})
     with tqdm(total=len(tasks), desc="reading", unit="file", disable=None, dynamic_ncols=True) as bar:
-        for task, result in sandbox.run(analyse, tasks, workers=work.workers, seconds=lambda _: work.seconds,
+        read = songs.analyse if work.settings.songs else analyse
+        for task, result in sandbox.run(read, tasks, workers=work.workers, seconds=lambda _: work.seconds,
                                         memory=work.memory, ahead=AT_ONCE):
             if isinstance(result, Failure):
                 known.refused[task.name] = result.reason.replace(f"{task.path}: ", "")
@@ -192,6 +193,8 @@ def decide(work: MidiWork, known: ReadFiles, finished: dict[str, set[str]]) -> P
 
 def _why_nothing(facts: MidiFacts, settings: MidiSettings) -> str:
     cost = facts.cost
+    if settings.songs:
+        return f"no {settings.min_bars} bars with notes in a row"
     if cost.dropped == cost.hits:
         pitches = ", ".join(map(str, sorted(cost.unmapped)[:8])) + (", ..." if len(cost.unmapped) > 8 else "")
         return f"none of its notes is in the map {settings.codec.drums.name} (pitches {pitches})"

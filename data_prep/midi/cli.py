@@ -1,7 +1,8 @@
-"""A folder of MIDI drums to a token store: ``python -m data_prep.midi beats stores/beats --map drums12``.
+"""A folder of MIDI to a token store: ``python -m data_prep.midi beats stores/beats --map drums12``, or of several
+instruments ``python -m data_prep.midi songs stores/songs --codec notes``.
 
 Every file is read in a worker process, then all is decided, then what is kept becomes rows of bars in the codes of
-``drum_grid`` or ``drum_hits``. Interrupted, the same command goes on; run again, it takes in what is new. At
+``drum_grid``, ``drum_hits`` or ``notes``. Interrupted, the same command goes on; run again, it takes in what is new. At
 the end STORE/report.html shows what a model will learn from.
 """
 
@@ -19,6 +20,8 @@ from audiocraft_ext.drums.codec.base import STEPS, DrumCodec
 from audiocraft_ext.drums.codec.grid import DrumGrid
 from audiocraft_ext.drums.codec.hits import DrumHits
 from audiocraft_ext.drums.midi import ALL
+from audiocraft_ext.notes.codec import multitrack
+from audiocraft_ext.notes.codec.multitrack import Multitrack
 from data_prep.midi.settings import MidiSettings
 from data_prep.shared.cut import Cut
 from data_prep.shared.split import DUPLICATES
@@ -31,7 +34,7 @@ ENDINGS = frozenset({".mid", ".midi", ".smf", ".kar", ".rmi"})
 
 
 def build_parser() -> Parser:
-    parser = Parser(prog="python -m data_prep.midi", description="Turn a folder of MIDI drums into a token store.")
+    parser = Parser(prog="python -m data_prep.midi", description="Turn a folder of MIDI into a token store.")
     add = parser.add_argument
     add("src", type=Path, help="folder of MIDI files, searched recursively")
     add("store", type=Path, help="folder of the token store; made, continued or added to")
@@ -42,8 +45,11 @@ def build_parser() -> Parser:
     add("--channel", type=int, metavar="N", help="of the drums, 1 to 16 (default: 10, else it is guessed "
         "where notes look like drums, and said)")
     add("--all-channels", action="store_true", help="take notes of all channels for drums")
-    add("--codec", choices=NAMES, default=GRID, help=f"how hits are told: on a grid, or with {HITS} one after the "
-        f"other, which keeps rolls, flams and every velocity (default: {GRID})")
+    add("--codec", choices=(*NAMES, multitrack.NAME), default=GRID, help="how hits are told: on a grid, or with "
+        f"{HITS} one after the other, which keeps rolls, flams and every velocity; {multitrack.NAME}: all instruments "
+        f"(default: {GRID})")
+    add("--division", type=int, choices=multitrack.DIVISIONS, help=f"parts of a quarter note with --codec "
+        f"{multitrack.NAME} (default: 24)")
     add("--steps", type=int, choices=STEPS, default=16, help="of the grid in a bar of 4/4 (default: 16)")
     add("--velocities", type=int, metavar="N", help="bins of velocity on the grid, 1 to 127 (default: 32)")
     add("--offsets", type=int, metavar="N", help="bins of the time in a step of the grid, odd (default: 25)")
@@ -87,12 +93,16 @@ def settings_of(args: argparse.Namespace) -> MidiSettings:
     return settings
 
 
-def codec_of(args: argparse.Namespace) -> DrumCodec:
+def codec_of(args: argparse.Namespace) -> DrumCodec | Multitrack:
     """The codec that the options ask for.
 
     Raises:
         UserError: what makes no sense.
     """
+    if args.codec == multitrack.NAME:
+        _refuse(args, ("map", "steps", "velocities", "offsets", "channel", "all_channels"), "is of drums")
+        return Multitrack(args.division or Multitrack.division)
+    _refuse(args, ("division",), f"is of --codec {multitrack.NAME}")
     drums = drum_map.load(args.map)
     bins = {name: value for name in ("velocities", "offsets") if (value := getattr(args, name)) is not None}
     if args.codec == GRID:
@@ -100,6 +110,13 @@ def codec_of(args: argparse.Namespace) -> DrumCodec:
     if bins:
         raise UserError(f"--{next(iter(bins))} is of {GRID}; {HITS} has every velocity and 24 places in a step")
     return DrumHits(drums, args.steps)
+
+
+def _refuse(args: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
+    """Raise a :class:`UserError` where one of these options has another value than it has by itself."""
+    for name in names:
+        if getattr(args, name) != build_parser().get_default(name):
+            raise UserError(f"--{name.replace('_', '-')} {why}, and the codec is {args.codec}; leave it out")
 
 
 def main(argv: list[str] | None = None) -> None:

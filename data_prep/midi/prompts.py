@@ -1,7 +1,8 @@
-"""What is said of each row of a drum store in the words of a prompt (audiocraft_ext/drums/describe.py).
+"""What is said of each row of a store in the words of a prompt (audiocraft_ext/drums/describe.py, notes/describe.py).
 
-The genres are those of the files that the store was first made from, so that the codes of its prompts stay what they
-are; a style that comes later and is none of them says nothing.
+The genres of drums are those of the files that the store was first made from, so that the codes of its prompts stay
+what they are; a style that comes later and is none of them says nothing. Of several instruments the words are the same
+in every store.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from audiocraft_ext.core.prompts import Prompts
 from audiocraft_ext.drums.codec import prompts_of
 from audiocraft_ext.drums.codec.clip import Hits
 from audiocraft_ext.drums.describe import describe, genre_of, prompts
+from audiocraft_ext.notes import describe as notes
+from audiocraft_ext.notes.codec.multitrack import Multitrack
 from data_prep.midi.read import MidiFacts, Slice
 from data_prep.shared.labels import Row
 
@@ -45,12 +48,16 @@ def kept(settings: dict | None, wanted: bool, store: object) -> Prompts | None:
 
 def of_genres(styles: Iterable[str | None], codec) -> Prompts:
     """The prompts of a new store, from the style of each of its files."""
+    if isinstance(codec, Multitrack):
+        return notes.prompts(codec)
     genres = Counter(genre for style in styles if (genre := genre_of(style)))
     return prompts(sorted(sorted(genres, key=lambda genre: (-genres[genre], genre))[:MOST_GENRES]), codec)
 
 
 def of_codec(there: Prompts, codec) -> Prompts:
     """The prompts with the genres of others."""
+    if isinstance(codec, Multitrack):
+        return there
     return prompts(there.words["genre"], codec)
 
 
@@ -61,12 +68,16 @@ def style_and_kind(facts: MidiFacts, row: Row | None) -> tuple[str | None, str |
 
 def codes(one: Slice, codec) -> np.ndarray:
     """The codes ``[K, T]`` of a slice."""
+    if isinstance(codec, Multitrack):
+        return codec.codes_of(one.hits.astype(np.int64), one.bars, one.steps // one.bars)
     return codec.codes_of(Hits(*one.hits.T.astype(np.int64), np.arange(len(one.hits))), one.bars, one.steps // one.bars)
 
 
 def words(codes: np.ndarray, meter: tuple[int, int], row: dict, codec, there: Prompts) -> dict[str, str]:
     """What is said of a row of the store, by field; only words that there are. The ``row`` says style, kind and bpm
     where they are known."""
+    if isinstance(codec, Multitrack):
+        return notes.describe(codes, codec, row.get("bpm"), meter)
     described = describe(codec.pattern(codes, meter), row.get("style"), row.get("kind"), row.get("bpm"), meter)
     return {name: word for name, word in described.items() if word in there.words[name]}
 
@@ -75,4 +86,4 @@ def unknown(style: str | None, there: Prompts) -> str:
     """A remark on a style whose genre is not among the words; "" where it is."""
     genre = genre_of(style)
     return f"its genre is none of the store's: {genre}, so nothing is said of it" if (
-        genre and genre not in there.words["genre"]) else ""
+        genre and genre not in there.words.get("genre", (genre,))) else ""

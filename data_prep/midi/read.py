@@ -47,7 +47,8 @@ class Slice:
         begin, end: in seconds of the file.
         bpm: mean over it.
         follows: it goes on where the one before it ends, in the same time signature.
-        hits: ``uint16 [n, 4]``: step, class, velocity and offset as codes.
+        hits: ``uint16 [n, 4]``: step, class, velocity and offset as codes; of several instruments ``uint16 [n, 5]``,
+            rows of :meth:`audiocraft_ext.notes.codec.multitrack.Multitrack.quantise`.
     """
 
     bar: int
@@ -121,7 +122,7 @@ class MidiFacts:
 
 
 def analyse(task: Task) -> MidiFacts:
-    """Read one file.
+    """Read one file of drums.
 
     Raises:
         BrokenMidi: it cannot be used.
@@ -136,32 +137,37 @@ def analyse(task: Task) -> MidiFacts:
         midi.tempos = [(0, said.labels.bpm or 120.0)]
         midi.remarks.append(f"no tempo in it, taken as {midi.tempos[0][1]:g} BPM")
     parts, lost = stretches(midi, notes, settings.codec)
-    remarks = [*([guess] if guess else []), *midi.remarks, *lost]
-    if len({bpm for _, bpm in midi.tempos}) > 1:
-        remarks.append("tempo changes, each row has its mean")
-    elif said.labels.bpm and abs(said.labels.bpm / midi.tempos[0][1] - 1) > 0.02:
-        remarks.append(f"its tempo is {midi.tempos[0][1]:.4g} BPM, but {said.labels.bpm:g} is said of it")
+    remarks = [*([guess] if guess else []), *midi.remarks, *lost, *tempo_remark(midi, said)]
     slices, played, short = [], [], 0.0
     cost = FileCost(hits=len(notes), metre=len(notes) - sum(len(part.clip.notes) for part in parts))
-    for part, bar in zip(parts, _first_bars(parts)):
+    for part, bar in zip(parts, first_bars(parts, "clip")):
         cut = _cut(midi, part, bar, settings)
         slices, played, short, cost = slices + cut.slices, played + cut.played, short + cut.short, cost + cut.cost
-    end = max((float(midi.seconds(_tick(part, part.clip.bars))) for part in parts), default=0.0)
+    end = max((float(midi.seconds(tick_of(part.start, part.clip, part.clip.bars))) for part in parts), default=0.0)
     return MidiFacts(task.name, hashlib.sha256(data).hexdigest(), end, short,
-                     None if no_tempo else _mean_tempo(slices), said,
-                 remarks, slices, cost, _print(slices, played, settings.codec.offsets), _overview(midi, notes, end))
+                     None if no_tempo else mean_tempo(slices), said,
+                 remarks, slices, cost, _print(slices, played, settings.codec.offsets), overview(midi, notes, end))
 
 
-def _first_bars(parts: list[Stretch]) -> Iterator[int]:
+def tempo_remark(midi: Midi, said: DrumLabels) -> Iterator[str]:
+    """What there is to say of a file's tempo."""
+    if len({bpm for _, bpm in midi.tempos}) > 1:
+        yield "tempo changes, each row has its mean"
+    elif said.labels.bpm and abs(said.labels.bpm / midi.tempos[0][1] - 1) > 0.02:
+        yield f"its tempo is {midi.tempos[0][1]:.4g} BPM, but {said.labels.bpm:g} is said of it"
+
+
+def first_bars(parts: list, music: str) -> Iterator[int]:
+    """The bar of the file with which each part begins; ``music`` is the attribute that knows how many it has."""
     bar = 0
     for part in parts:
         yield bar
-        bar += part.clip.bars
+        bar += getattr(part, music).bars
 
 
-def _tick(part: Stretch, bar: int | np.ndarray) -> float | np.ndarray:
-    """Of the file, where a bar of a part begins."""
-    return part.start + bar * part.clip.ticks_per_beat * 4 * part.clip.meter[0] / part.clip.meter[1]
+def tick_of(start: int, music, bar: int | np.ndarray) -> float | np.ndarray:
+    """Of the file, where a bar of music (a DrumClip or a Score) begins that begins at tick ``start``."""
+    return start + bar * music.ticks_per_beat * 4 * music.meter[0] / music.meter[1]
 
 
 @dataclass(frozen=True)
@@ -183,11 +189,11 @@ def _cut(midi: Midi, part: Stretch, first_bar: int, settings: MidiSettings) -> _
     table = np.stack([inside.step, inside.drum, inside.velocity, inside.offset], 1)
     step, offset = codec.place(clip)  # ascending, as the notes are
     notes = np.stack([step, clip.notes[:, 1], offset], 1)
-    rows = np.array(_rows(np.unique(inside.step // steps), settings), np.int64).reshape(-1, 2)
+    rows = np.array(rows_of_bars(np.unique(inside.step // steps), settings), np.int64).reshape(-1, 2)
     of_hits, of_notes = (np.searchsorted(where, rows * steps) for where in (inside.step, step))
     slices, played, kept, short, before = [], [], np.zeros(len(inside), bool), 0.0, None
     for (begin, end), (a, b), (c, d), (start, stop) in zip(rows.tolist(), of_hits, of_notes,
-                                                           midi.seconds(_tick(part, rows)).tolist()):
+                                                           midi.seconds(tick_of(part.start, clip, rows)).tolist()):
         if end - begin < settings.min_bars:
             short += stop - start
             continue
@@ -200,7 +206,7 @@ def _cut(midi: Midi, part: Stretch, first_bar: int, settings: MidiSettings) -> _
     return _Cut(slices, played, short, _cost(codec, part, inside, kept, len(hits) - len(inside)))
 
 
-def _rows(used: np.ndarray, settings: MidiSettings) -> list[tuple[int, int]]:
+def rows_of_bars(used: np.ndarray, settings: MidiSettings) -> list[tuple[int, int]]:
     """The rows of the bars that are ``used``, from bar to bar."""
     if not len(used):
         return []
@@ -222,7 +228,8 @@ def _cost(codec: DrumCodec, part: Stretch, inside: Hits, kept: np.ndarray, outsi
                     timing_ms=float(timing.sum()))
 
 
-def _mean_tempo(slices: list[Slice]) -> float | None:
+def mean_tempo(slices: list[Slice]) -> float | None:
+    """Over all slices."""
     seconds = sum(one.end - one.begin for one in slices)
     return sum(one.bpm * (one.end - one.begin) for one in slices) / seconds if seconds else None
 
@@ -241,7 +248,8 @@ def _print(slices: list[Slice], played: list[np.ndarray], offsets: int) -> Print
     return duplicates.prints(hits, bars, notes, offsets)
 
 
-def _overview(midi: Midi, notes: np.ndarray, end: float) -> np.ndarray:
+def overview(midi: Midi, notes: np.ndarray, end: float) -> np.ndarray:
+    """How much is played when, of ``notes [n, 3]`` of tick, pitch and velocity; see :class:`MidiFacts`."""
     at = np.clip(midi.seconds(notes[:, 0]) / max(end, 1e-9) * OVERVIEW, 0, OVERVIEW - 1).astype(np.int64)
     heap = np.bincount(at, notes[:, 2], OVERVIEW)
     height = np.ceil(127 * heap / max(heap.max(), 1)).astype(np.int8)

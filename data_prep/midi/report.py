@@ -29,10 +29,13 @@ def report(work: MidiWork, plan: Plan, known: ReadFiles, store: TokenStore | Non
     for row in store.rows if store else ():
         stored.setdefault(row["source"], []).append(row["split"])
     settings, codec = work.settings, work.settings.codec
-    shown = {"map": f"{codec.drums.name}, {codec.classes} classes", "steps": codec.steps,
-             "velocities": codec.velocities, "offsets": codec.offsets, "prompts": settings.prompts} | {
+    shown = {"division": codec.division} if settings.songs else {
+        "map": f"{codec.drums.name}, {codec.classes} classes", "steps": codec.steps, "velocities": codec.velocities,
+        "offsets": codec.offsets}
+    shown |= {"prompts": settings.prompts} | {
                  key: value for key, value in settings.to_dict().items() if key != "codec"}
-    shown["channel"] = {None: "10, or guessed", 0: "all"}.get(settings.channel, settings.channel)
+    shown["channel"] = "all" if settings.songs else {None: "10, or guessed", 0: "all"}.get(settings.channel,
+                                                                                       settings.channel)
     sources = [_source(known.facts[name], work, plan, stored) for name in sorted(known.facts)]
     lengths: Counter[float] = Counter()
     for source in sources:
@@ -94,15 +97,15 @@ def total_cost(known: ReadFiles, names: list[str]) -> FileCost:
     return sum((known.facts[name].cost for name in names), FileCost())
 
 
-def words(cost: FileCost) -> str:
-    """What it cost to tell the hits with the codec, in a sentence."""
+def words(cost: FileCost, one: str = "hit") -> str:
+    """What it cost to tell the hits (or whatever ``one`` is) with the codec, in a sentence."""
     if not cost.kept:
-        return "No hits are kept."
+        return f"No {one}s are kept."
     late = int(np.searchsorted(np.cumsum(cost.timing), 0.95 * cost.timing.sum())) + 1
     lost = [(cost.merged, "in the place of a louder one"), (cost.dropped, "not in the map"),
             (cost.metre, "in a time signature that the codec has not"), (cost.cut, "in pieces that are left out")]
     gone = ", ".join(f"{n:,} {why}" for n, why in lost if n)
-    kept = f"{share(cost.kept, cost.hits)} of {count(cost.hits, 'hit')} are kept{f' ({gone} are not)' if gone else ''}"
+    kept = f"{share(cost.kept, cost.hits)} of {count(cost.hits, one)} are kept{f' ({gone} are not)' if gone else ''}"
     return (f"{kept}; velocities are off by {cost.velocity / cost.kept:.1f} of 127 on average, times by "
             f"{cost.timing_ms / cost.kept:.1f} ms, 95% of them by less than {late * ERROR_MS:.1f} ms")
 
@@ -110,7 +113,7 @@ def words(cost: FileCost) -> str:
 def _notes(known: ReadFiles, settings: MidiSettings, sources: list[dict]) -> list[str]:
     kept = [source["name"] for source in sources if source["status"] == "kept"]
     cost = total_cost(known, kept)
-    notes = [words(cost)]
+    notes = [words(cost, "note" if settings.songs else "hit")]
     if cost.unmapped:
         drums = settings.codec.drums
         most = ", ".join(f"{pitch} ({n:,})" for pitch, n in cost.unmapped.most_common(MOST_PITCHES))
@@ -146,9 +149,12 @@ def command(work: MidiWork) -> str:
     """What makes the same store, wherever that is to be."""
     settings, codec, usual = work.settings, work.settings.codec, MidiSettings()
     options = [] if isinstance(codec, DrumGrid) else ["--codec", codec.spec.codec]
-    if codec.drums != usual.codec.drums:
+    if settings.songs:
+        options += ["--division", str(codec.division)] if codec != type(codec)() else []
+    elif codec.drums != usual.codec.drums:
         options += ["--map", work.map_name]
-    for name in ("steps", "velocities", "offsets") if isinstance(codec, DrumGrid) else ("steps",):
+    for name in () if settings.songs else ("steps", "velocities", "offsets") if isinstance(codec, DrumGrid) else (
+            "steps",):
         if getattr(codec, name) != getattr(usual.codec, name):
             options += [f"--{name}", str(getattr(codec, name))]
     for name in ("cut", "valid_share", "min_bars", "empty_bars", "duplicates"):

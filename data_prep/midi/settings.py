@@ -1,4 +1,4 @@
-"""What decides a store of drums besides the files: one frozen object, which the store keeps and compares."""
+"""What decides a store of MIDI besides the files: one frozen object, which the store keeps and compares."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.drums.codec.base import DrumCodec
 from audiocraft_ext.drums.codec.grid import DrumGrid
+from audiocraft_ext.notes.codec.multitrack import Multitrack
 from data_prep.shared.cut import MOST_BARS, Cut
 
 
@@ -15,17 +16,17 @@ class MidiSettings:
     """How MIDI files become a store.
 
     Attributes:
-        codec: what drums are told with.
+        codec: what drums are told with, or all instruments.
         cut: "bars:4", rows of so many bars.
         valid_share: of the files, held out.
         min_bars: rows of fewer are left out.
         empty_bars: more empty bars than these in a row are cut out, as are those at both ends.
         duplicates: "drop" all but one of a group of copies, "keep" them all (in one split), "off": look for none.
         channel: of the drums, 1 to 16; 0 is all; None is to be guessed.
-        prompts: whether rows are told in words (audiocraft_ext/drums/describe.py).
+        prompts: whether rows are told in words (audiocraft_ext/drums/describe.py, notes/describe.py).
     """
 
-    codec: DrumCodec = field(default_factory=DrumGrid)
+    codec: DrumCodec | Multitrack = field(default_factory=DrumGrid)
     cut: str = "bars:4"
     valid_share: float = 0.1
     min_bars: int = 1
@@ -41,7 +42,7 @@ class MidiSettings:
             UserError: naming the option.
         """
         if Cut.parse(self.cut).kind != "bars":
-            raise UserError(f"--cut: drums are cut into bars:N (1 to {MOST_BARS}), got {self.cut!r}")
+            raise UserError(f"--cut: MIDI is cut into bars:N (1 to {MOST_BARS}), got {self.cut!r}")
         if not 0 <= self.valid_share < 1:
             raise UserError(f"--valid-share: expected a share from 0 to below 1, got {self.valid_share:g}")
         if not 1 <= self.min_bars <= self.bars:
@@ -50,6 +51,11 @@ class MidiSettings:
             raise UserError(f"--empty-bars: expected 0 to 10000, got {self.empty_bars}")
         if self.channel is not None and not 0 <= self.channel <= 16:
             raise UserError(f"--channel: expected 1 to 16, got {self.channel}")
+
+    @property
+    def songs(self) -> bool:
+        """Whether it is of several instruments, and not of drums alone."""
+        return isinstance(self.codec, Multitrack)
 
     @property
     def bars(self) -> int:

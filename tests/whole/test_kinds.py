@@ -21,10 +21,11 @@ from audiocraft_ext.model.lm import LM
 from audiocraft_ext.training import samples
 from tests.helpers import third_kind
 from tests.helpers.drum_bundle import tiny_drummer
+from tests.helpers.notes_bundle import tiny_composer
 from tests.helpers.tiny import tiny_bundle
 
 PACKAGE = Path(kinds.__file__).parent
-SHORT = {"audio": dict(seconds=0.5), "drums": dict(bars=2), "letters": dict(frames=12)}
+SHORT = {"audio": dict(seconds=0.5), "drums": dict(bars=2), "notes": dict(bars=2), "letters": dict(frames=12)}
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,8 @@ def write_letters(out: Path) -> Path:
 @pytest.fixture(scope="module", params=SHORT)
 def bundle(request, tmp_path_factory):
     """A tiny one of each kind."""
-    make = {"audio": tiny_bundle, "drums": tiny_drummer, "letters": write_letters}[request.param]
+    make = {"audio": tiny_bundle, "drums": tiny_drummer, "notes": tiny_composer,
+            "letters": write_letters}[request.param]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(kinds.KINDS, third_kind.NAME, third_kind.MODULES)
         return make(tmp_path_factory.mktemp("kinds") / request.param)
@@ -89,6 +91,10 @@ def test_from_a_bundle_to_files(bundle, tmp_path):
     pieces = list(player.stream(recipe, 1))
     if kind == "audio":
         np.testing.assert_allclose(np.concatenate(pieces), second.wav, atol=1e-5)
+    elif kind == "notes":
+        kept = [0, 2, 3, 4]  # lengths end sooner where a pitch begins anew in a later bar
+        assert len(pieces) == 2
+        assert sorted(np.concatenate(pieces)[:, kept].tolist()) == sorted(second.score.notes[:, kept].tolist())
     elif kind == "drums":
         assert len(pieces) == 2
         assert sorted(np.concatenate(pieces).tolist()) == sorted(second.clip.notes.tolist())
@@ -105,7 +111,8 @@ def test_a_bundle_is_read_and_written_again_byte_for_byte(bundle, tmp_path):
 
 
 def test_the_command_line_finds_the_kind(bundle, tmp_path, capsys):
-    length = {"audio": ["-d", "0.5"], "drums": ["--bars", "1"], "letters": ["--frames", "5"]}[Bundle(bundle).spec.kind]
+    length = {"audio": ["-d", "0.5"], "drums": ["--bars", "1"], "notes": ["--bars", "1"],
+              "letters": ["--frames", "5"]}[Bundle(bundle).spec.kind]
     infer.main([*length, str(bundle), "-o", str(tmp_path / "out")])
     assert str(tmp_path / "out") in capsys.readouterr().out and any((tmp_path / "out").iterdir())
 
@@ -145,13 +152,14 @@ def test_a_kind_that_is_not_there_is_named(tmp_path, monkeypatch):
     for ask in (lambda: infer.main([str(tmp_path / "b")]), lambda: kinds.player(tmp_path / "b"),
                 lambda: sources.read(tmp_path / "b"),
                 lambda: kinds.kind_of(Spec("letters", 1, 2, 1.0, (0,), "c", "h"))):
-        with pytest.raises(UserError, match="'letters' here; there are audio, drums"):
+        with pytest.raises(UserError, match="'letters' here; there are audio, drums, notes"):
             ask()
 
 
 SHARED = ("core", "store", "model", "engine", "export", "runs", "training", "kinds.py", "train.py")
-# The only places that name kinds; the last says how files of before units are read.
-TABLES = {"KINDS", "UNNAMED", "DEFAULT_UNITS"}
+# The only places that name kinds; of the last two one says how files of before units are read, and a unit may be called
+# as a kind is.
+TABLES = {"KINDS", "UNNAMED", "DEFAULT_UNITS", "UNITS"}
 
 
 @pytest.mark.parametrize("path", sorted(path for place in SHARED for path in

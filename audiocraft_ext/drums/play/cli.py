@@ -5,6 +5,7 @@ one by one or together.
 
     --continue FILE.mid                       begin with it and continue it
     --from-midi FILE.mid --keep kick,snare    keep these, play the others anew (--reroll hats: the other way round)
+    --from-midi FILE.mid --infill 3-4         keep the other bars, play these anew
     --humanise FILE.mid                       the same hits, other velocities and times
     --vary FILE.mid --amount 0.3              play some of it anew
     --swap A.mid B.mid                        each with the groove of the other
@@ -68,7 +69,9 @@ def recipes(args: argparse.Namespace, drummer) -> list:
     for option, change in CHANGES.items():
         if (file := getattr(args, option)) is not None:
             settings |= {"change": change, "file": file}
-    if args.from_midi and not (args.keep or args.reroll):
+    if args.infill:
+        settings |= {"change": "infill", "span": args.infill}
+    elif args.from_midi and not (args.keep or args.reroll):
         settings |= {"change": "as it is", "seed": 0}
     elif args.from_midi:
         settings |= {"keep": args.keep or (), "reroll": args.reroll or ()}

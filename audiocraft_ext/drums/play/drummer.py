@@ -34,6 +34,7 @@ from audiocraft_ext.drums.play.recipe import (
     CONTINUE,
     FACTS,
     HUMANISE,
+    INFILL,
     KEEP,
     PARTS,
     SCALES,
@@ -115,7 +116,7 @@ class Drummer:
                min_p: Any = None, change: str = "", file: Any = None, keep: str | Iterable[str] = (),
                reroll: str | Iterable[str] = (), humanise: str = BOTH, amount: float | None = None,
                groove: Any = None, channel: int | None = None, guidance: float | None = None,
-               takes: int | None = None, **words: Any) -> BeatRecipe:
+               takes: int | None = None, span: tuple[int, int] | None = None, **words: Any) -> BeatRecipe:
         """Check all settings and put them into a recipe, before anything is sampled.
 
         Args:
@@ -132,7 +133,9 @@ class Drummer:
             channel: of the drums in these files; 0 is all.
             guidance: the weight of classifier-free guidance; 1 is none, GUIDANCE by default.
             takes: how many candidates of each beat are sampled, of which the one nearest to density, intensity and
-                swing is kept; CANDIDATES by default where one of them is in the prompt.
+                swing is kept; CANDIDATES by default where one of them is in the prompt. Of "infill" the one is kept
+                that what follows goes with best.
+            span: of "infill", the first and the last bar that are made anew, from 1.
             words: a word for any field of the model's prompts; a number for a level.
 
         Raises:
@@ -144,6 +147,7 @@ class Drummer:
         sampling = self._sampling({"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p})
         seed = secrets.randbelow(2**32) if seed is None else check_seed(seed)
         edit.check_change(change, file, self.type)
+        edit.check_span(span, change)
         kept = edit.kept_classes(keep, reroll, self.codec.drums) if change == KEEP else ()
         if change == VARY and not (isinstance(amount, (int, float)) and 0 <= amount <= 1):
             raise UserError(f"amount: how much to vary is 0 (nothing) to 1 (all of it), got {amount}")
@@ -154,7 +158,9 @@ class Drummer:
         conditional = any(word is not None for word in words.values()) and change != AS_IT_IS
         weight = check_guidance(GUIDANCE if guidance is None else guidance) if conditional else 1.0
         candidates = check_takes(CANDIDATES if takes is None else takes)
-        if not conditional or change == HUMANISE or not measurable({n: w for n, w in words.items() if w is not None}):
+        if change == INFILL:
+            pass
+        elif not conditional or change == HUMANISE or not measurable({n: w for n, w in words.items() if w is not None}):
             candidates = 1
         source, notes = None, []
         if change:
@@ -170,7 +176,8 @@ class Drummer:
             self._options["backend"], {} if change == AS_IT_IS else self._prompt(words, bars, bpm, meter), change,
             pack(source.codes) if source else "", kept, humanise if change == HUMANISE else "",
             float(amount) if change == VARY else None, pack(grooves.codes) if grooves else "",
-            grooves.meter if grooves else None, weight, candidates, title(change, file, groove))
+            grooves.meter if grooves else None, weight, candidates,
+            edit.check_span(span, change, source.bars if source else None), title(change, file, groove))
         for text in notes:  # when nothing is wrong, and once: two beats may come from one file
             if text not in self._noted:
                 self._noted.add(text)

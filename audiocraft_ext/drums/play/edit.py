@@ -22,6 +22,7 @@ from audiocraft_ext.drums.play.recipe import (
     CONTINUE,
     EDITS,
     HUMANISE,
+    INFILL,
     KEEP,
     MOST_BARS,
     OFFSETS,
@@ -155,6 +156,9 @@ def given(recipe: BeatRecipe, source: np.ndarray, codec, rng: np.random.Generato
         out[~np.array([*kept, *kept])] = UNKNOWN
     elif recipe.edit == VARY:
         out[np.tile(_rerolled(recipe, source, codec, rng), (2, 1))] = UNKNOWN
+    elif recipe.edit == INFILL:
+        bar = codec.steps_per_bar(recipe.meter)
+        out[:, recipe.span[0] * bar : recipe.span[1] * bar] = UNKNOWN
     return out
 
 
@@ -212,6 +216,27 @@ def bars_of(change: str, source: Source, bars: int | None) -> int:
     return bars
 
 
+def check_span(span: tuple[int, int] | None, change: str, bars: int | None = None) -> tuple[int, int] | None:
+    """The first bar that is made anew and the one behind the last, from 0.
+
+    Args:
+        span: the first and the last one, from 1.
+        bars: how many the file has; None before it is read.
+
+    Raises:
+        UserError: no such bars; or they were given without a change that needs them, or the other way round.
+    """
+    if (span is not None) != (change == INFILL):
+        raise UserError("infill: say which bars of a file are made anew, such as 3-4")
+    if span is None:
+        return None
+    first, last = span
+    if not 1 <= first <= last <= (MOST_BARS if bars is None else bars):
+        of = "" if bars is None else f", of which the file has {bars}"
+        raise UserError(f"infill: expected bars such as 3-4, counted from 1{of}; got {first}-{last}")
+    return first - 1, last
+
+
 def check_change(change: str, file: object, codec: str) -> None:
     """Raises a :class:`UserError` where there is no such change, no file for it, or the codec cannot do it."""
     if change not in ("", *EDITS):
@@ -219,6 +244,9 @@ def check_change(change: str, file: object, codec: str) -> None:
     if bool(change) != (file is not None):
         got = f"{change!r} alone" if change else "a file"
         raise UserError(f"a file and what to do with it go together, got {got}")
+    if codec == HITS and change == INFILL:
+        raise UserError(f"a model of the codec {HITS} does not know where a bar ends that it has not played, so that "
+                        "--infill needs one of drum_grid; --continue, --humanise and --swap go")
     if codec == HITS and change in BY_CLASS:
         raise UserError(f"a model of the codec {HITS} plays hit after hit and has no stream for each drum, so that "
                         "--keep, --reroll and --vary need one of drum_grid; --continue, --humanise and --swap go")

@@ -19,7 +19,7 @@ SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 SOUNDS = ("wav", "soundfont", "kit")
 WRITTEN = ("wav", "picture", "tracks", "soundfont", "kit", "rate")
 CHANGES = {"continue": "continue", "from_midi": "keep", "humanise": "humanise", "vary": "vary"}  # option to change
-WHAT = ("n", "bars", "bpm", "meter", *ASKED, *CONDITIONING, "seed", *SAMPLING, *CHANGES, "keep", "reroll",
+WHAT = ("n", "bars", "bpm", "meter", *ASKED, *CONDITIONING, "seed", *SAMPLING, *CHANGES, "keep", "reroll", "infill",
         "velocities_only", "offsets_only", "amount", "swap", "groove", "channel", "all_channels", *WRITTEN)
 
 
@@ -29,6 +29,14 @@ def meter(text: str) -> tuple[int, int]:
         return int(over), int(under)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a time signature such as 4/4 or 7/8, got {text!r}") from None
+
+
+def span(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    try:
+        return int(first), int(last or first)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected bars such as 3-4, got {text!r}") from None
 
 
 def build_parser(description: str = "") -> Parser:
@@ -56,6 +64,7 @@ def build_parser(description: str = "") -> Parser:
     add("--from-midi", metavar="FILE", help="keep some of its drums and play the others anew")
     add("--keep", metavar="DRUMS", help="these, such as kick,snare (--prompts lists them)")
     add("--reroll", metavar="DRUMS", help="all but these, such as hats")
+    add("--infill", type=span, metavar="3-4", help="these bars of it anew")
     add("--humanise", metavar="FILE", help="its hits with new velocities and times")
     add("--velocities-only", action="store_true", help="its times stay")
     add("--offsets-only", action="store_true", help="its velocities stay")
@@ -102,6 +111,8 @@ def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
         raise UserError(f"{changes}: each says what to do with a file; take one of them")
     for option, words in (("guidance", ASKED), ("takes", MEASURED)):
         if getattr(args, option) is not None and not given(args, words):
+            if option == "takes" and args.infill:
+                continue
             raise UserError(f"--{option} is how strictly words are followed, and none of them was given: " +
                             ", ".join(f"--{name}" for name in words))
     if args.rate is not None and not given(args, SOUNDS):
@@ -112,19 +123,19 @@ def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
 
 def _check_parts(args: argparse.Namespace) -> None:
     """Options that belong to others."""
-    for names, of in ((("keep", "reroll"), "from_midi"), (("velocities_only", "offsets_only"), "humanise"),
+    for names, of in ((("keep", "reroll", "infill"), "from_midi"), (("velocities_only", "offsets_only"), "humanise"),
                       (("amount",), "vary")):
         if (stray := given(args, names)) and getattr(args, of) is None:
             raise UserError(f"{stray} belongs to --{of.replace('_', '-')} FILE; give that too")
         if ", " in stray:
             raise UserError(f"{stray} were given; take one of them")
-    if args.from_midi and not (args.keep or args.reroll or args.groove):
+    if args.from_midi and not (args.keep or args.reroll or args.infill or args.groove):
         raise UserError("--from-midi keeps some of the drums: say which (--keep kick,snare), or which are played anew "
-                        "(--reroll hats)")
+                        "(--reroll hats, or the bars --infill 3-4)")
     if args.swap and args.groove:
         raise UserError("--swap takes the grooves from its own two files; leave out --groove")
     if (args.channel or args.all_channels) and not given(args, (*CHANGES, "swap", "groove")):
         raise UserError("--channel and --all-channels are for a MIDI file, and none was given")
-    if args.swap or args.from_midi and not (args.keep or args.reroll):
+    if args.swap or args.from_midi and not (args.keep or args.reroll or args.infill):
         if others := given(args, ("n", *ASKED, *CONDITIONING, "seed", *SAMPLING)):
             raise UserError(f"nothing is left to chance where only the groove changes; leave out {others}")

@@ -12,8 +12,8 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.packing import RecipeBase
 from audiocraft_ext.engine.sampling import Sampling
 
-CONTINUE, KEEP, HUMANISE, VARY, AS_IT_IS = "continue", "keep", "humanise", "vary", "as it is"
-EDITS = (CONTINUE, KEEP, HUMANISE, VARY, AS_IT_IS)
+CONTINUE, KEEP, HUMANISE, VARY, INFILL, AS_IT_IS = "continue", "keep", "humanise", "vary", "infill", "as it is"
+EDITS = (CONTINUE, KEEP, HUMANISE, VARY, INFILL, AS_IT_IS)
 PARTS = BOTH, VELOCITIES, OFFSETS = "both", "velocities", "offsets"  # what humanising makes anew
 SCALES = ("density", "intensity", "swing")  # fields of prompts whose words are levels, the lowest first
 MOST_BARS = 256
@@ -41,6 +41,7 @@ class BeatRecipe(RecipeBase):
         edit: what is done with ``source``, packed codes of a file's drums: one of :data:`EDITS`, or "" for a new beat.
         keep: of "keep", the classes that stay; ``humanise``, what "humanise" makes anew; ``amount``, of "vary".
         groove: packed codes whose velocities and offsets the hits take over, in ``groove_meter``.
+        span: of "infill", the first bar that is made anew and the one behind the last, from 0.
         title: of the files it came from, for the name of those that become of it; no part of what the beat is, and
             not in :meth:`to_dict`.
     """
@@ -64,6 +65,7 @@ class BeatRecipe(RecipeBase):
     groove_meter: tuple[int, int] | None = None
     guidance: float = 1.0
     takes: int = 1
+    span: tuple[int, int] | None = None
     title: str = field(default="", compare=False)
 
     OF = "beat"
@@ -210,5 +212,6 @@ BeatRecipe.GOOD = {
     "amount": lambda v: v is None or _number(v) and 0 <= v <= 1, "groove": _text,
     "groove_meter": lambda v: v is None or _meter(v), "guidance": lambda v: _number(v) and 0 <= v <= MOST_GUIDANCE,
     "takes": lambda v: _whole(v) and 1 <= v <= MOST_TAKES,
+    "span": lambda v: v is None or len(v) == 2 and all(map(_whole, v)) and 0 <= v[0] < v[1] <= MOST_BARS,
 }
-BeatRecipe.PARTS = {"sampling": Sampling.from_dict, **dict.fromkeys(("meter", "keep", "groove_meter"), _tuple)}
+BeatRecipe.PARTS = {"sampling": Sampling.from_dict, **dict.fromkeys(("meter", "keep", "groove_meter", "span"), _tuple)}

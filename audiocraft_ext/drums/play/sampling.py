@@ -16,7 +16,7 @@ from audiocraft_ext.core.machine import physical_cores
 from audiocraft_ext.core.prompts import Prompts
 from audiocraft_ext.drums.codec import HITS
 from audiocraft_ext.drums.play import best_of, edit
-from audiocraft_ext.drums.play.recipe import FACTS, HUMANISE, VARY, BeatRecipe
+from audiocraft_ext.drums.play.recipe import FACTS, HUMANISE, INFILL, VARY, BeatRecipe
 from audiocraft_ext.engine.bundle import Bundle
 from audiocraft_ext.engine.sampling import clip_rng
 
@@ -142,14 +142,25 @@ class Playing:
                 yield from _cut(those, size)
 
     def _sampled(self, engine: Engine, batch: list[int], report: Callable[[int, int], object]) -> list[np.ndarray]:
-        """The codes of each beat of a batch: of its candidates the one that is nearest to the prompt."""
+        """The codes of each beat of a batch: of its candidates the one that is nearest to the prompt, or after which
+        what follows is likeliest."""
         n, recipe = self.recipe.takes, self.recipe
         given = np.repeat(np.stack([self.given(index) for index in batch]), n, axis=0)
         clips = self._candidates(engine, [one for index in batch for one in best_of.numbers(index, n)], given, report)
         if n == 1:
             return clips
+        if recipe.edit == INFILL and recipe.span[1] < recipe.bars:
+            return [self._likeliest(engine, clips[at : at + n]) for at in range(0, len(clips), n)]
         patterns = [self.codec.pattern(codes, recipe.meter) for codes in clips]
         return [clips[at + best_of.nearest(patterns[at : at + n], recipe.said)] for at in range(0, len(clips), n)]
+
+    def _likeliest(self, engine: Engine, clips: list[np.ndarray]) -> np.ndarray:
+        """Of beats with a bar made anew the one after which the model expects the following bar most."""
+        prompt = np.zeros((self.bundle.spec.n_q, 0), np.int64) if self.prompts is None else self.prompts.codes(
+            self.recipe.said)
+        bar, end = self.codec.steps_per_bar(self.recipe.meter), self.recipe.span[1]
+        heard = np.stack([np.concatenate([prompt, codes[:, : (end + 1) * bar]], axis=1) for codes in clips])
+        return clips[int(np.argmax(engine.score(heard, prompt.shape[1] + end * bar)))]
 
     def _candidates(self, engine: Engine, numbers: list[int], given: np.ndarray,
                     report: Callable[[int, int], object]) -> list[np.ndarray]:

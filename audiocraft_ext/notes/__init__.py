@@ -1,0 +1,2 @@
+"""Notes of several instruments: a kind of codes (:mod:`audiocraft_ext.kinds`). What is shared by all kinds knows
+nothing of them."""

@@ -1,0 +1,129 @@
+"""Make pieces of several instruments: ``python infer.py BUNDLE -n 4 --bars 8 --instruments drums,bass,piano -o out``.
+
+Each becomes a MIDI file with a track a part, a piano roll and a JSON, from which --from makes it again. The same seed
+gives the same pieces, one by one or together.
+
+    --parts drums,bass,piano                 built of these, one after the other
+    --continue FILE.mid                      begin with it and go on
+    --from-midi FILE.mid --add bass          a bass line to what is there
+    --from-midi FILE.mid --reroll piano      one part anew, the others stay
+    --from-midi FILE.mid --infill 5-8        bars anew
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from audiocraft_ext.core.errors import UserError, run_cli
+from audiocraft_ext.core.files import make_folder
+from audiocraft_ext.engine.cli import STARTED, chosen, difference_note, find_bundle_of
+from audiocraft_ext.notes.play.options import ASKED, SAMPLING, WRITTEN, build_parser, parse
+
+__all__ = ["build_parser", "main"]
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv, __doc__)
+    if args.from_ is not None:
+        return again(args)
+    from audiocraft_ext.notes.play.composer import Composer
+    from audiocraft_ext.notes.play.output import Output
+
+    composer = Composer.load(args.bundle, say=note, **chosen(args, ("threads", "precision", "max_batch")))
+    if args.prompts:
+        return list_prompts(composer)
+    output = Output(**{"picture": True} | chosen(args, WRITTEN))
+    output.check()
+    make(args, composer, recipe_of(args, composer), range(args.n or 1), output)
+
+
+def say(text: str, file=None) -> None:
+    """Print a line; a file's name may have bytes that are no text."""
+    print(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), file=file)
+
+
+def note(text: str) -> None:
+    say(text, sys.stderr)
+
+
+def recipe_of(args: argparse.Namespace, composer):
+    """The recipe of the options."""
+    settings = chosen(args, ("bars", "bpm", "meter", "seed", "guidance", "takes", *ASKED, *SAMPLING))
+    if (file := getattr(args, "continue")) is not None:
+        settings |= {"change": "continue", "file": file}
+    for change, setting in (("add", "part"), ("reroll", "part"), ("infill", "span")):
+        if (value := getattr(args, change)) is not None:
+            settings |= {"change": change, "file": args.from_midi, setting: value}
+    return composer.recipe(**settings)
+
+
+def make(args: argparse.Namespace, composer, recipe, indices: range, output) -> list[Path]:
+    """Make the pieces that are not there yet; returns the MIDI file of each."""
+    from audiocraft_ext.notes import midi
+    from audiocraft_ext.notes.play.output import there
+
+    make_folder(args.o)
+    values = recipe.to_dict()
+    found = {index: there(args.o, values, index, output, recipe.title) for index in indices}
+    missing = [index for index, path in found.items() if path is None]
+    if len(missing) < len(found):
+        note(f"{len(found) - len(missing)} of {len(found)} pieces are in {args.o} already")
+    done, seconds = 0, 0.0
+    seed = "" if args.from_ else f" with --seed {recipe.seed}"
+    try:
+        for piece in composer.play(recipe, missing):
+            found[piece.index] = composer.save(piece, args.o, output)[0]
+            parts = ", ".join(midi.name_of(part) for part in midi.parts_of(piece.score)) or "no notes at all"
+            say(f"{found[piece.index]}  {piece.score.bars} bars, {piece.score.bpm:.4g} BPM, {len(piece.score)} notes: "
+                f"{parts}")
+            if not len(piece.score) and recipe.said:
+                note("note: what is asked for leaves no note; --parts builds a piece of the instruments it names")
+            if merged := midi.to_midi(piece.score)[1]:
+                note(f"note: {merged[0]}" + (f" (and {len(merged) - 1} more)" if len(merged) > 1 else ""))
+            done, seconds = done + 1, seconds + piece.score.seconds
+    except (KeyboardInterrupt, UserError) as stop:
+        so_far = f"{done} of {len(missing)} pieces were made; the same command{seed} resumes"
+        if isinstance(stop, UserError):
+            raise UserError(f"{stop}; {so_far}" if done else str(stop)) from None
+        raise KeyboardInterrupt(so_far) from None
+    if done:
+        again = f";{seed.replace(' with', '')} makes {'them' if done > 1 else 'it'} again" if seed else ""
+        print(f"{done} piece{'s' * (done != 1)}, {seconds:.1f} s of music in {time.perf_counter() - STARTED:.2f} s, "
+              f"from a cold start{again}")
+    return list(found.values())
+
+
+def again(args: argparse.Namespace) -> None:
+    """Make one piece from its JSON, and see whether it is the same."""
+    from audiocraft_ext.notes.play.composer import Composer
+    from audiocraft_ext.notes.play.output import read_sidecar
+    from audiocraft_ext.notes.play.recipe import PieceRecipe
+
+    known = read_sidecar(args.from_)
+    recipe = replace(PieceRecipe.from_dict(known.recipe), title=str(known.about.get("title", "")))
+    known.output.check()
+    bundle = find_bundle_of(args.from_, args.bundle, known.about.get("bundle"), recipe.bundle, recipe.bundle_hash)
+    composer = Composer(bundle, note, precision=recipe.precision, backend=recipe.backend,
+                        **chosen(args, ("threads", "max_batch")))
+    path = make(args, composer, recipe, range(known.index, known.index + 1), known.output)[0]
+    if text := difference_note(path, known.sha256):
+        note(text)
+
+
+def list_prompts(composer) -> None:
+    from audiocraft_ext.midi.names import FAMILIES
+    from audiocraft_ext.notes.describe import MEASURED
+
+    print(f"--instruments, --having, --without, --add, --reroll: drums, {', '.join(FAMILIES)}")
+    for name in MEASURED:
+        if words := ({} if composer.prompts is None else composer.prompts.words).get(name):
+            print(f"--{name}: {', '.join(words)} (or 1 to {len(words)})")
+    print("and from the other options: meter, tempo")
+
+
+if __name__ == "__main__":
+    run_cli(main)
