@@ -66,16 +66,18 @@ def read_sound(path: Path) -> Read:
 def _by_ffmpeg(path: Path) -> float | None:
     try:
         import av
-
+    except ImportError:
+        return None
+    try:
         with av.open(str(path)) as container:
             stream, seconds = container.streams.audio[0], 0.0
             try:
                 for frame in container.decode(stream):
                     seconds += frame.samples / frame.sample_rate
-            except (OSError, ValueError):  # FFmpeg's errors: what came before counts
+            except av.FFmpegError:  # what came before counts
                 pass
             return seconds
-    except (ImportError, OSError, ValueError, IndexError, ZeroDivisionError):
+    except (av.FFmpegError, OSError, ValueError, IndexError, ZeroDivisionError):
         return None
 
 

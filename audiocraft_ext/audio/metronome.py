@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.sound.bars import BEATS
 
@@ -19,6 +20,18 @@ USUAL = 18  # frames a beat where nobody names a tempo
 def has_metronome(spec: Spec) -> bool:
     """Whether models of this spec hear one; ``spec`` is the LM's."""
     return spec.controls == 1
+
+
+def with_metronome(spec: Spec) -> Spec:
+    """``spec`` of a codec with the metronome's stream.
+
+    Raises:
+        UserError: its ``card`` has no room for the metronome's codes.
+    """
+    if spec.card <= STEPS:
+        raise UserError(f"--metronome needs a codec with a card of at least {STEPS + 1} (codes a stream), {spec.codec} "
+                        f"has {spec.card}; take another codec, or leave --metronome out")
+    return spec.with_controls(1)
 
 
 def locked_bpm(bpm: float, frame_rate: float) -> float:

@@ -44,6 +44,9 @@ def run_cli(main: Callable[[], T], leave: bool = True) -> T:
         where = f": {error.filename}" if error.filename else ""
         print(f"error: {error.strerror or error}{where}", file=sys.stderr)
         sys.exit(2)
+    except MemoryError as error:  # FFmpeg's of a file, numpy's: they say how much, or nothing
+        print(f"error: not enough memory{': ' + str(error) if str(error) else ''}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt as stop:
         print(f"stopped{': ' + str(stop) if str(stop) else ''}", file=sys.stderr)
         sys.exit(130)

@@ -88,10 +88,12 @@ def duration(path: Path) -> float:
         pass
     try:
         import av
-
+    except ImportError:
+        return 0.0
+    try:
         with av.open(str(path), metadata_errors="replace") as container:
             return (container.duration or 0) / 1e6
-    except (ImportError, OSError, ValueError):  # FFmpeg's errors are both OSError and ValueError, or either
+    except (av.FFmpegError, OSError, ValueError):  # some of FFmpeg's errors are neither OSError nor ValueError
         return 0.0
 
 

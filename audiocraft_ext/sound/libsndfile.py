@@ -18,6 +18,7 @@ BLOCK = 2**17  # values at a time, over all channels
 LOSSLESS = re.compile("PCM_|FLOAT|DOUBLE|ALAC")  # libsndfile's subtypes
 # libsndfile's log where a chunk is shorter than it says. A WAV's outer size is often wrong, and nobody minds.
 SHORT = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) +: (\d+) \(should be (\d+)\)", re.MULTILINE)
+NO_SIZE = re.compile(r"^ *SSND +: 0 \(should be", re.MULTILINE)  # of an AIFF all is read, without a word
 MPEG = {"MPEG_LAYER_I": "MP1", "MPEG_LAYER_II": "MP2", "MPEG_LAYER_III": "MP3"}
 # The first frame of most MP3s: a header and its side information of one of these sizes, then how much follows.
 MP3_TAG = re.compile(
@@ -61,7 +62,7 @@ def read(path: Path, notes: list[str]) -> Iterator:
             said, trusted = _mp3_length(path, f.frames)
             if not trusted and importlib.util.find_spec("av"):  # libsndfile would stop at its guess
                 raise Untrusted
-        if not f.frames and f.format in ("WAV", "WAVEX"):
+        if not f.frames or f.format == "AIFF" and NO_SIZE.search(f.extra_info):
             with unfinished.completed(path) as whole:
                 if whole is not None:
                     with _Forward(whole) as f:

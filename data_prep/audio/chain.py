@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from audiocraft_ext.audio.metronome import with_metronome
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.core.split import TRAIN, VALID
@@ -73,7 +74,7 @@ class Work:
 
     @property
     def spec(self) -> Spec:
-        return self.codec.spec.with_controls(1) if self.settings.metronome else self.codec.spec
+        return with_metronome(self.codec.spec) if self.settings.metronome else self.codec.spec
 
     @property
     def rate(self) -> int:

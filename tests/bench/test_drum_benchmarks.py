@@ -445,7 +445,7 @@ def test_the_command(stores, tmp_path, capsys):
     quality.main([str(bundle), str(store.path), "--samples", "6", "--setting", "4", "--threads", "1",
                         "--picture", str(tmp_path / "p.png"), "--save", str(tmp_path / "r.json")])
     printed = capsys.readouterr().out
-    results = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)["quality"]["results"]
+    results = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)["drums_quality"]["results"]
     costs = results["loss"]
     assert costs["model, told nothing"]["nats_a_hit"] > costs["unigram"]["nats_a_hit"] > 0  # it learnt nothing
     assert costs["rows"]["valid"] > 5 and costs["model, told all"] != costs["model, told nothing"]

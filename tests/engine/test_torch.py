@@ -251,8 +251,8 @@ def test_graphs_are_captured_behind_a_warm_up_and_played(lm, monkeypatch):
             return "the pool"
 
     @contextlib.contextmanager
-    def capture(graph, pool, stream):
-        assert pool == ("the pool" if loop._graphs else None)
+    def capture(graph, pool, stream, capture_error_mode):
+        assert pool == ("the pool" if loop._graphs else None) and capture_error_mode == "thread_local"
         buffers = [loop._at, loop._sequence, loop.lm.cache]
         before = [buffer.clone() for buffer in buffers]
         yield

@@ -71,14 +71,15 @@ class Browser:
         line, _, self._buffer = self._buffer.partition(b"\0")
         return json.loads(line)
 
-    def open(self, path: Path, width: int = 1280, height: int = 900, dark: bool = False, scale: float = 1) -> None:
-        """Show a file and wait until it is loaded."""
+    def open(self, place: Path | str, width: int = 1280, height: int = 900, dark: bool = False,
+             scale: float = 1) -> None:
+        """Show a file or a URL and wait until it is loaded."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale,
                  mobile=width < 600)
         self.ask("Emulation.setEmulatedMedia",
                  features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
         self.events.clear()
-        self.ask("Page.navigate", url=path.resolve().as_uri())
+        self.ask("Page.navigate", url=place if isinstance(place, str) else place.resolve().as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._next())
 
@@ -88,6 +89,14 @@ class Browser:
                           userGesture=True)
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
+
+    def wait(self, script: str, patience_s: float = 60) -> object:
+        """The value of an expression in the page, as soon as it is true."""
+        until = time.monotonic() + patience_s
+        while not (value := self.run(script)):
+            assert time.monotonic() < until, f"{script} is not true after {patience_s:g} s; {self.complaints()[:3]}"
+            time.sleep(0.1)
+        return value
 
     def press(self, key: str) -> None:
         for kind in ("keyDown", "keyUp"):

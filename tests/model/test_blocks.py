@@ -171,7 +171,7 @@ def test_every_stepper_says_all_that_the_engine_asks(lm, bundle):
     from audiocraft_ext.engine.guidance import Guide
 
     names = [name for name in vars(Stepper) if not name.startswith("_")]
-    assert sorted(names) == ["cache_bytes", "logits", "start", "step"]
+    assert sorted(names) == ["another", "cache_bytes", "logits", "start", "step"]
     codes, logits = np.random.default_rng(1).integers(0, 40, (2, 3, 12)), []
     for stepper in (Engine(bundle).stepper, TorchStepper(lm), TorchLoop(lm, "cpu"),
                     Guide(np.zeros((3, 0), np.int64), 2.0).around(TorchStepper(lm), SPEC)):
@@ -180,5 +180,8 @@ def test_every_stepper_says_all_that_the_engine_asks(lm, bundle):
         logits.append(stepper.logits(codes))
         stepper.start(2, 12)
         assert np.allclose(stepper.step(codes[..., :7]), logits[-1][:, 6], atol=1e-5)
+        other = stepper.another()  # a state of its own: neither disturbs the other
+        other.start(2, 12)
+        assert np.allclose(other.step(codes[..., :3]), logits[-1][:, 2], atol=1e-5)
         assert np.allclose(stepper.step(codes[..., 7:8]), logits[-1][:, 7], atol=1e-5)
         assert np.allclose(logits[-1], logits[0], atol=1e-4)

@@ -169,13 +169,13 @@ def spoil(folder: Path) -> dict[str, str]:
     sf.write(folder / "header only.wav", np.zeros((0, 1)), RATE)
     sf.write(folder / "short.wav", noise(0.5), RATE)
     sf.write(folder / "nan.wav", np.full(2 * RATE, np.nan), RATE, subtype="FLOAT")
-    for name in ("cut.wav", "cut.flac", "cut.ogg", "cut.aiff"):
+    for name in ("cut.wav", "cut.flac", "cut.aiff"):
         sf.write(folder / name, noise(3, 7), RATE)
         data = (folder / name).read_bytes()
         (folder / name).write_bytes(data[: len(data) // 2])
     reasons = {"empty.wav": "empty", "text.mp3": "audio", "zeros.m4a": "not audio", "header only.wav": "no audio",
                "short.wav": "too short, 0.50 of 1 seconds", "nan.wav": "not numbers", "cut.wav": "truncated",
-               "cut.flac": "not audio that can be read", "cut.ogg": "truncated", "cut.aiff": "truncated"}
+               "cut.flac": "not audio that can be read", "cut.aiff": "truncated"}
     return reasons
 
 
@@ -189,6 +189,17 @@ def test_files_that_cannot_be_used_are_named_and_skipped(tmp_path, capsys):
     for name, reason in reasons.items():
         (line,) = [line for line in lines if line.startswith(f"skipped bad/{name}: ")]
         assert reason in line and str(src) not in line
+
+
+def test_an_ogg_that_is_cut_is_taken_and_said(tmp_path):
+    """It promises no length: what is left of it is sound."""
+    src = make(tmp_path / "src", ["good.wav", "other.wav"])
+    sf.write(src / "cut.ogg", noise(3, 7), RATE)
+    data = (src / "cut.ogg").read_bytes()
+    (src / "cut.ogg").write_bytes(data[: len(data) // 2])
+    store = prep(src, tmp_path / "store")
+    assert sorted({row["source"] for row in store.rows}) == ["cut.ogg", "good.wav", "other.wav"]
+    assert "cut in its last page" in (tmp_path / "store" / "report.json").read_text()
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="a superuser may read everything")

@@ -11,8 +11,8 @@ import pytest
 import soundfile as sf
 
 from audiocraft_ext.sound import libsndfile, promise
-from audiocraft_ext.sound.files import BrokenAudio
-from tests.sound.test_files import RATE, music, noted, whole
+from audiocraft_ext.sound.files import BrokenAudio, duration
+from tests.sound.test_files import RATE, music, mux, noted, whole
 
 FINE = 2**-15
 
@@ -110,13 +110,44 @@ def test_a_wav_without_a_size_is_read_to_its_end(tmp_path, subtype, outer):
     assert len(notes) == 1 and "never finished" in notes[0]
 
 
-def test_an_empty_wav_stays_empty(tmp_path):
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+@pytest.mark.parametrize("frames", [True, False])
+@pytest.mark.parametrize("size", [0, 8])  # an offset and a block size lie before the sound
+def test_an_aiff_without_a_size_is_read_to_its_end(tmp_path, subtype, size, frames):
+    wav = music(1)
+    sf.write(tmp_path / "x.aiff", wav, RATE, subtype=subtype)
+    data = bytearray((tmp_path / "x.aiff").read_bytes())
+    data[(at := data.index(b"SSND") + 4) : at + 4] = struct.pack(">I", size)
+    if not frames:
+        data[(at := data.index(b"COMM") + 10) : at + 4] = bytes(4)
+    (tmp_path / "x.aiff").write_bytes(data)
+    got, notes = noted(tmp_path / "x.aiff")
+    assert got.shape == wav.shape and np.abs(got - wav).max() <= FINE
+    assert len(notes) == 1 and "never finished" in notes[0]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+@pytest.mark.parametrize("inner", [bytes(4), b"\xff" * 4])
+def test_an_rf64_without_a_size_is_read_to_its_end(tmp_path, subtype, inner):
+    wav = music(1)
+    sf.write(tmp_path / "x.wav", wav, RATE, format="RF64", subtype=subtype)
+    data, at = sizes(tmp_path / "x.wav")
+    data[at : at + 4] = inner
+    data[(at := data.index(b"ds64") + 8) : at + 24] = bytes(24)
+    (tmp_path / "x.wav").write_bytes(data)
+    got, notes = noted(tmp_path / "x.wav")
+    assert got.shape == wav.shape and np.abs(got - wav).max() <= FINE
+    assert len(notes) == 1 and "never finished" in notes[0]
+
+
+@pytest.mark.parametrize("name, form", [("x.wav", "WAV"), ("x.wav", "RF64"), ("x.aiff", "AIFF")])
+def test_an_empty_file_stays_empty(tmp_path, name, form):
     """What lies behind no sound is chunks, and no sound."""
-    sf.write(tmp_path / "x.wav", music(0), RATE)
-    data, _ = sizes(tmp_path / "x.wav")
-    (tmp_path / "x.wav").write_bytes(data + b"LIST" + struct.pack("<I", 4000) + b"INFO" + bytes(3996))
+    sf.write(tmp_path / name, music(0), RATE, format=form)
+    data, order = (tmp_path / name).read_bytes(), ">" if form == "AIFF" else "<"
+    (tmp_path / name).write_bytes(data + b"LIST" + struct.pack(f"{order}I", 4000) + b"INFO" + bytes(3996))
     with pytest.raises(BrokenAudio, match="no audio"):
-        whole(tmp_path / "x.wav")
+        whole(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["x.wav", "x.aiff", "x.caf", "x.w64"])
@@ -146,6 +177,27 @@ def test_the_rule(tmp_path):
     for case in ((930, 1000, 0.93), (9899, 10_000, None), (0, 10, 0.0)):
         with pytest.raises(BrokenAudio, match="truncated"):
             promise.check(tmp_path, *case, "samples", notes)
+
+
+# ---- Whatever FFmpeg says of a damaged file
+
+
+@pytest.mark.parametrize("name, codec", [("x.ac3", "ac3"), ("x.wma", "wmav2"), ("x.m4a", "aac")])
+def test_no_error_of_ffmpeg_gets_out(tmp_path, name, codec):
+    """Some are of a number that PyAV has no class for, some are neither OSError nor ValueError."""
+    mux(tmp_path / name, music(1, 48_000), codec, "fltp", 48_000)
+    data, refused = (tmp_path / name).read_bytes(), 0
+    for seed in range(90, 120):
+        rng, damaged = np.random.default_rng(seed), bytearray(data)
+        for at in rng.integers(0, 100 if seed % 2 else len(data), 10 if seed % 2 else 300):
+            damaged[at] = 255
+        (tmp_path / name).write_bytes(damaged[: rng.integers(40, len(data))])
+        assert duration(tmp_path / name) >= 0
+        try:
+            whole(tmp_path / name)
+        except BrokenAudio:
+            refused += 1
+    assert refused > 5
 
 
 # ---- Ogg

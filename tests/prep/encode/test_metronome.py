@@ -75,6 +75,12 @@ def test_a_view_begins_later_in_the_sound_and_in_the_bar(folder, tmp_path):
     assert (store.read(row["start"], 50)[:4] != store.read(of["start"], 50)[:4]).mean() > 0.2
 
 
+def test_a_codec_with_too_few_codes_is_refused_before_anything_is_done(folder, tmp_path):
+    with pytest.raises(UserError, match="--metronome needs a codec with a card of at least 97 .*, debug has 64"):
+        main([str(folder), str(tmp_path / "store"), "--codec", "debug", "--metronome"])
+    assert not (tmp_path / "store").exists()
+
+
 def test_lock_tempo_wants_bars(folder, tmp_path):
     with pytest.raises(UserError, match="--lock-tempo goes with --cut bars"):
         main([str(folder), str(tmp_path / "store"), "--lock-tempo"])

@@ -1,0 +1,87 @@
+// The page: its tabs, its keys, and what makes it work offline.
+
+import { progress, say } from "./dom.js";
+import { DrumsView } from "./drums_view.js";
+import { ask } from "./maker.js";
+import { SamplerView } from "./sampler_view.js";
+
+const TABS = ["sampler", "drums"];
+const views = {};
+let shown = null;
+
+async function start() {
+  const response = await fetch("instruments.json");
+  if (!response.ok) throw new Error("instruments.json is not there; write the folder again with 'make page'");
+  const instruments = await response.json();
+  const of = (kind) => instruments.filter((one) => one.kind === kind);
+  if (of("audio").length) views.sampler = new SamplerView(document.getElementById("sampler"), of("audio"));
+  if (of("drums").length) views.drums = new DrumsView(document.getElementById("drums"), of("drums"));
+  document.getElementById("licences").textContent = instruments
+    .map((one) => `${one.name}: ${one.licence || "no licence stated"}`)
+    .join(" · ");
+  for (const name of TABS) tab(name).hidden = !views[name];
+  const there = TABS.filter((name) => views[name]);
+  show(there.includes(location.hash.slice(1)) ? location.hash.slice(1) : there[0]);
+  await warm(views[shown].info);
+  await offline();
+}
+
+/** Load an instrument before it is asked for. */
+async function warm(info) {
+  const { promise } = ask("open", { name: info.name }, ({ loaded, total }) => {
+    if (total) progress(loaded / total);
+  });
+  try {
+    await promise;
+    say(`${info.name} is ready.`);
+  } catch (error) {
+    say(error.message, true);
+  }
+  progress(null);
+}
+
+async function offline() {
+  if (!navigator.serviceWorker) return;
+  await navigator.serviceWorker.register("sw.js");
+  await navigator.serviceWorker.ready;
+  document.getElementById("offline").hidden = false;
+}
+
+const tab = (name) => document.getElementById(`tab-${name}`);
+
+function show(name) {
+  if (shown && shown !== name) views[shown].hide();
+  shown = name;
+  for (const one of TABS) {
+    const on = one === name;
+    tab(one).setAttribute("aria-selected", String(on));
+    tab(one).tabIndex = on ? 0 : -1;
+    document.getElementById(one).hidden = !on;
+  }
+  history.replaceState(null, "", `#${name}`);
+}
+
+for (const name of TABS) {
+  tab(name).addEventListener("click", () => show(name));
+  tab(name).addEventListener("keydown", (event) => {
+    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+    const other = TABS.filter((one) => views[one]).find((one) => one !== name);
+    if (other) {
+      show(other);
+      tab(other).focus();
+    }
+    event.stopPropagation();
+  });
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || !shown) return;
+  const at = event.target,
+    text = at.matches("input:not([type=checkbox]):not([type=range]), select, summary");
+  if (event.key === "Escape" && text) return at.blur();
+  if (text || (event.key === " " && at.matches("button, input"))) return;
+  if (event.key.startsWith("Arrow") && at.matches("input[type=range], [role=tab]")) return;
+  if (views[shown].key(event)) event.preventDefault();
+});
+
+start().catch((error) => say(error.message, true));

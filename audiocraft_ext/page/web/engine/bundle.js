@@ -1,0 +1,20 @@
+// A bundle in onnxruntime-web: its graphs, with weights that are read once and lie beside them.
+
+import { OnnxStepper } from "./stepper.js";
+
+const OPTIONS = { executionProviders: ["wasm"], logSeverityLevel: 3 };
+
+/** Open what `info`, a line of instruments.json, says. `read(name)` gives (a promise of) a file's bytes. */
+export async function open(ort, info, read) {
+  const [graph, weights] = info.lm_files;
+  const session = (name, of, data) =>
+    ort.InferenceSession.create(name, { ...OPTIONS, externalData: [{ path: of, data }] });
+  const lm = await session(await read(graph), weights, await read(weights));
+  const bundle = { ort, info, stepper: new OnnxStepper(ort, lm, info.lm) };
+  if (info.decoder) {
+    const codec = await read("codec.safetensors");
+    bundle.front = await session(await read("front.onnx"), "codec.safetensors", codec);
+    bundle.back = await session(await read("back.onnx"), "codec.safetensors", codec);
+  }
+  return bundle;
+}

@@ -1,0 +1,149 @@
+// The drum grid, and beats as MIDI: the twins of drums/codec/grid.py, drums/midi.py and midi/write.py.
+
+import { rint } from "./numbers.js";
+
+export const TICKS = 480;
+const NOTE_TICKS = 60,
+  CHANNEL = 9;
+
+/** What `codec` of model.json says, with the sizes that follow. */
+export class DrumGrid {
+  constructor({ map, steps, velocities, offsets }) {
+    this.classes = map.classes;
+    Object.assign(this, {
+      steps,
+      velocities,
+      offsets,
+      onStep: Math.floor(offsets / 2),
+      stepTicks: (4 * TICKS) / steps,
+    });
+  }
+
+  barSteps([over, under]) {
+    const steps = (this.steps * over) / under;
+    if (!Number.isInteger(steps) || steps < 1) throw new Error(`a bar of ${over}/${under} does not end on a step`);
+    return steps;
+  }
+
+  /** The hits of codes: `{step, drum, velocity, offset}` as codes, by step, then class. */
+  hits(codes) {
+    const C = this.classes.length,
+      found = [];
+    for (let step = 0; step < codes[0].length; step++)
+      for (let drum = 0; drum < C; drum++)
+        if (codes[drum][step]) found.push({ step, drum, velocity: codes[drum][step], offset: codes[C + drum][step] });
+    return found;
+  }
+
+  /** Codes of so many steps in which nothing is played. */
+  empty(steps) {
+    const C = this.classes.length;
+    return Array.from({ length: 2 * C }, (_, k) => new Int32Array(steps).fill(k < C ? 0 : this.onStep));
+  }
+
+  /** 1 to 127, the middle of a velocity's bin. */
+  loudness(velocity) {
+    const edge = (code) => Math.ceil((127 * code) / this.velocities);
+    return Math.floor((edge(velocity - 1) + 1 + edge(velocity)) / 2);
+  }
+
+  /** The bin of a velocity from 1 to 127. */
+  velocityCode(velocity) {
+    return 1 + Math.floor(((velocity - 1) * this.velocities) / 127);
+  }
+
+  ticks({ step, offset }) {
+    const shift = 2 * (offset - this.onStep) * this.stepTicks + this.offsets;
+    return Math.max(step * this.stepTicks + Math.floor(shift / (2 * this.offsets)), 0);
+  }
+
+  /** `[tick, pitch, velocity]` of each hit, in order. */
+  notes(codes) {
+    const notes = this.hits(codes).map((hit) => [
+      this.ticks(hit),
+      this.classes[hit.drum].write,
+      this.loudness(hit.velocity),
+    ]);
+    return notes.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  }
+
+  /** See words.js. */
+  pattern(codes, meter) {
+    const hits = this.hits(codes),
+      barSteps = this.barSteps(meter);
+    return {
+      step: hits.map((hit) => hit.step),
+      drum: hits.map((hit) => hit.drum),
+      velocity: hits.map((hit) => this.loudness(hit.velocity)),
+      offset: hits.map((hit) => (hit.offset - this.onStep) / this.offsets),
+      bars: Math.max(1, Math.ceil(codes[0].length / barSteps)),
+      barSteps,
+      beatSteps: this.steps / 4,
+    };
+  }
+}
+
+/** The tempo nearest to `bpm` that a MIDI file can say. */
+export const midiTempo = (bpm) => 60e6 / beatUs(bpm);
+const beatUs = (bpm) => Math.min(Math.max(rint(60e6 / bpm), 1), 2 ** 24 - 1);
+
+/** Notes `[tick, pitch, velocity]` as a MIDI file of type 0 on channel 10, `Uint8Array`. */
+export function midi(notes, bpm, [over, under], bars) {
+  const end = Math.floor((bars * TICKS * 4 * over) / under),
+    us = beatUs(bpm);
+  const events = [
+    [0, 1, 0, [0xff, 0x51, 3, us >> 16, (us >> 8) & 255, us & 255]],
+    [0, 1, 0, [0xff, 0x58, 4, over, Math.log2(under), 24, 8]],
+  ];
+  for (const [start, stop, pitch, velocity] of lengths(notes, end)) {
+    events.push([start, 6, 0, [0x90 + CHANNEL, pitch, velocity]]);
+    events.push([stop, 2, pitch, [0x80 + CHANNEL, pitch, 0]]);
+  }
+  events.sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2]);
+  const last = Math.max(end, ...events.map(([tick]) => tick)),
+    track = [];
+  let before = 0;
+  for (const [tick, , , bytes] of [...events, [last, 9, 0, [0xff, 0x2f, 0]]]) {
+    track.push(...variable(tick - before), ...bytes);
+    before = tick;
+  }
+  const word = (x) => [x >>> 24, (x >> 16) & 255, (x >> 8) & 255, x & 255],
+    text = (s) => [...s].map((c) => c.charCodeAt(0));
+  return Uint8Array.from([
+    ...text("MThd"),
+    ...word(6),
+    0,
+    0,
+    0,
+    1,
+    TICKS >> 8,
+    TICKS & 255,
+    ...text("MTrk"),
+    ...word(track.length),
+    ...track,
+  ]);
+}
+
+/** Each hit with its end: after 60 ticks, at the next of its pitch, or with the last bar. */
+function lengths(notes, last) {
+  const loudest = new Map();
+  for (const [tick, pitch, velocity] of notes) {
+    const key = pitch * 2 ** 32 + tick;
+    loudest.set(key, Math.max(velocity, loudest.get(key) ?? 0));
+  }
+  const order = [...loudest.keys()]
+    .sort((a, b) => a - b)
+    .map((key) => [Math.floor(key / 2 ** 32), key % 2 ** 32, loudest.get(key)]);
+  const found = order.map(([pitch, tick, velocity], i) => {
+    const [other, following] = order[i + 1] ?? [-1, 0];
+    const end = other === pitch ? Math.min(tick + NOTE_TICKS, following) : tick + NOTE_TICKS;
+    return [tick, tick < last ? Math.min(end, last) : end, pitch, velocity];
+  });
+  return found.sort((a, b) => a[0] - b[0] || a[2] - b[2]);
+}
+
+function variable(number) {
+  const out = [number & 0x7f];
+  while ((number >>= 7)) out.unshift((number & 0x7f) | 0x80);
+  return out;
+}

@@ -1,0 +1,18 @@
+// What of a spec and of sampling settings the engine and the recipes share.
+
+/** The spec of a clip's codes: without the controls. */
+export function clipSpec(spec) {
+  const C = spec.controls || 0;
+  if (!C) return spec;
+  const { controls, sizes, ...rest } = spec,
+    K = spec.n_q - C;
+  const kept = (sizes || []).slice(0, K);
+  const clip = { ...rest, n_q: K, delays: spec.delays.slice(0, K) };
+  return kept.every((size) => size === spec.card) ? clip : { ...clip, sizes: kept };
+}
+
+/** Sampling settings with no top_k above `card`, all four of them and in Python's order. */
+export function clamped({ temperature = 1, top_k = 250, top_p = 1, min_p = 0 }, card) {
+  const least = (k) => Math.min(k, card);
+  return { temperature, top_k: Array.isArray(top_k) ? top_k.map(least) : least(top_k), top_p, min_p };
+}

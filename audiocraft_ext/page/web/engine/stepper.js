@@ -1,0 +1,101 @@
+// The LM's step in onnxruntime-web: the twin of audiocraft_ext/engine/onnx.py. The cache grows with the clip, for
+// each step copies it in and out of WebAssembly's memory.
+
+const FEW = 4;
+
+export class OnnxStepper {
+  /** `ort` is onnxruntime-web, `lm` the sizes in model.json. */
+  constructor(ort, session, lm) {
+    Object.assign(this, { ort, session, lm, depth: lm.dim / lm.num_heads });
+    this.pasts = session.inputNames.filter((name) => name.startsWith("past_"));
+  }
+
+  start(batch) {
+    this.length = 0;
+    this.rows = Array.from({ length: batch }, () => null); // caches of clips that were read one by one
+    this.together = null; // the cache of all
+    this.batch = batch;
+  }
+
+  /** See `stream` in sampler.js. Many steps at once are read clip by clip, a few one by one, as in Python. */
+  async step(clips) {
+    const S = clips[0][0].length;
+    let logits;
+    if (S === 1) return this.single(clips);
+    if (S <= FEW) {
+      for (let s = 0; s < S; s++)
+        logits = await this.single(clips.map((rows) => rows.map((row) => row.subarray(s, s + 1))));
+      return logits;
+    }
+    const out = [];
+    for (const [b, rows] of clips.entries()) {
+      const cache = this.together ? this.part(this.together, b) : this.rows[b];
+      const result = await this.call([rows], cache);
+      this.rows[b] = result.cache;
+      out.push(result.logits.subarray(-this.lm.n_q * this.lm.card));
+    }
+    this.together = null;
+    this.length += S;
+    return Float32Array.from(out.flatMap((row) => Array.from(row)));
+  }
+
+  async single(clips) {
+    if (!this.together && this.length) this.together = this.stacked();
+    const { logits, cache } = await this.call(clips, this.together);
+    this.together = cache;
+    this.length += 1;
+    return logits;
+  }
+
+  async call(clips, cache) {
+    const { ort, lm, length, pasts } = this,
+      B = clips.length,
+      S = clips[0][0].length;
+    const feeds = {
+      codes: new ort.Tensor(
+        "int64",
+        BigInt64Array.from(clips.flatMap((rows) => rows.flatMap((row) => Array.from(row, BigInt)))),
+        [B, lm.n_q, S],
+      ),
+      positions: new ort.Tensor(
+        "int64",
+        BigInt64Array.from({ length: S }, (_, i) => BigInt(length + i)),
+        [S],
+      ),
+      seqlens_k: new ort.Tensor("int32", new Int32Array(B).fill(length + S - 1), [B]),
+      total_sequence_length: new ort.Tensor("int32", Int32Array.of(length + S), [1]),
+    };
+    for (const name of pasts)
+      feeds[name] = cache
+        ? cache[name]
+        : new ort.Tensor("float32", new Float32Array(0), [B, lm.num_heads, 0, this.depth]);
+    const out = await this.session.run(feeds);
+    return {
+      logits: out.logits.data,
+      cache: Object.fromEntries(pasts.map((name) => [name, out[name.replace("past", "present")]])),
+    };
+  }
+
+  /** The caches of clips that were read one by one, as one. */
+  stacked() {
+    return Object.fromEntries(
+      this.pasts.map((name) => {
+        const parts = this.rows.map((row) => row[name]),
+          size = parts[0].data.length;
+        const data = new Float32Array(size * parts.length);
+        parts.forEach((part, b) => data.set(part.data, b * size));
+        return [name, new this.ort.Tensor("float32", data, [parts.length, ...parts[0].dims.slice(1)])];
+      }),
+    );
+  }
+
+  part(cache, b) {
+    return Object.fromEntries(
+      this.pasts.map((name) => {
+        const { data, dims } = cache[name],
+          size = data.length / this.batch;
+        return [name, new this.ort.Tensor("float32", data.slice(b * size, (b + 1) * size), [1, ...dims.slice(1)])];
+      }),
+    );
+  }
+}

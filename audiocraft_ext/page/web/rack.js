@@ -1,0 +1,184 @@
+// The rack: clips with waveform, playhead, name and buttons.
+
+import { make } from "./dom.js";
+import { download, draggable, plain } from "./files.js";
+import { soundFiles, stemOf } from "./engine/sound.js";
+import * as shelf from "./shelf.js";
+
+export class Rack {
+  /** `player` plays; `infoOf(name)` is an instrument of that name, or undefined. */
+  constructor(player, infoOf, loops) {
+    Object.assign(this, { player, infoOf, loops, items: [] });
+    this.element = make("ol", { class: "rack", role: "list", "aria-label": "Clips" });
+  }
+
+  add(clip) {
+    const play = make("button", { class: "play", onclick: () => this.toggle(clip) }, "Play");
+    const name = make("input", {
+      class: "name",
+      "aria-label": "Name of the clip",
+      value: clip.name,
+      maxlength: 60,
+      onchange: () => {
+        clip.name = name.value.trim() || stemOf(clip.recipe, clip.index);
+        name.value = clip.name;
+        if (clip.kept) shelf.keep(record(clip));
+      },
+    });
+    const keep = make("button", { class: "keep", onclick: () => this.keep(clip) }, "Keep");
+    const files = ["WAV", "Recipe"].map((what) =>
+      make("button", { class: what.toLowerCase(), onclick: () => this.save(clip, what) }, what),
+    );
+    const drop = make(
+      "button",
+      { class: "delete", "aria-label": "Delete", onclick: () => this.remove(clip) },
+      "Delete",
+    );
+    const canvas = make("canvas", { role: "img", "aria-label": `Waveform of ${clip.name}` }),
+      head = make("i");
+    const wave = make("div", { class: "wave", title: "Drag it out as a WAV" }, canvas, head);
+    draggable(wave, () => ({ ...this.file(clip, "WAV") }));
+    wave.addEventListener("click", () => this.select(clip));
+    const about = make("p", { class: "quiet" }, aboutOf(clip));
+    const element = make(
+      "li",
+      { onfocusin: () => this.select(clip, false) },
+      make("div", { class: "row" }, play, name, keep, ...files, drop),
+      wave,
+      about,
+    );
+    this.items.unshift({ clip, element, canvas, head, play, keep, name, files });
+    this.element.prepend(element);
+    this.refresh(clip);
+    this.select(clip, false);
+  }
+
+  item(clip) {
+    return this.items.find((one) => one.clip === clip);
+  }
+
+  /** Show what has changed. */
+  refresh(clip) {
+    const item = this.item(clip);
+    if (!item) return;
+    item.keep.setAttribute("aria-pressed", String(Boolean(clip.kept)));
+    item.element.classList.toggle("kept", Boolean(clip.kept));
+    for (const button of [item.keep, ...item.files]) button.disabled = !clip.done;
+    draw(item.canvas, clip);
+  }
+
+  select(clip, focus = true) {
+    this.selected = clip;
+    for (const item of this.items) item.element.setAttribute("aria-current", String(item.clip === clip));
+    if (focus) this.item(clip)?.play.focus();
+  }
+
+  move(by) {
+    const at = this.items.findIndex((one) => one.clip === this.selected);
+    const item = this.items[Math.min(Math.max(at + by, 0), this.items.length - 1)];
+    if (item) this.select(item.clip);
+  }
+
+  toggle(clip = this.selected) {
+    if (!clip) return;
+    if (this.player.clip === clip) this.player.stop();
+    else if (clip.done) this.player.play(clip, this.loops());
+  }
+
+  /** Tell the buttons what plays. */
+  playing(clip) {
+    for (const item of this.items) {
+      item.play.textContent = item.clip === clip ? "Stop" : "Play";
+      if (item.clip !== clip) item.head.style.display = "none";
+    }
+  }
+
+  tick() {
+    const at = this.player.position(),
+      item = at === null ? null : this.item(this.player.clip);
+    if (!item) return;
+    item.head.style.display = "block";
+    item.head.style.left = `${(100 * at) / item.clip.seconds}%`;
+  }
+
+  async keep(clip = this.selected) {
+    if (!clip?.done) return;
+    clip.kept = !clip.kept;
+    await (clip.kept ? shelf.keep(record(clip)) : shelf.drop(clip.id));
+    this.refresh(clip);
+  }
+
+  rename() {
+    const item = this.item(this.selected);
+    item?.name.focus();
+    item?.name.select();
+  }
+
+  async remove(clip = this.selected) {
+    const at = this.items.findIndex((one) => one.clip === clip);
+    if (at < 0) return;
+    if (this.player.clip === clip) this.player.stop();
+    clip.stop?.();
+    this.items[at].element.remove();
+    this.items.splice(at, 1);
+    if (clip.kept) await shelf.drop(clip.id);
+    this.selected = null;
+    const next = this.items[Math.min(at, this.items.length - 1)];
+    if (next) this.select(next.clip);
+  }
+
+  file(clip, what) {
+    const own = stemOf(clip.recipe, clip.index),
+      stem = (clip.name !== own && plain(clip.name)) || own;
+    const { wav, json } = soundFiles(this.infoOf(clip.recipe.bundle), clip, stem);
+    return what === "WAV"
+      ? { name: `${stem}.wav`, bytes: wav, type: "audio/wav" }
+      : { name: `${stem}.json`, bytes: json, type: "application/json" };
+  }
+
+  save(clip = this.selected, what = "WAV") {
+    if (!clip?.done) return;
+    const { name, bytes, type } = this.file(clip, what);
+    download(name, bytes, type);
+  }
+}
+
+function record({ id, at, name, recipe, index, codes, wav, rate }) {
+  return { kind: "sound", id, at, name, recipe, index, codes, wav, rate };
+}
+
+/** A clip of what the shelf has. */
+export const revived = (one) => ({
+  ...one,
+  kept: true,
+  done: true,
+  seconds: one.wav.length / one.rate,
+  made: one.wav.length,
+});
+
+function aboutOf({ recipe, seconds }) {
+  const length = recipe.bars === undefined ? `${seconds.toFixed(1)} s` : `${recipe.bars} bars`;
+  const tempo = recipe.bpm === undefined ? "" : ` at ${Number(recipe.bpm.toFixed(2))} BPM`;
+  return `${recipe.bundle}, seed ${recipe.seed}, ${length}${tempo}, temperature ${[recipe.sampling.temperature].flat().join(" ")}`;
+}
+
+/** The extremes of what has been made so far. */
+function draw(canvas, { wav, made }) {
+  const width = (canvas.width = 600),
+    height = (canvas.height = 64),
+    paint = canvas.getContext("2d");
+  paint.fillStyle = "#8fb8ff";
+  for (let x = 0; x < width; x++) {
+    const begin = Math.floor((x / width) * wav.length),
+      end = Math.min(made, Math.floor(((x + 1) / width) * wav.length));
+    let low = 0,
+      high = 0;
+    for (let i = begin; i < end; i++) {
+      low = Math.min(low, wav[i]);
+      high = Math.max(high, wav[i]);
+    }
+    const top = ((1 - Math.min(high, 1)) * height) / 2,
+      bottom = ((1 - Math.max(low, -1)) * height) / 2;
+    paint.fillRect(x, top, 1, Math.max(1, bottom - top));
+  }
+}

@@ -1,0 +1,94 @@
+// Makes clips beside the page, so that it stays quick: `{id, what, name, recipe, index}` in, pieces and a `done` out.
+
+import * as ort from "./ort/ort.wasm.min.mjs";
+import { open } from "./engine/bundle.js";
+import { playBeat } from "./engine/drums.js";
+import { playSound } from "./engine/sound.js";
+
+const WASM = "ort/ort-wasm-simd-threaded.wasm.gz";
+const opened = new Map(); // name to (a promise of) a bundle
+const stopped = new Set();
+let runtime = null,
+  instruments = null,
+  queue = Promise.resolve();
+
+self.onmessage = ({ data }) => {
+  if (data.what === "stop") stopped.add(data.id);
+  else queue = queue.then(() => answer(data));
+};
+
+async function answer({ id, what, name, recipe, index }) {
+  const tell = (more, transfer = []) => self.postMessage({ id, ...more }, transfer);
+  try {
+    const bundle = await ready(name, (loaded, total) => tell({ loaded, total }));
+    if (what === "beat") tell({ codes: await playBeat(bundle, recipe, index) });
+    if (what === "sound")
+      for await (const { codes, wav } of playSound(bundle, recipe, index, () => stopped.has(id))) {
+        tell({ codes, wav });
+        await new Promise((next) => breath(next)); // a request to stop is heard here
+      }
+    tell({ done: true });
+  } catch (error) {
+    tell({ error: error.message || String(error) });
+  }
+}
+
+const channel = new MessageChannel();
+let waiting = null;
+channel.port1.onmessage = () => waiting();
+function breath(next) {
+  waiting = next;
+  channel.port2.postMessage(0);
+}
+
+function ready(name, progress) {
+  if (!opened.has(name)) {
+    const promise = load(name, progress);
+    promise.catch(() => opened.delete(name));
+    opened.set(name, promise);
+  }
+  return opened.get(name);
+}
+
+async function load(name, progress) {
+  instruments ??= await (await file("instruments.json")).json();
+  const info = instruments.find((one) => one.name === name);
+  const total = Object.values(info.bytes).reduce((a, b) => a + b);
+  let loaded = 0;
+  const count = (n) => progress((loaded += n), total);
+  runtime ??= start();
+  const files = Object.fromEntries(
+    Object.keys(info.bytes).map((one) => [one.replace(/\.gz$/, ""), unpacked(`${info.path}/${one}`, count)]),
+  );
+  await runtime;
+  return open(ort, info, (one) => files[one]);
+}
+
+async function start() {
+  ort.env.wasm.wasmBinary = await unpacked(WASM, () => {});
+  ort.env.wasm.numThreads = 1;
+}
+
+/** A file's bytes; of one in gzip, what is in it. Some hosts have unpacked it on the way. */
+async function unpacked(path, count) {
+  const data = await bytes(path, count);
+  if (data[0] !== 0x1f || data[1] !== 0x8b) return data;
+  return new Uint8Array(
+    await new Response(new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer(),
+  );
+}
+
+async function file(path) {
+  const response = await fetch(path);
+  if (!response.ok) throw new Error(`${path} cannot be read (${response.status}); is the folder whole?`);
+  return response;
+}
+
+async function bytes(path, count) {
+  const parts = [];
+  for (let reader = (await file(path)).body.getReader(), part; !(part = await reader.read()).done;) {
+    parts.push(part.value);
+    count(part.value.length);
+  }
+  return new Uint8Array(await new Blob(parts).arrayBuffer());
+}

@@ -1,0 +1,57 @@
+// Plays a built page's instruments under Node: `node play.mjs PAGE JOBS.json OUT` with jobs `{kind, name, asked, index}`.
+
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+import { gunzipSync } from "node:zlib";
+
+const [page, jobs, out] = process.argv.slice(2);
+const load = (name) => import(pathToFileURL(`${page}/${name}`));
+const ort = await load("ort/ort.wasm.min.mjs");
+ort.env.wasm.numThreads = 1;
+ort.env.wasm.wasmBinary = gunzipSync(readFileSync(`${page}/ort/ort-wasm-simd-threaded.wasm.gz`));
+const { open } = await load("engine/bundle.js");
+const { playSound, soundFiles, soundRecipe } = await load("engine/sound.js");
+const { beatFiles, beatRecipe, playBeat } = await load("engine/drums.js");
+const { joined } = await load("engine/sampler.js");
+const { pack, unpack } = await load("engine/packing.js");
+
+const read = (path) => new Uint8Array(existsSync(path) ? readFileSync(path) : gunzipSync(readFileSync(`${path}.gz`)));
+const instruments = JSON.parse(readFileSync(`${page}/instruments.json`)),
+  opened = {},
+  results = [];
+for (const [number, { name, asked, index = 0, source }] of JSON.parse(readFileSync(jobs)).entries()) {
+  const info = instruments.find((one) => one.name === name);
+  opened[name] ??= await open(ort, info, (file) => read(`${page}/${info.path}/${file}`));
+  const all = { ...asked, seed: BigInt(asked.seed), ...(source ? { source: unpack(source) } : {}) };
+  const began = performance.now();
+  if (info.kind === "drums") {
+    const recipe = beatRecipe(info, all),
+      codes = await playBeat(opened[name], recipe, index);
+    const files = beatFiles(info, { recipe, index, codes });
+    writeFileSync(`${out}/${number}.mid`, files.midi);
+    writeFileSync(`${out}/${number}.json`, files.json);
+    results.push({ codes: pack(codes), stem: files.stem, ms: performance.now() - began });
+  } else {
+    const recipe = soundRecipe(info, all),
+      codes = [],
+      wavs = [];
+    let first = 0;
+    for await (const piece of playSound(opened[name], recipe, index, () => false)) {
+      codes.push(piece.codes);
+      wavs.push(piece.wav);
+      if (piece.wav.length) first ||= performance.now() - began;
+    }
+    const clip = {
+      recipe,
+      index,
+      codes: joined(codes, codes[0].length),
+      wav: Float32Array.from(wavs.flatMap((wav) => Array.from(wav))),
+    };
+    const files = soundFiles(info, clip);
+    writeFileSync(`${out}/${number}.wav`, files.wav);
+    writeFileSync(`${out}/${number}.json`, files.json);
+    results.push({ codes: pack(clip.codes), stem: files.stem, ms: performance.now() - began, first });
+  }
+}
+writeFileSync(`${out}/results.json`, JSON.stringify(results));
+process.exit(0);

@@ -1,0 +1,212 @@
+"""The page as a person uses it, in Chromium: clips and beats are those of Python, and it works with the server gone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from audiocraft_ext.audio.instrument import Instrument
+from audiocraft_ext.drums.play import sidecar
+from audiocraft_ext.midi import file as midi_file
+
+ROOT = Path(__file__).parents[2]
+STATUS = "document.getElementById('status').textContent"
+SIZES = {"phone": (390, 800), "tablet": (820, 1100), "desk": (1440, 900)}
+NAMELESS = """[...document.querySelectorAll("button, input, select, canvas")].filter(e => e.offsetParent
+    && !e.textContent.trim() && !e.getAttribute("aria-label") && !(e.labels && e.labels.length))
+    .map(e => e.outerHTML)"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_) -> None:
+        """Nothing is said of a request."""
+
+    def copyfile(self, source, outputfile) -> None:
+        with suppress(ConnectionError):  # whoever asked has left
+            super().copyfile(source, outputfile)
+
+
+@pytest.fixture
+def shown(page, browser, tmp_path):
+    """The page in the browser, its server, and the folder of downloads; without what earlier tests kept."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=page))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    browser.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    url = f"http://127.0.0.1:{server.server_port}/"
+    yield SimpleNamespace(browser=browser, url=url, server=server, downloads=tmp_path)
+    browser.ask("Storage.clearDataForOrigin", origin=url[:-1], storageTypes="all")
+    server.shutdown()
+    server.server_close()
+
+
+def visit(shown, place: str = "", **how) -> None:
+    shown.browser.open("about:blank")  # another place behind # alone would not load again
+    shown.browser.open(shown.url + place, **how)
+    shown.browser.wait(f"/is ready/.test({STATUS})")
+
+
+def make_clip(shown, seed: int = 1, seconds: float = 2) -> None:
+    shown.browser.run(f"document.getElementById('seed').value = '{seed}'")
+    shown.browser.run(f"[...document.querySelectorAll('input[type=number]')][0].value = {seconds}")
+    shown.browser.run(f"{STATUS} = ''")
+    shown.browser.click("#make")
+    shown.browser.wait(f"/steps a second/.test({STATUS})")
+
+
+def downloaded(shown, name: str) -> Path:
+    path, until = shown.downloads / name, time.monotonic() + 20
+    while not path.is_file():
+        assert time.monotonic() < until, f"{name} was not downloaded; there are {list(shown.downloads.iterdir())}"
+        time.sleep(0.05)
+    return path
+
+
+def infer(*words: str) -> None:
+    subprocess.run([sys.executable, str(ROOT / "infer.py"), *words], check=True, timeout=120, cwd=ROOT,
+                   capture_output=True)
+
+
+def test_a_clip_and_its_files(shown):
+    visit(shown)
+    make_clip(shown)
+    shown.browser.click("li .wav")
+    shown.browser.click("li .recipe")
+    place = Instrument.load("embedded", threads=1).generate(seconds=2, seed=1)[0].save(shown.downloads / "python")
+    (wav, rate), (python, python_rate) = sf.read(downloaded(shown, place.name)), sf.read(place)
+    assert rate == python_rate and wav.shape == python.shape and np.abs(wav - python).max() < 1e-3
+    recipe = downloaded(shown, place.with_suffix(".json").name)
+    infer("--from", str(recipe), "-o", str(shown.downloads / "again"))
+    again = sf.read(next((shown.downloads / "again").glob("*.wav")))[0]
+    assert np.abs(again - wav).max() < 1e-3
+    assert not shown.browser.complaints()
+    assert all(url.startswith((shown.url, "blob:")) for url in shown.browser.requests())
+
+
+def test_keys_and_what_is_kept(shown):
+    browser = shown.browser
+    visit(shown)
+    make_clip(shown, seconds=1)
+    make_clip(shown, seed=2, seconds=1)
+    browser.press("ArrowUp")  # to the first of the rack, the newer one
+    browser.press(" ")
+    browser.press("Escape")
+    browser.press("k")
+    browser.wait("!!document.querySelector('li.kept')")
+    browser.run("(() => { const n = document.querySelector('li.kept .name'); n.value = 'my clip'; "
+                "n.dispatchEvent(new Event('change')); n.blur(); })()")
+    visit(shown)
+    browser.wait("document.querySelectorAll('li.kept').length === 1")
+    assert browser.run("document.querySelector('li .name').value") == "my clip"
+    browser.press("d")
+    assert sf.info(downloaded(shown, "my-clip.wav")).frames == 32000
+    browser.press("Delete")
+    browser.wait("!document.querySelector('#sampler li')")
+    visit(shown)
+    assert browser.run("document.querySelectorAll('#sampler li').length") == 0
+
+
+def test_what_cannot_be_is_said(shown):
+    visit(shown)
+    for seed in ("-1", "a", str(2**64)):
+        shown.browser.run(f"document.getElementById('seed').value = '{seed}'")
+        shown.browser.click("#make")
+        assert "a seed is a whole number" in shown.browser.run(STATUS)
+        assert shown.browser.run("document.getElementById('status').className") == "wrong"
+    shown.browser.run("document.getElementById('seed').value = ''")
+    shown.browser.run("[...document.querySelectorAll('input[type=number]')][0].value = 0")
+    shown.browser.click("#make")
+    assert "a clip lasts more than 0" in shown.browser.run(STATUS)
+
+
+def test_a_beat_is_edited(shown):
+    browser = shown.browser
+    visit(shown, "#drums")
+    browser.run("document.getElementById('beat-seed').value = '5'")
+    browser.run("document.getElementById('word-genre').value = 'funk'")
+    browser.click("#make-beat")
+    browser.wait(f"/bars in/.test({STATUS})")
+    browser.click("#midi")
+    before = midi_file.read(downloaded(shown, "drums_funk_seed5_0_120bpm.mid"))
+    cell = "[aria-label='percussion, bar 2 step 4']"
+    assert browser.run(f"document.querySelector(\"{cell}\").getAttribute('aria-pressed')") == "false"
+    browser.click(cell)
+    for key in "+]":
+        browser.press(key)
+    browser.press("d")
+    edited = downloaded(shown, "drums_seed5_0_120bpm.mid")
+    after = midi_file.read(edited)
+    new = {tuple(row) for row in after.notes.tolist()} - {tuple(row) for row in before.notes.tolist()}
+    assert len(after.notes) == len(before.notes) + 1
+    (start, _, _, channel, pitch, velocity), = new
+    assert (channel, pitch) == (10, 56) and 0 < start - (16 + 3) * 120 < 10 and velocity > 100
+    browser.press("j")
+    recipe = downloaded(shown, "drums_seed5_0_120bpm.json")
+    assert sidecar.read(recipe).recipe["edit"] == "as it is"
+    infer("drums", "--from", str(recipe), "-o", str(shown.downloads / "again"))
+    assert next((shown.downloads / "again").glob("*.mid")).read_bytes() == edited.read_bytes()
+
+
+def test_a_beat_is_played_and_changed(shown):
+    browser = shown.browser
+    visit(shown, "#drums")
+    browser.click("#fill")
+    assert "tick the lanes that stay" in browser.run(STATUS)
+    for button, bars in (("#make-beat", 4), ("#humanise", 4), ("#continue", 8)):
+        browser.click(button)
+        browser.wait(f"/^{bars} bars in/.test({STATUS}) && !document.querySelector('{button}').disabled")
+        browser.run(f"{STATUS} = ''")
+    browser.click("#play-beat")
+    first = browser.wait("document.querySelector('.cell.now')?.ariaLabel")
+    browser.wait(f"document.querySelector('.cell.now')?.ariaLabel !== {json.dumps(first)}")
+    browser.press("Escape")
+    browser.wait("document.getElementById('play-beat').textContent === 'Play'")
+    assert not browser.complaints()
+
+
+def test_without_a_network(shown):
+    browser = shown.browser
+    visit(shown)
+    browser.wait("!document.getElementById('offline').hidden")
+    shown.server.shutdown()
+    shown.server.server_close()
+    visit(shown)
+    make_clip(shown, seconds=1)
+    visit(shown, "#drums")
+    browser.click("#make-beat")
+    browser.wait(f"/bars in/.test({STATUS})")
+    browser.click("#play-beat")
+    browser.wait("!!document.querySelector('.cell.now')")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_sizes(shown, size):
+    browser, (width, height) = shown.browser, SIZES[size]
+    visit(shown, width=width, height=height)
+    make_clip(shown, seconds=1)
+    for tab in ("sampler", "drums"):
+        browser.click(f"#tab-{tab}")
+        assert browser.run("document.documentElement.scrollWidth") <= width
+        assert browser.run(NAMELESS) == []
+        browser.picture(shown.downloads / f"{tab}_{size}.png")
+
+
+def test_axe_finds_nothing(shown, axe):
+    visit(shown)
+    make_clip(shown, seconds=1)
+    shown.browser.run(axe + "; 1")
+    for tab in ("sampler", "drums"):
+        shown.browser.click(f"#tab-{tab}")
+        found = "axe.run().then(r => r.violations.map(v => [v.id, v.impact, v.nodes[0].html.slice(0, 150)]))"
+        assert shown.browser.run(found) == []
