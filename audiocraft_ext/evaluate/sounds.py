@@ -96,8 +96,11 @@ def of_folder(folder: Path) -> list[Sound]:
     return [sounds[i] for i in sorted(sounds)]
 
 
-def of_store(path: Path, split: str) -> list[Sound]:
-    """The tracks of a split as the store's codec sounds, up to an hour, drawn by track.
+def of_store(path: Path, split: str, codec: str | None = None) -> list[Sound]:
+    """The tracks of a split as the store's codec sounds, up to an hour, drawn by track; without variants.
+
+    Args:
+        codec: name or folder of the codec, where the store's name for it does not lead.
 
     Raises:
         UserError: a damaged store, one of drums, one without such tracks, or its codec is not there.
@@ -106,8 +109,10 @@ def of_store(path: Path, split: str) -> list[Sound]:
     spec = store.spec
     if spec.kind != kinds.UNNAMED:
         raise UserError(f"{path}: holds {spec.kind}; this compares sound, give a store that data_prep.audio made")
-    codec = kinds.kind_of(spec).load_codec(spec, None)
-    tracks, left, sounds = store.tracks(split), round(MOST_MINUTES * 60 * spec.frame_rate), []
+    codec = kinds.kind_of(spec).load_codec(spec, None, codec)
+    variants = {row["source"] for row in store.rows if "variant" in row}
+    tracks = [track for track in store.tracks(split) if track.source not in variants]
+    left, sounds = round(MOST_MINUTES * 60 * spec.frame_rate), []
     for i in np.random.default_rng(7).permutation(len(tracks)):
         frames = min(tracks[i].frames, left)
         if frames > 0:
@@ -117,6 +122,11 @@ def of_store(path: Path, split: str) -> list[Sound]:
     if not sounds:
         raise UserError(f"{path}: no {split} tracks; prepare it with a larger --valid-share, or give --held-out FOLDER")
     return sounds
+
+
+def of_clips(paths: Sequence[Path]) -> list[Sound]:
+    """Clips as they were written."""
+    return [Sound(path.name, read(path, RATE)) for path in paths]
 
 
 def of_bundle(path: str | Path, count: int, seed: int = 1) -> list[Sound]:

@@ -19,6 +19,7 @@ from audiocraft_ext import kinds
 from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from audiocraft_ext.core.files import sha256
 from audiocraft_ext.engine.bundle import FORMAT, VERSION
+from audiocraft_ext.engine.cli import add_sampling, chosen
 from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.export import audiocraft, sources
 from audiocraft_ext.export.quantize import BLOCK, PRECISIONS
@@ -132,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--licence", help="licence of the weights, kept in the bundle")
     parser.add_argument("--codec-licence", help="licence of the codec's weights (known of encodec_32khz)")
     parser.add_argument("--card", help="a sentence or two on what it is, kept in the bundle")
-    parser.add_argument("--temperature", type=float, help="at which it is sampled unless told otherwise (1)")
+    add_sampling(parser.add_argument_group("sampling, unless told otherwise").add_argument, "stream")
     args = parser.parse_args(argv)
     precisions = [p.strip() for p in (args.precisions or "").split(",") if p.strip()]
     if not set(precisions) <= set(PRECISIONS):
@@ -143,9 +144,9 @@ def main(argv: list[str] | None = None) -> None:
     model = sources.read(args.source, args.codec)
     model.licence = args.licence or model.licence
     model.card = args.card or model.card
-    if args.temperature is not None:
-        sampling = replace(Sampling.from_dict(model.sampling), temperature=args.temperature)
-        sampling.check(model.spec.n_q)
+    if settings := chosen(args, ("temperature", "top_k", "top_p", "min_p")):
+        sampling = replace(Sampling.from_dict(model.sampling), **settings)
+        sampling.check(model.spec.clip.n_q)
         model.sampling = sampling.to_dict()
     print(f"writing {args.out} ...", flush=True)
     kind = kinds.kind_of(model.spec)

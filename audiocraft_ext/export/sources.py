@@ -19,7 +19,7 @@ import torch
 from audiocraft_ext import kinds
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
-from audiocraft_ext.engine.bundle import Bundle
+from audiocraft_ext.engine.bundle import BUNDLES, Bundle, list_bundles
 from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.export import audiocraft
 from audiocraft_ext.model import checkpoint
@@ -77,15 +77,20 @@ def read_weights(source: str | Path, cfg: LMConfig, runs: Path) -> tuple[dict[st
     """The best weights of a run, to start another from, and what its codes mean (None: audiocraft's own solver).
 
     Args:
-        source: a run's folder, its signature below the folder ``runs``, or a checkpoint.
+        source: a run's folder, its signature below the folder ``runs``, a checkpoint, or a bundle's folder or name.
         cfg: what is to be started.
 
     Raises:
         UserError: there is no such run, or its model is of another size.
     """
     path = locate(source, runs)
+    if (path / "model.json").is_file():
+        bundle = Bundle(path, old=True)
+        bundle.verify()
+        return clean(read_safetensors(bundle.file("lm.safetensors")), cfg, path), bundle.lm_spec
     if path.is_dir():
-        raise UserError(f"{path}: expected a run's folder, its signature or a checkpoint, found an exported model")
+        raise UserError(f"{path}: expected a run's folder, its signature, a checkpoint or a bundle, found audiocraft's "
+                        "export; make a bundle of it with 'python -m audiocraft_ext.export'")
     pkg = checkpoint.load(path)
     spec = Spec.from_dict(pkg["identity"]["spec"]) if "identity" in pkg else None
     return clean(_weights_of(pkg, path), cfg, path), spec
@@ -99,6 +104,8 @@ def locate(source: str | Path, runs: Path | None = None) -> Path:
         path = runs / str(source)
         if not path.exists():
             raise UserError(f"no run {source} in {runs}; name its folder, or set MICRO_OUTPUTS")
+    if not path.exists() and str(source) in list_bundles():
+        path = BUNDLES / str(source)
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; expected a checkpoint, a run's folder or signature, "
                         "a folder in audiocraft's export format, or a bundle")

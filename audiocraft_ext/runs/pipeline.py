@@ -69,7 +69,7 @@ class DemoState:
             inputs: whatever else decides the result, such as the hash of the store.
             made: whether what the stage leaves behind is there.
         """
-        key = {"command": command, "inputs": inputs}
+        key = {"command": _deciding(command), "inputs": inputs}
         known = self.stages.get(stage, {})
         known = known if known.get("key") == key else {}
         if known.get("done") and made():
@@ -101,6 +101,11 @@ class DemoState:
 
     def _save(self) -> None:
         self.path.write_text(json.dumps(self.stages, indent=1), "utf-8")
+
+
+def _deciding(words: list[str]) -> list[str]:
+    """Those words of a command that can change what it makes: not how much it logs."""
+    return [word for word in words if not word.startswith("logging.level=")]
 
 
 def add_options(parser: argparse.ArgumentParser, things: str, n: int, recipe: list[str]) -> None:
@@ -145,7 +150,7 @@ def begin(args: argparse.Namespace) -> tuple[DemoState, Path]:
 def trained(state: DemoState, store: TokenStore, recipe: list[str], given: list[str]) -> tuple[Path, list[dict]]:
     """The stage that trains: the folder of the run, and its history."""
     overrides = overrides_for(store, recipe, given)
-    key = [overrides, os.environ.get("MICRO_OUTPUTS"), configs_hash()]
+    key = [_deciding(overrides), os.environ.get("MICRO_OUTPUTS"), configs_hash()]
     known = state.stages.get("train", {}).get("run", {})
     run = Path(known["folder"]) if known.get("key") == key else run_folder(overrides)
     state.run("train", ["-m", "dora", "-P", "audiocraft_ext", "run", *overrides], store.hash,

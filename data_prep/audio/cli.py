@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from pathlib import Path
 
+from audiocraft_ext.audio.codec import DEFAULT
 from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.core.machine import physical_cores
+from audiocraft_ext.store.reader import PREPARING, RECORD, load_record
 from data_prep.audio.options import SHARDS, parse, settings_of
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
+    args.codec = args.codec or usual_codec(args.store)
     from data_prep.audio import chain, outputs
     from data_prep.audio.encoder import runtime_for
     from data_prep.jobs import executors
@@ -42,6 +46,14 @@ def main(argv: list[str] | None = None) -> None:
     plan, added = chain.prepare(work, args.dry_run)
     plan.refused |= refused
     outputs.write(work, plan, added, args.dry_run, args.slices)
+
+
+def usual_codec(store: Path) -> str:
+    """The codec of a store, or of one that is not there yet."""
+    for name in (RECORD, PREPARING):
+        if (store / name).is_file():
+            return load_record(store / name)["spec"]["codec"]["name"]
+    return DEFAULT
 
 
 def open_codec(args: argparse.Namespace):

@@ -18,7 +18,7 @@ def build_parser() -> Parser:
     add = parser.add_argument
     add("src", type=Path, help="folder of audio, searched recursively")
     add("store", type=Path, help="folder of the token store; made, continued or added to")
-    add("--codec", default="microcodec", help="microcodec (default), spectral, encodec_32khz, or a folder")
+    add("--codec", help="spectral (default, of a store that is there its own), microcodec, encodec_32khz, or a folder")
     add("--codebooks", type=int, metavar="N", help="the first N of a spectral codec's (default: all)")
     add("--codec-path", type=Path, help="where the codec's files lie, if not in their usual place")
     add("--device", default="cpu", help="where the codec runs (default: cpu)")

@@ -20,7 +20,7 @@ WIDE = EncodecConfig(n_filters=4, ratios=(2, 2), dimension=16, card=96, lstm=1, 
 @pytest.fixture(scope="module", params=[*SIZES, "wide", "embedded"])
 def both(request, tmp_path_factory):
     if request.param == "embedded":
-        return get_codec("microcodec").model, SoundEngine(find_bundle())
+        return get_codec("spectral").model, SoundEngine(find_bundle())
     codec = tiny.tiny_codec(SIZES.get(request.param, WIDE))
     return codec.model, SoundEngine(tiny.tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny", codec=codec))
 
@@ -79,11 +79,11 @@ def test_sound_comes_as_soon_as_it_is_certain(both):
     """A second of it after little more than a second of codes, and the memory is that of a piece."""
     engine = both[1]
     stream, count = front(engine), 0
-    ahead = stream._reach + stream._front
+    ahead, size = stream._reach + stream._front, stream._size
     codes = random_codes(engine, 400)[None]
     for t in range(400):
         for piece in stream.push(codes[..., t : t + 1]):
             count += 1
-            assert piece.end - piece.begin == PIECE and piece.features.shape[2] <= PIECE + 2 * stream._reach
-        assert count == max(0, (t + 1 - ahead) // PIECE)
-        assert stream._codes.shape[2] <= PIECE + 2 * ahead and stream._features.shape[2] <= 2 * stream._reach
+            assert piece.end - piece.begin == size and piece.features.shape[2] <= size + 2 * stream._reach
+        assert count == max(0, (t + 1 - ahead) // size)
+        assert stream._codes.shape[2] <= size + 2 * ahead and stream._features.shape[2] <= 2 * stream._reach

@@ -44,7 +44,8 @@ def test_three_lines(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
                           capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stderr == ""
-    assert sorted(p.name for p in (tmp_path / "out").glob("*.wav")) == [f"embedded_seed1_{i}.wav" for i in range(4)]
+    names = [f"embedded_seed1_{i}_166.667bpm.wav" for i in range(4)]
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.wav")) == names
 
 
 def test_importing_the_package_loads_nothing():

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 CODECS = ("spectral", "microcodec", "encodec_32khz", "debug")
 BUNDLES = Path(__file__).parents[2] / "bundles"
-# Of the codecs in this repository: the microcodec, which older models and stores are on, is the embedded bundle's.
-SHIPPED = {"spectral": BUNDLES / "spectral", "microcodec": BUNDLES / "embedded"}
+DEFAULT = "spectral"
+# Of the codecs in this repository: the embedded bundle's, and the microcodec, which older models and stores are on.
+SHIPPED = {"spectral": BUNDLES / "embedded", "microcodec": BUNDLES / "microcodec"}
 
 
 def get_codec(name: str, path: str | Path | None = None) -> Codec:

@@ -199,7 +199,7 @@ def load_folder(folder: Path) -> Codec:
     """Read a trained codec's folder or a bundle's codec."""
     if (folder / "codec.json").is_file():
         about = read_json(folder / "codec.json")
-        name, digest = about.get("name", "microcodec"), None
+        name, digest = about.get("name", "microcodec"), about.get("hash")
         config, kind = about.get("config"), about.get("type", "encodec")
     elif (folder / "model.json").is_file():
         about = read_json(folder / "model.json")

@@ -47,7 +47,7 @@ def prepare(src, store, *options) -> TokenStore:
 
 def test_a_beat_is_a_whole_number_of_frames_and_the_metronome_agrees(folder, tmp_path):
     store = prepare(folder, tmp_path / "store", "--metronome", "--lock-tempo")
-    assert store.spec.controls == 1 and store.spec.n_q == 5
+    assert store.spec.controls == 1 and store.spec.n_q == 7
     found = {}
     for row in store.rows:
         codes = store.read(row["start"], row["frames"])
@@ -72,7 +72,7 @@ def test_a_view_begins_later_in_the_sound_and_in_the_bar(folder, tmp_path):
     row, of = rows[name], rows[name[:-2]]
     later = places(row["frames"], 50.0, row["bpm"], -row["variant"]["shift_ms"] / 1000)
     assert (store.read(row["start"], row["frames"])[-1] == later).mean() > 0.97
-    assert (store.read(row["start"], 50)[:4] != store.read(of["start"], 50)[:4]).mean() > 0.2
+    assert (store.read(row["start"], 50)[:6] != store.read(of["start"], 50)[:6]).mean() > 0.2
 
 
 def test_a_codec_with_too_few_codes_is_refused_before_anything_is_done(folder, tmp_path):
