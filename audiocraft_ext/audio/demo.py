@@ -32,7 +32,6 @@ BREAKS = ROOT / "data_prep" / "breaks"
 RECIPE = ["solver=musicgen/demo_32khz", "generate.use=false"]
 SCRATCH = ["optim.lr=3e-3"]  # from random weights larger steps get further
 PREPARE = ["--cut", "bars:2", "--lock-tempo", "--variants", "3", "--augment", "shift=20,gain=3,polarity"]
-SAMPLING = ["--top-p", "0.97"]  # as the embedded bundle's: the beat is steadier without the least likely codes
 CLIPS, SECONDS, SEED = 8, 10.0, 1
 VALID_SHARE = 0.25  # of the files; of a small folder a tenth would be one or two, and their loss an accident
 
@@ -136,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
 
     store = prepare(state, args.audio, path, args)
     run, history = trained(state, store, recipe(store, args), args.overrides)
-    exported(state, run, bundle, ["--codec", args.codec_path or args.codec, *SAMPLING], store, history)
+    exported(state, run, bundle, ["--codec", args.codec_path or args.codec], store, history)
     made = SoundBundle(bundle)
     state.run("sample", ["infer.py", str(bundle), "-n", str(args.n), "-d", str(SECONDS), "-o", str(out),
                          "--seed", str(SEED)], made.hash, lambda: len(sampled(out, bundle, args.n)) == args.n)

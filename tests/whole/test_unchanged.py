@@ -1,9 +1,10 @@
 """The seed law across versions: one seed, bundle and settings, one result; and the same files make the same store.
 
-Each golden value is the first 16 hex digits of a sha256. They were taken on 2026-11-30: of drums and of
-the microcodec before the modules moved into their folders, of the embedded bundle when it was trained. A change that alters one of them changes what users get, and says so where the value is changed. Bitwise
-equality ends at the processor: where ONNX Runtime computes, codes are compared and not samples, since another processor
-or version adds up in another order; a code changes only where two are as good as equally likely.
+Each golden value is the first 16 hex digits of a sha256. They were taken on 2026-11-30: of drums and of the microcodec
+before the modules moved into their folders, of the embedded bundle when it was trained. A change that alters one of
+them changes what users get, and says so where the value is changed. Bitwise equality ends at the processor: where ONNX
+Runtime computes, codes are compared and not samples, since another processor or version adds up in another order; a
+code changes only where two are as good as equally likely.
 """
 
 from __future__ import annotations
