@@ -60,7 +60,7 @@ def test_store_of_drums(tmp_path, capsys):
 
 
 def test_store_of_sound(tmp_path, capsys):
-    """The codes of three drum loops, as the microcodec encodes them. (With the spectral codec rounding decides of one code
+    """The codes of three drum loops, as the microcodec encodes them. (Of the spectral codec's codes rounding decides one
     in 600.)"""
     (tmp_path / "loops").mkdir()
     for name in LOOPS:
