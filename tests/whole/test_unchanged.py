@@ -60,8 +60,8 @@ def test_store_of_drums(tmp_path, capsys):
 
 
 def test_store_of_sound(tmp_path, capsys):
-    """The codes of three drum loops, as the microcodec encodes them. Of the spectral codec's codes rounding decides one in
-    600, so they are not compared."""
+    """The codes of three drum loops, as the microcodec encodes them. Rounding decides one in 600 of the spectral codec's,
+    so they are not compared."""
     (tmp_path / "loops").mkdir()
     for name in LOOPS:
         shutil.copy(ROOT / "data_prep" / "breaks" / "cc0" / name, tmp_path / "loops")
