@@ -60,7 +60,7 @@ def test_store_of_drums(tmp_path, capsys):
 
 
 def test_store_of_sound(tmp_path, capsys):
-    """The codes of three drum loops, as the microcodec encodes them. Rounding decides one in 600 of the spectral codec's,
+    """The codes of three drum loops, as the microcodec encodes them. Rounding decides one in 600 of the other codec,
     so they are not compared."""
     (tmp_path / "loops").mkdir()
     for name in LOOPS:
