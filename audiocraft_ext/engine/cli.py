@@ -50,6 +50,30 @@ def add_sampling(add: Callable[..., object], each: str) -> None:
     add("--min-p", type=numbers, help="no code less likely than so many times the likeliest; 0 is off")
 
 
+def meter(such_as: str) -> Callable[[str], tuple[int, int]]:
+    """Reads a time signature, ``4/4``, from a command line; ``such_as`` is for the error."""
+    def read(text: str) -> tuple[int, int]:
+        over, _, under = text.partition("/")
+        try:
+            return int(over), int(under)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a time signature such as {such_as}, got {text!r}") from None
+
+    return read
+
+
+def span(such_as: str) -> Callable[[str], tuple[int, int]]:
+    """Reads bars, ``5-8`` or ``5``, from a command line; ``such_as`` is for the error."""
+    def read(text: str) -> tuple[int, int]:
+        first, _, last = text.partition("-")
+        try:
+            return int(first), int(last or first)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected bars such as {such_as}, got {text!r}") from None
+
+    return read
+
+
 def find_bundle_of(json: Path, name: str | None, folder: str | None, bundle: str, bundle_hash: str) -> Bundle:
     """The bundle that made what a JSON is of.
 

@@ -11,7 +11,8 @@ from scipy.fft import irfft, rfft
 from audiocraft_ext.evaluate.mel import spectrogram
 from audiocraft_ext.evaluate.sounds import RATE, Clip
 from audiocraft_ext.sound.onsets import onsets
-from data_prep.audio.beats.listener import SURE, BeatListener
+from data_prep.audio.beats.grid import SURE
+from data_prep.audio.beats.listener import BeatListener
 
 FPS = 100  # of the onset envelope
 LAGS = 0.3, 1.0  # seconds: 200 to 60 BPM

@@ -116,7 +116,7 @@ def of_store(path: Path, split: str, codec: str | None = None) -> list[Sound]:
     for i in np.random.default_rng(7).permutation(len(tracks)):
         frames = min(tracks[i].frames, left)
         if frames > 0:
-            codes = store.read(tracks[i].start, frames)[: spec.n_q - spec.controls]
+            codes = store.read(tracks[i].start, frames)[: spec.clip.n_q]
             sounds.append(Sound(tracks[i].source, resample(codec.decode(codes), codec.sample_rate, RATE)))
             left -= frames
     if not sounds:

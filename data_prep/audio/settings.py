@@ -25,12 +25,14 @@ class Settings:
         silence_db: what counts as silence, dB beside the sound's own level.
         duplicates: "drop" all but one of a group of copies, "keep" them all (in one split), "off": look for none.
         tempo: what finds the beats, see :mod:`data_prep.audio.beats.listener`: "net", "beat_this" where that is
-        installed, or "off". variants: how many are made of each train source. augment: what they may differ in, see
-        :mod:`data_prep.audio.augment`. seed: of the variants. runtime: what ran the codec; its codes may differ in the
-        last place from another's.
+            installed, or "off".
+        variants: how many are made of each train source.
+        augment: what they may differ in, see :mod:`data_prep.audio.augment`.
+        seed: of the variants.
+        runtime: what ran the codec; its codes may differ in the last place from another's.
         metronome: a stream more, which says where in the bar a frame lies (audiocraft_ext/audio/metronome.py).
         lock_tempo: the codec's frames a second, where what has a sure and steady tempo is to be played up to 3% faster
-        or slower, so that its beat is a whole number of frames; else 0.
+            or slower, so that its beat is a whole number of frames; else 0.
     """
 
     cut: str = "fixed:30"

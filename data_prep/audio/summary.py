@@ -14,7 +14,7 @@ from audiocraft_ext.store.reader import TokenStore
 from data_prep.audio import cuts
 from data_prep.audio.analysis import levels
 from data_prep.audio.analysis.facts import Facts, FactsFile
-from data_prep.audio.beats import listener as beats
+from data_prep.audio.beats.grid import SURE
 from data_prep.audio.chain import PREP, Work
 from data_prep.audio.options import build_parser
 from data_prep.audio.plan import pieces, regions
@@ -107,7 +107,7 @@ def report(work: Work, plan: Plan, known: FactsFile, store: TokenStore | None) -
     return {
         "folder": str(work.src), "codec": work.spec.codec, "rate": work.rate, "cut": work.settings.cut,
         "level": work.settings.level, "settings": work.settings.to_dict(), "command": command(work),
-        "store_hash": store.hash if store else None, "sure": beats.SURE, "notes": _notes(sources, work),
+        "store_hash": store.hash if store else None, "sure": SURE, "notes": _notes(sources, work),
         "refused": sorted(plan.refused.items()),
         "duplicates": [_group(n, plan, sources) for n in range(len(plan.groups))],
         "slice_seconds": sources.slice_seconds(), "sources": sources}

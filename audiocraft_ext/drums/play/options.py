@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from audiocraft_ext.core.errors import Parser, UserError
-from audiocraft_ext.engine.cli import add_sampling, given
+from audiocraft_ext.engine.cli import add_sampling, given, meter, span
 
 MOST = 1_000_000  # beats
 ASKED = ("genre", "kind", "density", "intensity", "swing")
@@ -23,22 +23,6 @@ WHAT = ("n", "bars", "bpm", "meter", *ASKED, *CONDITIONING, "seed", *SAMPLING, *
         "velocities_only", "offsets_only", "amount", "swap", "groove", "channel", "all_channels", *WRITTEN)
 
 
-def meter(text: str) -> tuple[int, int]:
-    over, _, under = text.partition("/")
-    try:
-        return int(over), int(under)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a time signature such as 4/4 or 7/8, got {text!r}") from None
-
-
-def span(text: str) -> tuple[int, int]:
-    first, _, last = text.partition("-")
-    try:
-        return int(first), int(last or first)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected bars such as 3-4, got {text!r}") from None
-
-
 def build_parser(description: str = "") -> Parser:
     parser = Parser(prog="infer.py drums", description=description,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -47,7 +31,7 @@ def build_parser(description: str = "") -> Parser:
     add("-n", type=int, metavar="BEATS", help="how many (default 1)")
     add("--bars", type=int, help="how long (default 4; of a file all it has, and 4 more with --continue)")
     add("--bpm", type=float, help="tempo, 20 to 400 (default 120, or the file's)")
-    add("--meter", type=meter, metavar="4/4", help="time signature (default 4/4, or the file's)")
+    add("--meter", type=meter("4/4 or 7/8"), metavar="4/4", help="time signature (default 4/4, or the file's)")
     add("-o", type=Path, default=Path("out"), metavar="FOLDER", help="where to (default %(default)s)")
     add = parser.add_argument_group("what (--prompts lists all words; the beginning of one is enough)").add_argument
     add("--genre", help="such as funk")
@@ -64,7 +48,7 @@ def build_parser(description: str = "") -> Parser:
     add("--from-midi", metavar="FILE", help="keep some of its drums and play the others anew")
     add("--keep", metavar="DRUMS", help="these, such as kick,snare (--prompts lists them)")
     add("--reroll", metavar="DRUMS", help="all but these, such as hats")
-    add("--infill", type=span, metavar="3-4", help="these bars of it anew")
+    add("--infill", type=span("3-4"), metavar="3-4", help="these bars of it anew")
     add("--humanise", metavar="FILE", help="its hits with new velocities and times")
     add("--velocities-only", action="store_true", help="its times stay")
     add("--offsets-only", action="store_true", help="its velocities stay")

@@ -31,6 +31,7 @@ from functools import cached_property
 
 import numpy as np
 
+from audiocraft_ext.core.codes import in_range
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.gates import Gate
 from audiocraft_ext.core.spec import Spec
@@ -206,16 +207,7 @@ class Multitrack:
         Raises:
             ValueError: codes that are not in range.
         """
-        codes, sizes = np.asarray(codes), np.array(self.sizes)
-        if codes.ndim != 2 or len(codes) != len(sizes) or codes.dtype.kind not in "iu":
-            raise ValueError(f"expected integer codes [{len(sizes)}, T], got {codes.dtype} {list(codes.shape)}")
-        codes = codes.astype(np.int64)
-        wrong = ((codes < 0) | (codes >= sizes[:, None])).any(axis=1)
-        if wrong.any():
-            stream = int(wrong.argmax())
-            raise ValueError(f"codes are out of range: those of stream {stream} go from 0 to {sizes[stream] - 1}, "
-                             f"got {codes[stream].min()} to {codes[stream].max()}")
-        return codes
+        return in_range(codes, self.sizes)
 
     def cost(self, score: Score) -> Cost:
         """What :meth:`canonicalize` changes.

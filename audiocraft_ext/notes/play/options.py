@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from audiocraft_ext.core.errors import Parser, UserError
-from audiocraft_ext.engine.cli import add_sampling, given
+from audiocraft_ext.engine.cli import add_sampling, given, meter, span
 
 MOST = 100_000  # pieces
 ASKED = ("parts", "instruments", "having", "without", "density", "polyphony", "register")
@@ -17,22 +17,6 @@ WHAT = ("n", "bars", "bpm", "meter", *ASKED, "guidance", "takes", "seed", *SAMPL
         *WRITTEN)
 
 
-def meter(text: str) -> tuple[int, int]:
-    over, _, under = text.partition("/")
-    try:
-        return int(over), int(under)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a time signature such as 4/4 or 3/4, got {text!r}") from None
-
-
-def span(text: str) -> tuple[int, int]:
-    first, _, last = text.partition("-")
-    try:
-        return int(first), int(last or first)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected bars such as 5-8, got {text!r}") from None
-
-
 def build_parser(description: str = "") -> Parser:
     parser = Parser(prog="infer.py BUNDLE", description=description,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -41,7 +25,7 @@ def build_parser(description: str = "") -> Parser:
     add("-n", type=int, metavar="PIECES", help="how many (default 1)")
     add("--bars", type=int, help="how long (default 8; of a file all it has, and 4 more with --continue)")
     add("--bpm", type=float, help="tempo, 20 to 400 (default 120, or the file's)")
-    add("--meter", type=meter, metavar="4/4", help="time signature (default 4/4, or the file's)")
+    add("--meter", type=meter("4/4 or 3/4"), metavar="4/4", help="time signature (default 4/4, or the file's)")
     add("-o", type=Path, default=Path("out"), metavar="FOLDER", help="where to (default %(default)s)")
     add = parser.add_argument_group("what (--prompts lists the words)").add_argument
     add("--parts", metavar="LIST", help="built of these, one after the other: drums, families, programs by name or "
@@ -61,7 +45,7 @@ def build_parser(description: str = "") -> Parser:
     add("--from-midi", metavar="FILE", help="keep it and make some of it")
     add("--add", metavar="PART", help="a part to those that are there: drums, bass, lead, a program's name or number")
     add("--reroll", metavar="PART", help="this part anew, the others stay")
-    add("--infill", type=span, metavar="5-8", help="these bars anew")
+    add("--infill", type=span("5-8"), metavar="5-8", help="these bars anew")
     add("--from", dest="from_", type=Path, metavar="JSON", help="make the piece of this JSON again, the same file")
     add = parser.add_argument_group("sampling (one number, or one for each stream of codes)").add_argument
     add("--seed", type=int, help="0 to 2**64 - 1 (default: a random one, which is printed)")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+SURE = 0.65  # the confidence from which a cut is trusted
 STRAIGHT = 0.03  # seconds that beats may lean away from a straight grid
 # Measured on what the net was not trained on: beats of a machine are found late by this, and drummers, whose hits lie
 # 15 ms before their click, early; seconds. They are told apart by how far single beats lie from the grid.
@@ -23,7 +24,7 @@ class Beats:
 
     Attributes:
         bpm: quarter notes a minute.
-        confidence: 0 to 1, that the downbeats are right; from ``beats.SURE`` on a cut there can be trusted.
+        confidence: 0 to 1, that the downbeats are right; from :data:`SURE` on a cut there can be trusted.
         beats_per_bar: 3 or 4, say.
         beats, downbeats: ascending samples ``int64``; each downbeat is one of the beats.
     """

@@ -17,7 +17,6 @@ from data_prep.audio.beats.grid import Beats, Grid
 from data_prep.audio.beats.net import LOOP, NetEar
 from data_prep.audio.beats.track import FASTEST, SLOWEST, SPREAD, TEMPO_WEIGHT, USUAL, odds, track
 
-SURE = 0.65  # the confidence from which a cut is trusted
 SHORTEST = 2.0  # seconds, below which there is no beat to be found, unless a file is a loop
 LOOP_BARS = (1, 2, 4, 8, 16)
 PLAYED = 24.0  # seconds of a loop played over and over, at least

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from audiocraft_ext.sound.bars import BEATS
-from data_prep.audio.beats.grid import Beats
+from data_prep.audio.beats.grid import SURE, Beats
 
-SURE = 0.65  # the confidence from which a grid is trusted
 STEADY = 0.02  # seconds that a downbeat may lie beside an even grid
 KNOWN = 0.02  # seconds by which a file may differ from the bars that it is said to have
 

@@ -16,8 +16,8 @@ from data_prep.audio.beats import beat_this
 from data_prep.audio.beats import grid as beat_grid
 from data_prep.audio.beats import net as beat_net
 from data_prep.audio.beats import track as beat_track
-from data_prep.audio.beats.grid import Beats, Grid
-from data_prep.audio.beats.listener import SURE, BeatListener, bounced
+from data_prep.audio.beats.grid import SURE, Beats, Grid
+from data_prep.audio.beats.listener import BeatListener, bounced
 from data_prep.audio.beats.net import BANDS, Bands, Net, NetEar
 from data_prep.audio.beats.renders import PATTERNS, Take, read_take
 from data_prep.audio.beats.track import odds, track
