@@ -27,8 +27,8 @@ from audiocraft_ext.engine.cli import (
 )
 
 MOST = 1_000_000  # clips
-WHAT = ("seconds", "seed", "bpm", "bars", "loop", "temperature", "top_k", "top_p", "min_p", "prompt",
-        "prompt_seconds", "source", "weird")
+WHAT = ("seconds", "seed", "bpm", "bars", "loop", "temperature", "top_k", "top_p", "min_p", "guidance",
+        "prompt", "prompt_seconds", "source", "weird")
 MACHINE = ("threads", "precision", "device", "backend", "max_batch")
 WRITTEN = ("rate", "bits", "peak", "lufs", "cues", "slices")
 
@@ -47,6 +47,8 @@ def build_parser() -> Parser:
     add = parser.add_argument_group("sampling (one number, or one for each codebook: 1,1.1,1.2,1.2)").add_argument
     add("--seed", type=int, help="0 to 2**64 - 1 (default: a random one, which is printed)")
     add_sampling(add, "codebook (1,1.1,1.2,1.2)")
+    add("--guidance", type=float, metavar="WEIGHT", help="how closely the beat is kept by a model that hears a "
+        "metronome: 1 is the model by itself (default 2), 3 hardly leaves it")
     add = parser.add_argument_group("from other sounds").add_argument
     add("--prompt", metavar="FILE", help="continue this sound, or a clip's JSON")
     add("--prompt-seconds", type=float, metavar="S", help="only the last S seconds of it")

@@ -29,6 +29,7 @@ from audiocraft_ext.core.lazy import Lazy
 from audiocraft_ext.core.packing import pack, unpack
 from audiocraft_ext.engine.bundle import BUNDLES, LONGEST, find_bundle
 from audiocraft_ext.engine.engine import MAX_BATCH
+from audiocraft_ext.engine.guidance import CONTROLLED, Guide, check_weight
 from audiocraft_ext.engine.sampling import clip_rng
 from audiocraft_ext.sound.bars import Bars
 
@@ -40,6 +41,11 @@ def _whole(what: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise UserError(f"the {what} is a whole number, got {value!r}") from None
+
+
+def guide_of(recipe: Recipe) -> Guide | None:
+    """What keeps a recipe's clips in time."""
+    return None if recipe.guidance == 1 else Guide(recipe.guidance)
 
 
 class Instrument:
@@ -81,8 +87,8 @@ class Instrument:
 
     def recipe(self, seconds: float | None = None, *, seed: int | None = None, bpm: float | None = None,
                bars: float | None = None, loop: bool = False, temperature: Any = None, top_k: Any = None,
-               top_p: Any = None, min_p: Any = None, prompt: Any = None, prompt_seconds: float | None = None,
-               source: Any = None, weird: str = "") -> Recipe:
+               top_p: Any = None, min_p: Any = None, guidance: float | None = None, prompt: Any = None,
+               prompt_seconds: float | None = None, source: Any = None, weird: str = "") -> Recipe:
         """Put together and check what is asked for, before anything is sampled.
 
         Args:
@@ -94,6 +100,8 @@ class Instrument:
             temperature, top_k, top_p, min_p: see :class:`~audiocraft_ext.engine.sampling.Sampling`; one number or one
                 per
                 codebook; the bundle's own by default.
+            guidance: how closely the beat is followed by a model that hears a metronome and knows the tempo: 1 is the
+                model by itself, :data:`~audiocraft_ext.engine.guidance.CONTROLLED` the default.
             prompt: what the clip begins with: a sound file, a clip's JSON, a sound ``[N]`` at the bundle's rate, or
                 codes (integers ``[K, T]``); only its last ``prompt_seconds`` are used.
             source: play on this instead of a new clip; as ``prompt``.
@@ -116,6 +124,7 @@ class Instrument:
             raise UserError("a prompt and a source were given; a clip continues one or plays on the other")
         if bpm is None and prompt is None and source is None and metronome.has_metronome(bundle.lm_spec):
             bpm = metronome.usual_bpm(spec.frame_rate)
+        weight = self._guidance(guidance, bpm)
         longest = self._samples(seconds, bpm, bars, rate, 0) if (seconds, bars) != (None, None) else None
         played = None if source is None else self._source(source, longest and self._frames(longest))
         samples = self._samples(seconds, bpm, bars, rate, None if played is None else played.shape[1] * hop)
@@ -128,7 +137,7 @@ class Instrument:
         recipe = Recipe(
             bundle.name, bundle.hash[:16], seed, samples, sampling, self._precision(),
             self._engine_options["backend"], None if bpm is None else float(bpm),
-            None if bars is None else float(bars), bool(loop),
+            None if bars is None else float(bars), weight, bool(loop),
             source="" if played is None else pack(played),
             prompt="" if prompt is None else pack(self._prompt(prompt, prompt_seconds, frames)))
         if prompt is None and prompt_seconds is not None:
@@ -167,12 +176,14 @@ class Instrument:
         controls = self._controls(recipe, frames)
         plain = not (recipe.loop or recipe.weird or recipe.source)
         sampling = 1.0 if plain else 0.0 if recipe.source else 0.5  # of a clip's work, for the progress
-        for batch in self.engine.batches(indices, frames):
+        guide = guide_of(recipe)
+        for batch in self.engine.batches(indices, frames, 1 if guide is None else 2):
             def report(at: int, of: int, done: int = done, size: int = len(batch)) -> None:
                 progress(done + sampling * size * at / max(1, of))
 
             wavs = None
-            how = dict(seed=recipe.seed, sampling=recipe.sampling, progress=report, given=given, controls=controls)
+            how = dict(seed=recipe.seed, sampling=recipe.sampling, progress=report, given=given, controls=controls,
+                       guide=guide)
             if recipe.source:
                 codes = np.repeat(self._unpacked(recipe.source)[None], len(batch), axis=0)
             elif plain:
@@ -199,7 +210,8 @@ class Instrument:
         decoding, left = self.engine.decoding(1), recipe.samples
         frames = self._frames(recipe.samples)
         pieces = self.engine.stream([index], frames, seed=recipe.seed, sampling=recipe.sampling,
-                                    given=self._unpacked(recipe.prompt), controls=self._controls(recipe, frames))
+                                    given=self._unpacked(recipe.prompt), controls=self._controls(recipe, frames),
+                                    guide=guide_of(recipe))
         nothing = np.zeros((1, self.bundle.spec.n_q, 0), np.int64)
         for piece in itertools.chain(pieces, [None]):
             decoding.push(nothing if piece is None else piece, last=piece is None)
@@ -232,7 +244,7 @@ class Instrument:
 
             beat = Bars(recipe.bpm, 1).beat_frames(self.bundle.spec.frame_rate) if recipe.bpm else None
             loop = make_loop(self.engine, codes, samples, seed=recipe.seed, index=index, sampling=recipe.sampling,
-                             beat_frames=beat)
+                             beat_frames=beat, controls=self._controls(recipe, codes.shape[1]), guide=guide_of(recipe))
             codes, wav, about["loop"] = loop.codes, loop.wav, loop.report.to_dict()
         elif wav is None:
             wav = self.engine.decode(codes[None])[0, 0, :samples]
@@ -312,9 +324,21 @@ class Instrument:
 
     def _controls(self, recipe: Recipe, frames: int) -> np.ndarray | None:
         """The metronome ``[1, T]``; None where the model hears none, or nobody knows the tempo."""
-        if recipe.bpm is None or not metronome.has_metronome(self.bundle.lm_spec):
-            return None
-        return metronome.places(frames, self.bundle.spec.frame_rate, recipe.bpm)[None]
+        return metronome.codes(self.bundle.lm_spec, frames, recipe.bpm)
+
+    def _guidance(self, asked: float | None, bpm: float | None) -> float:
+        """The weight of a clip at ``bpm``.
+
+        Raises:
+            UserError: it is asked for where there is nothing to follow, or cannot be.
+        """
+        if bpm is not None and metronome.has_metronome(self.bundle.lm_spec):
+            return check_weight(CONTROLLED if asked is None else asked)
+        if asked is not None and check_weight(asked) != 1:
+            heard = metronome.has_metronome(self.bundle.lm_spec)
+            raise UserError("guidance says how closely the beat is followed; " + (
+                "give its tempo with --bpm" if heard else f"{self.bundle.name} hears no metronome, leave it out"))
+        return 1.0
 
     def _check_loop(self, frames: int) -> None:
         from audiocraft_ext.audio.loop import SHORTEST
@@ -340,3 +364,4 @@ class Instrument:
             raise UserError(f"a clip lasts at most {LONGEST} s, got {recipe.samples} samples")
         if recipe.bpm is not None:
             Bars(recipe.bpm, recipe.bars or 1)  # it checks them
+        check_weight(recipe.guidance)

@@ -117,9 +117,7 @@ def judge(store: TokenStore) -> Callable[[np.ndarray], dict[str, float]]:
 
 def controls(spec: Spec, frames: int) -> np.ndarray | None:
     """The metronome at its usual tempo, where there is one."""
-    if not metronome.has_metronome(spec):
-        return None
-    return metronome.places(frames, spec.frame_rate, metronome.usual_bpm(spec.frame_rate))[None]
+    return metronome.codes(spec, frames, metronome.usual_bpm(spec.frame_rate))
 
 
 def write_samples(codes: np.ndarray, spec: Spec, codec_config: dict | None, folder: Path, seed: int,

@@ -29,6 +29,7 @@ import numpy as np
 from audiocraft_ext.audio.engine import SoundBundle
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
+from audiocraft_ext.engine.guidance import Guide
 from audiocraft_ext.engine.sampler import UNKNOWN
 from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.sound.bars import hop_length, loop_frames
@@ -54,7 +55,7 @@ class Player(Protocol):
     spec: Spec
 
     def generate(self, clips: Sequence[int], frames: int, *, seed: int, sampling: Sampling | None,
-                 given: np.ndarray | None) -> np.ndarray: ...
+                 given: np.ndarray | None, controls: np.ndarray | None, guide: Guide | None) -> np.ndarray: ...
 
     def score(self, codes: np.ndarray, first: int) -> np.ndarray: ...
 
@@ -112,8 +113,8 @@ class Loop:
 
 
 def make_loop(engine: Player, codes: np.ndarray, samples: int, *, seed: int, index: int = 0,
-              sampling: Sampling | None = None, beat_frames: float | None = None,
-              candidates: int = CANDIDATES) -> Loop:
+              sampling: Sampling | None = None, beat_frames: float | None = None, candidates: int = CANDIDATES,
+              controls: np.ndarray | None = None, guide: Guide | None = None) -> Loop:
     """Make a clip a loop.
 
     A function of its arguments alone: the candidates draw from ``seed`` and indices of their own
@@ -125,6 +126,7 @@ def make_loop(engine: Player, codes: np.ndarray, samples: int, *, seed: int, ind
         seed, index, sampling: those that the clip was sampled with.
         beat_frames: a beat in frames, of which half is sampled again, but no more than a quarter of the loop.
         candidates: endings to choose from, the clip's own among them; 1 samples none.
+        controls, guide: those of the clip, ``[C, T]``.
 
     Raises:
         UserError: too short, no sound, too few codes, or a number of candidates or an index that cannot be.
@@ -135,7 +137,8 @@ def make_loop(engine: Player, codes: np.ndarray, samples: int, *, seed: int, ind
     beat_frames = BEAT * engine.spec.frame_rate if beat_frames is None else beat_frames
     ending = max(1, min(round(beat_frames / 2), L // 4))
     indices = [candidate_index(index, c) for c in range(1, _checked_candidates(candidates))]
-    turns = np.concatenate([codes[None], endings(engine, codes, ending, indices, seed, sampling)])  # [J, K, L]
+    how = dict(seed=seed, sampling=sampling, controls=controls, guide=guide)
+    turns = np.concatenate([codes[None], endings(engine, codes, ending, indices, **how)])  # [J, K, L]
     code = code_match(engine, turns)
     spectral = spectral_match(engine, turns)
     chosen = int(np.argmin(_ranks(-code) + _ranks(spectral)))  # of equals the first
@@ -158,16 +161,19 @@ def candidate_index(index: int, candidate: int) -> int:
     return 2**63 + MOST_CANDIDATES * index + candidate
 
 
-def endings(engine: Player, codes: np.ndarray, frames: int, indices: Sequence[int], seed: int,
-            sampling: Sampling | None) -> np.ndarray:
+def endings(engine: Player, codes: np.ndarray, frames: int, indices: Sequence[int], *, seed: int,
+            sampling: Sampling | None = None, controls: np.ndarray | None = None,
+            guide: Guide | None = None) -> np.ndarray:
     """``codes [K, L]`` with the last ``frames`` sampled again, once for each of ``indices``: ``[J, K, L]``."""
     K, L = codes.shape
     if not len(indices):
         return np.zeros((0, K, L), np.int64)
     context = min(L, engine.spec.frames(HISTORY) + frames)
-    given = codes[:, np.arange(-context, max(engine.spec.delays)) % L]  # and the first of the beginning
+    around = np.arange(-context, max(engine.spec.delays)) % L  # and the first of the beginning
+    given = codes[:, around]
     given[:, context - frames : context] = UNKNOWN
-    made = engine.generate(indices, given.shape[1], seed=seed, sampling=sampling, given=given)
+    made = engine.generate(indices, given.shape[1], seed=seed, sampling=sampling, given=given, guide=guide,
+                           controls=None if controls is None else controls[:, around])
     turns = np.repeat(codes[None], len(indices), axis=0)
     turns[..., L - frames :] = made[..., context - frames : context]
     return turns

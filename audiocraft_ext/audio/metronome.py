@@ -44,6 +44,14 @@ def usual_bpm(frame_rate: float) -> float:
     return 60 * frame_rate / USUAL
 
 
+def codes(spec: Spec, frames: int, bpm: float | None) -> np.ndarray | None:
+    """The controls ``[1, frames]`` of a clip that begins on a downbeat; None where models of this spec hear no
+    metronome, or nobody knows the tempo."""
+    if bpm is None or not has_metronome(spec):
+        return None
+    return places(frames, spec.frame_rate, bpm)[None]
+
+
 def places(frames: int, frame_rate: float, bpm: float, first: float = 0.0) -> np.ndarray:
     """The metronome's codes ``int64 [frames]`` of a steady tempo.
 

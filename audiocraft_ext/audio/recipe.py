@@ -10,7 +10,7 @@ from audiocraft_ext.engine.sampling import Sampling
 _TEXT, _NUMBER = (str,), (int, float, type(None))
 _KINDS = {"bundle": _TEXT, "bundle_hash": _TEXT, "seed": (int,), "samples": (int,), "precision": _TEXT,
           "backend": _TEXT, "bpm": _NUMBER, "bars": _NUMBER, "loop": (bool,), "prompt": _TEXT, "source": _TEXT,
-          "weird": _TEXT, "clips": (dict,), "models": (dict,)}
+          "guidance": (float,), "weird": _TEXT, "clips": (dict,), "models": (dict,)}
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Recipe(RecipeBase):
         samples: length at the bundle's own rate; of a source with a chain that changes its length, before the chain.
         precision, backend: of the LM; another one makes other clips.
         bpm, bars: None where nobody said.
+        guidance: how closely the metronome is followed; 1 is the model by itself.
         loop: the end leads into the start.
         prompt: packed codes that the clip begins with.
         source: packed codes that are played on instead of sampled ones.
@@ -40,6 +41,7 @@ class Recipe(RecipeBase):
     backend: str = "onnx"
     bpm: float | None = None
     bars: float | None = None
+    guidance: float = 1.0
     loop: bool = False
     prompt: str = ""
     source: str = ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +141,20 @@ def _read_checkpoint(path: Path, codec_name: str | None) -> Trained:
     if "identity" not in pkg:  # audiocraft's own solver: the codec is in its config
         codec = kinds.format_of("audiocraft").read_codec_of(config, codec_name, path)
         spec = codec.spec.with_delays(pattern)
-        return Trained(spec, cfg, state, codec, context_of(config, spec), run=run)
+        return Trained(spec, cfg, state, codec, context_of(config, spec), sampling_of(config), run)
     spec = Spec.from_dict(pkg["identity"]["spec"]).with_delays(pattern)
     run |= {"store_hash": pkg["identity"]["store_hash"], "config_hash": pkg["identity"]["config_hash"]}
     codec_config = pkg.get("meaning")  # its name in checkpoints
     codec = kinds.kind_of(spec).load_codec(spec, codec_config, codec_name)
-    return Trained(spec, cfg, state, codec, context_of(config, spec), run=run, codec_config=codec_config)
+    return Trained(spec, cfg, state, codec, context_of(config, spec), sampling_of(config), run,
+                   codec_config=codec_config)
+
+
+def sampling_of(config: dict) -> dict[str, Any]:
+    """The sampling that a run listened to its clips with."""
+    lm, usual = (config.get("generate") or {}).get("lm") or {}, Sampling()
+    found = {"temperature": "temp", "top_k": "top_k", "top_p": "top_p"}
+    return replace(usual, **{ours: lm[name] for ours, name in found.items() if lm.get(name) is not None}).to_dict()
 
 
 def segment_of(config: dict) -> dict[str, float]:

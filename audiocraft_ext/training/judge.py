@@ -10,6 +10,7 @@ import numpy as np
 
 from audiocraft_ext import kinds
 from audiocraft_ext.core.spec import Spec
+from audiocraft_ext.engine.guidance import CONTROLLED, Guide
 from audiocraft_ext.engine.sampler import generate, with_controls
 from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.engine.torch.loop import TorchStepper
@@ -19,11 +20,13 @@ from audiocraft_ext.store.reader import TokenStore
 BATCH = 12  # clips sampled together
 
 
-def sampled(model: LM, spec: Spec, codec_config: dict | None, n: int, frames: int, seed: int, temperature: float,
-            top_k: int) -> np.ndarray:
+def sampled(model: LM, spec: Spec, codec_config: dict | None, n: int, frames: int, seed: int,
+            sampling: Sampling) -> np.ndarray:
     """Clips ``codes int64 [n, K, P + T]`` of a model in training, without controls; clip i of a seed is the clip that
     the engine makes of it from the exported bundle, rounding aside."""
     kind, stepper = kinds.kind_of(spec), TorchStepper(model)
+    if spec.controls:
+        stepper = Guide(CONTROLLED).around(stepper, spec)
     clips = []
     for first in range(0, n, BATCH):
         indices = range(first, min(n, first + BATCH))
@@ -31,7 +34,7 @@ def sampled(model: LM, spec: Spec, codec_config: dict | None, n: int, frames: in
         if spec.controls:
             given = with_controls(given, kind.controls(spec, frames), len(indices), spec, spec.prompt + frames)
         clips.append(generate(stepper, spec, indices, spec.prompt + frames, seed=seed,
-                              sampling=Sampling(temperature, top_k), given=given))
+                              sampling=sampling, given=given))
     return np.concatenate(clips)[:, : spec.clip.n_q]
 
 

@@ -124,6 +124,7 @@ RANGES: dict[str, Range] = {
     "generate.lm.gen_frames": _count(empty=True),
     "generate.lm.temp": Range(0),
     "generate.lm.top_k": _count(0),
+    "generate.lm.top_p": Range(0, 1, above=True),
     "evaluate.every": _count(empty=True),
     "logging.log_updates": _count(),
     "slurm.gpus": _count(0),

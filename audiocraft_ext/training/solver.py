@@ -30,6 +30,7 @@ from audiocraft_ext import kinds
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.core.split import TRAIN, VALID
+from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.export import sources
 from audiocraft_ext.model import checkpoint
 from audiocraft_ext.model.lm import LM, LMConfig
@@ -118,12 +119,16 @@ class StreamSolver(StandardSolver):
             frames = window_frames(self.spec, cfg.lm.get("gen_duration"), cfg.lm.get("gen_frames"), "generate.lm.gen")
             with self._stoppable():
                 codes = sampled(self.model, self.spec, self.meaning, self.judge.clips, frames, self.cfg.seed,
-                                cfg.lm.temp, cfg.lm.top_k)
+                                self._sampling())
             figures = self.judge.figures(codes)
             values = torch.tensor([figures[name] for name in names], dtype=torch.float64)
         figures = dict(zip(names, self.stopping.total(values).tolist()))
         self.logger.info("Clips: %s", ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
         return figures
+
+    def _sampling(self) -> Sampling:
+        lm = self.cfg.generate.lm
+        return Sampling(lm.temp, lm.top_k, lm.get("top_p", 1.0))
 
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
@@ -369,7 +374,7 @@ class StreamSolver(StandardSolver):
         frames = window_frames(self.spec, cfg.lm.get("gen_duration"), cfg.lm.get("gen_frames"), "generate.lm.gen")
         with self._stoppable():
             made = write_samples(self.model, self.spec, self.meaning, folder, cfg.num_samples, frames, self.cfg.seed,
-                                 cfg.lm.temp, cfg.lm.top_k, self.trackers, self.updates_done, self.logger)
+                                 self._sampling(), self.trackers, self.updates_done, self.logger)
         if self.record is not None:
             self.record.status(now=True, samples=str(folder.relative_to(self.folder)))
         return made

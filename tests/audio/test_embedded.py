@@ -10,9 +10,12 @@ import torch
 
 from audiocraft_ext.audio.codec import get_codec
 from audiocraft_ext.audio.engine import SoundEngine
+from audiocraft_ext.audio.instrument import Instrument
 from audiocraft_ext.audio.metronome import places
 from audiocraft_ext.core.delay import delay
+from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.engine.bundle import BUNDLES, Bundle, find_bundle
+from audiocraft_ext.engine.guidance import CONTROLLED
 from audiocraft_ext.engine.sampler import generate, with_controls
 from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.engine.torch.loop import TorchStepper
@@ -75,9 +78,17 @@ def test_greedy_codes_are_identical(engine, model):
 def test_it_keeps_a_beat(engine):
     """Its metronome is at work: the pulse of its clips is far above that of noise (0.08), and of clips without any
     beat (0.11)."""
-    beat = places(500, 50.0, 3000 / 18)[None]
-    wavs = engine.decode(engine.generate(4, 500, seed=1, controls=beat))[:, 0]
-    assert np.median([pulse(wav).pulse for wav in wavs]) > 0.15
+    wavs = [clip.wav for clip in Instrument.load().generate(n=4, seed=1)]
+    assert np.median([pulse(wav).pulse for wav in wavs]) > 0.25
+
+
+def test_a_clip_whose_tempo_is_known_is_guided(engine):
+    instrument, codes = Instrument.load(), np.zeros((engine.spec.n_q, 40), np.int64)
+    assert instrument.recipe(seed=1).guidance == instrument.recipe(seed=1, prompt=codes, bpm=150).guidance == CONTROLLED
+    assert instrument.recipe(seed=1, prompt=codes).guidance == 1  # nobody knows its beat
+    assert instrument.recipe(seed=1, guidance=3).guidance == 3
+    with pytest.raises(UserError, match="give its tempo"):
+        instrument.recipe(seed=1, prompt=codes, guidance=3)
 
 
 def test_a_seed_is_a_clip_alone_and_in_a_batch(engine):

@@ -158,12 +158,12 @@ def test_candidates_have_indices_of_their_own():
 
 def test_an_ending_is_asked_for_between_the_clip_and_its_beginning():
     fake, codes = Fake(), np.arange(400).reshape(4, 100) % 96
-    turns = loop.endings(fake, codes, 9, [loop.candidate_index(0, c) for c in (1, 2)], 0, None)
+    turns = loop.endings(fake, codes, 9, [loop.candidate_index(0, c) for c in (1, 2)], seed=0)
     assert (fake.asked[:, :91] == codes[:, :91]).all() and (fake.asked[:, 91:100] == -1).all()
     assert (fake.asked[:, 100:] == codes[:, :3]).all() and fake.asked.shape == (4, 103)
     assert (turns[..., :91] == codes[:, :91]).all() and [t[0, -1] for t in turns] == [1, 2]
     long = np.arange(4 * 2000).reshape(4, 2000) % 96  # of a long clip the last seconds are heard
-    turns = loop.endings(fake, long, 9, [loop.candidate_index(0, 1)], 0, None)
+    turns = loop.endings(fake, long, 9, [loop.candidate_index(0, 1)], seed=0)
     assert fake.asked.shape == (4, 500 + 9 + 3) and (turns[0][:, :-9] == long[:, :-9]).all()
     assert (turns[0][:, -9:] == 1).all()
 

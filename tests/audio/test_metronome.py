@@ -10,6 +10,7 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.core.split import TRAIN, VALID
 from audiocraft_ext.engine import sampler
+from audiocraft_ext.engine.guidance import Guide
 from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.store.reader import TokenStore
 from audiocraft_ext.store.writer import StoreWriter
@@ -88,6 +89,34 @@ def test_the_model_is_shown_what_is_given_and_zero_behind_it():
     codes = sampler.generate(stepper, WITH, [0, 1], 40, seed=1, sampling=Sampling(), given=given)
     assert (codes[:, 3, :30] == beat).all() and (codes[:, 3, 30:] == 0).all()
     assert (stepper.seen[:, 3, 1:31] == beat).all()
+
+
+def test_the_twin_of_a_guided_clip_hears_no_metronome():
+    beat, inner = metronome.codes(WITH, 30, 3000 / 18), Recorder()
+    given = sampler.with_controls(None, beat, 2, WITH, 30)
+    stepper = Guide(2.0).around(inner, WITH)
+    codes = sampler.generate(stepper, WITH, [0, 1], 30, seed=1, sampling=Sampling(), given=given)
+    assert (codes[:, 3] == beat).all() and (inner.seen[:2, 3, 1:31] == beat).all()
+    assert (inner.seen[2:, 3, 1:31] == 0).all() and (inner.seen[2:, :, 0] == WITH.special_id).all()
+    assert (inner.seen[:2, :3] == inner.seen[2:, :3]).all()
+
+
+def test_what_a_twin_does_not_hear_counts_for_more():
+    """Logits by hand: a model that adds 1 to the code of the place in the bar."""
+    class Inner:
+        def start(self, batch, capacity):
+            pass
+
+        def step(self, sequence):
+            place = sequence[:, 3, -1]
+            logits = np.zeros((len(sequence), 4, 100), np.float32)
+            logits[np.arange(len(place)), 0, place % 100] = np.where(place % 100 > 0, 1, 0)
+            return logits
+
+    stepper = Guide(3.0).around(Inner(), WITH)
+    stepper.start(1, 10)
+    logits = stepper.step(np.array([[[5], [6], [7], [9]]]))
+    assert logits.shape == (1, 4, 100) and logits[0, 0, 9] == 3 and logits.sum() == 3
 
 
 def test_controls_cost_nothing_and_count_for_nothing():

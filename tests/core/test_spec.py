@@ -261,13 +261,13 @@ def test_a_guided_clip_heeds_its_prompt_more(bundle):
     """Logits by hand: those of the twin, and ``weight`` times what the prompt adds; alone as in a batch."""
     spec, weight = Bundle(bundle).spec, 3.0
     prompt, silent = clip(3)[:, :P], np.full((4, P), max(SIZES))
-    guide, how = Guide(silent, weight), dict(seed=5, sampling=Sampling(1.5), given=prompt)
+    guide, how = Guide(weight, silent), dict(seed=5, sampling=Sampling(1.5), given=prompt)
     engine = Engine(bundle)
     codes = engine.generate(3, 40, guide=guide, **how)
     legal(codes, prompt)
     assert (engine.generate([1], 40, guide=guide, **how)[0] == codes[1]).all()
-    assert (engine.generate(3, 40, guide=Guide(silent, 1.0), **how) == engine.generate(3, 40, **how)).all()
-    assert (engine.generate(3, 40, guide=Guide(prompt, 9.0), **how) == engine.generate(3, 40, **how)).all()
+    assert (engine.generate(3, 40, guide=Guide(1.0, silent), **how) == engine.generate(3, 40, **how)).all()
+    assert (engine.generate(3, 40, guide=Guide(9.0, prompt), **how) == engine.generate(3, 40, **how)).all()
     lm = model_of(spec)
 
     class Slow:

@@ -174,7 +174,7 @@ def test_every_stepper_says_all_that_the_engine_asks(lm, bundle):
     assert sorted(names) == ["another", "cache_bytes", "logits", "start", "step"]
     codes, logits = np.random.default_rng(1).integers(0, 40, (2, 3, 12)), []
     for stepper in (Engine(bundle).stepper, TorchStepper(lm), TorchLoop(lm, "cpu"),
-                    Guide(np.zeros((3, 0), np.int64), 2.0).around(TorchStepper(lm), SPEC)):
+                    Guide(2.0).around(TorchStepper(lm), SPEC)):
         assert stepper.cache_bytes(40) >= lm.cfg.cache_bytes(40)
         stepper.start(2, 12)
         logits.append(stepper.logits(codes))

@@ -39,7 +39,7 @@ const golden = JSON.parse(readFileSync(path));
 const codes = {};
 for (const { name, spec, indices, seed, frames, sampling, window, given, guide } of golden.cases) {
   let stepper = new StandIn(spec);
-  if (guide) stepper = new GuidedStepper(stepper, guide.codes, guide.weight, spec);
+  if (guide) stepper = new GuidedStepper(stepper, guide.weight, spec, guide.codes);
   const clips = await generate(stepper, spec, indices.map(BigInt), frames, {
     seed: BigInt(seed),
     sampling,

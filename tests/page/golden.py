@@ -42,6 +42,8 @@ def cases() -> list[dict]:
         ("windows", AUDIO, {"frames": 150, "window": 40}),
         ("prompt", AUDIO, {"given": prompt, "frames": 130, "window": 100}),
         ("rows and holes", SMALL, {"given": frozen, "frames": 50}),
+        ("metronome guided", METRONOME, {"given": [[-1] * 60] * 4 + [[1 + i % 12 for i in range(60)]],
+                                         "guide": {"weight": 2.5, "codes": [[]] * 5}}),
         ("metronome", METRONOME, {"given": [[-1] * 60] * 4 + [[1 + i % 12 for i in range(60)]]}),
         ("drums", DRUMS, {"given": said, "frames": 65, "window": 65, "sampling": {"temperature": 0.95}}),
         ("drums plain", DRUMS, {"given": said, "frames": 40}),
@@ -83,7 +85,7 @@ def made(case: dict) -> list[str]:
     given = None if case["given"] is None else np.repeat(np.array(case["given"], np.int64)[None], B, axis=0)
     stepper = StandIn(spec)
     if case["guide"]:
-        stepper = Guide(np.array(case["guide"]["codes"], np.int64), case["guide"]["weight"]).around(stepper, spec)
+        stepper = Guide(case["guide"]["weight"], np.array(case["guide"]["codes"], np.int64)).around(stepper, spec)
     codes = sampler.generate(stepper, spec, case["indices"], case["frames"], seed=case["seed"], given=given,
                              sampling=Sampling(**{name: tuple(v) if isinstance(v, list) else v
                                                   for name, v in case["sampling"].items()}), window=case["window"])

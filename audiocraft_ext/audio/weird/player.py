@@ -17,6 +17,7 @@ from audiocraft_ext.core.packing import pack, unpack
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.engine.bundle import LONGEST, Bundle, find_bundle
 from audiocraft_ext.engine.engine import Engine
+from audiocraft_ext.engine.guidance import Guide
 from audiocraft_ext.engine.sampling import Sampling
 
 
@@ -73,11 +74,11 @@ class ChainPlayer:
         """``codes [K, T]`` of clip ``index`` through the recipe's chain, ``[K, T']``."""
         def model(name: str) -> tuple[Spec, Resample]:
             other = self._model(name, recipe.models.get(name))
-            return other.spec, resampler(other, index, other.bundle.sampling, recipe.bpm)
+            return other.spec, resampler(other, index, other.bundle.sampling, recipe)
 
         context = Context(engine.spec, recipe.seed, index, recipe.bpm,
                           lambda name: unpack(recipe.clips.get(name, "")),
-                          resampler(engine, index, recipe.sampling, recipe.bpm), model)
+                          resampler(engine, index, recipe.sampling, recipe), model)
         return Chain.parse(recipe.weird).apply(codes, context)
 
     def _model(self, name: str, wanted: str | None) -> Engine:
@@ -91,13 +92,12 @@ class ChainPlayer:
         return engine
 
 
-def resampler(engine: Engine, index: int, sampling: Sampling, bpm: float | None = None) -> Resample:
-    """How an engine fills in what is unknown of clip ``index``, in time where the tempo is known."""
-    spec = engine.lm_spec
-
+def resampler(engine: Engine, index: int, sampling: Sampling, recipe: Recipe) -> Resample:
+    """How an engine fills in what is unknown of clip ``index``, in time where the recipe knows the tempo."""
     def resample(given: np.ndarray, seed: int) -> np.ndarray:
         T = given.shape[1]
-        beat = metronome.places(T, spec.frame_rate, bpm)[None] if bpm and metronome.has_metronome(spec) else None
-        return engine.generate([index], T, seed=seed, sampling=sampling, given=given, controls=beat)[0]
+        beat = metronome.codes(engine.lm_spec, T, recipe.bpm)
+        guide = None if beat is None or recipe.guidance == 1 else Guide(recipe.guidance)
+        return engine.generate([index], T, seed=seed, sampling=sampling, given=given, controls=beat, guide=guide)[0]
 
     return resample

@@ -42,7 +42,6 @@ from audiocraft_ext.drums.play.recipe import (
     BeatRecipe,
     check_bars,
     check_bpm,
-    check_guidance,
     check_meter,
     check_seconds,
     check_seed,
@@ -52,6 +51,7 @@ from audiocraft_ext.drums.play.recipe import (
 )
 from audiocraft_ext.drums.play.sampling import Playing, window_of
 from audiocraft_ext.engine.bundle import BUNDLES, Bundle, find_bundle
+from audiocraft_ext.engine.guidance import check_weight
 
 BARS, BPM, METER = 4, 120.0, (4, 4)
 GUIDANCE = 2.0  # at 1 the prompt shows only in the mean of many beats (docs/RUNS.md)
@@ -156,7 +156,7 @@ class Drummer:
         self.codec.steps_per_bar(meter or METER)
         self._prompt(words)  # before files are read
         conditional = any(word is not None for word in words.values()) and change != AS_IT_IS
-        weight = check_guidance(GUIDANCE if guidance is None else guidance) if conditional else 1.0
+        weight = check_weight(GUIDANCE if guidance is None else guidance) if conditional else 1.0
         candidates = check_takes(CANDIDATES if takes is None else takes)
         if change == INFILL:
             pass

@@ -10,6 +10,7 @@ from typing import Any
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.packing import RecipeBase
+from audiocraft_ext.engine.guidance import MOST as MOST_GUIDANCE
 from audiocraft_ext.engine.sampling import Sampling
 
 CONTINUE, KEEP, HUMANISE, VARY, INFILL, AS_IT_IS = "continue", "keep", "humanise", "vary", "infill", "as it is"
@@ -17,7 +18,7 @@ EDITS = (CONTINUE, KEEP, HUMANISE, VARY, INFILL, AS_IT_IS)
 PARTS = BOTH, VELOCITIES, OFFSETS = "both", "velocities", "offsets"  # what humanising makes anew
 SCALES = ("density", "intensity", "swing")  # fields of prompts whose words are levels, the lowest first
 MOST_BARS = 256
-MOST_GUIDANCE, MOST_TAKES = 20.0, 100
+MOST_TAKES = 100
 SLOWEST, FASTEST = 20.0, 400.0  # BPM
 LONGEST = 3600  # seconds
 FACTS = ("bars", "tempo", "meter")  # fields of prompts that are always given
@@ -102,13 +103,6 @@ def check_seconds(bars: int, bpm: float, meter: tuple[int, int]) -> None:
     if seconds > LONGEST:
         raise UserError(f"bars: a beat lasts an hour at most, and {bars} of {meter[0]}/{meter[1]} at {bpm:.4g} BPM are "
                         f"{seconds / 3600:.1f} hours")
-
-
-def check_guidance(weight: float) -> float:
-    """Raises a :class:`UserError` where it is none."""
-    if not _number(weight) or not 0 <= weight <= MOST_GUIDANCE:
-        raise UserError(f"guidance: 0 to {MOST_GUIDANCE:g}, 1 is the model by itself, got {weight}")
-    return float(weight)
 
 
 def check_takes(takes: int) -> int:

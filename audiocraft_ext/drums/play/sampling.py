@@ -194,7 +194,7 @@ class Playing:
             from audiocraft_ext.engine.guidance import Guide
 
             facts = {name: word for name, word in recipe.said.items() if name in FACTS}
-            guide = Guide(self.prompts.codes(facts), recipe.guidance)
+            guide = Guide(recipe.guidance, self.prompts.codes(facts))
         for piece in engine.stream(numbers, self.frames, seed=recipe.seed, sampling=recipe.sampling, given=given,
                                    progress=report, guide=guide,
                                    window=window_of(self.bundle, self.codec, recipe.bars, recipe.meter)[0]):

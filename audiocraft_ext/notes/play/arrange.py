@@ -41,7 +41,7 @@ class Arranger:
         self.guide = None
         if recipe.guidance != 1 and prompts is not None:
             facts = {name: word for name, word in recipe.said.items() if name in FACTS}
-            self.guide = Guide(prompts.codes(facts), recipe.guidance)
+            self.guide = Guide(recipe.guidance, prompts.codes(facts))
 
     def batch(self, numbers: Sequence[int], progress: Callable[[float], object]) -> list[np.ndarray]:
         """The codes ``int64 [5, T]`` of each number, without the prompt; ``progress`` takes a share of them."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.packing import RecipeBase
+from audiocraft_ext.engine.guidance import MOST as MOST_GUIDANCE
 from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.midi.names import FAMILIES
 from audiocraft_ext.notes.codec.score import INSTRUMENTS as MOST_INSTRUMENTS
@@ -15,7 +16,7 @@ from audiocraft_ext.notes.describe import INSTRUMENTS, LEVELS, MEASURED, NO, YES
 
 CONTINUE, ADD, REROLL, INFILL, BUILD = "continue", "add", "reroll", "infill", "build"
 EDITS = (CONTINUE, ADD, REROLL, INFILL)  # of a file
-MOST_BARS, MOST_TAKES, MOST_GUIDANCE = 256, 100, 20.0
+MOST_BARS, MOST_TAKES = 256, 100
 SLOWEST, FASTEST = 20.0, 400.0  # BPM
 UNITS = (1, 2, 4, 8, 16, 32, 64)
 

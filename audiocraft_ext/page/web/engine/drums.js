@@ -106,7 +106,7 @@ export async function playBeat(bundle, recipe, index) {
   let { stepper } = bundle;
   if (recipe.guidance !== undefined) {
     const facts = Object.fromEntries(Object.entries(recipe.said).filter(([name]) => FACTS.includes(name)));
-    stepper = new GuidedStepper(stepper, promptCodes(info.codec.prompts, facts), recipe.guidance, spec);
+    stepper = new GuidedStepper(stepper, recipe.guidance, spec, promptCodes(info.codec.prompts, facts));
   }
   const known = given(info, grid, recipe),
     numbers = candidates(index, takes);

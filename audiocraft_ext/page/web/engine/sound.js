@@ -1,26 +1,28 @@
 // Clips of sound: the twin of audiocraft_ext/audio/instrument.py, recipe.py and metronome.py.
 
 import { Decoder } from "./decoder.js";
+import { GuidedStepper } from "./guidance.js";
 import { rint } from "./numbers.js";
 import { dumps, pack, sha256 } from "./packing.js";
 import { stream } from "./sampler.js";
 import { clamped, clipSpec } from "./spec.js";
 import { levelled, wavBytes } from "./wav.js";
 
-const FLOATS = { floats: new Set(["bpm", "bars", "temperature", "top_p", "min_p", "frame_rate", "gain_db"]) };
+const FLOATS = { floats: new Set(["bpm", "bars", "guidance", "temperature", "top_p", "min_p", "frame_rate", "gain_db"]) };
 const OUTPUT = { rate: null, bits: 16, peak: null, lufs: null, cues: false, slices: false };
 const TEMPO = [20, 400],
   LONGEST = 600,
   BEATS = 4,
   STEPS = 96,
-  USUAL = 18;
+  USUAL = 18,
+  GUIDANCE = 2;
 
 const hasMetronome = (info) => (info.spec.controls || 0) === 1;
 export const hopOf = (info) => rint(info.codec.sample_rate / info.spec.frame_rate);
 
 /** What a clip is a function of, besides its index. `asked`: `{seconds}` or `{bpm, bars}`, `seed` (a BigInt), and
  * settings of `sampling`. Throws, in words, where it cannot be. */
-export function soundRecipe(info, { seconds = 10, bpm = null, bars = null, seed, sampling = {} }) {
+export function soundRecipe(info, { seconds = 10, bpm = null, bars = null, seed, sampling = {}, guidance = GUIDANCE }) {
   const rate = info.codec.sample_rate,
     hop = hopOf(info);
   if (bpm === null && hasMetronome(info)) bpm = (60 * info.spec.frame_rate) / USUAL;
@@ -43,6 +45,7 @@ export function soundRecipe(info, { seconds = 10, bpm = null, bars = null, seed,
     backend: "onnx",
     ...(bpm === null ? {} : { bpm }),
     ...(bars === null ? {} : { bars }),
+    ...(hasMetronome(info) && guidance !== 1 ? { guidance } : {}),
   };
 }
 
@@ -55,7 +58,9 @@ export async function* playSound(bundle, recipe, index, stop) {
     decoder = new Decoder(bundle.ort, bundle.front, bundle.back, info.decoder, K);
   const none = Array.from({ length: K }, () => new Int32Array(0));
   let left = recipe.samples;
-  for await (const piece of stream(bundle.stepper, spec, [BigInt(index)], frames, {
+  const stepper =
+    recipe.guidance === undefined ? bundle.stepper : new GuidedStepper(bundle.stepper, recipe.guidance, spec);
+  for await (const piece of stream(stepper, spec, [BigInt(index)], frames, {
     seed: recipe.seed,
     sampling: recipe.sampling,
     window: info.context,
