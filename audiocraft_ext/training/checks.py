@@ -12,7 +12,7 @@ CHOICES: dict[str, tuple] = {
     "device": ("cpu", "cuda"),
     "execute_only": (None, "valid", "evaluate", "generate"),
     "optim.optimizer": ("adamw", "adam", "adamw8bit", "muon"),
-    "autocast_dtype": ("bfloat16", "float16"), "fsdp.use": (False,), "profiler.enabled": (False,),
+    "autocast_dtype": ("bfloat16", "float16"), "autocast_cpu": (None, False, True, "auto"), "fsdp.use": (False,), "profiler.enabled": (False,),
     "benchmark_no_load": (False,), "deadlock.use": (False,),
 }
 
@@ -36,8 +36,14 @@ def check_config(cfg) -> None:
 def can_autocast(cfg) -> bool:
     """Whether the device computes in ``autocast_dtype`` faster than in float32; on a CPU that is the user's to say."""
     if cfg.device == "cpu":
-        return bool(cfg.autocast_cpu)
+        return fast_bfloat16() if cfg.autocast_cpu == "auto" else bool(cfg.autocast_cpu)
     return cfg.autocast_dtype == "float16" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def fast_bfloat16() -> bool:
+    """Whether this processor multiplies in bfloat16; False too where torch (before 2.10) cannot tell."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def delays_of(cfg) -> tuple[int, ...]:

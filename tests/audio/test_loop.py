@@ -43,8 +43,8 @@ class Fake:
         self.bundle = SimpleNamespace(sample_rate=RATE, name="fake", context=1500)
         self.likes, self.noise, self.asked = likes or {}, noise or {}, None
 
-    def generate(self, clips, frames, *, seed, sampling, given):
-        self.asked = given
+    def generate(self, clips, frames, *, seed, sampling, given, controls, guide):
+        self.asked, self.controls = given, controls
         numbers = np.array([index - loop.candidate_index(0, 0) for index in clips])
         return np.where(given == -1, numbers[:, None, None], given[None])
 
@@ -162,6 +162,8 @@ def test_an_ending_is_asked_for_between_the_clip_and_its_beginning():
     assert (fake.asked[:, :91] == codes[:, :91]).all() and (fake.asked[:, 91:100] == -1).all()
     assert (fake.asked[:, 100:] == codes[:, :3]).all() and fake.asked.shape == (4, 103)
     assert (turns[..., :91] == codes[:, :91]).all() and [t[0, -1] for t in turns] == [1, 2]
+    loop.endings(fake, codes, 9, [loop.candidate_index(0, 1)], seed=0, controls=np.arange(100)[None])
+    assert (fake.controls == [[*range(100), 0, 1, 2]]).all()
     long = np.arange(4 * 2000).reshape(4, 2000) % 96  # of a long clip the last seconds are heard
     turns = loop.endings(fake, long, 9, [loop.candidate_index(0, 1)], seed=0)
     assert fake.asked.shape == (4, 500 + 9 + 3) and (turns[0][:, :-9] == long[:, :-9]).all()
@@ -240,9 +242,9 @@ def test_a_loop_is_as_long_as_its_bars(engine, bpm, bars):
 def test_a_candidate_is_a_function_of_its_number(engine):
     codes = engine.generate([0], 40, seed=1)[0]
     few, many = ([loop.candidate_index(0, c) for c in range(1, n)] for n in (3, 6))
-    few, many = (loop.endings(engine, codes, 8, i, 1, None) for i in (few, many))
+    few, many = (loop.endings(engine, codes, 8, i, seed=1) for i in (few, many))
     assert (many[:2] == few).all() and len({row.tobytes() for row in many}) == 5
-    other = loop.endings(engine, codes, 8, [loop.candidate_index(1, 1)], 1, None)
+    other = loop.endings(engine, codes, 8, [loop.candidate_index(1, 1)], seed=1)
     assert (other != few[0]).any()
     a, b = (loop.make_loop(engine, codes, 25_000, seed=1, candidates=3) for _ in range(2))
     assert a.wav.tobytes() == b.wav.tobytes() and a.report == b.report

@@ -13,7 +13,7 @@ from audiocraft_ext.engine.sampling import Sampling
 
 RECIPE = Recipe("jungle", "0123456789abcdef", 7, 32_000, Sampling(1.1, (20, 30), 0.9, 0.01))
 OTHER = {"bundle": "x", "bundle_hash": "y", "seed": 8, "samples": 1, "sampling": Sampling(), "precision": "int8",
-         "backend": "torch", "bpm": 120.0, "bars": 2.0, "loop": True, "prompt": "4:", "source": "4:",
+         "backend": "torch", "bpm": 120.0, "bars": 2.0, "guidance": 3.0, "loop": True, "prompt": "4:", "source": "4:",
          "weird": "reverse", "clips": {"a.wav": "4:"}, "models": {"b": "c"}}
 
 
