@@ -68,8 +68,9 @@ class View(Protocol):
 class Kind(Protocol):
     """What training and export ask of a kind.
 
-    ``codec_config`` is what a checkpoint keeps of the codec, and a bundle's ``model.json`` under ``codec``: JSON values
-    with the codec's name as ``type``; None where the spec's ``codec`` and ``codec_hash`` are enough.
+    ``codec_config`` is what a checkpoint keeps of the codec and its data, and a bundle's ``model.json`` under
+    ``codec``: JSON values with the codec's name as ``type``; None where the spec's ``codec`` and ``codec_hash`` are
+    enough.
     """
 
     def view(self, store: TokenStore, options: dict) -> View | None:
@@ -79,8 +80,8 @@ class Kind(Protocol):
             UserError: an unknown option.
         """
 
-    def codec_config(self, settings: dict) -> dict | None:
-        """From the settings of a store."""
+    def codec_config(self, store: TokenStore) -> dict | None:
+        """What a store says of it."""
 
     def load_codec(self, spec: Spec, codec_config: dict | None, name: str | None = None,
                    bundle: Path | None = None) -> Any:
@@ -120,7 +121,7 @@ class Kind(Protocol):
             UserError: this kind has no such measure.
         """
 
-    def controls(self, spec: Spec, frames: int) -> np.ndarray | None:
+    def controls(self, spec: Spec, codec_config: dict | None, frames: int) -> np.ndarray | None:
         """The controls ``[C, T]`` of an unconditional clip of ``frames``; None where there are none."""
 
     def write_samples(self, codes: np.ndarray, spec: Spec, codec_config: dict | None, folder: Path, seed: int,

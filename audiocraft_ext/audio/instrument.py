@@ -123,7 +123,7 @@ class Instrument:
         if prompt is not None and source is not None:
             raise UserError("a prompt and a source were given; a clip continues one or plays on the other")
         if bpm is None and prompt is None and source is None and metronome.has_metronome(bundle.lm_spec):
-            bpm = metronome.usual_bpm(spec.frame_rate)
+            bpm = metronome.usual_bpm(spec.frame_rate, bundle.codec_config)
         weight = self._guidance(guidance, bpm)
         longest = self._samples(seconds, bpm, bars, rate, 0) if (seconds, bars) != (None, None) else None
         played = None if source is None else self._source(source, longest and self._frames(longest))

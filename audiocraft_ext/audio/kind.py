@@ -31,8 +31,10 @@ def view(store: TokenStore, options: dict) -> None:
     """Windows as they are in the store."""
 
 
-def codec_config(settings: dict) -> None:
-    """The spec names the codec and has its hash."""
+def codec_config(store: TokenStore) -> dict | None:
+    """The spec names the codec and has its hash; for a model that hears a metronome, the usual beat of the store."""
+    beat = metronome.beat_of(store) if metronome.has_metronome(store.spec) else None
+    return None if beat is None else {"type": store.spec.codec, "beat_frames": beat}
 
 
 def load_codec(spec: Spec, codec_config: dict | None, name: str | None = None,
@@ -79,8 +81,9 @@ def bundle_parts(folder: Path, model: Trained, half: bool, licence: str) -> dict
     save_file(stored(to_onnx(model.codec.model.state_dict()), half), weights, {"format": "pt"})
     write_encoder(cfg, weights, folder / "encoder.onnx")
     write_decoder(cfg, weights, folder / "front.onnx", folder / "back.onnx")
+    beat = {name: value for name, value in (model.codec_config or {}).items() if name == "beat_frames"}
     return {"type": model.codec.type, "name": model.codec.name, "sample_rate": cfg.sample_rate,
-            "config": cfg.to_dict(), "licence": CODEC_LICENCES.get(model.codec.name, licence)}
+            "config": cfg.to_dict(), "licence": CODEC_LICENCES.get(model.codec.name, licence), **beat}
 
 
 def export_note(model: Trained) -> str:
@@ -115,9 +118,9 @@ def judge(store: TokenStore) -> Callable[[np.ndarray], dict[str, float]]:
     return figures
 
 
-def controls(spec: Spec, frames: int) -> np.ndarray | None:
+def controls(spec: Spec, codec_config: dict | None, frames: int) -> np.ndarray | None:
     """The metronome at its usual tempo, where there is one."""
-    return metronome.codes(spec, frames, metronome.usual_bpm(spec.frame_rate))
+    return metronome.codes(spec, frames, metronome.usual_bpm(spec.frame_rate, codec_config))
 
 
 def write_samples(codes: np.ndarray, spec: Spec, codec_config: dict | None, folder: Path, seed: int,

@@ -7,11 +7,17 @@ At 50 frames a second a beat of 176.47, 166.67 or 157.89 BPM is 17, 18 or 19 fra
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
+from audiocraft_ext.core.split import TRAIN
 from audiocraft_ext.sound.bars import BEATS
+
+if TYPE_CHECKING:
+    from audiocraft_ext.store.reader import TokenStore
 
 STEPS = 96  # places in a bar
 USUAL = 18  # frames a beat where nobody names a tempo
@@ -39,9 +45,21 @@ def locked_bpm(bpm: float, frame_rate: float) -> float:
     return 60 * frame_rate / max(1, round(60 * frame_rate / bpm))
 
 
-def usual_bpm(frame_rate: float) -> float:
-    """The tempo of a clip for which none is named."""
-    return 60 * frame_rate / USUAL
+def usual_bpm(frame_rate: float, codec_config: dict | None = None) -> float:
+    """The tempo of a clip for which none is named: that of the data, as :func:`beat_of` found it."""
+    return 60 * frame_rate / (codec_config or {}).get("beat_frames", USUAL)
+
+
+def beat_of(store: TokenStore) -> float | None:
+    """The usual beat in frames of what a model is trained on, the median over the frames that the metronome knows the
+    place of; None where it knows none."""
+    found = [(60 * store.spec.frame_rate / row["bpm"], row["frames"]) for row in store.rows
+             if row["split"] == TRAIN and row.get("bpm") and store.read(row["start"], 1)[-1, 0]]
+    if not found:
+        return None
+    beats, frames = np.array(sorted(found)).T
+    beat = beats[np.searchsorted(np.cumsum(frames), frames.sum() / 2)]
+    return float(round(beat) if abs(beat - round(beat)) < 0.01 else round(beat, 3))
 
 
 def codes(spec: Spec, frames: int, bpm: float | None) -> np.ndarray | None:

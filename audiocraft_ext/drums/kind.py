@@ -28,9 +28,9 @@ def view(store: TokenStore, options: dict) -> DrumView:
     return DrumView(store, options)
 
 
-def codec_config(settings: dict) -> dict:
+def codec_config(store: TokenStore) -> dict:
     """The codec, with its name as ``type``, and the prompts."""
-    return {"type": GRID, **settings["codec"], "prompts": settings.get("prompts")}
+    return {"type": GRID, **store.settings["codec"], "prompts": store.settings.get("prompts")}
 
 
 def load_codec(spec: Spec, codec_config: dict | None, name: str | None = None, bundle: Path | None = None):
@@ -64,7 +64,7 @@ def judge(store: TokenStore) -> None:
     raise UserError("clips of this kind are not judged by how they sound; leave generate.judge.every empty")
 
 
-def controls(spec: Spec, frames: int) -> None:
+def controls(spec: Spec, codec_config: dict | None, frames: int) -> None:
     """There are none."""
 
 

@@ -25,9 +25,9 @@ def view(store: TokenStore, options: dict) -> NotesView:
     return NotesView(store, options)
 
 
-def codec_config(settings: dict) -> dict:
+def codec_config(store: TokenStore) -> dict:
     """The codec, with its name as ``type``, and the prompts."""
-    return {**settings["codec"], "prompts": settings.get("prompts")}
+    return {**store.settings["codec"], "prompts": store.settings.get("prompts")}
 
 
 def load_codec(spec: Spec, codec_config: dict | None, name: str | None = None, bundle: Path | None = None):
@@ -61,7 +61,7 @@ def judge(store: TokenStore) -> None:
     raise UserError("clips of this kind are not judged by how they sound; leave generate.judge.every empty")
 
 
-def controls(spec: Spec, frames: int) -> None:
+def controls(spec: Spec, codec_config: dict | None, frames: int) -> None:
     """There are none."""
 
 

@@ -12,7 +12,8 @@ CHOICES: dict[str, tuple] = {
     "device": ("cpu", "cuda"),
     "execute_only": (None, "valid", "evaluate", "generate"),
     "optim.optimizer": ("adamw", "adam", "adamw8bit", "muon"),
-    "autocast_dtype": ("bfloat16", "float16"), "autocast_cpu": (None, False, True, "auto"), "fsdp.use": (False,), "profiler.enabled": (False,),
+    "autocast_dtype": ("bfloat16", "float16"), "autocast_cpu": (None, False, True, "auto"),
+    "fsdp.use": (False,), "profiler.enabled": (False,),
     "benchmark_no_load": (False,), "deadlock.use": (False,),
 }
 

@@ -32,7 +32,8 @@ def sampled(model: LM, spec: Spec, codec_config: dict | None, n: int, frames: in
         indices = range(first, min(n, first + BATCH))
         given = kind.null_prompt(spec, codec_config)
         if spec.controls:
-            given = with_controls(given, kind.controls(spec, frames), len(indices), spec, spec.prompt + frames)
+            controls = kind.controls(spec, codec_config, frames)
+            given = with_controls(given, controls, len(indices), spec, spec.prompt + frames)
         clips.append(generate(stepper, spec, indices, spec.prompt + frames, seed=seed,
                               sampling=sampling, given=given))
     return np.concatenate(clips)[:, : spec.clip.n_q]

@@ -73,7 +73,7 @@ class StreamSolver(StandardSolver):
         kind = kinds.kind_of(self.spec)
         self.judge = Judge(self.store, cfg.generate.judge.every, cfg.generate.judge.clips)
         self.view = kind.view(self.store, OmegaConf.to_container(cfg.dataset.view, resolve=True))
-        self.meaning = kind.codec_config(self.store.settings)  # its name in checkpoints
+        self.meaning = kind.codec_config(self.store)  # its name in checkpoints
         if self.view is not None:
             cfg.dataset.view = self.view.options  # a run is what they are, not what their defaults were
         self._no_half = cfg.autocast and cfg.device == "cuda" and not can_autocast(cfg)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
-from audiocraft_ext.audio import metronome
+from audiocraft_ext.audio import kind, metronome
+from audiocraft_ext.audio.instrument import Instrument
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.core.split import TRAIN, VALID
 from audiocraft_ext.engine import sampler
 from audiocraft_ext.engine.guidance import Guide
 from audiocraft_ext.engine.sampling import Sampling
+from audiocraft_ext.export import sources
+from audiocraft_ext.export.bundle import Trained, write_bundle
+from audiocraft_ext.model.lm import LM, LMConfig
 from audiocraft_ext.store.reader import TokenStore
 from audiocraft_ext.store.writer import StoreWriter
 from audiocraft_ext.training.dataset import StreamDataset
+from tests.helpers import tiny
 
 SPEC = Spec("audio", 3, 100, 50.0, (0, 1, 2), "debug", "0" * 16)
 WITH = SPEC.with_controls(1)
@@ -57,7 +66,7 @@ def store(tmp_path):
         for name, split in (("a", TRAIN), ("b", VALID)):
             codes = np.random.default_rng(1).integers(0, 100, (4, 400))
             codes[3] = metronome.places(400, 50.0, 3000 / 18)
-            writer.add_rows(name, [(split, codes.astype(np.uint16), {})])
+            writer.add_rows(name, [(split, codes.astype(np.uint16), {"bpm": 3000 / 18})])
         writer.finish()
     return TokenStore(tmp_path / "store")
 
@@ -68,6 +77,21 @@ def test_some_windows_are_shown_without_it_and_none_of_valid(store):
     assert 60 < without.sum() < 140 and (train[~without, 3] > 0).all()
     valid = StreamDataset(store, VALID, 50, drop_controls=0.25)
     assert (valid.batch(1, range(len(valid)))[:, 3] > 0).all()
+
+
+def test_a_model_plays_at_the_tempo_of_its_data(store, tmp_path):
+    rows = [{"split": TRAIN, "bpm": bpm, "frames": frames, "start": start} for bpm, frames, start in
+            ((90.0, 100, 0), (120.0, 200, 0), (120.001, 50, 0), (60.0, 1000, 200))]  # of the last nobody is sure
+    known = SimpleNamespace(spec=WITH, rows=rows, read=lambda start, n: np.full((4, n), int(start < 100)))
+    assert metronome.beat_of(known) == 25.0 and metronome.beat_of(store) == 18.0
+    assert metronome.beat_of(SimpleNamespace(spec=WITH, rows=rows[3:], read=known.read)) is None
+    codec = tiny.tiny_spectral(tmp_path / "codec")
+    spec, size = replace(codec.spec, delays=(0, 1, 2)).with_controls(1), LMConfig(4, 128, 64, 2, 2)
+    write_bundle(tmp_path / "house", Trained(spec, size, LM(size, spec.delays, spec.sizes).state_dict(), codec, 60,
+                                             codec_config=kind.codec_config(known)))
+    instrument = Instrument.load(tmp_path / "house")
+    assert instrument.recipe(1, seed=1).bpm == 120 and instrument.recipe(1, seed=1, bpm=90).bpm == 90
+    assert sources.read(tmp_path / "house").codec_config["beat_frames"] == 25
 
 
 class Recorder:
@@ -120,10 +144,6 @@ def test_what_a_twin_does_not_hear_counts_for_more():
 
 
 def test_controls_cost_nothing_and_count_for_nothing():
-    import torch
-
-    from audiocraft_ext.model.lm import LM, LMConfig
-
     torch.manual_seed(0)
     codes = torch.randint(0, 100, (2, 4, 60))
     model = LM(LMConfig(4, 100, 32, 2, 2), WITH.delays, WITH.sizes)

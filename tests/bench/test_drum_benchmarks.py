@@ -421,7 +421,7 @@ def tiny(store: TokenStore, out: Path) -> Path:
     torch.manual_seed(0)
     lm = LM(cfg, spec.delays, spec.sizes, spec.gates)
     write_bundle(out, Trained(spec, cfg, lm.state_dict(), None, spec.prompt + 64,
-                              codec_config=kind.codec_config(store.settings)))
+                              codec_config=kind.codec_config(store)))
     return out
 
 

@@ -227,7 +227,7 @@ def test_a_store_without_prompts(store, tmp_path):
     plain = write_store(tmp_path / "plain", CODECS[store.spec.codec], {"a": performance}, prompted=False)
     _, found = windows(plain, ALL)
     assert found.shape[-1] == FRAMES[store.spec.codec] and plain.spec.prompt == 0
-    assert kind.null_prompt(plain.spec, kind.codec_config(plain.settings)) is None
+    assert kind.null_prompt(plain.spec, kind.codec_config(plain)) is None
 
 
 @pytest.mark.parametrize("options, match", [
@@ -416,7 +416,7 @@ def test_nothing_falls_over_where_there_is_nothing(performance):
 
 
 def test_clips_are_written(store, tmp_path):
-    config = kind.codec_config(store.settings)
+    config = kind.codec_config(store)
     view, track = DrumView(store, {"say": True}), max(store.tracks(TRAIN), key=lambda track: track.frames)
     found = np.stack([view.window(track, start, 64, None)[:, : store.spec.prompt + 40] for start in track.slices[:2]])
     sounds = kind.write_samples(found, store.spec, config, tmp_path)

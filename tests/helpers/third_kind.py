@@ -64,7 +64,7 @@ def view(store: TokenStore, options: dict) -> View:
     return View(store)
 
 
-def codec_config(settings: dict) -> dict:
+def codec_config(store: TokenStore) -> dict:
     return CONFIG
 
 
@@ -91,7 +91,7 @@ def judge(store: TokenStore) -> None:
     raise UserError("clips of this kind are not judged by how they sound; leave generate.judge.every empty")
 
 
-def controls(spec: Spec, frames: int) -> None:
+def controls(spec: Spec, codec_config: dict | None, frames: int) -> None:
     """There are none."""
 
 

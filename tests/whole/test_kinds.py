@@ -15,6 +15,7 @@ from audiocraft_ext import kinds
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.engine.bundle import Bundle
+from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.export import bundle as bundles
 from audiocraft_ext.export import soup, sources
 from audiocraft_ext.model.lm import LM
@@ -125,8 +126,8 @@ def test_samples_of_a_model_in_training(bundle, tmp_path):
     model = sources.read(bundle)
     lm = LM(model.cfg, model.spec.delays, model.spec.sizes, model.spec.gates)
     lm.load_state_dict(model.state)
-    samples.write_samples(lm.eval(), model.spec, model.codec_config, tmp_path, 2, 16, 1, 1.0, 0, Trackers(), 7,
-                         logging.getLogger("test"))
+    samples.write_samples(lm.eval(), model.spec, model.codec_config, tmp_path, 2, 16, 1, Sampling(1.0, 0), Trackers(),
+                          7, logging.getLogger("test"))
     assert np.load(tmp_path / "codes.npy").shape == (2, model.spec.n_q, model.spec.prompt + 16)
     if model.spec.kind != "audio":  # of a codec that only the bundle has
         assert len(list(tmp_path.glob("clip_*"))) >= 2

@@ -25,7 +25,7 @@ export const hopOf = (info) => rint(info.codec.sample_rate / info.spec.frame_rat
 export function soundRecipe(info, { seconds = 10, bpm = null, bars = null, seed, sampling = {}, guidance = GUIDANCE }) {
   const rate = info.codec.sample_rate,
     hop = hopOf(info);
-  if (bpm === null && hasMetronome(info)) bpm = (60 * info.spec.frame_rate) / USUAL;
+  if (bpm === null && hasMetronome(info)) bpm = (60 * info.spec.frame_rate) / (info.codec.beat_frames ?? USUAL);
   if (bpm !== null && !(TEMPO[0] <= bpm && bpm <= TEMPO[1]))
     throw new Error(`a tempo is ${TEMPO[0]} to ${TEMPO[1]} BPM, got ${bpm}`);
   if (bars !== null && !(bars > 0)) throw new Error(`expected more than 0 bars, got ${bars}`);
