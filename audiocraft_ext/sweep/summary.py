@@ -33,6 +33,7 @@ class Row:
         settings: in what it differs from the other runs, key to value as text.
         state: one of the words above.
         train: loss, the last point of the curve; ``valid``: the last validation's; ``best``: the lowest.
+        judged: what was measured of its last clips (``generate.judge``), by name.
         left_s: seconds that it will take; only of a run that is running. took_s: of training so far.
         samples: folder of the last sounds.
         tries: how often it was started; None where nobody counts.
@@ -52,6 +53,7 @@ class Row:
     train: float | None = None
     valid: float | None = None
     best: float | None = None
+    judged: Mapping[str, float] = field(default_factory=dict)
     tokens_s: float | None = None
     left_s: float | None = None
     took_s: float | None = None
@@ -87,11 +89,16 @@ def summary(folder: Path, index: int = 0, settings: Mapping[str, str] | None = N
                step=_whole(status.get("step")), steps=_whole(status.get("steps")),
                train=_number(train[-1].get("ce")) if train else _number(metrics.get("ce")),
                valid=valid[-1] if valid else _number(status.get("valid")),
-               best=min(valid) if valid else _number(status.get("best")),
+               best=min(valid) if valid else _number(status.get("best")), judged=_judged(curve.get("clips", [])),
                tokens_s=_number(metrics.get("tokens_s")),
                left_s=_number(status.get("left_s")) if state == RUNNING else None, took_s=_took(folder),
                samples=_samples(folder, status.get("samples")), error=plain(str(error)) if error else None,
                tries=_whole(note.get("tries")))
+
+
+def _judged(points: Sequence[dict]) -> dict[str, float]:
+    last = points[-1] if points else {}
+    return {name: value for name, value in last.items() if name != "step" and _number(value) is not None}
 
 
 def _state(status: dict, job_state: str | None) -> str:

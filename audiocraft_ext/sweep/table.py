@@ -81,6 +81,9 @@ def columns(rows: Sequence[Row]) -> list[Column]:
                     lambda row, key=key: _shortened(row.settings.get(key, "")), keep=95 - i,
                     right=all(isinstance(number(row.settings.get(key, "")), float) for row in rows))
              for i, key in enumerate(keys)]
+    judged = [Column(name, lambda row, name=name: row.judged.get(name), keep=45,
+                     text=lambda row, name=name: loss(row.judged.get(name)))
+              for name in dict.fromkeys(name for row in rows for name in row.judged)]
     return made + [
         Column("state", lambda row: row.state, lambda row: row.state, right=False),
         Column("epoch", lambda row: row.epoch, _epochs, keep=20),
@@ -88,6 +91,7 @@ def columns(rows: Sequence[Row]) -> list[Column]:
         Column("train", lambda row: row.train, lambda row: loss(row.train), keep=70),
         Column("valid", lambda row: row.valid, lambda row: loss(row.valid), keep=40),
         Column("best", lambda row: row.best, lambda row: loss(row.best)),
+        *judged,
         Column("tok/s", lambda row: row.tokens_s, lambda row: count(row.tokens_s), keep=60),
         Column("left", lambda row: row.left_s, lambda row: span(row.left_s), keep=80),
         Column("tries", lambda row: row.tries, lambda row: str(row.tries) if (row.tries or 0) > 1 else "", keep=10),

@@ -123,6 +123,7 @@ class StreamSolver(StandardSolver):
             figures = self.judge.figures(codes)
             values = torch.tensor([figures[name] for name in names], dtype=torch.float64)
         figures = dict(zip(names, self.stopping.total(values).tolist()))
+        self.trackers.point("clips", self.updates_done, figures)
         self.logger.info("Clips: %s", ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
         return figures
 

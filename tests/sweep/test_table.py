@@ -50,6 +50,17 @@ def test_a_run_is_summed_up(tmp_path):
     assert row.train == pytest.approx(2.981, abs=1e-3)  # of the curve, not of the last batch (3.3)
 
 
+def test_what_clips_were_judged_by_are_columns(tmp_path):
+    folders = [make_run(tmp_path / name, best=3.0) for name in "ab"]
+    with (folders[0] / "curve.jsonl").open("a") as file:
+        file.write('{"stage": "clips", "step": 50, "kad": 9.5, "pulse": 0.1}\n')
+        file.write('{"stage": "clips", "step": 100, "kad": 4.25, "pulse": 0.31, "score": null}\n')
+    rows = [summary(folder, i) for i, folder in enumerate(folders)]
+    assert rows[0].judged == {"kad": 4.25, "pulse": 0.31} and not rows[1].judged
+    assert {"kad", "pulse"} <= {column.name for column in columns(rows)}
+    assert "4.250" in table(rows, width=200) and ordered(rows, "-pulse")[0].index == 0
+
+
 def test_before_the_first_epoch_has_ended_there_is_the_status(tmp_path):
     folder = make_run(tmp_path / "a", state="training", done=1)
     (folder / "curve.jsonl").unlink()

@@ -12,6 +12,7 @@ from audiocraft_ext.core.split import VALID
 from audiocraft_ext.drums import kind as drum_kind
 from audiocraft_ext.model import checkpoint
 from audiocraft_ext.training.judge import Judge, rank
+from audiocraft_ext.training.tracking import Trackers
 from tests.helpers.runs import run
 from tests.helpers.stores import make_store
 
@@ -41,10 +42,13 @@ def test_the_state_that_is_kept_is_the_one_that_sounds_best(tmp_path, monkeypatc
         update(self, stage_name)
 
     monkeypatch.setattr(StreamSolver, "update_best_state_from_stage", remembered)
+    told: list[tuple[str, dict]] = []
+    monkeypatch.setattr(Trackers, "point", lambda self, stage, step, metrics: told.append((stage, metrics)))
     solver = run(tmp_path / "run", store.path, *RECIPE)
     assert heard == [(3, store.spec.n_q, 20)] * 2
     state = checkpoint.load(solver.checkpoint_path())
     assert [("score" in epoch[VALID]) for epoch in state["history"]] == [False, True, False, True]
+    assert [metrics["score"] for stage, metrics in told if stage == "clips"] == list(scores)
     kept = state["best_state"]["model"]
     assert all(torch.equal(kept[name], value) for name, value in models[best - 1].items())
 
