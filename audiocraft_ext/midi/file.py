@@ -217,6 +217,8 @@ class _Reader:
         elif limit != end or chunks.TRACK in data[at:limit]:
             self.remarks.append(f"the size of track {track + 1} is wrong, read up to its end")
             limit = at
+        elif data[at:limit].strip(b"\0"):
+            self.remarks.append(f"track {track + 1} has an end before its last {limit - at} bytes: read up to there")
         self.ends.append(tick)
         self.ticks.append(np.array(ticks[:whole], np.int64)[right])
         self.events.append(events)

@@ -13,6 +13,7 @@ from audiocraft_ext.drums.codec.clip import DrumClip
 from audiocraft_ext.drums.codec.grid import DrumGrid
 from audiocraft_ext.drums.midi import drums_of, stretches, to_bytes, write
 from audiocraft_ext.midi.file import BrokenMidi, Midi, parse, read
+from tests.helpers.odd_midi import FAULTS
 
 GROOVE = sorted((Path(__file__).parents[1] / "data" / "groove").glob("*.mid"))
 END = b"\0\xff\x2f\0"
@@ -147,16 +148,14 @@ def test_what_is_no_file(data, said, tmp_path):
         read(tmp_path / "x.mid")
 
 
-FAULTS = Path(__file__).parents[1] / "data" / "midi" / "faults"
-
-
 @pytest.mark.parametrize("name, notes, said", [
     ("count_too_low.mid", 32, "counts 1 track, it has 2"), ("count_too_high.mid", 32, "counts 9 tracks, it has 2"),
     ("junk_between.mid", 32, "8 bytes between its tracks"), ("track_length_0.mid", 16, "size of track 1 is wrong"),
     ("rmid.rmi", 16, ""), ("clock_inside.mid", 16, "1 message that no file may have"),
-    ("one_cc_168.mid", 16, "1 message that no file may have")])
+    ("end_inside.mid", 16, "track 1 has an end before its last 56 bytes"),
+    ("controller_168.mid", 16, "1 message that no file may have")])
 def test_a_fault_costs_what_is_wrong_and_is_remarked(name, notes, said):
-    midi = read(FAULTS / name)
+    midi = parse(FAULTS[name])
     assert len(midi.notes) == notes and len(midi.remarks) == bool(said) and said in "".join(midi.remarks)
     assert set(midi.notes["pitch"].tolist()) == {36, 38}
 
@@ -232,7 +231,7 @@ def test_no_telling_which_notes_are_drums(tracks, channel, said):
 
 
 def test_a_piano_is_taken_for_drums_only_where_somebody_says_so():
-    piano = read(FAULTS / "piano_ch1.mid")
+    piano = parse(FAULTS["piano_ch1.mid"])
     with pytest.raises(BrokenMidi, match=r"channel 1 only, which do not look like drums \(.*%.*\); say --channel 1 if"):
         drums_of(piano)
     assert len(drums_of(piano, 1)[0]) == len(drums_of(piano, 0)[0]) == 256

@@ -29,6 +29,7 @@ from data_prep.midi import cli as midi
 from data_prep.midi.labels import of_name
 from data_prep.midi.read import Task, analyse
 from data_prep.midi.settings import MidiSettings
+from tests.helpers.odd_midi import FAULTS
 from tests.helpers.programs import fork
 from tests.midi.test_file import END, KICK, file
 
@@ -402,9 +403,9 @@ def test_channels(tmp_path, capsys):
 
 
 def test_a_piano_is_refused_with_what_to_say(tmp_path, capsys):
-    shutil.copy(GROOVE[0].parents[1] / "midi" / "faults" / "piano_ch1.mid", tmp_path)
+    for name in ("piano_ch1.mid", "rmid.rmi"):
+        (tmp_path / name).write_bytes(FAULTS[name])
     shutil.copy(GROOVE[0], tmp_path)
-    shutil.copy(GROOVE[0].parents[1] / "midi" / "faults" / "rmid.rmi", tmp_path)
     store = run(tmp_path, tmp_path / "store", "--valid-share", "0")
     assert {row["source"] for row in store.rows} == {GROOVE[0].name, "rmid.rmi"}
     assert "skipped piano_ch1.mid: has notes on channel 1 only, which do not look like drums" in capsys.readouterr().err
