@@ -11,7 +11,7 @@ from pathlib import Path
 import soundfile as sf
 
 from audiocraft_ext.core.files import name_of
-from audiocraft_ext.sound import ogg, promise, unfinished
+from audiocraft_ext.sound import mp3, ogg, promise, unfinished
 from audiocraft_ext.sound.promise import BrokenAudio
 
 BLOCK = 2**17  # values at a time, over all channels
@@ -20,16 +20,10 @@ LOSSLESS = re.compile("PCM_|FLOAT|DOUBLE|ALAC")  # libsndfile's subtypes
 SHORT = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) +: (\d+) \(should be (\d+)\)", re.MULTILINE)
 NO_SIZE = re.compile(r"^ *SSND +: 0 \(should be", re.MULTILINE)  # of an AIFF all is read, without a word
 MPEG = {"MPEG_LAYER_I": "MP1", "MPEG_LAYER_II": "MP2", "MPEG_LAYER_III": "MP3"}
-# The first frame of most MP3s: a header and its side information of one of these sizes, then how much follows.
-MP3_TAG = re.compile(
-    rb"\xff(?P<version>[\xe0-\xff])..(?:.{9}|.{11}|.{17}|.{19}|.{32}|.{34})"
-    rb"(?:(?:Xing|Info)...(?P<flags>.)(?P<frames>.{4})(?P<bytes>.{4})"
-    rb"|VBRI.{6}(?P<vbri_bytes>.{4})(?P<vbri_frames>.{4}))", re.DOTALL)
-MP3_EXTRA = 2**12  # bytes behind the sound that may be tags
 
 
 class Untrusted(Exception):
-    """libsndfile would stop before the end of this file; another decoder should read it."""
+    """libsndfile would stop before the end of this file; another decoder should read it. Its arguments are notes."""
 
 
 class _Forward(sf.SoundFile):
@@ -59,9 +53,12 @@ def read(path: Path, notes: list[str]) -> Iterator:
             yield from _chained(path, links, notes)
             return
         if f.format == "MP3":
-            said, trusted = _mp3_length(path, f.frames)
-            if not trusted and importlib.util.find_spec("av"):  # libsndfile would stop at its guess
-                raise Untrusted
+            said, trusted, wrong = mp3.length(path, f.frames)
+            another = importlib.util.find_spec("av")
+            if wrong:
+                notes.append(f"{wrong}; {'all' if another else f'{f.frames / f.samplerate:.1f} s'} of it was read")
+            if not trusted and another:  # libsndfile would stop at its guess
+                raise Untrusted(*notes)
         if not f.frames or f.format == "AIFF" and NO_SIZE.search(f.extra_info):
             with unfinished.completed(path) as whole:
                 if whole is not None:
@@ -123,28 +120,6 @@ def _chained(path: Path, links: list[tuple[int, int]], notes: list[str]) -> Iter
     if read_links < len(links):
         notes.append(f"not all of it was read: {read_links} of {len(links)} links; the others are damaged, or have "
                      "another rate or other channels")
-
-
-def _mp3_length(path: Path, guess: int) -> tuple[int, bool]:
-    """The least that an MP3 with a Xing, Info or VBRI header has to hold, 0 for one without; and whether ``guess``,
-    libsndfile's, where it stops, can be trusted: there is such a header, and nothing was put behind what it knows of.
-
-    A hundredth, or the start and the end that decoders treat differently, may be missing.
-    """
-    with path.open("rb") as raw:
-        head = raw.read(10)
-        while head[:3] == b"ID3" and len(head) == 10:  # its size has 7 bits a byte
-            raw.seek(sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0))), 1)
-            head = raw.read(10)
-        start = raw.tell() - 10
-        tag = MP3_TAG.search(head + raw.read(4096))
-    frames = int.from_bytes(tag["frames"] or tag["vbri_frames"], "big") if tag else 0
-    if not frames or (tag["flags"] and tag["flags"][0] & 3 != 3):  # it has to count both frames and bytes
-        return 0, False
-    size = int.from_bytes(tag["bytes"] or tag["vbri_bytes"], "big")
-    length = 1152 if tag["version"][0] >> 3 & 3 == 3 else 576  # samples a frame: MPEG 1; 2 and 2.5
-    said = min(guess, frames * length)
-    return max(0, said - max(2 * length, said // 100)), path.stat().st_size - start < 1.01 * size + MP3_EXTRA
 
 
 def _check_sizes(path: Path, f: sf.SoundFile, notes: list[str]) -> None:

@@ -75,7 +75,7 @@ def open_sound(path: Path) -> Reader:
     try:
         reader = _open(path, libsndfile.read(path, notes), notes)
     except (sf.LibsndfileError, libsndfile.Untrusted) as error:
-        notes.clear()
+        notes[:] = error.args if isinstance(error, libsndfile.Untrusted) else ()
         reader = _open(path, ffmpeg.read(path, getattr(error, "error_string", "").strip(), notes), notes)
     if not RATES[0] <= reader.rate <= RATES[1]:
         reader.close()
