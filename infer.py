@@ -7,18 +7,39 @@ The kind of the bundle decides on the command line: :mod:`audiocraft_ext.audio.c
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from audiocraft_ext.engine import cli as commands  # noqa: F401  isort: skip  (its clock counts the cold start)
 from audiocraft_ext import kinds
-from audiocraft_ext.core.errors import run_cli
-from audiocraft_ext.core.files import json_or_empty
+from audiocraft_ext.core.errors import UserError, run_cli
+from audiocraft_ext.core.files import json_or_empty, rereadable
 
 
 def main(argv: list[str] | None = None) -> object:
     argv = sys.argv[1:] if argv is None else argv
-    return kinds.command_line(kind_of(argv)).main(argv)
+    if (piped := _piped_json(argv)) is None:
+        return kinds.command_line(kind_of(argv)).main(argv)
+    at, before, name = piped  # it is read twice: for the kind, and for the clip
+    with rereadable(name, f"{name}: the JSON of --from", "the JSON that lies beside a clip") as copy:
+        argv = [*argv[:at], f"{before}{copy}", *argv[at + 1 :]]
+        try:
+            return kinds.command_line(kind_of(argv)).main(argv)
+        except UserError as error:
+            raise UserError(str(error).replace(str(copy), name)) from None
+
+
+def _piped_json(argv: list[str]) -> tuple[int, str, str] | None:
+    """Where ``--from`` names what is no file (-, a pipe): the place of that argument, what stands before the name in
+    it, and the name."""
+    for at, argument in enumerate(argv):
+        option, equals, name = argument.partition("=")
+        if option == "--from" and (equals or at + 1 < len(argv)):
+            at, before, name = (at, "--from=", name) if equals else (at + 1, "", argv[at + 1])
+            if name == "-" or name and os.path.exists(name) and not os.path.isfile(name):
+                return at, before, name
+    return None
 
 
 def kind_of(argv: list[str]) -> str | None:

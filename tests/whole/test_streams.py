@@ -78,6 +78,31 @@ def test_pipes_of_beats(tmp_path):
     assert len({path.read_bytes() for path in tmp_path.rglob("*.mid")}) == 1
 
 
+@pytest.mark.parametrize("kind, words", [("clip", ("-d", 1)), ("beat", ("drums", "--bars", 2))])
+def test_a_json_to_make_again_may_come_through_a_pipe(kind, words, tmp_path):
+    made = shell('"$@"', "infer.py", *words, "--seed", 1, "-o", tmp_path / "first")
+    assert made.returncode == 0, made.stderr
+    [json] = (tmp_path / "first").glob("*.json")
+    for name, line in (("pipe", 'cat "$IN" | "$@" --from -'), ("equals", 'cat "$IN" | "$@" --from=-'),
+                       ("stdin", 'cat "$IN" | "$@" --from /dev/stdin'),
+                       ("opened", '"$@" --from - < "$IN"'), ("named", '"$@" --from <(cat "$IN")')):
+        done = shell(line, "infer.py", "-o", tmp_path / name, IN=str(json))
+        assert done.returncode == 0 and "not the same" not in done.stderr, done.stderr
+    assert len({json.read_bytes() for json in tmp_path.rglob("*.json")}) == 1
+    sounds = [path.read_bytes() for path in tmp_path.rglob("*.wav" if kind == "clip" else "*.mid")]
+    assert len(sounds) == 6 and len(set(sounds)) == 1
+
+
+@pytest.mark.parametrize("line, said", [
+    ('echo "{}" | "$@" --from -', "-: "), ('"$@" --from /dev/null', "/dev/null: the JSON of --from is a terminal or"),
+    ('"$@" --from /tmp', "/tmp: the JSON of --from is a folder; expected the JSON that lies beside a clip"),
+    ('"$@" --from nowhere.json', "nowhere.json: ")])
+def test_what_is_no_json_to_make_again(line, said, tmp_path):
+    done = shell(line, "infer.py", "-o", tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith(f"error: {said}") and len(done.stderr.splitlines()) == 1
+    assert "piped" not in done.stderr and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("prompt, said", [("/dev/zero", "is a terminal or a device"), ("/tmp", "is a folder"),
                                           ("nowhere.wav", "is not there")])
 def test_what_is_no_prompt(prompt, said, bundle):
