@@ -30,8 +30,13 @@ SLICES_OFF, TONES_OFF = 1.6, 3.3  # dB on average between heads of the same soun
 TUNING, BETTER = 1, 0.85  # eighths of a tone: what fits that much better further off is another note
 # Correlation of their waves: of copies (MP3 and Opus at 48k and more, 1% faster) rarely less, of other settings of a
 # sound rarely more; benchmarks/prep/variants.py.
-WAVES_ALIKE = 0.8
-WAVE_SPEEDS, WAVE_LATE = np.arange(-30, 31) / 2000, WAVE_RATE // 50  # within DRIFT; samples
+WAVES_ALIKE = 0.85
+SPEEDS, OTHER_SPEEDS = np.arange(-15, 16) / 1000, np.concatenate([np.arange(-75, -20), np.arange(21, 76)]) / 1000
+NEAR_SPEEDS = np.arange(-6, 7) / 10_000  # around the best of those
+TUNED, SURE = 0.2, 0.998  # share of what a copy's speed leaves unlike that one of a tuning does; nobody would hear it
+WAVE_LATE = WAVE_RATE // 50  # samples
+LOW_BANDS, LOW_OFF = 12, 4.5  # below 900 Hz; dB that codecs change none of them by
+ANOTHER_DECAY = 3.0  # dB between heads of sounds that share anchors
 LIVELY = 3  # anchors a second of a loop; a tone or a cymbal has fewer, and they are weak
 FEW_AGREE = 0.5  # of those of the latter
 _BITS = np.array([bin(i).count("1") for i in range(2**12)], np.uint8)
@@ -85,7 +90,7 @@ def heads_agree(a: Print, b: Print) -> Match | None:
         off = slices_off(mine.slices, other.slices)
         if off > SLICES_OFF or tones_off(mine, other) > TONES_OFF:
             continue
-        if waves_alike(mine, other) < WAVES_ALIKE:
+        if low_off(mine, other) > LOW_OFF or waves_alike(mine, other) < WAVES_ALIKE:
             continue
         if not _rest_agrees(a, b, mine, other):
             continue
@@ -112,22 +117,46 @@ def tones_off(a: Head, b: Head) -> float:
     return near if min(off.values()) >= BETTER * near else float("inf")
 
 
-def another_setting(a: Print, b: Print, offset: int) -> bool:
-    """Whether sounds whose anchors agree at ``offset`` have other waves at their attack: another filter, say."""
-    same = [waves_alike(x, y) for x, y in zip(a.heads, b.heads) if abs(y.attack - x.attack - offset) <= 2 * LATE]
-    return bool(same) and max(same) < WAVES_ALIKE
+def another_setting(a: Print, b: Print, at: int, offset: int) -> bool:
+    """Whether sounds whose anchors agree, frame ``at`` with ``at + offset``, have other heads there: another filter,
+    decay or tuning, say."""
+    same = [(x, y) for x, y in zip(a.heads, b.heads)
+            if abs(y.attack - x.attack - offset) <= 2 * LATE + 2 * DRIFT * abs(at - x.attack)]
+    return bool(same) and all(slices_off(x.slices, y.slices) > ANOTHER_DECAY or low_off(x, y) > LOW_OFF
+                              or waves_alike(x, y) < WAVES_ALIKE for x, y in same)
+
+
+def low_off(a: Head, b: Head) -> float:
+    """dB by which one of the low bands of two heads differs more than their bands do: where somebody filtered."""
+    sounds = np.maximum(a.slices, b.slices) > 1 - DEPTH
+    counts = sounds.sum(axis=0)
+    off = np.where(counts > 1, ((b.slices - a.slices) * sounds).sum(axis=0) / np.maximum(counts, 1), 0)
+    return float(np.abs(off - np.median(off))[:LOW_BANDS].max())
 
 
 def waves_alike(a: Head, b: Head) -> float:
-    """The correlation of two heads' waves, the largest over speeds and lags."""
-    size, between = 2 * WAVE, 4  # points that are interpolated between two samples, so that a straight line will do
+    """The correlation of two heads' waves, the largest over lags and the speeds of a copy; 0 where a speed that no copy
+    has fits far better: that is another tuning."""
+    size, between = 2 * WAVE, 8  # points that are interpolated between two samples, so that a straight line will do
     dense = np.fft.irfft(np.fft.rfft(b.wave, size), size * between)[: WAVE * between] * between
-    at = np.arange(WAVE * between)
-    faster = np.stack([np.interp(at[::between] * (1 + speed), at, dense, right=0) for speed in WAVE_SPEEDS])
-    both = np.fft.irfft(np.fft.rfft(faster, size) * np.fft.rfft(a.wave, size).conj())
-    near = np.abs(np.concatenate([both[:, :WAVE_LATE], both[:, -WAVE_LATE:]], axis=1)).max(axis=1)
-    power = (a.wave @ a.wave) * (faster**2).sum(axis=1)
-    return float((near / np.sqrt(np.maximum(power, 1e-9))).max())
+
+    def best(speeds: np.ndarray) -> float:
+        speed = speeds[np.argmax(_correlations(a.wave, dense, between, speeds))]
+        return float(_correlations(a.wave, dense, between, speed + NEAR_SPEEDS, lags=4).max())
+
+    alike = best(SPEEDS)
+    tuned = WAVES_ALIKE <= alike < SURE and 1 - best(OTHER_SPEEDS) < TUNED * (1 - alike)
+    return 0.0 if tuned else alike
+
+
+def _correlations(wave: np.ndarray, dense: np.ndarray, between: int, speeds: np.ndarray, lags: int = 1) -> np.ndarray:
+    """``[speeds]``, of ``wave`` with each speed of ``dense``, the largest over lags of a sample / ``lags``."""
+    size, at = 2 * WAVE, np.arange(WAVE * between)
+    faster = np.stack([np.interp(at[::between] * (1 + speed), at, dense, right=0) for speed in speeds])
+    both = np.fft.irfft(np.fft.rfft(faster, size) * np.fft.rfft(wave, size).conj(), size * lags) * lags
+    late = WAVE_LATE * lags
+    near = np.abs(np.concatenate([both[:, :late], both[:, -late:]], axis=1)).max(axis=1)
+    return near / np.sqrt(np.maximum((wave @ wave) * (faster**2).sum(axis=1), 1e-9))
 
 
 def _line(a: Print, b: Print, at: int, offset: int) -> tuple[float, float] | None:

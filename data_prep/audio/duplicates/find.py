@@ -78,7 +78,7 @@ def _sounding_alike(items: list[Item], prints: candidates.Prints, heads: Heads) 
             if best is not None and best.whole:
                 break
             match = align(a, b, at, offset)
-            if match is not None and match.whole and another_setting(a, b, offset):
+            if match is not None and match.whole and another_setting(a, b, at, offset):
                 match = replace(match, whole=False)
             best = max(filter(None, (best, match)), key=lambda m: (m.whole, m.seconds), default=None)
         if best is not None:
