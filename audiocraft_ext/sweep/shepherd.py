@@ -31,6 +31,8 @@ from audiocraft_ext.sweep.local import INTERRUPTED, state_of
 from audiocraft_ext.sweep.options import OPTIONS, RETRIES
 from audiocraft_ext.sweep.queue import Queue
 from audiocraft_ext.sweep.slots import describe, slots, visible_gpus
+from audiocraft_ext.training import settings
+from audiocraft_ext.training.checks import check_choices
 
 WAIT_S = 0.1
 LIMIT_S = 720.0  # for a stop: after 600 the keeper kills, and another machine counts as gone
@@ -123,10 +125,12 @@ class Shepherd(ClusterShepherd):
         if "${" in str(sheep.xp.folder):
             raise UserError(f"{self.main.dora.dir}: Hydra takes ${{ in a folder's name for a setting; set "
                             "MICRO_OUTPUTS to another folder")
-        batch = sheep.xp.cfg.dataset.batch_size
-        if not isinstance(batch, int) and batch != "auto":
-            raise UserError(f"dataset.batch_size={batch}: expected a whole number, or auto")
-        LMConfig.from_dict(OmegaConf.to_container(sheep.xp.cfg.transformer_lm, resolve=True))  # says what does not fit
+        try:
+            settings.check(sheep.xp.cfg)
+            check_choices(sheep.xp.cfg)
+            LMConfig.from_dict(OmegaConf.to_container(sheep.xp.cfg.transformer_lm, resolve=True))
+        except UserError as error:
+            raise UserError(f"the run {sheep.xp.sig} ({' '.join(sheep.xp.argv)}): {error}") from None
         store = sheep.xp.cfg.datasource.store
         if store is None:
             raise UserError(f"{' '.join(sheep.xp.argv)}: choose a data set: dset=audio/jungle, or "

@@ -9,7 +9,7 @@ from audiocraft_ext.core.errors import UserError
 
 CHOICES: dict[str, tuple] = {
     "conditioners": (None,),
-    "device": ("cpu", "cuda"),
+    "device": ("auto", "cpu", "cuda"),
     "execute_only": (None, "valid", "evaluate", "generate"),
     "optim.optimizer": ("adamw", "adam", "adamw8bit", "muon"),
     "autocast_dtype": ("bfloat16", "float16"), "autocast_cpu": (None, False, True, "auto"),
@@ -19,15 +19,20 @@ CHOICES: dict[str, tuple] = {
 
 
 def check_config(cfg) -> None:
-    """Raise a :class:`UserError` for a value that upstream would pass over or fail on later."""
+    """Raise a :class:`UserError` for a value that upstream would pass over or fail on later, here."""
+    check_choices(cfg)
+    if cfg.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda, but torch finds no CUDA device; set device=cpu, or install a torch with CUDA")
+
+
+def check_choices(cfg) -> None:
+    """The same for what is the same on every machine."""
     schedules = (None, *(name for name in cfg.schedule if name != "lr_scheduler"))
     for key, known in {**CHOICES, "schedule.lr_scheduler": schedules}.items():
         value = OmegaConf.select(cfg, key)
         if value not in known:
             words = " or ".join("empty" if choice is None else str(choice) for choice in known)
             raise UserError(f"{key} is {words} here, got {value}")
-    if cfg.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda, but torch finds no CUDA device; set device=cpu, or install a torch with CUDA")
     for key, value in (cfg.schedule[cfg.schedule.lr_scheduler] if cfg.schedule.lr_scheduler else {}).items():
         if value is None:
             raise UserError(f"schedule.lr_scheduler={cfg.schedule.lr_scheduler} needs a number for "

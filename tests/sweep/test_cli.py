@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -105,6 +106,14 @@ def test_what_is_wrong_is_refused_before_anything_is_queued(argv, words, page, o
     monkeypatch.setattr("builtins.input", lambda text: (_ for _ in ()).throw(EOFError))
     status, said = dora("grid", "mine", "--local", "--no_monitoring", *argv, monkeypatch=monkeypatch, capsys=capsys)
     assert status == 2 and said.splitlines()[-1].startswith(f"error: {words}")
+    assert not list(outputs.glob("local/*")) and not list(outputs.glob("xps/*"))
+
+
+def test_a_setting_out_of_its_range_is_one_line_with_its_run(page, outputs, monkeypatch, capsys):  # noqa: F811
+    page.write_text(page.read_text().replace("launcher.bind(argv)()", "launcher.bind(argv)({'optim.ema.decay': 2})"))
+    status, said = dora("grid", "mine", "--local", "--no_monitoring", monkeypatch=monkeypatch, capsys=capsys)
+    last = said.splitlines()[-1]
+    assert status == 2 and re.match(r"error: the run \w{8} \(.*optim.ema.decay=2\): optim.ema.decay: expected ", last)
     assert not list(outputs.glob("local/*")) and not list(outputs.glob("xps/*"))
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import select
 import signal
 import sys
@@ -455,12 +456,20 @@ def test_data_that_is_not_there_is_refused_before_anything_is_scheduled(store, o
 
 @pytest.mark.parametrize("setting, words", [
     ("transformer_lm.num_heads=5", "must be even and a multiple of num_heads=5"),
-    ("dataset.batch_size=2.5", "dataset.batch_size=2.5: expected a whole number, or auto"),
+    ("dataset.batch_size=2.5", "dataset.batch_size: expected a whole number from 1 on, or auto, got 2.5"),
+    ("optim.lr=nan", "optim.lr: expected a number above 0, got nan"),
+    ("seed=-1", "seed: expected a whole number from 0 to .*, got -1"),
+    ("optim.adam.betas=[0.9]", r"optim.adam.betas: expected 2 numbers, .*, got \[0.9\]"),
+    ("optim.max_norm=-1", "optim.max_norm: expected a number from 0 on, got -1"),
+    ("generate.use=maybe", "generate.use: expected true or false, got 'maybe'"),
+    ("optim.optimizer=sgd", "optim.optimizer is adamw or .*, got sgd"),
+    ("device=tpu", "device is auto or cpu or cuda here, got tpu"),
 ])
 def test_settings_that_do_not_fit_are_refused_before_anything_is_scheduled(setting, words, store, outputs):
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=rf"the run \w{{8}} \(.*{re.escape(setting)}\): {words}") as refused:
         go(store, runs=[argvs(store)[0], [*argvs(store)[1], setting]])
-    assert not list(outputs.glob("xps/*"))
+    assert "\n" not in str(refused.value)
+    assert not list(outputs.glob("xps/*")) and not list(outputs.glob("local/*"))
 
 
 def test_a_folder_that_hydra_would_misread_is_refused(store, outputs, monkeypatch):

@@ -326,7 +326,7 @@ def test_going_on_with_other_data_is_refused(tmp_path):
     ("optim.optimizer=sgd", "optim.optimizer is adamw or adam or adamw8bit or muon here, got sgd"),
     ("schedule.lr_scheduler=noam", "schedule.lr_scheduler is empty or step or cosine or linear_warmup here, got noam"),
     ("schedule.lr_scheduler=step", "needs a number for schedule.step.step_size"),
-    ("device=tpu", "device is cpu or cuda here, got tpu"),
+    ("device=tpu", "device is auto or cpu or cuda here, got tpu"),
     ("autocast_dtype=float8", "autocast_dtype is bfloat16 or float16 here, got float8"),
     ("fsdp.use=true", "fsdp.use is False here, got True"),
     ("profiler.enabled=true", "profiler.enabled is False here, got True"),
