@@ -71,14 +71,12 @@ def bundle_parts(folder: Path, model: Trained, half: bool, licence: str) -> dict
     """The weights and the graphs of the encoder and of both parts of the decoder."""
     if model.codec is None:
         return None
-    from safetensors.torch import save_file
-
     from audiocraft_ext.audio.codec.layout import to_onnx
     from audiocraft_ext.audio.codec.onnx import write_decoder, write_encoder
-    from audiocraft_ext.model.weights import stored
+    from audiocraft_ext.model.weights import stored, write_safetensors
 
     cfg, weights = model.codec.model.cfg, folder / "codec.safetensors"
-    save_file(stored(to_onnx(model.codec.model.state_dict()), half), weights, {"format": "pt"})
+    write_safetensors(stored(to_onnx(model.codec.model.state_dict()), half), weights, {"format": "pt"})
     write_encoder(cfg, weights, folder / "encoder.onnx")
     write_decoder(cfg, weights, folder / "front.onnx", folder / "back.onnx")
     beat = {name: value for name, value in (model.codec_config or {}).items() if name == "beat_frames"}

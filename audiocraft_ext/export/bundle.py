@@ -24,7 +24,7 @@ from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.export import audiocraft, sources
 from audiocraft_ext.export.quantize import BLOCK, PRECISIONS
 from audiocraft_ext.export.sources import Trained
-from audiocraft_ext.model.weights import stored
+from audiocraft_ext.model.weights import stored, write_safetensors
 
 QUANTISED_FROM = 8_000_000  # weights of a step; fewer stay in the cache, and quantising rows costs more than it gains
 TRAINING = ("dropout", "checkpointing")  # of LMConfig, no part of what is exported
@@ -47,12 +47,10 @@ def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = Fa
 
 
 def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str, precisions: Sequence[str]) -> None:
-    from safetensors.torch import save_file
-
     from audiocraft_ext.export import quantize
     from audiocraft_ext.export.onnx_lm import write_lm
 
-    save_file(stored(model.state, half), folder / "lm.safetensors", {"format": "pt"})
+    write_safetensors(stored(model.state, half), folder / "lm.safetensors", {"format": "pt"})
     write_lm(model.cfg, folder / "lm.safetensors", folder / "lm.onnx", model.spec.sizes)
     for precision in precisions:
         if precision != "fp32":
@@ -101,7 +99,7 @@ def write_whole(out: Path, force: bool, fill: Callable[[Path], None]) -> None:
     except Exception as error:
         if old.exists() and not out.exists():
             old.rename(out)
-        if isinstance(error, OSError) or "No space left" in str(error):  # safetensors wraps it in its own class
+        if isinstance(error, OSError):
             raise UserError(f"{out}: could not be written ({error}); free some space or choose another folder"
                             ) from None
         raise

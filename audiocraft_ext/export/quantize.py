@@ -14,6 +14,7 @@ import torch
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.engine.bundle import QUANTISED
 from audiocraft_ext.model.config import LMConfig
+from audiocraft_ext.model.weights import write_safetensors
 
 PRECISIONS = ("fp32", *QUANTISED)
 WEIGHT_MAX = 63  # 7 bits: two products of a row (8 bits) and a weight never overflow the 16 bits that AVX2 adds them in
@@ -56,8 +57,6 @@ def write(state: dict[str, torch.Tensor], cfg: LMConfig, precision: str, out: Pa
     Raises:
         UserError: a size that 4 bits do not take.
     """
-    from safetensors.torch import save_file
-
     matrices = {name.removesuffix(product.weight) + product.name: state[name]
                 for name, product in cfg.matrices().items()}
     matrices[HEADS] = torch.cat([state[f"linears.{k}.weight"] for k in range(cfg.n_q)])
@@ -71,4 +70,4 @@ def write(state: dict[str, torch.Tensor], cfg: LMConfig, precision: str, out: Pa
                 raise UserError(f"int4 needs transformer_lm.dim to be a multiple of {BLOCK}, got {weight.shape[1]}; "
                                 "leave int4 out")
             tensors[f"{name}.int4"], tensors[f"{name}.scale"], tensors[f"{name}.zero"] = int4(weight)
-    save_file(tensors, out, {"format": "pt"})
+    write_safetensors(tensors, out, {"format": "pt"})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,3 +74,16 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         return {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
     except SafetensorError as error:
         raise UserError(f"{path}: not a whole safetensors file ({error}); get it again") from None
+
+
+def write_safetensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Raises OSError, as other writers do, where safetensors has an error of its own that only names the system's."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from None

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from audiocraft_ext.audio.codec.codec import Codec
 
 VERSION = 4  # of the graphs; a folder of another one is left alone
@@ -29,6 +25,7 @@ def written(codec: Codec, cache: Path) -> Path:
     """
     from audiocraft_ext.audio.codec.layout import to_onnx
     from audiocraft_ext.audio.codec.onnx import write_streaming_encoder
+    from audiocraft_ext.model.weights import write_safetensors
 
     cfg = codec.model.cfg
     weights = {name: tensor.detach().cpu().float().contiguous() for name, tensor in
@@ -44,7 +41,7 @@ def written(codec: Codec, cache: Path) -> Path:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
-        _save(weights, aside / WEIGHTS)
+        write_safetensors(weights, aside / WEIGHTS)
         write_streaming_encoder(cfg, aside / WEIGHTS, aside / FEATURES, aside / CODE)
         for path in aside.iterdir():
             with path.open("rb") as f:
@@ -62,15 +59,3 @@ def written(codec: Codec, cache: Path) -> Path:
 
 def _whole(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (FEATURES, CODE, WEIGHTS))
-
-
-def _save(weights: dict[str, Tensor], path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    try:
-        save_file(weights, path)
-    except SafetensorError as error:  # names the system's error, but is none
-        number = re.search(r"\(os error (\d+)\)", str(error))
-        code = int(number[1]) if number else errno.EIO
-        raise OSError(code, os.strerror(code), str(path)) from None

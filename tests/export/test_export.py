@@ -1,5 +1,7 @@
 """Every form of a trained model becomes a bundle that samples the same; what cannot be is refused by name."""
 
+import errno
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from audiocraft_ext.export import audiocraft, sources
 from audiocraft_ext.export.bundle import main, write_bundle
 from audiocraft_ext.model import checkpoint
 from audiocraft_ext.model.lm import LMConfig
+from audiocraft_ext.model.weights import write_safetensors
 from tests.helpers import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -252,3 +255,18 @@ def test_a_public_codec_keeps_its_licence_and_that_is_reported(tmp_path, bundle,
     main([str(run), str(tmp_path / "public"), "--codec-licence", "MIT"])
     assert Bundle(tmp_path / "public").info["codec"]["licence"] == "CC-BY-NC-4.0"
     assert "the codec encodec_32khz, whose licence is CC-BY-NC-4.0" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path):
+    """safetensors has a class of its own for it, which nobody would expect."""
+    resource = pytest.importorskip("resource")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            write_safetensors({"w": torch.zeros(1000)}, tmp_path / "w.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert raised.value.errno == errno.EFBIG and raised.value.filename == str(tmp_path / "w.safetensors")

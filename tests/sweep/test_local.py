@@ -455,7 +455,7 @@ def test_data_that_is_not_there_is_refused_before_anything_is_scheduled(store, o
 
 
 @pytest.mark.parametrize("setting, words", [
-    ("transformer_lm.num_heads=5", "must be even and a multiple of num_heads=5"),
+    ("transformer_lm.num_heads=5", "transformer_lm.dim=64 must be even and a multiple of num_heads=5"),
     ("dataset.batch_size=2.5", "dataset.batch_size: expected a whole number from 1 on, or auto, got 2.5"),
     ("optim.lr=nan", "optim.lr: expected a number above 0, got nan"),
     ("seed=-1", "seed: expected a whole number from 0 to .*, got -1"),

@@ -37,6 +37,7 @@ from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from audiocraft_ext.core.files import atomic, write
 from audiocraft_ext.core.split import VALID, split_of
 from audiocraft_ext.model import checkpoint
+from audiocraft_ext.model.weights import write_safetensors
 from audiocraft_ext.sound import files as sound_files
 
 JUDGED = 10.0  # seconds of each held-out file
@@ -95,10 +96,8 @@ def split(args: argparse.Namespace) -> tuple[list[list[Path]], list[list[Path]]]
 
 def write_codec(out: Path, cfg: SpectralConfig, weights: dict[str, torch.Tensor], about: dict) -> None:
     """``codec.safetensors`` in half precision, and ``codec.json`` with ``about`` in it."""
-    from safetensors.torch import save_file
-
     with atomic(out / "codec.safetensors") as part:
-        save_file({name: value.half().contiguous() for name, value in weights.items()}, part)
+        write_safetensors({name: value.half().contiguous() for name, value in weights.items()}, part)
     about = {"name": "spectral", "type": "spectral", "config": cfg.to_dict(), **about}
     write(out / "codec.json", json.dumps(about, indent=1))
 

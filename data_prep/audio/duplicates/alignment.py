@@ -36,6 +36,7 @@ NEAR_SPEEDS = np.arange(-6, 7) / 10_000  # around the best of those
 TUNED, SURE = 0.2, 0.998  # share of what a copy's speed leaves unlike that one of a tuning does; nobody would hear it
 WAVE_LATE = WAVE_RATE // 50  # samples
 LOW_BANDS, LOW_OFF = 12, 4.5  # below 900 Hz; dB that codecs change none of them by
+CLOSE = 0.985  # correlation of waves above which a band that differs holds no more than the skirt of a tone
 ANOTHER_DECAY = 3.0  # dB between heads of sounds that share anchors
 LIVELY = 3  # anchors a second of a loop; a tone or a cymbal has fewer, and they are weak
 FEW_AGREE = 0.5  # of those of the latter
@@ -90,7 +91,7 @@ def heads_agree(a: Print, b: Print) -> Match | None:
         off = slices_off(mine.slices, other.slices)
         if off > SLICES_OFF or tones_off(mine, other) > TONES_OFF:
             continue
-        if low_off(mine, other) > LOW_OFF or waves_alike(mine, other) < WAVES_ALIKE:
+        if not same_setting(mine, other):
             continue
         if not _rest_agrees(a, b, mine, other):
             continue
@@ -122,8 +123,14 @@ def another_setting(a: Print, b: Print, at: int, offset: int) -> bool:
     decay or tuning, say."""
     same = [(x, y) for x, y in zip(a.heads, b.heads)
             if abs(y.attack - x.attack - offset) <= 2 * LATE + 2 * DRIFT * abs(at - x.attack)]
-    return bool(same) and all(slices_off(x.slices, y.slices) > ANOTHER_DECAY or low_off(x, y) > LOW_OFF
-                              or waves_alike(x, y) < WAVES_ALIKE for x, y in same)
+    return bool(same) and not any(slices_off(x.slices, y.slices) <= ANOTHER_DECAY and same_setting(x, y)
+                                  for x, y in same)
+
+
+def same_setting(a: Head, b: Head) -> bool:
+    """Whether two heads have the same wave, and neither lacks low bands."""
+    alike = waves_alike(a, b)
+    return alike >= CLOSE or alike >= WAVES_ALIKE and low_off(a, b) <= LOW_OFF
 
 
 def low_off(a: Head, b: Head) -> float:
