@@ -13,9 +13,10 @@ const { open } = await load("engine/bundle.js");
 const { playSound, soundFiles, soundRecipe } = await load("engine/sound.js");
 const { beatFiles, beatRecipe, playBeat } = await load("engine/drums.js");
 const { joined } = await load("engine/sampler.js");
-const { pack, unpack } = await load("engine/packing.js");
+const { fromPlanes, pack, unpack } = await load("engine/packing.js");
 
-const read = (path) => new Uint8Array(existsSync(path) ? readFileSync(path) : gunzipSync(readFileSync(`${path}.gz`)));
+const read = (path) =>
+  existsSync(path) ? new Uint8Array(readFileSync(path)) : fromPlanes(gunzipSync(readFileSync(`${path}.planes.gz`)));
 const instruments = JSON.parse(readFileSync(`${page}/instruments.json`)),
   opened = {},
   results = [];

@@ -16,6 +16,7 @@ from audiocraft_ext.drums.play import sidecar
 from audiocraft_ext.drums.play.drummer import Drummer
 from audiocraft_ext.engine.bundle import Bundle, find_bundle
 from audiocraft_ext.kinds import player
+from audiocraft_ext.page import build
 
 pytestmark = pytest.mark.browser
 PLAY = Path(__file__).with_name("play.mjs")
@@ -54,6 +55,12 @@ def python_clip(job: dict):
     more = {"seed": int(asked.pop("seed"))} | asked.pop("sampling", {}) | asked.pop("words", {})
     of = player(job["name"], threads=1)
     return next(iter(of.play(of.recipe(**more, **asked), [job.get("index", 0)]))), of
+
+
+def test_how_much_comes_before_the_first_clip(page):
+    assert build.first_load(page) < 20e6
+    assert not {"encoder.onnx", "encoder.safetensors.planes.gz"} & set(
+        json.loads((page / "instruments.json").read_text())[0]["bytes"])
 
 
 @pytest.mark.parametrize("number", range(len(SOUNDS)))

@@ -3,6 +3,7 @@
 import * as ort from "./ort/ort.wasm.min.mjs";
 import { open } from "./engine/bundle.js";
 import { playBeat } from "./engine/drums.js";
+import { fromPlanes } from "./engine/packing.js";
 import { playSound } from "./engine/sound.js";
 
 const WASM = "ort/ort-wasm-simd-threaded.wasm.gz";
@@ -58,10 +59,10 @@ async function load(name, progress) {
   const count = (n) => progress((loaded += n), total);
   runtime ??= start();
   const files = Object.fromEntries(
-    Object.keys(info.bytes).map((one) => [one.replace(/\.gz$/, ""), unpacked(`${info.path}/${one}`, count)]),
+    Object.keys(info.bytes).map((one) => [plainName(one), unpacked(`${info.path}/${one}`, count)]),
   );
   await runtime;
-  return open(ort, info, (one) => files[one]);
+  return open(ort, info, (one) => files[one] ?? unpacked(`${info.path}/${packedName(one)}`, () => {}));
 }
 
 async function start() {
@@ -69,13 +70,17 @@ async function start() {
   ort.env.wasm.numThreads = 1;
 }
 
+const plainName = (name) => name.replace(/(\.planes)?\.gz$/, "");
+const packedName = (name) => (name.endsWith(".safetensors") ? `${name}.planes.gz` : name);
+
 /** A file's bytes; of one in gzip, what is in it. Some hosts have unpacked it on the way. */
 async function unpacked(path, count) {
-  const data = await bytes(path, count);
-  if (data[0] !== 0x1f || data[1] !== 0x8b) return data;
-  return new Uint8Array(
-    await new Response(new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer(),
-  );
+  let data = await bytes(path, count);
+  if (data[0] === 0x1f && data[1] === 0x8b)
+    data = new Uint8Array(
+      await new Response(new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer(),
+    );
+  return path.endsWith(".planes.gz") ? fromPlanes(data) : data;
 }
 
 async function file(path) {
