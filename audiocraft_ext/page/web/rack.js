@@ -2,7 +2,8 @@
 
 import { make } from "./dom.js";
 import { download, draggable, plain } from "./files.js";
-import { soundFiles, stemOf } from "./engine/sound.js";
+import { stemOf } from "./engine/recipe.js";
+import { soundFiles } from "./engine/sound.js";
 import * as shelf from "./shelf.js";
 
 export class Rack {

@@ -2,7 +2,7 @@
 
 import { field, make, progress, say, seedOf } from "./dom.js";
 import { joined } from "./engine/sampler.js";
-import { soundRecipe, stemOf } from "./engine/sound.js";
+import { soundRecipe, stemOf } from "./engine/recipe.js";
 import { clipSpec } from "./engine/spec.js";
 import { ask } from "./maker.js";
 import { context, Player } from "./player.js";

@@ -1,7 +1,8 @@
-// Makes clips beside the page, so that it stays quick: `{id, what, name, recipe, index}` in, pieces and a `done` out.
+// Makes clips beside the page, so that it stays quick. maker.js says what is asked for and what is answered.
 
 import * as ort from "./ort/ort.wasm.min.mjs";
 import { open } from "./engine/bundle.js";
+import { encode } from "./engine/codec.js";
 import { playBeat } from "./engine/drums.js";
 import { fromPlanes } from "./engine/packing.js";
 import { playSound } from "./engine/sound.js";
@@ -18,29 +19,39 @@ self.onmessage = ({ data }) => {
   else queue = queue.then(() => answer(data));
 };
 
-async function answer({ id, what, name, recipe, index }) {
+async function answer({ id, what, name, recipe, index, wav }) {
   const tell = (more, transfer = []) => self.postMessage({ id, ...more }, transfer);
+  let steps = 0;
+  const stop = async () => {
+    if (++steps % 8 === 0) await rest();
+    return stopped.has(id);
+  };
   try {
     const bundle = await ready(name, (loaded, total) => tell({ loaded, total }));
     if (what === "beat") tell({ codes: await playBeat(bundle, recipe, index) });
+    if (what === "encode") tell({ codes: await encode(bundle, wav) });
     if (what === "sound")
-      for await (const { codes, wav } of playSound(bundle, recipe, index, () => stopped.has(id))) {
-        tell({ codes, wav });
-        await new Promise((next) => breath(next)); // a request to stop is heard here
+      for await (const piece of playSound(bundle, recipe, index, stop)) {
+        tell(piece);
+        await rest();
       }
     tell({ done: true });
   } catch (error) {
     tell({ error: error.message || String(error) });
   }
+  stopped.delete(id);
 }
 
 const channel = new MessageChannel();
 let waiting = null;
 channel.port1.onmessage = () => waiting();
-function breath(next) {
-  waiting = next;
-  channel.port2.postMessage(0);
-}
+
+/** Let messages in: a request to stop is heard here. */
+const rest = () =>
+  new Promise((next) => {
+    waiting = next;
+    channel.port2.postMessage(0);
+  });
 
 function ready(name, progress) {
   if (!opened.has(name)) {
