@@ -31,7 +31,8 @@ BEATS = [
                                             "words": {"genre": "funk", "density": "high"}}},
     {"name": "drums", "asked": {"seed": "9", "bpm": 100.5, "meter": [3, 4], "words": {"swing": "hard"}}}]
 CHANGES = [{"edit": "keep", "keep": ["kick", "snare"], "words": {"density": "high"}}, {"edit": "humanise"},
-           {"edit": "continue", "bars": 4}, {"edit": "as it is"}]
+           {"edit": "continue", "bars": 4}, {"edit": "as it is"}, {"edit": "vary", "amount": 0.3},
+           {"edit": "vary", "amount": 0.75, "words": {"swing": "hard"}}]
 
 
 @pytest.fixture(scope="module")

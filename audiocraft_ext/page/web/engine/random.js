@@ -65,6 +65,16 @@ export class Draws {
     return out;
   }
 
+  /** `permutation(values)`. */
+  permutation(values) {
+    const out = [...values];
+    for (let i = out.length - 1; i > 0; i--) {
+      const [j] = this.integers(i + 1, 1);
+      [out[i], out[j]] = [out[j], out[i]];
+    }
+    return out;
+  }
+
   /** `integers(2**63)`. */
   below63() {
     return this.word() >> 1n;

@@ -1,0 +1,49 @@
+"""What a person does with the page: visit it, make a clip, wait for a download."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from http.server import SimpleHTTPRequestHandler
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+STATUS = "document.getElementById('status').textContent"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_) -> None:
+        """Nothing is said of a request."""
+
+    def copyfile(self, source, outputfile) -> None:
+        with suppress(ConnectionError):  # whoever asked has left
+            super().copyfile(source, outputfile)
+
+
+def visit(shown, place: str = "", **how) -> None:
+    shown.browser.open("about:blank")  # another place behind # alone would not load again
+    shown.browser.open(shown.url + place, **how)
+    shown.browser.wait(f"/is ready/.test({STATUS})")
+
+
+def make_clip(shown, seed: int = 1, seconds: float = 2) -> None:
+    shown.browser.run(f"document.getElementById('seed').value = '{seed}'")
+    shown.browser.run(f"[...document.querySelectorAll('input[type=number]')][0].value = {seconds}")
+    shown.browser.run(f"{STATUS} = ''")
+    shown.browser.click("#make")
+    shown.browser.wait(f"/steps a second/.test({STATUS})")
+
+
+def downloaded(shown, name: str) -> Path:
+    path, until = shown.downloads / name, time.monotonic() + 20
+    while not path.is_file():
+        assert time.monotonic() < until, f"{name} was not downloaded; there are {list(shown.downloads.iterdir())}"
+        time.sleep(0.05)
+    return path
+
+
+def infer(*words: str) -> None:
+    subprocess.run([sys.executable, str(ROOT / "infer.py"), *words], check=True, timeout=120, cwd=ROOT,
+                   capture_output=True)
