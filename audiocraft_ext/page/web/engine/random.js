@@ -65,11 +65,14 @@ export class Draws {
     return out;
   }
 
-  /** `permutation(values)`. */
+  /** `permutation(values)`, which draws by rejection: as many bits as the largest index has. */
   permutation(values) {
     const out = [...values];
     for (let i = out.length - 1; i > 0; i--) {
-      const [j] = this.integers(i + 1, 1);
+      const mask = 2 ** (32 - Math.clz32(i)) - 1;
+      let j;
+      do j = (Number(this.half()) & mask) >>> 0;
+      while (j > i);
       [out[i], out[j]] = [out[j], out[i]];
     }
     return out;
