@@ -228,7 +228,7 @@ def main() -> None:
     args = parser.parse_args()
     out = build(args.out, [name.strip() for name in args.bundles.split(",") if name.strip()])
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    print(f"{out}: {size / 1e6:.1f} MB, of which {first_load(out) / 1e6:.1f} MB come before the first instrument plays; "
+    print(f"{out}: {size / 1e6:.1f} MB, {first_load(out) / 1e6:.1f} MB of it before the first instrument plays; "
           f"python -m http.server -d {out} --bind 127.0.0.1 shows it")
 
 

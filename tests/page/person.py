@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import subprocess
 import sys
 import time
@@ -47,3 +49,12 @@ def downloaded(shown, name: str) -> Path:
 def infer(*words: str) -> None:
     subprocess.run([sys.executable, str(ROOT / "infer.py"), *words], check=True, timeout=120, cwd=ROOT,
                    capture_output=True)
+
+
+def drop(shown, selector: str, name: str, data: bytes) -> None:
+    """Let a file go over an element."""
+    shown.browser.run(f"""(() => {{ const t = new DataTransfer();
+        t.items.add(new File([Uint8Array.from(atob("{base64.b64encode(data).decode()}"), c => c.charCodeAt(0))],
+                             {json.dumps(name)}));
+        document.querySelector({json.dumps(selector)}).dispatchEvent(
+            new DragEvent("drop", {{dataTransfer: t, bubbles: true, cancelable: true}})); }})()""")

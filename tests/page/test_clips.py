@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import io
-import json
 
 import numpy as np
 import soundfile as sf
 
 from audiocraft_ext.audio.clips import read_sidecar
-from tests.page.person import STATUS, downloaded, infer, make_clip, visit
-
-
-
-def dropped(shown, name: str, data: bytes) -> None:
-    """As if a file had been let go over the page."""
-    shown.browser.run(f"""(() => {{ const t = new DataTransfer();
-        t.items.add(new File([Uint8Array.from(atob("{base64.b64encode(data).decode()}"), c => c.charCodeAt(0))],
-                             {json.dumps(name)}));
-        document.body.dispatchEvent(new DragEvent("drop", {{dataTransfer: t, bubbles: true, cancelable: true}})); }})()""")
+from tests.page.person import STATUS, downloaded, drop, infer, make_clip, visit
 
 
 def beep(seconds: float = 1.0, rate: int = 44100, gain: float = 0.5) -> bytes:
@@ -66,12 +55,12 @@ def test_a_loop(shown):
 def test_a_clip_begins_with_a_dropped_sound(shown):
     browser = shown.browser
     visit(shown)
-    dropped(shown, "broken.wav", b"RIFF but not really")
+    drop(shown, "body", "broken.wav", b"RIFF but not really")
     browser.wait(f"/broken.wav cannot be read as sound/.test({STATUS})")
-    dropped(shown, "silence.flac", beep(gain=0))
+    drop(shown, "body", "silence.flac", beep(gain=0))
     browser.wait(f"/silence.flac is silent/.test({STATUS})")
     assert browser.run("document.getElementById('prompt-none').hidden")
-    dropped(shown, "beep.flac", beep())
+    drop(shown, "body", "beep.flac", beep())
     browser.wait(f"/begins with the end of beep.flac/.test({STATUS})")
     browser.run("document.getElementById('prompt-seconds').value = 20")
     browser.click("#make")
@@ -118,7 +107,7 @@ def test_a_family(shown):
     assert "swap:with=embedded_seed2_0_166.667bpm.wav,books=1-" in texts[1]
     assert "reroll:keep=0" in texts[2] and "stutter:at=" in texts[3]
     for number in range(4):  # each with its own recipe, which Python makes again
-        browser.run(f"document.querySelectorAll('.rack > li:first-child .card')[{number}].querySelector('.keep').click()")
+        browser.run(f"document.querySelectorAll('.rack > li:first-child .keep')[{number}].click()")
     browser.wait("document.querySelectorAll('.card.kept').length === 4")
     browser.run("document.querySelectorAll('.rack > li:first-child .card')[1].querySelector('.recipe').click()")
     name = browser.run("document.querySelectorAll('.rack > li:first-child .name')[1].value")
@@ -127,7 +116,7 @@ def test_a_family(shown):
     visit(shown)
     browser.wait("document.querySelectorAll('#sampler .card.kept').length === 4")
     assert browser.run("document.querySelectorAll('.rack > li').length") == 1
-    browser.run("document.querySelectorAll('.card')[2].querySelector('.delete').click()")  # the skin; its child moves up
+    browser.run("document.querySelectorAll('.card')[2].querySelector('.delete').click()")
     browser.wait("document.querySelectorAll('#sampler .card').length === 3")
     visit(shown)
     browser.wait("document.querySelectorAll('.rack > li > .kids > li').length === 2")

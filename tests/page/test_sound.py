@@ -1,5 +1,5 @@
-"""Loops, prompts and weird tools on the page, under Node: the codes, sound and JSON of the Python engine, which makes each
-again from the page's own JSON."""
+"""Loops, prompts and weird tools on the page, under Node: the codes, sound and JSON of the Python engine, which makes
+each again from the page's own JSON."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ CODES = np.random.default_rng(1).integers(0, 256, (6, 120))
 OTHER = {"clips": {"other.wav": pack(CODES)}}
 CHAINS = ["mutate:share=0.3,pick=any,books=1-", "shift:by=-3f", "stutter:at=1f,len=1f,times=100",
           "reverse:books=0; mutate:share=0.5,seed=7; infill:at=0.3s,len=0.2s,books=0+2-3",
-          "repeat:at=1b,len=3/4b,times=3", "stutter:at=1b,len=1/4b,times=3,every=2b", "swap:with=other.wav,books=0,at=1b",
-          "splice:with=other.wav,at=3b", "reroll:books=1,at=1b,len=1b"]
+          "repeat:at=1b,len=3/4b,times=3", "stutter:at=1b,len=1/4b,times=3,every=2b",
+          "swap:with=other.wav,books=0,at=1b", "splice:with=other.wav,at=3b", "reroll:books=1,at=1b,len=1b"]
 CLIPS = [{"asked": {"seed": "1", "bpm": 166.5, "bars": 1.5}},
          {"asked": {"seed": "2", "seconds": 1.5, "prompt": pack(CODES[:, :40])}},  # which has no tempo
          {"asked": {"seed": "1", "bpm": 174, "bars": 1, "loop": True}},
          {"asked": {"seed": "5", "seconds": 1.5, "loop": True}, "index": 2}]
+WITHOUT_TEMPO = ("fill", "stutter", "reverse", "drag", "longer")
 CHILDREN = [{"parent": 1, "index": 1, "asked": {"seed": "9", "preset": name} | OTHER} for name in PRESETS] \
-    + [{"parent": 2, "asked": {"seed": "3", "preset": name}} for name in ("fill", "stutter", "reverse", "drag", "longer")] \
+    + [{"parent": 2, "asked": {"seed": "3", "preset": name}} for name in WITHOUT_TEMPO] \
     + [{"parent": 3, "asked": {"seed": "9", "preset": "dust"}}] \
     + [{"parent": 1, "asked": {"seed": "4", "weird": chain} | OTHER} for chain in CHAINS]
 JOBS = [{"name": "embedded"} | job for job in CLIPS + CHILDREN]
