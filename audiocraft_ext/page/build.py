@@ -82,7 +82,7 @@ def instrument(bundle: Bundle) -> dict[str, Any]:
         about["decoder"] = decoder(bundle)
     elif bundle.spec.kind != "drums" or codec.get("type", GRID) != GRID:
         raise UserError(f"{bundle.path}: the page plays sound and drums of the codec {GRID}, this bundle has "
-                        f"{bundle.spec.kind} of {codec.get('type')}")
+                        f"{bundle.spec.kind} of {codec.get('type', bundle.spec.kind)}; leave it out, infer.py plays it")
     return about
 
 

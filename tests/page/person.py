@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import subprocess
 import sys
@@ -10,6 +11,9 @@ import time
 from contextlib import suppress
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
+
+import numpy as np
+import soundfile as sf
 
 ROOT = Path(__file__).parents[2]
 STATUS = "document.getElementById('status').textContent"
@@ -27,7 +31,7 @@ class Quiet(SimpleHTTPRequestHandler):
 def visit(shown, place: str = "", **how) -> None:
     shown.browser.open("about:blank")  # another place behind # alone would not load again
     shown.browser.open(shown.url + place, **how)
-    shown.browser.wait(f"/is ready/.test({STATUS})")
+    shown.browser.wait(f"/is ready/.test({STATUS})", 120)
 
 
 def make_clip(shown, seed: int = 1, seconds: float = 2) -> None:
@@ -35,7 +39,7 @@ def make_clip(shown, seed: int = 1, seconds: float = 2) -> None:
     shown.browser.run(f"[...document.querySelectorAll('input[type=number]')][0].value = {seconds}")
     shown.browser.run(f"{STATUS} = ''")
     shown.browser.click("#make")
-    shown.browser.wait(f"/steps a second/.test({STATUS})")
+    shown.browser.wait(f"/steps a second/.test({STATUS})", 120)
 
 
 def downloaded(shown, name: str) -> Path:
@@ -58,3 +62,12 @@ def drop(shown, selector: str, name: str, data: bytes) -> None:
                              {json.dumps(name)}));
         document.querySelector({json.dumps(selector)}).dispatchEvent(
             new DragEvent("drop", {{dataTransfer: t, bubbles: true, cancelable: true}})); }})()""")
+
+
+def beep(seconds: float = 1.0, rate: int = 44100, gain: float = 0.5) -> bytes:
+    """A stereo FLAC."""
+    t = np.arange(round(seconds * rate)) / rate
+    file = io.BytesIO()
+    sf.write(file, gain * np.stack([np.sin(2 * np.pi * f * t) * np.exp(-8 * (t % 0.25)) for f in (110, 220)], 1), rate,
+             format="FLAC")
+    return file.getvalue()

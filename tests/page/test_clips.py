@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import soundfile as sf
 
 from audiocraft_ext.audio.clips import read_sidecar
-from tests.page.person import STATUS, downloaded, drop, infer, make_clip, visit
-
-
-def beep(seconds: float = 1.0, rate: int = 44100, gain: float = 0.5) -> bytes:
-    """A stereo FLAC."""
-    t = np.arange(round(seconds * rate)) / rate
-    file = io.BytesIO()
-    sf.write(file, gain * np.stack([np.sin(2 * np.pi * f * t) * np.exp(-8 * (t % 0.25)) for f in (110, 220)], 1), rate,
-             format="FLAC")
-    return file.getvalue()
+from tests.page.person import STATUS, beep, downloaded, drop, infer, make_clip, visit
 
 
 def again(shown, recipe) -> tuple:

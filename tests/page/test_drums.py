@@ -11,8 +11,7 @@ from audiocraft_ext.drums.play import render, sidecar
 from audiocraft_ext.drums.play.drummer import Drummer
 from audiocraft_ext.midi import file as midi_file
 from audiocraft_ext.midi.kit import DEFAULT
-from tests.page.person import STATUS, downloaded, drop, infer, visit
-from tests.page.test_clips import beep
+from tests.page.person import STATUS, beep, downloaded, drop, infer, visit
 
 STEM = "drums_seed5_0_120bpm"
 FAKE_MIDI = """window.sent = []; Object.defineProperty(navigator, "requestMIDIAccess", {value: async () => ({

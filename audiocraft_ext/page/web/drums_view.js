@@ -34,7 +34,20 @@ const title = (name) => name.replaceAll("_", " ");
 export class DrumsView {
   constructor(root, instruments) {
     Object.assign(this, { root, instruments });
-    [this.info] = instruments;
+    this.choose(instruments[0]);
+    const tick = () => {
+      const at = this.beats.position();
+      this.view.now(at === null ? null : Math.floor(at / this.grid.stepTicks));
+      requestAnimationFrame(tick);
+    };
+    requestAnimationFrame(tick);
+  }
+
+  /** Show one of the instruments, with an empty grid of its own map. */
+  choose(info) {
+    this.info = info;
+    this.root.replaceChildren();
+    this.beats?.stop();
     this.grid = new DrumGrid(this.info.codec);
     this.beats = new Beats(
       () => this.sounding(),
@@ -55,12 +68,6 @@ export class DrumsView {
     this.build();
     const empty = this.grid.empty(4 * this.grid.barSteps([4, 4]));
     this.show({ recipe: beatRecipe(this.info, { seed: 0n, edit: "as it is", source: empty }), index: 0 }, empty);
-    const tick = () => {
-      const at = this.beats.position();
-      this.view.now(at === null ? null : Math.floor(at / this.grid.stepTicks));
-      requestAnimationFrame(tick);
-    };
-    requestAnimationFrame(tick);
   }
 
   build() {
@@ -87,6 +94,8 @@ export class DrumsView {
         "div",
         { class: "panel" },
         make("h2", {}, "A beat"),
+        make("p", { class: "quiet" }, this.info.card || ""),
+        ...(this.instruments.length > 1 ? [this.chooser()] : []),
         this.knobs.element,
         make("div", { class: "row" }, ...this.makers),
         make("details", {}, make("summary", {}, "Keys"), make("p", { class: "quiet row" }, ...keys)),
@@ -116,6 +125,12 @@ export class DrumsView {
       ),
       this.kept.element,
     );
+  }
+
+  chooser() {
+    const names = this.instruments.map(({ name }) => make("option", { value: name, selected: name === this.info.name }, name));
+    const list = make("select", { id: "drummer", onchange: () => this.choose(this.instruments[list.selectedIndex]) }, ...names);
+    return make("div", { class: "fields" }, field("Instrument", list));
   }
 
   loudness = (velocity) => (velocity ? this.grid.loudness(velocity) : "no hit");

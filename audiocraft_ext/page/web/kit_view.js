@@ -34,7 +34,7 @@ export class KitView {
       "aria-label": `A sound for ${this.title(one.name)}`,
       onchange: () => this.take(one.name, file.files[0]),
     });
-    const name = make("span", { class: "quiet" }, "the kit's own"),
+    const name = make("span", { class: "quiet" }),
       back = make("button", { hidden: true, onclick: () => this.drop(one) }, "Back to the kit's");
     const words = this.title(one.name),
       button = (text, act) => make("button", { "aria-label": `${text} ${words}`, onclick: act }, text);
@@ -79,7 +79,7 @@ export class KitView {
 
   async drop(one) {
     this.beats.own.delete(one.write);
-    this.rows.get(one.name).name.textContent = "the kit's own";
+    this.rows.get(one.name).name.textContent = "";
     this.rows.get(one.name).back.hidden = true;
     await shelf.drop(`one-shot ${one.name}`);
   }

@@ -9,9 +9,10 @@ import { plain } from "./files.js";
  * from its end. Filled when it is first opened. */
 export function toolsOf(clip, info, { others, play, more }) {
   const buttons = make("div", { class: "row" }),
+    mixed = make("div", { class: "row" }),
     other = make("select", { class: "other", "aria-label": "The other clip" });
   const summary = make("summary", {}, "Change it");
-  const element = make("details", { class: "tools" }, summary, buttons);
+  const element = make("details", { class: "tools" }, summary, buttons, mixed);
   element.addEventListener("toggle", () => {
     if (!element.open) return;
     const measure = measureOf(info, clip),
@@ -24,12 +25,10 @@ export function toolsOf(clip, info, { others, play, more }) {
       );
     const rest = others();
     other.replaceChildren(...rest.map((one) => make("option", { value: one.id }, one.name)));
-    buttons.replaceChildren(
-      make("button", { class: "tool", "data-tool": "more", title: "the model goes on from its end", onclick: () => more(clip) }, "Go on"),
-      ...fitting.filter((one) => !one.other).map(button),
-      ...(rest.length ? [make("span", { class: "quiet" }, "with"), other] : []),
-      ...(rest.length ? fitting.filter((one) => one.other).map(button) : []),
-    );
+    const on = { class: "tool", "data-tool": "more", title: "the model goes on from its end", onclick: () => more(clip) };
+    buttons.replaceChildren(make("button", on, "Go on"), ...fitting.filter((one) => !one.other).map(button));
+    mixed.replaceChildren(make("span", { class: "quiet" }, "With"), other, ...fitting.filter((one) => one.other).map(button));
+    mixed.hidden = !rest.length;
   });
 
   function act(one, measure) {
