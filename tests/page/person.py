@@ -34,12 +34,12 @@ def visit(shown, place: str = "", **how) -> None:
     shown.browser.wait(f"/is ready/.test({STATUS})", 120)
 
 
-def make_clip(shown, seed: int = 1, seconds: float = 2) -> None:
+def make_clip(shown, seed: int = 1, seconds: float = 2, patience_s: float = 120) -> None:
     shown.browser.run(f"document.getElementById('seed').value = '{seed}'")
     shown.browser.run(f"[...document.querySelectorAll('input[type=number]')][0].value = {seconds}")
     shown.browser.run(f"{STATUS} = ''")
     shown.browser.click("#make")
-    shown.browser.wait(f"/steps a second/.test({STATUS})", 120)
+    shown.browser.wait(f"/steps a second/.test({STATUS})", patience_s)
 
 
 def downloaded(shown, name: str) -> Path:

@@ -84,6 +84,7 @@ export class Making {
     if (codes?.[0].length) clip.pieces.push(codes);
     if (about) Object.assign(clip, { about, wav, made: wav.length, seconds: wav.length / clip.rate });
     else if ((preview || wav)?.length) this.hear(clip, preview || wav, live);
+    else return; // there is nothing new to draw
     this.rack.refresh(clip);
   }
 

@@ -91,12 +91,13 @@ export class Rack {
     item.card.classList.toggle("kept", Boolean(clip.kept));
     for (const button of [item.play, item.keep, ...item.files]) button.disabled = !clip.done;
     if (this.player.clip === clip) item.play.disabled = false;
-    if (clip.done && !item.tools) {
-      item.about.textContent = aboutOf(clip);
-      item.tools = toolsOf(clip, this.infoOf(clip.recipe.bundle), { others: () => this.beside(clip), ...this.tools });
-      item.card.append(item.tools);
-    }
-    draw(item.canvas, clip);
+    if (!clip.done || item.tools !== undefined) return draw(item.canvas, clip);
+    item.about.textContent = aboutOf(clip);
+    const info = this.infoOf(clip.recipe.bundle),
+      mine = info.hash === clip.recipe.bundle_hash; // what an earlier version made is kept, and left as it is
+    item.tools = mine ? toolsOf(clip, info, { others: () => this.beside(clip), ...this.tools }) : "";
+    item.card.append(item.tools);
+    return draw(item.canvas, clip);
   }
 
   select(clip, focus = true) {
