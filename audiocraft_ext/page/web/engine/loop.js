@@ -30,10 +30,11 @@ export const loopFrames = (samples, hop) => Math.max(1, Math.floor((2 * samples 
  *
  * @param bundle see bundle.js
  * @param codes K arrays [T] of the clip
- * @param how `{seed, index, sampling}` of the clip, `bpm` or undefined, `stop()` as for `stream`
+ * @param how `{seed, index, sampling}` of the clip, its `bpm` or undefined, its controls `beat`, C arrays [T], the `stepper`
+ *   that samples it, and `stop()` as for `stream`
  * @yields `{share}`, how much is done; it returns undefined where it was stopped */
-export async function* makeLoop(bundle, codes, samples, { seed, index, sampling, bpm, stop = () => false }) {
-  const { info, stepper } = bundle,
+export async function* makeLoop(bundle, codes, samples, { seed, index, sampling, bpm, beat = [], stepper, stop = () => false }) {
+  const { info } = bundle,
     { spec } = info,
     rate = info.codec.sample_rate,
     hop = hopOf(info),
@@ -42,8 +43,8 @@ export async function* makeLoop(bundle, codes, samples, { seed, index, sampling,
   if (L < SHORTEST)
     throw new Error(`a loop lasts ${(SHORTEST * hop) / rate} s or more; ask for more bars or a slower tempo`);
   codes = codes.map((row) => row.slice(0, L));
-  const beat = bpm ? (60 / bpm) * spec.frame_rate : BEAT * spec.frame_rate;
-  const ending = Math.max(1, Math.min(rint(beat / 2), Math.floor(L / 4)));
+  const beatFrames = bpm ? (60 / bpm) * spec.frame_rate : BEAT * spec.frame_rate;
+  const ending = Math.max(1, Math.min(rint(beatFrames / 2), Math.floor(L / 4)));
   const turns = [codes, ...(await endings())];
   if (await stop()) return undefined;
   yield { share: 0.7 };
@@ -77,7 +78,11 @@ export async function* makeLoop(bundle, codes, samples, { seed, index, sampling,
     const before = Math.min(L, frames(HISTORY) + ending),
       T = before + Math.max(...spec.delays);
     const given = around(codes, -before, T - before).map((row) => row.fill(UNKNOWN, before - ending, before));
-    const rest = Array.from({ length: spec.controls || 0 }, () => new Int32Array(T));
+    const rest = around(
+      beat.map((row) => row.subarray(0, L)),
+      -before,
+      T - before,
+    );
     const indices = Array.from(
       { length: CANDIDATES - 1 },
       (_, c) => 2n ** 63n + MOST_CANDIDATES * BigInt(index) + BigInt(c + 1),
@@ -102,7 +107,7 @@ export async function* makeLoop(bundle, codes, samples, { seed, index, sampling,
   function scored(clips, first) {
     const cut = Math.max(0, clips[0][0].length - info.context);
     return score(
-      stepper,
+      bundle.stepper,
       spec,
       clips.map((clip) => clip.map((row) => row.subarray(cut))),
       Math.max(0, first - cut),

@@ -9,21 +9,22 @@ import { clamped } from "./spec.js";
 const TEMPO = [20, 400],
   LONGEST = 600,
   BEATS = 4,
-  USUAL = 18;
+  USUAL = 18,
+  GUIDANCE = 2;
 
 export const hasMetronome = (info) => (info.spec.controls || 0) === 1;
 
 /** The recipe of a new clip.
  *
- * `asked`: `{seconds}` or `{bpm, bars}`, `seed` (a BigInt), settings of `sampling`, `loop`, and `prompt`, codes that it
- * begins with. Throws, in words, where it cannot be. */
+ * `asked`: `{seconds}` or `{bpm, bars}`, `seed` (a BigInt), settings of `sampling`, `guidance` (how closely the beat is
+ * kept), `loop`, and `prompt`, codes that it begins with. Throws, in words, where it cannot be. */
 export function soundRecipe(
   info,
-  { seconds = 10, bpm = null, bars = null, seed, sampling = {}, loop = false, prompt = null },
+  { seconds = 10, bpm = null, bars = null, seed, sampling = {}, guidance = GUIDANCE, loop = false, prompt = null },
 ) {
   const rate = info.codec.sample_rate,
     hop = hopOf(info);
-  if (bpm === null && !prompt && hasMetronome(info)) bpm = (60 * info.spec.frame_rate) / USUAL;
+  if (bpm === null && !prompt && hasMetronome(info)) bpm = (60 * info.spec.frame_rate) / (info.codec.beat_frames ?? USUAL);
   if (bpm !== null && !(TEMPO[0] <= bpm && bpm <= TEMPO[1]))
     throw new Error(`a tempo is ${TEMPO[0]} to ${TEMPO[1]} BPM, got ${bpm}`);
   if (bars !== null && !(bars > 0)) throw new Error(`expected more than 0 bars, got ${bars}`);
@@ -39,7 +40,7 @@ export function soundRecipe(
       `the prompt (${(prompt[0].length / info.spec.frame_rate).toFixed(2)} s) fills the clip, which begins with it: ` +
         "ask for a longer clip, or for less of the prompt",
     );
-  return recipe(info, { seed, samples, sampling, bpm, bars, loop, prompt });
+  return recipe(info, { seed, samples, sampling, bpm, bars, guidance, loop, prompt });
 }
 
 /** The recipe of a clip that is made of another by a chain of weird tools.
@@ -55,6 +56,7 @@ export function childRecipe(info, { recipe: from, codes, wav }, { seed, weird, c
     sampling: from.sampling,
     bpm: from.bpm ?? null,
     bars,
+    guidance: from.guidance ?? 1,
     loop: from.loop,
     source: codes,
     weird,
@@ -64,7 +66,7 @@ export function childRecipe(info, { recipe: from, codes, wav }, { seed, weird, c
   });
 }
 
-function recipe(info, { seed, samples, sampling, bpm, bars, loop, prompt, source, weird, clips = {} }) {
+function recipe(info, { seed, samples, sampling, bpm, bars, guidance, loop, prompt, source, weird, clips = {} }) {
   const frames = loopFrames(samples, hopOf(info));
   if (loop && frames < SHORTEST) throw new Error(`a loop lasts ${SHORTEST / info.spec.frame_rate} s or more`);
   return {
@@ -77,6 +79,7 @@ function recipe(info, { seed, samples, sampling, bpm, bars, loop, prompt, source
     backend: "onnx",
     ...(bpm === null ? {} : { bpm }),
     ...(bars === null ? {} : { bars }),
+    ...(bpm !== null && hasMetronome(info) && guidance !== 1 ? { guidance } : {}),
     ...(loop ? { loop } : {}),
     ...(prompt ? { prompt: pack(prompt) } : {}),
     ...(source ? { source: pack(source) } : {}),

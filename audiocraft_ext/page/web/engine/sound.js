@@ -1,6 +1,7 @@
 // Clips of sound: the twin of audiocraft_ext/audio/instrument.py, clips.py and metronome.py.
 
 import { decode, decoderOf, hopOf } from "./codec.js";
+import { GuidedStepper } from "./guidance.js";
 import { makeLoop } from "./loop.js";
 import { dumps, pack, sha256, unpack } from "./packing.js";
 import { hasMetronome, samplesAfter, stemOf } from "./recipe.js";
@@ -11,7 +12,7 @@ import * as weird from "./weird.js";
 
 const FLOATS = {
   floats: new Set(
-    ("bpm bars temperature top_p min_p frame_rate gain_db code_match code_match_inside spectral_match cents click " +
+    ("bpm bars guidance temperature top_p min_p frame_rate gain_db code_match code_match_inside spectral_match cents click " +
       "click_percentile click_inside flux flux_percentile flux_inside").split(" "),
   ),
 };
@@ -26,8 +27,9 @@ const BEATS = 4,
  * A loop, and what weird tools make of another clip, comes as one piece with what there is to say of it,
  * `{codes, wav, about}`; before it `{share}` says how much is done, and `{preview}` is sound to listen to meanwhile. */
 export async function* playSound(bundle, recipe, index, stop) {
-  const { info, stepper } = bundle,
+  const { info } = bundle,
     { spec } = info,
+    stepper = recipe.guidance === undefined ? bundle.stepper : new GuidedStepper(bundle.stepper, recipe.guidance, spec),
     frames = Math.ceil(recipe.samples / hopOf(info));
   const K = spec.n_q - (spec.controls || 0),
     none = Array.from({ length: K }, () => new Int32Array(0)),
@@ -87,7 +89,9 @@ export async function* playSound(bundle, recipe, index, stop) {
       yield { codes, wav: (await decode(bundle, codes)).subarray(0, samples), about: {} };
       return;
     }
-    const loop = yield* makeLoop(bundle, codes, samples, { seed, index, sampling, bpm, stop });
+    const beat = given(info, none, codes[0].length, bpm)?.[0].slice(K),
+      how = { seed, index, sampling, bpm, beat, stepper, stop };
+    const loop = yield* makeLoop(bundle, codes, samples, how);
     if (loop) yield { codes: loop.codes, wav: loop.wav, about: { loop: loop.report } };
   }
 }
