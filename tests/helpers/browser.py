@@ -23,7 +23,8 @@ import pytest
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-           "--autoplay-policy=no-user-gesture-required", "--remote-debugging-pipe")
+           "--autoplay-policy=no-user-gesture-required", "--use-fake-device-for-media-stream",
+           "--remote-debugging-pipe")
 # It reads commands from descriptor 3 and writes answers to 4.
 START = "import os, sys; a = sys.argv; os.dup2(int(a[1]), 3); os.dup2(int(a[2]), 4); os.execv(a[3], a[3:])"
 PATIENCE_S = 60

@@ -5,13 +5,18 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tarfile
+import threading
+from functools import partial
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.page import build
 from tests.helpers.browser import browser  # noqa: F401  a fixture
+from tests.page.person import Quiet
 
 AXE = "axe-core@4.14.1"
 CACHE = Path(build.__file__).parents[2] / "build" / "npm"
@@ -46,3 +51,16 @@ def axe() -> str:
             path.write_bytes(tar.extractfile("package/axe.min.js").read())
         package.unlink()
     return path.read_text("utf-8")
+
+
+@pytest.fixture
+def shown(page, browser, tmp_path):  # noqa: F811
+    """The page in the browser, its server, and the folder of downloads; without what earlier tests kept."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=page))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    browser.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    url = f"http://127.0.0.1:{server.server_port}/"
+    yield SimpleNamespace(browser=browser, url=url, server=server, downloads=tmp_path)
+    browser.ask("Storage.clearDataForOrigin", origin=url[:-1], storageTypes="all")
+    server.shutdown()
+    server.server_close()

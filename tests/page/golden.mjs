@@ -5,7 +5,7 @@ import { pathToFileURL } from "node:url";
 
 const [folder, path] = process.argv.slice(2);
 const load = (name) => import(pathToFileURL(`${folder}/${name}`));
-const { uniforms } = await load("random.js");
+const { Draws, uniforms } = await load("random.js");
 const { generate } = await load("sampler.js");
 const { GuidedStepper } = await load("guidance.js");
 const { pack } = await load("packing.js");
@@ -49,4 +49,13 @@ for (const { name, spec, indices, seed, frames, sampling, window, given, guide }
   codes[name] = clips.map(pack);
 }
 const numbers = golden.uniforms.map(({ seed, index }) => Array.from(uniforms(BigInt(seed), BigInt(index), 9)));
-console.log(JSON.stringify({ codes, uniforms: numbers }));
+const drawn = golden.draws.map(({ seed, index, jumps, bounds }) => {
+  const draws = new Draws(BigInt(seed), BigInt(index), jumps);
+  return {
+    random: Array.from(draws.random(3)),
+    integers: bounds.map((bound) => Array.from(draws.integers(bound, 5))),
+    permutation: draws.permutation(Array.from({ length: 37 }, (_, i) => i)),
+    large: String(draws.below63()),
+  };
+});
+console.log(JSON.stringify({ codes, uniforms: numbers, draws: drawn }));

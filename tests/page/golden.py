@@ -92,11 +92,21 @@ def made(case: dict) -> list[str]:
     return [pack(clip) for clip in codes]
 
 
+def drawn(bits: np.random.BitGenerator, bounds: list[int]) -> dict:
+    """What weird tools and variations draw."""
+    rng = np.random.Generator(bits)
+    return {"random": rng.random(3).tolist(), "integers": [rng.integers(bound, size=5).tolist() for bound in bounds],
+            "permutation": rng.permutation(np.arange(37)).tolist(), "large": str(rng.integers(2**63))}
+
+
 def everything() -> dict:
     """What is in the file. Seeds and indices are text: JavaScript's numbers end at 2**53."""
     numbers = [{"seed": str(seed), "index": str(index), "uniforms": clip_rng(seed, index).random(9).tolist()}
                for seed, index in ((0, 0), (1, 5), (2**64 - 1, 2**63), (123456789, 2**40))]
-    return {"uniforms": numbers, "cases": [
+    draws = [{"seed": str(seed), "index": str(index), "jumps": jumps, "bounds": bounds,
+              "draws": drawn(clip_rng(seed, index).bit_generator.jumped(jumps), bounds)}
+             for seed, index, jumps, bounds in ((0, 0, 1, [1, 2, 3]), (2**64 - 1, 5, 3, [256, 2**31 + 11, 7]))]
+    return {"uniforms": numbers, "draws": draws, "cases": [
         case | {"seed": str(case["seed"]), "indices": list(map(str, case["indices"])), "codes": made(case)}
         for case in cases()]}
 

@@ -1,4 +1,5 @@
-// Plays a built page's instruments under Node: `node play.mjs PAGE JOBS.json OUT` with jobs `{kind, name, asked, index}`.
+// Plays a built page's instruments under Node: `node play.mjs PAGE JOBS.json OUT` with jobs
+// `{name, asked, index}`; a `parent` is the number, from 1 on, of the job whose clip weird tools play on.
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
@@ -10,16 +11,20 @@ const ort = await load("ort/ort.wasm.min.mjs");
 ort.env.wasm.numThreads = 1;
 ort.env.wasm.wasmBinary = gunzipSync(readFileSync(`${page}/ort/ort-wasm-simd-threaded.wasm.gz`));
 const { open } = await load("engine/bundle.js");
-const { playSound, soundFiles, soundRecipe } = await load("engine/sound.js");
+const { playSound, soundFiles } = await load("engine/sound.js");
+const { childRecipe, soundRecipe } = await load("engine/recipe.js");
 const { beatFiles, beatRecipe, playBeat } = await load("engine/drums.js");
+const { PRESETS, measureOf } = await load("engine/presets.js");
 const { joined } = await load("engine/sampler.js");
-const { pack, unpack } = await load("engine/packing.js");
+const { fromPlanes, pack, unpack } = await load("engine/packing.js");
 
-const read = (path) => new Uint8Array(existsSync(path) ? readFileSync(path) : gunzipSync(readFileSync(`${path}.gz`)));
+const read = (path) =>
+  existsSync(path) ? new Uint8Array(readFileSync(path)) : fromPlanes(gunzipSync(readFileSync(`${path}.planes.gz`)));
 const instruments = JSON.parse(readFileSync(`${page}/instruments.json`)),
   opened = {},
+  made = [],
   results = [];
-for (const [number, { name, asked, index = 0, source }] of JSON.parse(readFileSync(jobs)).entries()) {
+for (const [number, { name, asked, index = 0, source, parent }] of JSON.parse(readFileSync(jobs)).entries()) {
   const info = instruments.find((one) => one.name === name);
   opened[name] ??= await open(ort, info, (file) => read(`${page}/${info.path}/${file}`));
   const all = { ...asked, seed: BigInt(asked.seed), ...(source ? { source: unpack(source) } : {}) };
@@ -32,11 +37,19 @@ for (const [number, { name, asked, index = 0, source }] of JSON.parse(readFileSy
     writeFileSync(`${out}/${number}.json`, files.json);
     results.push({ codes: pack(codes), stem: files.stem, ms: performance.now() - began });
   } else {
-    const recipe = soundRecipe(info, all),
-      codes = [],
-      wavs = [];
-    let first = 0;
+    if (all.prompt) all.prompt = unpack(all.prompt);
+    const codes = [],
+      wavs = [],
+      clips = Object.fromEntries(Object.entries(all.clips || {}).map(([key, other]) => [key, unpack(other)]));
+    const from = made[parent - 1],
+      preset = PRESETS.find((one) => one.name === all.preset);
+    if (preset) all.weird = preset.chain(measureOf(info, from));
+    const recipe = from ? childRecipe(info, from, { ...all, clips }) : soundRecipe(info, all);
+    let first = 0,
+      about = {};
     for await (const piece of playSound(opened[name], recipe, index, () => false)) {
+      if (!piece.codes) continue;
+      about = piece.about || about;
       codes.push(piece.codes);
       wavs.push(piece.wav);
       if (piece.wav.length) first ||= performance.now() - began;
@@ -46,7 +59,9 @@ for (const [number, { name, asked, index = 0, source }] of JSON.parse(readFileSy
       index,
       codes: joined(codes, codes[0].length),
       wav: Float32Array.from(wavs.flatMap((wav) => Array.from(wav))),
+      about,
     };
+    made[number] = clip;
     const files = soundFiles(info, clip);
     writeFileSync(`${out}/${number}.wav`, files.wav);
     writeFileSync(`${out}/${number}.json`, files.json);

@@ -3,15 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import threading
-import time
-from contextlib import suppress
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,62 +11,12 @@ import soundfile as sf
 from audiocraft_ext.audio.instrument import Instrument
 from audiocraft_ext.drums.play import sidecar
 from audiocraft_ext.midi import file as midi_file
+from tests.page.person import STATUS, beep, downloaded, drop, infer, make_clip, visit
 
-ROOT = Path(__file__).parents[2]
-STATUS = "document.getElementById('status').textContent"
 SIZES = {"phone": (390, 800), "tablet": (820, 1100), "desk": (1440, 900)}
 NAMELESS = """[...document.querySelectorAll("button, input, select, canvas")].filter(e => e.offsetParent
     && !e.textContent.trim() && !e.getAttribute("aria-label") && !(e.labels && e.labels.length))
     .map(e => e.outerHTML)"""
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_) -> None:
-        """Nothing is said of a request."""
-
-    def copyfile(self, source, outputfile) -> None:
-        with suppress(ConnectionError):  # whoever asked has left
-            super().copyfile(source, outputfile)
-
-
-@pytest.fixture
-def shown(page, browser, tmp_path):
-    """The page in the browser, its server, and the folder of downloads; without what earlier tests kept."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=page))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    browser.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
-    url = f"http://127.0.0.1:{server.server_port}/"
-    yield SimpleNamespace(browser=browser, url=url, server=server, downloads=tmp_path)
-    browser.ask("Storage.clearDataForOrigin", origin=url[:-1], storageTypes="all")
-    server.shutdown()
-    server.server_close()
-
-
-def visit(shown, place: str = "", **how) -> None:
-    shown.browser.open("about:blank")  # another place behind # alone would not load again
-    shown.browser.open(shown.url + place, **how)
-    shown.browser.wait(f"/is ready/.test({STATUS})")
-
-
-def make_clip(shown, seed: int = 1, seconds: float = 2) -> None:
-    shown.browser.run(f"document.getElementById('seed').value = '{seed}'")
-    shown.browser.run(f"[...document.querySelectorAll('input[type=number]')][0].value = {seconds}")
-    shown.browser.run(f"{STATUS} = ''")
-    shown.browser.click("#make")
-    shown.browser.wait(f"/steps a second/.test({STATUS})")
-
-
-def downloaded(shown, name: str) -> Path:
-    path, until = shown.downloads / name, time.monotonic() + 20
-    while not path.is_file():
-        assert time.monotonic() < until, f"{name} was not downloaded; there are {list(shown.downloads.iterdir())}"
-        time.sleep(0.05)
-    return path
-
-
-def infer(*words: str) -> None:
-    subprocess.run([sys.executable, str(ROOT / "infer.py"), *words], check=True, timeout=120, cwd=ROOT,
-                   capture_output=True)
 
 
 def test_a_clip_and_its_files(shown):
@@ -203,10 +144,20 @@ def test_sizes(shown, size):
 
 
 def test_axe_finds_nothing(shown, axe):
+    """Nor with everything open that can be."""
+    browser = shown.browser
     visit(shown)
-    make_clip(shown, seconds=1)
-    shown.browser.run(axe + "; 1")
+    drop(shown, "body", "beep.flac", beep())
+    browser.wait("!document.getElementById('prompt-none').hidden")
+    make_clip(shown, seconds=3)
+    browser.run("document.querySelectorAll('details').forEach(one => one.open = true)")
+    browser.wait("!!document.querySelector('[data-tool=dust]')")
+    browser.click("[data-tool=dust]")
+    browser.wait("document.querySelectorAll('.kids .tools').length === 1")
+    browser.run("document.querySelectorAll('details').forEach(one => one.open = true)")
+    browser.run(axe + "; 1")
     for tab in ("sampler", "drums"):
-        shown.browser.click(f"#tab-{tab}")
+        browser.click(f"#tab-{tab}")
         found = "axe.run().then(r => r.violations.map(v => [v.id, v.impact, v.nodes[0].html.slice(0, 150)]))"
-        assert shown.browser.run(found) == []
+        assert browser.run(found) == []
+    assert browser.run("document.querySelectorAll('#instruments li').length") == 2

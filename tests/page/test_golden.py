@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from audiocraft_ext.page import build
 from tests.page import golden
 
-WEB = Path(golden.__file__).parents[2] / "audiocraft_ext" / "page" / "web"
+WEB = build.WEB
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +40,15 @@ def test_javascript_gives_the_golden_codes(file, twin, name):
 
 def test_javascript_draws_the_same_numbers(file, twin):
     assert twin["uniforms"] == [one["uniforms"] for one in file["uniforms"]]
+    assert twin["draws"] == [one["draws"] for one in file["draws"]]
+
+
+@pytest.mark.parametrize("size", (0, 1, 7, 8))
+def test_javascript_unpacks_planes(size):
+    if not shutil.which("node"):
+        pytest.skip("no node")
+    data = bytes(range(size))
+    script = f"import({json.dumps((WEB / 'engine' / 'packing.js').as_uri())}).then(({{fromPlanes}}) => " \
+             f"console.log(JSON.stringify([...fromPlanes(Uint8Array.from({list(build.in_planes(data))}))])))"
+    made = subprocess.run(["node", "-e", script], capture_output=True, text=True, timeout=60, check=True)
+    assert bytes(json.loads(made.stdout)) == data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from audiocraft_ext.audio.instrument import Instrument
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.packing import pack
-from audiocraft_ext.engine.bundle import Bundle
+from audiocraft_ext.engine.bundle import Bundle, find_bundle
 from audiocraft_ext.export.bundle import write_bundle
 from audiocraft_ext.export.sources import Trained
 from audiocraft_ext.model.lm import LM, LMConfig
@@ -66,6 +67,16 @@ def test_what_the_page_cannot_play_or_write_over(tmp_path, monkeypatch):
     assert (tmp_path / "mine" / "thesis.txt").is_file()
     with pytest.raises(UserError, match="different names"):
         build.build(tmp_path / "new", ["drums", "drums"])
+
+
+@pytest.mark.parametrize("kind, codec", [("drums", "drum_hits"), ("notes", "notes")])
+def test_a_kind_that_the_page_has_not_is_refused(tmp_path, kind, codec):
+    shutil.copytree(find_bundle("drums"), tmp_path / "hits")
+    info = json.loads((tmp_path / "hits" / "model.json").read_text())
+    info["codec"]["type"], info["spec"]["kind"] = codec, kind
+    (tmp_path / "hits" / "model.json").write_text(json.dumps(info))
+    with pytest.raises(UserError, match=f"the page plays sound and drums .* has {kind} of {codec}; leave it out"):
+        build.instrument(Bundle(tmp_path / "hits"))
 
 
 def test_without_npm_it_says_so(tmp_path, monkeypatch):

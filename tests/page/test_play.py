@@ -16,6 +16,7 @@ from audiocraft_ext.drums.play import sidecar
 from audiocraft_ext.drums.play.drummer import Drummer
 from audiocraft_ext.engine.bundle import Bundle, find_bundle
 from audiocraft_ext.kinds import player
+from audiocraft_ext.page import build
 
 pytestmark = pytest.mark.browser
 PLAY = Path(__file__).with_name("play.mjs")
@@ -30,7 +31,8 @@ BEATS = [
                                             "words": {"genre": "funk", "density": "high"}}},
     {"name": "drums", "asked": {"seed": "9", "bpm": 100.5, "meter": [3, 4], "words": {"swing": "hard"}}}]
 CHANGES = [{"edit": "keep", "keep": ["kick", "snare"], "words": {"density": "high"}}, {"edit": "humanise"},
-           {"edit": "continue", "bars": 4}, {"edit": "as it is"}]
+           {"edit": "continue", "bars": 4}, {"edit": "as it is"}, {"edit": "vary", "amount": 0.3},
+           {"edit": "vary", "amount": 0.75, "words": {"swing": "hard"}}]
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,12 @@ def python_clip(job: dict):
     more = {"seed": int(asked.pop("seed"))} | asked.pop("sampling", {}) | asked.pop("words", {})
     of = player(job["name"], threads=1)
     return next(iter(of.play(of.recipe(**more, **asked), [job.get("index", 0)]))), of
+
+
+def test_how_much_comes_before_the_first_clip(page):
+    assert build.first_load(page) < 20e6
+    assert not {"encoder.onnx", "encoder.safetensors.planes.gz"} & set(
+        json.loads((page / "instruments.json").read_text())[0]["bytes"])
 
 
 @pytest.mark.parametrize("number", range(len(SOUNDS)))

@@ -1,6 +1,6 @@
 // The page: its tabs, its keys, and what makes it work offline.
 
-import { progress, say } from "./dom.js";
+import { make, progress, say } from "./dom.js";
 import { DrumsView } from "./drums_view.js";
 import { ask } from "./maker.js";
 import { SamplerView } from "./sampler_view.js";
@@ -16,14 +16,24 @@ async function start() {
   const of = (kind) => instruments.filter((one) => one.kind === kind);
   if (of("audio").length) views.sampler = new SamplerView(document.getElementById("sampler"), of("audio"));
   if (of("drums").length) views.drums = new DrumsView(document.getElementById("drums"), of("drums"));
-  document.getElementById("licences").textContent = instruments
-    .map((one) => `${one.name}: ${one.licence || "no licence stated"}`)
-    .join(" · ");
+  document.getElementById("instruments").append(...instruments.map(line));
   for (const name of TABS) tab(name).hidden = !views[name];
   const there = TABS.filter((name) => views[name]);
   show(there.includes(location.hash.slice(1)) ? location.hash.slice(1) : there[0]);
   await warm(views[shown].info);
   await offline();
+}
+
+/** An instrument in the list of all. */
+function line({ name, kind, card, codec, licence, bytes, precision }) {
+  const size = Object.values(bytes).reduce((a, b) => a + b) / 1e6,
+    what = kind === "audio" ? `sound at ${codec.sample_rate / 1000} kHz` : "drums as MIDI";
+  return make(
+    "li",
+    {},
+    make("strong", {}, name),
+    `: ${what}, ${size.toFixed(1)} MB, ${precision}. ${card || ""} Licence: ${licence || "none stated"}.`,
+  );
 }
 
 /** Load an instrument before it is asked for. */
@@ -82,6 +92,16 @@ document.addEventListener("keydown", (event) => {
   if (text || (event.key === " " && at.matches("button, input"))) return;
   if (event.key.startsWith("Arrow") && at.matches("input[type=range], [role=tab]")) return;
   if (views[shown].key(event)) event.preventDefault();
+});
+
+/** Files may be dropped anywhere; an element that takes them itself has said so by then. */
+document.addEventListener("dragover", (event) => {
+  if (event.dataTransfer?.types.includes("Files")) event.preventDefault();
+});
+document.addEventListener("drop", (event) => {
+  if (event.defaultPrevented || !event.dataTransfer?.files.length) return;
+  event.preventDefault();
+  views[shown]?.drop([...event.dataTransfer.files]);
 });
 
 start().catch((error) => say(error.message, true));

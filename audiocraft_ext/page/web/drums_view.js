@@ -1,60 +1,40 @@
-// The drums: prompt words as knobs, the grid, and what can be done with a beat.
+// The drums: the grid, and what can be done with a beat.
 
-import { field, make, progress, say, seedOf } from "./dom.js";
+import { BeatShelf } from "./beat_shelf.js";
+import { field, make, progress, say } from "./dom.js";
 import { beatFiles, beatRecipe, beatStem } from "./engine/drums.js";
-import { DrumGrid, TICKS } from "./engine/grid.js";
+import { DrumGrid, midiTempo, TICKS } from "./engine/grid.js";
+import { levelled, wavBytes } from "./engine/wav.js";
 import { download, draggable, plain } from "./files.js";
 import { GridView } from "./grid_view.js";
-import { Beats } from "./kit.js";
+import { Beats, RATE, render } from "./kit.js";
+import { KitView } from "./kit_view.js";
+import { Knobs } from "./knobs.js";
 import { ask } from "./maker.js";
+import { MidiOut } from "./midi_out.js";
 import { context } from "./player.js";
-import * as shelf from "./shelf.js";
-import { FACTS, SCALES } from "./engine/words.js";
 
 const KEYS = [
   ["N", "make a beat"],
+  ["V", "vary it"],
+  ["H", "humanise it"],
   ["Space", "play or stop"],
   ["K", "keep"],
   ["D", "download the MIDI file"],
+  ["W", "download a WAV"],
   ["J", "download the recipe"],
   ["Enter", "set or clear a hit"],
   ["+ −", "its velocity"],
   ["[ ]", "its time"],
   ["Esc", "stop"],
 ];
-const METERS = ["4/4", "3/4", "6/8", "7/8", "5/4"];
+const MORE = 4; // bars
+const title = (name) => name.replaceAll("_", " ");
 
 export class DrumsView {
   constructor(root, instruments) {
     Object.assign(this, { root, instruments });
-    [this.info] = instruments;
-    this.grid = new DrumGrid(this.info.codec);
-    this.beats = new Beats(
-      () => this.sounding(),
-      (on) => {
-        this.playing.textContent = on ? "Stop" : "Play";
-      },
-    );
-    this.view = new GridView(
-      this.grid,
-      () => this.edited(),
-      (where) => this.picked(where),
-    );
-    this.build();
-    this.show(
-      {
-        recipe: beatRecipe(this.info, {
-          seed: 0n,
-          edit: "as it is",
-          source: this.grid.empty(4 * this.grid.barSteps([4, 4])),
-        }),
-        index: 0,
-      },
-      this.grid.empty(4 * this.grid.barSteps([4, 4])),
-    );
-    shelf
-      .kept("drums")
-      .then((all) => all.filter((one) => one.recipe.bundle === this.info.name).forEach((one) => this.list(one)));
+    this.choose(instruments[0]);
     const tick = () => {
       const at = this.beats.position();
       this.view.now(at === null ? null : Math.floor(at / this.grid.stepTicks));
@@ -63,76 +43,62 @@ export class DrumsView {
     requestAnimationFrame(tick);
   }
 
-  build() {
-    const number = (value, min, max, step) => make("input", { type: "number", value, min, max, step });
-    const prompts =
-      this.info.codec.prompts?.fields.filter(({ name, words }) => !FACTS.includes(name) && words.length) || [];
-    this.words = prompts.map(({ name, words }) => ({ name, ...knob(name, words) }));
-    this.bpm = number(120, 20, 400, "any");
-    this.bars = number(4, 1, 32, 1);
-    this.meter = make("select", {}, ...METERS.map((one) => make("option", {}, one)));
-    this.seed = make("input", { inputmode: "numeric", placeholder: "random", autocomplete: "off", id: "beat-seed" });
-    this.temperature = make("input", {
-      type: "range",
-      min: 0.3,
-      max: 1.6,
-      step: 0.05,
-      value: [this.info.sampling.temperature ?? 1].flat()[0],
-    });
-    const button = (id, text, act) => make("button", { id, onclick: act }, text);
-    this.button = make("button", { class: "main", id: "make-beat", onclick: () => this.make() }, "Make a beat");
-    this.fill = button("fill", "New around the ticked lanes", () => this.make("keep"));
-    this.humanise = button("humanise", "Humanise", () => this.make("humanise"));
-    this.continue = button("continue", "4 bars more", () => this.make("continue"));
-    this.playing = button("play-beat", "Play", () => this.toggle());
-    this.keeping = button("keep-beat", "Keep", () => this.keep());
-    this.midi = make(
-      "button",
-      { id: "midi", title: "Drag it out as a MIDI file", onclick: () => this.save("midi") },
-      "MIDI",
+  /** Show one of the instruments, with an empty grid of its own map. */
+  choose(info) {
+    this.info = info;
+    this.root.replaceChildren();
+    this.beats?.stop();
+    this.grid = new DrumGrid(this.info.codec);
+    this.beats = new Beats(
+      () => this.sounding(),
+      (on) => {
+        this.playing.textContent = on ? "Stop" : "Play";
+      },
+      new MidiOut(),
     );
+    this.kit = new KitView(this.beats, this.grid.classes, title);
+    this.view = new GridView(
+      this.grid,
+      () => this.edited(),
+      (where) => this.picked(where),
+      (lane, file) => this.kit.take(lane, file),
+    );
+    this.knobs = new Knobs(this.info, (bpm) => this.tempo(bpm));
+    this.kept = new BeatShelf(this.info.name, (one) => this.show(one, one.codes));
+    this.build();
+    const empty = this.grid.empty(4 * this.grid.barSteps([4, 4]));
+    this.show({ recipe: beatRecipe(this.info, { seed: 0n, edit: "as it is", source: empty }), index: 0 }, empty);
+  }
+
+  build() {
+    const button = (id, text, act, more = {}) => make("button", { id, onclick: act, ...more }, text);
+    this.makers = [
+      button("make-beat", "Make a beat", () => this.make(), { class: "main" }),
+      button("vary", "Vary", () => this.make("vary")),
+      button("humanise", "Humanise", () => this.make("humanise")),
+      button("fill", "New around the ticked lanes", () => this.make("keep")),
+      button("continue", `${MORE} bars more`, () => this.make("continue")),
+    ];
+    this.playing = button("play-beat", "Play", () => this.toggle());
+    this.midi = button("midi", "MIDI", () => this.save("midi"), { title: "Drag it out as a MIDI file" });
     draggable(this.midi, () => this.file("midi"));
     this.hit = make("p", { class: "quiet", id: "hit" });
-    this.velocity = make("input", {
-      type: "range",
-      min: 0,
-      max: this.grid.velocities,
-      oninput: () => this.view.set({ velocity: Number(this.velocity.value) }),
-    });
-    this.offset = make("input", {
-      type: "range",
-      min: 0,
-      max: this.grid.offsets - 1,
-      oninput: () => this.view.set({ offset: Number(this.offset.value) }),
-    });
+    const slider = (name, max) =>
+      make("input", { type: "range", min: 0, max, oninput: () => this.view.set({ [name]: Number(this[name].value) }) });
+    this.velocity = slider("velocity", this.grid.velocities);
+    this.offset = slider("offset", this.grid.offsets - 1);
     this.title = make("h2", {});
-    this.kept = make("ol", { class: "rack", role: "list", "aria-label": "Kept beats" });
+    const keys = KEYS.map(([key, what]) => make("span", {}, make("kbd", {}, key), ` ${what}`));
     this.root.append(
       make(
         "div",
         { class: "panel" },
         make("h2", {}, "A beat"),
-        make("div", { class: "fields" }, ...this.words.map(({ element }) => element)),
-        make(
-          "div",
-          { class: "fields" },
-          field("Tempo, BPM", this.bpm),
-          field("Bars", this.bars),
-          field("Time signature", this.meter),
-          field("Seed", this.seed),
-          field("Temperature", this.temperature, (value) => Number(value).toFixed(2)),
-        ),
-        make("div", { class: "row" }, this.button, this.fill, this.humanise, this.continue),
-        make(
-          "details",
-          {},
-          make("summary", {}, "Keys"),
-          make(
-            "p",
-            { class: "quiet row" },
-            ...KEYS.map(([key, what]) => make("span", {}, make("kbd", {}, key), ` ${what}`)),
-          ),
-        ),
+        make("p", { class: "quiet" }, this.info.card || ""),
+        ...(this.instruments.length > 1 ? [this.chooser()] : []),
+        this.knobs.element,
+        make("div", { class: "row" }, ...this.makers),
+        make("details", {}, make("summary", {}, "Keys"), make("p", { class: "quiet row" }, ...keys)),
       ),
       make(
         "div",
@@ -142,8 +108,9 @@ export class DrumsView {
           { class: "row" },
           this.playing,
           this.midi,
+          button("beat-wav", "WAV", () => this.save("wav")),
           button("beat-recipe", "Recipe", () => this.save("json")),
-          this.keeping,
+          button("keep-beat", "Keep", () => this.keep()),
           this.title,
         ),
         this.view.element,
@@ -151,27 +118,29 @@ export class DrumsView {
         make(
           "div",
           { class: "fields" },
-          field("Velocity", this.velocity, (value) => (Number(value) ? this.grid.loudness(Number(value)) : "no hit")),
-          field(
-            "Time",
-            this.offset,
-            (value) => `${((100 * (value - this.grid.onStep)) / this.grid.offsets).toFixed(0)}% of a step`,
-          ),
+          field("Velocity", this.velocity, (value) => this.loudness(Number(value))),
+          field("Time", this.offset, (value) => this.shift(value)),
         ),
+        this.kit.element,
       ),
-      this.kept,
+      this.kept.element,
     );
-    this.bpm.addEventListener("change", () => this.tempo());
   }
+
+  chooser() {
+    const names = this.instruments.map(({ name }) => make("option", { value: name, selected: name === this.info.name }, name));
+    const list = make("select", { id: "drummer", onchange: () => this.choose(this.instruments[list.selectedIndex]) }, ...names);
+    return make("div", { class: "fields" }, field("Instrument", list));
+  }
+
+  loudness = (velocity) => (velocity ? this.grid.loudness(velocity) : "no hit");
+  shift = (offset) => `${((100 * (offset - this.grid.onStep)) / this.grid.offsets).toFixed(0)}% of a step`;
 
   /** Show a beat; its codes are copied, for they may be edited. */
   show(beat, codes) {
     this.beat = { ...beat, codes: codes.map((row) => row.slice()), edited: beat.edited || false };
-    const { meter } = beat.recipe;
-    this.bpm.value = Number(beat.recipe.bpm.toFixed(3));
-    this.bars.value = beat.recipe.bars;
-    this.meter.value = meter.join("/");
-    this.view.show(this.beat.codes, meter);
+    this.knobs.show(beat.recipe);
+    this.view.show(this.beat.codes, beat.recipe.meter);
     this.entitle();
   }
 
@@ -198,8 +167,7 @@ export class DrumsView {
     }
   }
 
-  tempo() {
-    const bpm = this.bpm.valueAsNumber;
+  tempo(bpm) {
     if (!(bpm >= 20 && bpm <= 400) || bpm === this.beat.recipe.bpm) return;
     this.beat.recipe = { ...this.beat.recipe, bpm };
     this.edited();
@@ -208,27 +176,24 @@ export class DrumsView {
 
   picked({ label, velocity, offset }) {
     this.hit.textContent = label;
-    for (const [input, value] of [
-      [this.velocity, velocity],
-      [this.offset, offset],
-    ]) {
+    const show = (input, value, text) => {
       input.value = value;
       const shown = input.parentElement?.querySelector("output");
-      if (shown)
-        shown.value =
-          input === this.velocity
-            ? velocity
-              ? this.grid.loudness(velocity)
-              : "no hit"
-            : `${((100 * (offset - this.grid.onStep)) / this.grid.offsets).toFixed(0)}% of a step`;
-    }
+      if (shown) shown.value = text;
+    };
+    show(this.velocity, velocity, this.loudness(velocity));
+    show(this.offset, offset, this.shift(offset));
     this.offset.disabled = !velocity;
   }
 
   sounding() {
     const { recipe, codes } = this.beat,
       [over, under] = recipe.meter;
-    return { notes: this.grid.notes(codes), bpm: recipe.bpm, ticks: (recipe.bars * TICKS * 4 * over) / under };
+    return {
+      notes: this.grid.notes(codes),
+      bpm: midiTempo(recipe.bpm),
+      ticks: (recipe.bars * TICKS * 4 * over) / under,
+    };
   }
 
   async make(edit = "") {
@@ -237,7 +202,8 @@ export class DrumsView {
     try {
       recipe = beatRecipe(this.info, this.asked(edit));
     } catch (error) {
-      return say(error.message, true);
+      say(error.message, true);
+      return;
     }
     const began = performance.now();
     this.busy(true);
@@ -253,33 +219,28 @@ export class DrumsView {
       say(error.message, true);
     }
     this.busy(false);
-    return undefined;
   }
 
   asked(edit) {
-    const words = Object.fromEntries(this.words.map(({ name, value }) => [name, value()]));
-    const all = {
-      words,
-      seed: seedOf(this.seed.value),
-      bpm: this.bpm.valueAsNumber,
-      sampling: { temperature: Number(this.temperature.value) },
-    };
-    if (!edit) return { ...all, bars: this.bars.valueAsNumber, meter: this.meter.value.split("/").map(Number) };
+    const all = this.knobs.asked();
+    if (!edit) return all;
     const { bars, meter } = this.beat.recipe,
       keep = this.grid.classes.map(({ name }) => name).filter((name) => this.view.locked.has(name));
     if (edit === "keep" && (!keep.length || keep.length === this.grid.classes.length))
       throw new Error("tick the lanes that stay: one at least, and not all");
-    return { ...all, bars: bars + (edit === "continue" ? 4 : 0), meter, edit, source: this.beat.codes, keep };
+    if ((edit === "vary" || edit === "humanise") && !this.grid.hits(this.beat.codes).length)
+      throw new Error("there is no hit in the grid yet: make a beat, or set some");
+    return { ...all, bars: bars + (edit === "continue" ? MORE : 0), meter, edit, source: this.beat.codes, keep };
   }
 
   busy(on) {
     this.making = on;
-    for (const one of [this.button, this.fill, this.humanise, this.continue]) one.disabled = on;
+    for (const one of this.makers) one.disabled = on;
     if (!on) progress(null);
   }
 
   toggle() {
-    context(44100);
+    context(RATE);
     if (this.beats.playing) this.beats.stop();
     else this.beats.start().catch((error) => say(error.message, true));
   }
@@ -293,74 +254,39 @@ export class DrumsView {
       : { name: `${stem}.json`, bytes: json, type: "application/json" };
   }
 
-  save(what) {
-    const { name, bytes, type } = this.file(what);
+  /** The beat as it sounds, with its tempo inside. */
+  async sound() {
+    const beat = this.sounding(),
+      { name } = this.file("midi");
+    const { wav } = levelled(render(await this.beats.ready(), beat));
+    const bytes = wavBytes(wav, RATE, { bpm: this.beat.recipe.bpm, beats: Math.max(1, Math.round(beat.ticks / TICKS)) });
+    return { name: name.replace(/mid$/, "wav"), bytes, type: "audio/wav" };
+  }
+
+  async save(what) {
+    const { name, bytes, type } = what === "wav" ? await this.sound() : this.file(what);
     download(name, bytes, type);
   }
 
   async keep() {
-    const { recipe, index, codes } = this.now();
-    const one = {
-      kind: "drums",
-      id: crypto.getRandomValues(new Uint32Array(2)).join("-"),
-      at: Date.now(),
-      name: beatStem(recipe, index),
-      recipe,
-      index,
-      codes: codes.map((row) => row.slice()),
-    };
-    await shelf.keep(one);
-    this.list(one);
+    await this.kept.keep(this.now());
     say("Kept.");
   }
 
-  list(one) {
-    const name = make("input", {
-      class: "name",
-      "aria-label": "Name of the beat",
-      value: one.name,
-      maxlength: 60,
-      onchange: () => {
-        one.name = name.value.trim() || beatStem(one.recipe, one.index);
-        name.value = one.name;
-        shelf.keep(one);
-      },
-    });
-    const open = make(
-      "button",
-      {
-        onclick: () =>
-          this.show(
-            {
-              recipe: one.recipe,
-              index: one.index,
-              name: one.name === beatStem(one.recipe, one.index) ? "" : one.name,
-            },
-            one.codes,
-          ),
-      },
-      "Open",
-    );
-    const drop = make(
-      "button",
-      {
-        onclick: async () => {
-          await shelf.drop(one.id);
-          element.remove();
-        },
-      },
-      "Delete",
-    );
-    const element = make("li", { class: "kept" }, make("div", { class: "row" }, open, name, drop));
-    this.kept.prepend(element);
+  /** Files that were dropped beside a lane. */
+  drop() {
+    say("Drop a one-shot on the lane that is to sound like it.", true);
   }
 
   key(event) {
     const actions = {
       n: () => this.make(),
+      v: () => this.make("vary"),
+      h: () => this.make("humanise"),
       " ": () => this.toggle(),
       k: () => this.keep(),
       d: () => this.save("midi"),
+      w: () => this.save("wav"),
       j: () => this.save("json"),
       Escape: () => this.beats.stop(),
     };
@@ -372,23 +298,4 @@ export class DrumsView {
   hide() {
     this.beats.stop();
   }
-}
-
-/** A prompt field as an input: levels are a slider whose 0 is "any", other words a list. */
-function knob(name, words) {
-  const label = name[0].toUpperCase() + name.slice(1);
-  if (!SCALES.includes(name)) {
-    const list = make(
-      "select",
-      { id: `word-${name}` },
-      make("option", { value: "" }, "any"),
-      ...words.map((word) => make("option", {}, word)),
-    );
-    return { element: field(label, list), value: () => list.value };
-  }
-  const slider = make("input", { id: `word-${name}`, type: "range", min: 0, max: words.length, value: 0 });
-  return {
-    element: field(label, slider, (value) => (Number(value) ? words[value - 1] : "any")),
-    value: () => words[slider.value - 1] || "",
-  };
 }

@@ -3,9 +3,10 @@
 import { make } from "./dom.js";
 
 export class GridView {
-  /** `onedit()` is called after each change; `onpick(where)` when a cell is chosen. */
-  constructor(grid, onedit, onpick) {
-    Object.assign(this, { grid, onedit, onpick, locked: new Set() });
+  /** `onedit()` is called after each change; `onpick(where)` when a cell is chosen; `ondrop(name, file)` when a file is
+   * dropped on the lane of a class. */
+  constructor(grid, onedit, onpick, ondrop) {
+    Object.assign(this, { grid, onedit, onpick, ondrop, locked: new Set() });
     this.element = make("div", { class: "scroll" });
     this.element.addEventListener("keydown", (event) => this.key(event));
   }
@@ -44,7 +45,18 @@ export class GridView {
         this.cells[drum].push(cell);
         return make("td", {}, cell);
       });
-      return make("tr", {}, make("th", { scope: "row" }, make("label", {}, lock, title)), ...cells);
+      const dropped = (event) => {
+        const [file] = event.dataTransfer?.files || [];
+        if (!file) return;
+        event.preventDefault();
+        this.ondrop(name, file);
+      };
+      return make(
+        "tr",
+        { "data-lane": name, ondrop: dropped },
+        make("th", { scope: "row" }, make("label", {}, lock, title)),
+        ...cells,
+      );
     });
     this.element.replaceChildren(
       make(

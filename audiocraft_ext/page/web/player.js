@@ -55,10 +55,14 @@ export class Player {
     this.next += wav.length / clip.rate;
   }
 
+  /** All of it is there: it goes on with its start, where it is to go round and round. */
   end(clip, loop) {
     if (this.clip !== clip) return;
     this.ends = loop ? Infinity : this.next;
-    if (loop) this.add(buffer(this.ctx, clip.wav), this.next, true);
+    if (!loop) return;
+    const next = Math.max(this.next, this.ctx.currentTime + 0.05);
+    this.start += next - this.next; // a loop may come later than the sound that was heard meanwhile
+    this.add(buffer(this.ctx, clip.wav), next, true);
   }
 
   stop() {

@@ -1,14 +1,17 @@
-// The rack: clips with waveform, playhead, name and buttons.
+// The rack: clips with waveform, playhead, name and buttons; what was made of a clip hangs below it.
 
 import { make } from "./dom.js";
 import { download, draggable, plain } from "./files.js";
-import { soundFiles, stemOf } from "./engine/sound.js";
+import { stemOf } from "./engine/recipe.js";
+import { soundFiles } from "./engine/sound.js";
 import * as shelf from "./shelf.js";
+import { toolsOf } from "./tools_view.js";
 
 export class Rack {
-  /** `player` plays; `infoOf(name)` is an instrument of that name, or undefined. */
-  constructor(player, infoOf, loops) {
-    Object.assign(this, { player, infoOf, loops, items: [] });
+  /** `player` plays; `infoOf(name)` is an instrument of that name, or undefined; `loops()` whether clips go round and
+   * round; `tools` is what tools_view.js asks for. */
+  constructor(player, infoOf, loops, tools) {
+    Object.assign(this, { player, infoOf, loops, tools, items: [] });
     this.element = make("ol", { class: "rack", role: "list", "aria-label": "Clips" });
   }
 
@@ -40,21 +43,44 @@ export class Rack {
     draggable(wave, () => ({ ...this.file(clip, "WAV") }));
     wave.addEventListener("click", () => this.select(clip));
     const about = make("p", { class: "quiet" }, aboutOf(clip));
-    const element = make(
-      "li",
-      { onfocusin: () => this.select(clip, false) },
+    const kids = make("ol", { class: "kids", role: "list", "aria-label": `Made of ${clip.name}`, hidden: true });
+    const card = make(
+      "div",
+      { class: "card" },
       make("div", { class: "row" }, play, name, keep, ...files, drop),
       wave,
       about,
     );
-    this.items.unshift({ clip, element, canvas, head, play, keep, name, files });
-    this.element.prepend(element);
+    const element = make("li", {}, card, kids);
+    card.addEventListener("focusin", () => this.select(clip, false));
+    this.items.push({ clip, element, card, canvas, head, play, keep, name, files, about, kids });
+    this.hang(element, clip.parent);
     this.refresh(clip);
     this.select(clip, false);
   }
 
+  /** Put an element below the clip with the id `parent`, or at the top. */
+  hang(element, parent) {
+    const above = this.items.find((one) => one.clip.id === parent);
+    (above?.kids || this.element).prepend(element);
+    if (above) above.kids.hidden = false;
+  }
+
   item(clip) {
     return this.items.find((one) => one.clip === clip);
+  }
+
+  /** Clips as they stand below each other. */
+  shown() {
+    const at = new Map([...this.element.querySelectorAll("li")].map((element, i) => [element, i]));
+    return [...this.items].sort((a, b) => at.get(a.element) - at.get(b.element));
+  }
+
+  /** Other clips that are whole and have the same kind of codes. */
+  beside(clip) {
+    return this.shown()
+      .map((one) => one.clip)
+      .filter((one) => one !== clip && one.done && one.recipe.bundle_hash === clip.recipe.bundle_hash);
   }
 
   /** Show what has changed. */
@@ -62,20 +88,28 @@ export class Rack {
     const item = this.item(clip);
     if (!item) return;
     item.keep.setAttribute("aria-pressed", String(Boolean(clip.kept)));
-    item.element.classList.toggle("kept", Boolean(clip.kept));
-    for (const button of [item.keep, ...item.files]) button.disabled = !clip.done;
-    draw(item.canvas, clip);
+    item.card.classList.toggle("kept", Boolean(clip.kept));
+    for (const button of [item.play, item.keep, ...item.files]) button.disabled = !clip.done;
+    if (this.player.clip === clip) item.play.disabled = false;
+    if (!clip.done || item.tools !== undefined) return draw(item.canvas, clip);
+    item.about.textContent = aboutOf(clip);
+    const info = this.infoOf(clip.recipe.bundle),
+      mine = info.hash === clip.recipe.bundle_hash; // what an earlier version made is kept, and left as it is
+    item.tools = mine ? toolsOf(clip, info, { others: () => this.beside(clip), ...this.tools }) : "";
+    item.card.append(item.tools);
+    return draw(item.canvas, clip);
   }
 
   select(clip, focus = true) {
     this.selected = clip;
-    for (const item of this.items) item.element.setAttribute("aria-current", String(item.clip === clip));
+    for (const item of this.items) item.card.setAttribute("aria-current", String(item.clip === clip));
     if (focus) this.item(clip)?.play.focus();
   }
 
   move(by) {
-    const at = this.items.findIndex((one) => one.clip === this.selected);
-    const item = this.items[Math.min(Math.max(at + by, 0), this.items.length - 1)];
+    const all = this.shown(),
+      at = all.findIndex((one) => one.clip === this.selected);
+    const item = all[Math.min(Math.max(at + by, 0), all.length - 1)];
     if (item) this.select(item.clip);
   }
 
@@ -89,6 +123,7 @@ export class Rack {
   playing(clip) {
     for (const item of this.items) {
       item.play.textContent = item.clip === clip ? "Stop" : "Play";
+      item.play.disabled = !item.clip.done && item.clip !== clip;
       if (item.clip !== clip) item.head.style.display = "none";
     }
   }
@@ -114,17 +149,28 @@ export class Rack {
     item?.name.select();
   }
 
+  /** Delete a clip; what was made of it moves up to where it hung. */
   async remove(clip = this.selected) {
-    const at = this.items.findIndex((one) => one.clip === clip);
+    const all = this.shown(),
+      at = all.findIndex((one) => one.clip === clip);
     if (at < 0) return;
     if (this.player.clip === clip) this.player.stop();
     clip.stop?.();
-    this.items[at].element.remove();
-    this.items.splice(at, 1);
-    if (clip.kept) await shelf.drop(clip.id);
+    const { element, kids } = all[at],
+      below = all.filter((one) => one.clip.parent === clip.id);
+    element.before(...kids.children);
+    const list = element.parentElement;
+    element.remove();
+    if (list !== this.element) list.hidden = !list.children.length;
+    this.items = this.items.filter((one) => one.clip !== clip);
+    const next = all[at + 1] || all[at - 1];
     this.selected = null;
-    const next = this.items[Math.min(at, this.items.length - 1)];
     if (next) this.select(next.clip);
+    if (clip.kept) await shelf.drop(clip.id);
+    for (const { clip: child } of below) {
+      child.parent = clip.parent;
+      if (child.kept) await shelf.keep(record(child));
+    }
   }
 
   file(clip, what) {
@@ -143,8 +189,8 @@ export class Rack {
   }
 }
 
-function record({ id, at, name, recipe, index, codes, wav, rate }) {
-  return { kind: "sound", id, at, name, recipe, index, codes, wav, rate };
+function record({ id, at, name, recipe, index, codes, wav, rate, parent, about }) {
+  return { kind: "sound", id, at, name, recipe, index, codes, wav, rate, parent, about };
 }
 
 /** A clip of what the shelf has. */
@@ -158,8 +204,12 @@ export const revived = (one) => ({
 
 function aboutOf({ recipe, seconds }) {
   const length = recipe.bars === undefined ? `${seconds.toFixed(1)} s` : `${recipe.bars} bars`;
-  const tempo = recipe.bpm === undefined ? "" : ` at ${Number(recipe.bpm.toFixed(2))} BPM`;
-  return `${recipe.bundle}, seed ${recipe.seed}, ${length}${tempo}, temperature ${[recipe.sampling.temperature].flat().join(" ")}`;
+  const tempo = recipe.bpm === undefined ? "" : ` at ${Number(recipe.bpm.toFixed(2))} BPM`,
+    said = [recipe.bundle, `seed ${recipe.seed}`, length + tempo];
+  if (recipe.loop) said.push("a loop");
+  if (recipe.prompt) said.push("begins with a sound");
+  said.push(recipe.weird || `temperature ${[recipe.sampling.temperature].flat().join(" ")}`);
+  return said.join(", ");
 }
 
 /** The extremes of what has been made so far. */

@@ -1,11 +1,11 @@
 // The sampler: settings, "Make", and the rack.
 
-import { field, make, progress, say, seedOf } from "./dom.js";
-import { joined } from "./engine/sampler.js";
-import { soundRecipe, stemOf } from "./engine/sound.js";
+import { Making, newClip } from "./clips.js";
+import { field, make, progress, randomSeed, say, seedOf } from "./dom.js";
+import { childRecipe, soundRecipe } from "./engine/recipe.js";
 import { clipSpec } from "./engine/spec.js";
-import { ask } from "./maker.js";
 import { context, Player } from "./player.js";
+import { PromptView } from "./prompt_view.js";
 import { Rack, revived } from "./rack.js";
 import { kept } from "./shelf.js";
 
@@ -13,6 +13,7 @@ const KEYS = [
   ["N", "make a clip"],
   ["Space", "play or stop"],
   ["↑ ↓", "choose a clip"],
+  ["L", "a loop or not"],
   ["K", "keep"],
   ["R", "name it"],
   ["D", "download the WAV"],
@@ -29,8 +30,16 @@ export class SamplerView {
     this.rack = new Rack(
       this.player,
       (name) => instruments.find((one) => one.name === name),
-      () => this.loop.checked,
+      () => this.round.checked,
+      { play: (...what) => this.change(...what), more: (clip) => this.more(clip) },
     );
+    this.making = new Making(
+      this.player,
+      this.rack,
+      () => ({ live: this.live.checked, loop: this.round.checked }),
+      (on) => this.busy(on),
+    );
+    this.prompt = new PromptView(() => this.info);
     this.build();
     this.choose();
     kept("sound").then((all) =>
@@ -61,12 +70,13 @@ export class SamplerView {
     this.bpm = number(174, 20, 400, "any");
     this.bars = number(4, 0.25, 64, 0.25);
     this.minP = make("input", { id: "min-p", type: "range", min: 0, max: 0.3, step: 0.01, value: 0 });
-    this.loop = make("input", { type: "checkbox", id: "loop", checked: true });
+    this.loop = make("input", { type: "checkbox", id: "loop" });
+    this.round = make("input", { type: "checkbox", id: "round", checked: true });
     this.live = make("input", { type: "checkbox", id: "live", checked: true });
     this.temperatures = make("div", { class: "fields" });
     this.about = make("p", { class: "quiet" });
     this.button = make("button", { class: "main", id: "make", onclick: () => this.make() }, "Make a clip");
-    this.halt = make("button", { id: "halt", disabled: true, onclick: () => this.making?.stop() }, "Stop making");
+    this.halt = make("button", { id: "halt", disabled: true, onclick: () => this.making.stop() }, "Stop making");
     this.lengths = {
       seconds: [field("Seconds", this.seconds)],
       bars: [field("Tempo, BPM", this.bpm), field("Bars", this.bars)],
@@ -94,13 +104,15 @@ export class SamplerView {
           make("legend", {}, "Temperature of each codebook, the coarsest first"),
           this.temperatures,
         ),
+        this.prompt.element,
         make(
           "div",
           { class: "row" },
           this.button,
           this.halt,
+          check(this.loop, "Its end leads into its start"),
           check(this.live, "Play while it is made"),
-          check(this.loop, "Play round and round"),
+          check(this.round, "Play round and round"),
         ),
         make(
           "details",
@@ -159,99 +171,57 @@ export class SamplerView {
       this.unit.value === "bars"
         ? { bpm: this.bpm.valueAsNumber, bars: this.bars.valueAsNumber }
         : { seconds: this.seconds.valueAsNumber };
-    return { ...length, seed: seedOf(this.seed.value), sampling: { temperature, min_p: Number(this.minP.value) } };
+    return {
+      ...length,
+      seed: seedOf(this.seed.value),
+      loop: this.loop.checked,
+      sampling: { temperature, min_p: Number(this.minP.value) },
+    };
   }
 
   async make() {
-    if (this.making) return;
     const { info } = this;
-    let clip;
+    if (this.making.now || this.waiting) return;
+    this.waiting = true;
+    context(info.codec.sample_rate); // a click allows sound
     try {
-      const recipe = soundRecipe(info, this.asked()),
-        rate = info.codec.sample_rate,
-        index = 0;
-      clip = {
-        id: crypto.getRandomValues(new Uint32Array(2)).join("-"),
-        at: Date.now(),
-        name: stemOf(recipe, index),
-        recipe,
-        index,
-        rate,
-        wav: new Float32Array(recipe.samples),
-        made: 0,
-        seconds: recipe.samples / rate,
-        pieces: [],
-        done: false,
-      };
+      const recipe = soundRecipe(info, { ...this.asked(), prompt: await this.prompt.codes() });
+      this.waiting = false;
+      await this.making.make(info, newClip(recipe, info.codec.sample_rate));
     } catch (error) {
-      return say(error.message, true);
-    }
-    const live = this.live.checked,
-      began = performance.now();
-    let asked = false;
-    context(clip.rate); // a click allows sound, a message from the worker does not
-    this.busy(true);
-    this.rack.add(clip);
-    const job = ask(
-      "sound",
-      { name: info.name, recipe: clip.recipe, index: clip.index },
-      ({ loaded, total, codes, wav }) => {
-        if (total) {
-          progress(loaded / total);
-          return say(`Loading ${info.name}: ${(loaded / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`);
-        }
-        if (codes[0].length) clip.pieces.push(codes);
-        clip.sampling ??= performance.now();
-        return wav.length && !asked ? this.hear(clip, wav, live) : undefined;
-      },
-    );
-    const stop = () => {
-      asked = true;
-      job.stop();
-    };
-    this.making = { stop };
-    clip.stop = stop;
-    try {
-      await job.promise;
-      if (asked) {
-        await this.rack.remove(clip);
-        say("Stopped.");
-      } else this.finish(clip, performance.now() - began, live);
-    } catch (error) {
-      await this.rack.remove(clip);
       say(error.message, true);
     }
-    this.making = null;
-    this.busy(false);
+    this.waiting = false;
   }
 
-  /** One more piece of a clip. It is played from when the rest will be there in time. */
-  hear(clip, wav, live) {
-    clip.wav.set(wav, clip.made);
-    clip.made += wav.length;
-    const share = clip.made / clip.wav.length,
-      left = ((performance.now() - clip.sampling) / 1000) * (1 / share - 1);
-    if (live && this.player.clip === clip) this.player.push(clip, wav);
-    else if (live && !clip.begun && left < clip.seconds) {
-      clip.begun = true;
-      this.player.stream(clip);
-      this.player.push(clip, clip.wav.slice(0, clip.made));
-      say(`First sound after ${((performance.now() - clip.sampling) / 1000).toFixed(1)} s`);
+  /** A child of a clip by a chain of weird tools. */
+  change(clip, weird, clips) {
+    return this.child(clip, (info) => childRecipe(info, clip, { seed: randomSeed(), weird, clips }));
+  }
+
+  /** A child that begins with the end of a clip and goes on as long as that was. */
+  more(clip) {
+    return this.child(clip, (info) => {
+      const { spec, context: most } = info,
+        prompt = clip.codes.map((row) => row.slice(-Math.min(most / 2, row.length))),
+        frames = prompt[0].length + clip.codes[0].length;
+      const asked = { seconds: frames / spec.frame_rate, bpm: clip.recipe.bpm ?? null, sampling: clip.recipe.sampling };
+      return soundRecipe(info, { ...asked, seed: randomSeed(), prompt });
+    });
+  }
+
+  async child(clip, recipe) {
+    const info = this.rack.infoOf(clip.recipe.bundle);
+    try {
+      await this.making.make(info, newClip(recipe(info), clip.rate, clip.id));
+    } catch (error) {
+      say(error.message, true);
     }
-    progress(share);
-    this.rack.refresh(clip);
   }
 
-  finish(clip, ms, live) {
-    clip.codes = joined(clip.pieces, clip.pieces[0].length);
-    delete clip.pieces;
-    delete clip.stop;
-    clip.done = true;
-    this.rack.refresh(clip);
-    if (live) this.player.end(clip, this.loop.checked);
-    say(
-      `${clip.seconds.toFixed(1)} s of sound in ${(ms / 1000).toFixed(1)} s, ${Math.round((clip.codes[0].length * 1000) / ms)} steps a second`,
-    );
+  /** Files that were dropped on the page. */
+  drop([file]) {
+    return this.prompt.take(file, file.name);
   }
 
   busy(on) {
@@ -267,6 +237,7 @@ export class SamplerView {
       " ": () => this.rack.toggle(),
       ArrowUp: () => this.rack.move(-1),
       ArrowDown: () => this.rack.move(1),
+      l: () => this.loop.click(),
       k: () => this.rack.keep(),
       r: () => this.rack.rename(),
       d: () => this.rack.save(),
@@ -274,7 +245,7 @@ export class SamplerView {
       Delete: () => this.rack.remove(),
       Escape: () => {
         this.player.stop();
-        this.making?.stop();
+        this.making.stop();
       },
     };
     const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];

@@ -1,8 +1,10 @@
-// Makes clips beside the page, so that it stays quick: `{id, what, name, recipe, index}` in, pieces and a `done` out.
+// Makes clips beside the page, so that it stays quick. maker.js says what is asked for and what is answered.
 
 import * as ort from "./ort/ort.wasm.min.mjs";
 import { open } from "./engine/bundle.js";
+import { encode } from "./engine/codec.js";
 import { playBeat } from "./engine/drums.js";
+import { fromPlanes } from "./engine/packing.js";
 import { playSound } from "./engine/sound.js";
 
 const WASM = "ort/ort-wasm-simd-threaded.wasm.gz";
@@ -17,29 +19,39 @@ self.onmessage = ({ data }) => {
   else queue = queue.then(() => answer(data));
 };
 
-async function answer({ id, what, name, recipe, index }) {
+async function answer({ id, what, name, recipe, index, wav }) {
   const tell = (more, transfer = []) => self.postMessage({ id, ...more }, transfer);
+  let steps = 0;
+  const stop = async () => {
+    if (++steps % 8 === 0) await rest();
+    return stopped.has(id);
+  };
   try {
     const bundle = await ready(name, (loaded, total) => tell({ loaded, total }));
     if (what === "beat") tell({ codes: await playBeat(bundle, recipe, index) });
+    if (what === "encode") tell({ codes: await encode(bundle, wav) });
     if (what === "sound")
-      for await (const { codes, wav } of playSound(bundle, recipe, index, () => stopped.has(id))) {
-        tell({ codes, wav });
-        await new Promise((next) => breath(next)); // a request to stop is heard here
+      for await (const piece of playSound(bundle, recipe, index, stop)) {
+        tell(piece);
+        await rest();
       }
     tell({ done: true });
   } catch (error) {
     tell({ error: error.message || String(error) });
   }
+  stopped.delete(id);
 }
 
 const channel = new MessageChannel();
 let waiting = null;
 channel.port1.onmessage = () => waiting();
-function breath(next) {
-  waiting = next;
-  channel.port2.postMessage(0);
-}
+
+/** Let messages in: a request to stop is heard here. */
+const rest = () =>
+  new Promise((next) => {
+    waiting = next;
+    channel.port2.postMessage(0);
+  });
 
 function ready(name, progress) {
   if (!opened.has(name)) {
@@ -58,10 +70,10 @@ async function load(name, progress) {
   const count = (n) => progress((loaded += n), total);
   runtime ??= start();
   const files = Object.fromEntries(
-    Object.keys(info.bytes).map((one) => [one.replace(/\.gz$/, ""), unpacked(`${info.path}/${one}`, count)]),
+    Object.keys(info.bytes).map((one) => [plainName(one), unpacked(`${info.path}/${one}`, count)]),
   );
   await runtime;
-  return open(ort, info, (one) => files[one]);
+  return open(ort, info, (one) => files[one] ?? unpacked(`${info.path}/${packedName(one)}`, () => {}));
 }
 
 async function start() {
@@ -69,13 +81,17 @@ async function start() {
   ort.env.wasm.numThreads = 1;
 }
 
+const plainName = (name) => name.replace(/(\.planes)?\.gz$/, "");
+const packedName = (name) => (name.endsWith(".safetensors") ? `${name}.planes.gz` : name);
+
 /** A file's bytes; of one in gzip, what is in it. Some hosts have unpacked it on the way. */
 async function unpacked(path, count) {
-  const data = await bytes(path, count);
-  if (data[0] !== 0x1f || data[1] !== 0x8b) return data;
-  return new Uint8Array(
-    await new Response(new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer(),
-  );
+  let data = await bytes(path, count);
+  if (data[0] === 0x1f && data[1] === 0x8b)
+    data = new Uint8Array(
+      await new Response(new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer(),
+    );
+  return path.endsWith(".planes.gz") ? fromPlanes(data) : data;
 }
 
 async function file(path) {

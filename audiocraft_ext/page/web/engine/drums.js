@@ -2,7 +2,9 @@
 
 import { DrumGrid, midi, midiTempo } from "./grid.js";
 import { GuidedStepper } from "./guidance.js";
+import { rint } from "./numbers.js";
 import { dumps, pack, sha256, unpack } from "./packing.js";
+import { Draws } from "./random.js";
 import { generate, SOME, UNKNOWN } from "./sampler.js";
 import { clamped } from "./spec.js";
 import {
@@ -37,10 +39,10 @@ function windowOf(info, grid, bars, meter) {
 /** What a beat is a function of, besides its index.
  *
  * `asked`: bars, bpm, meter, seed (a BigInt), sampling, `words` by field; and for a change of a beat `edit` ("keep",
- * "humanise", "continue" or "as it is"), `source` (codes) and `keep` (names of classes). */
+ * "humanise", "vary", "continue" or "as it is"), `source` (codes), `keep` (names of classes) and `amount`, 0 to 1. */
 export function beatRecipe(
   info,
-  { bars = 4, bpm = 120, meter = [4, 4], seed, sampling = {}, words = {}, edit = "", source = null, keep = [] },
+  { bars = 4, bpm = 120, meter = [4, 4], seed, sampling = {}, words = {}, edit = "", source = null, keep = [], amount = 0.3 },
 ) {
   if (!(TEMPO[0] <= bpm && bpm <= TEMPO[1])) throw new Error(`a tempo is ${TEMPO[0]} to ${TEMPO[1]} BPM, got ${bpm}`);
   if (!(Number.isInteger(bars) && bars >= 1 && bars <= MOST_BARS))
@@ -71,23 +73,45 @@ export function beatRecipe(
     ...(source ? { source: pack(source) } : {}),
     ...(edit === "keep" ? { keep } : {}),
     ...(edit === "humanise" ? { humanise: "both" } : {}),
+    ...(edit === "vary" ? { amount } : {}),
     ...(conditional ? { guidance: GUIDANCE } : {}),
     ...(takes > 1 ? { takes } : {}),
   };
 }
 
+/** Which cells "vary" makes anew, C arrays [T] of bools: the same share of a class's beats with hits and of those without. */
+function rerolled(grid, recipe, source, index) {
+  const C = grid.classes.length,
+    bar = grid.barSteps(recipe.meter),
+    beats = Array.from(source[0], (_, t) => Math.floor(t / bar) * bar + Math.floor((t % bar) / (grid.steps / 4)));
+  const numbers = [...new Set(beats)].sort((a, b) => a - b),
+    at = beats.map((beat) => numbers.indexOf(beat)),
+    n = numbers.length;
+  const full = new Array(C * n).fill(false),
+    draws = new Draws(recipe.seed, index, 1),
+    chosen = new Set();
+  for (let c = 0; c < C; c++) source[c].forEach((code, t) => code && (full[c * n + at[t]] = true));
+  for (const wanted of [true, false]) {
+    const group = full.flatMap((one, i) => (one === wanted ? [i] : []));
+    for (const i of draws.permutation(group).slice(0, rint(recipe.amount * group.length))) chosen.add(i);
+  }
+  return Array.from({ length: C }, (_, c) => at.map((beat) => chosen.has(c * n + beat)));
+}
+
 /** The given codes of a beat behind its prompt, K arrays. */
-function given(info, grid, recipe) {
+function given(info, grid, recipe, index) {
   const K = info.spec.n_q,
     C = grid.classes.length;
   const prompt = info.codec.prompts
     ? promptCodes(info.codec.prompts, recipe.said || {})
     : Array.from({ length: K }, () => new Int32Array(0));
-  const source = recipe.source ? unpack(recipe.source) : null;
+  const source = recipe.source ? unpack(recipe.source) : null,
+    anew = recipe.edit === "vary" ? rerolled(grid, recipe, source, index) : null;
   return prompt.map((row, k) => {
     if (!source) return row;
     let more = source[k];
     if (recipe.edit === "keep" && !recipe.keep.includes(grid.classes[k % C].name)) more = more.map(() => UNKNOWN);
+    if (anew) more = more.map((code, t) => (anew[k % C][t] ? UNKNOWN : code));
     if (recipe.edit === "humanise")
       more = more.map((code, t) => (source[k % C][t] ? (k < C ? SOME : UNKNOWN) : code));
     return Int32Array.from([...row, ...more]);
@@ -108,7 +132,7 @@ export async function playBeat(bundle, recipe, index) {
     const facts = Object.fromEntries(Object.entries(recipe.said).filter(([name]) => FACTS.includes(name)));
     stepper = new GuidedStepper(stepper, recipe.guidance, spec, promptCodes(info.codec.prompts, facts));
   }
-  const known = given(info, grid, recipe),
+  const known = given(info, grid, recipe, index),
     numbers = candidates(index, takes);
   const clips = (
     await generate(stepper, spec, numbers, frames, {

@@ -27,6 +27,15 @@ export function unpack(text) {
   );
 }
 
+/** Bytes whose even places come first, then the odd ones, in their order again: the inverse of `in_planes` in build.py. */
+export function fromPlanes(data) {
+  const out = new Uint8Array(data.length),
+    half = (data.length + 1) >> 1;
+  for (let i = 0; i < half; i++) out[2 * i] = data[i];
+  for (let i = half; i < data.length; i++) out[2 * (i - half) + 1] = data[i];
+  return out;
+}
+
 /** A value as `json.dumps(value, sort_keys=sorted, indent=indent)`. Whole numbers under the keys `floats` get a `.0`,
  * as Python's floats have it; BigInts are whole numbers. */
 export function dumps(value, { sorted = false, floats = new Set(), indent = 0 } = {}) {

@@ -8,7 +8,7 @@ export const LARGEST_SEED = MASK;
 
 /** The block of four 64-bit numbers that the counter `count` has under the key `[seed, index]`. */
 function block(count, seed, index) {
-  let [a, b, c, d] = [count & MASK, (count >> 64n) & MASK, 0n, 0n];
+  let [a, b, c, d] = [0n, 64n, 128n, 192n].map((shift) => (count >> shift) & MASK);
   let [k, l] = [seed, index];
   for (let round = 0; round < ROUNDS; round++) {
     const p = MULTIPLY[0] * a,
@@ -32,4 +32,62 @@ export function uniforms(seed, index, n) {
     });
   }
   return out;
+}
+
+/** Numbers as numpy's Generator draws them from a clip's Philox, `jumps` times 2**128 blocks further on. */
+export class Draws {
+  constructor(seed, index, jumps) {
+    Object.assign(this, { key: [BigInt(seed), BigInt(index)], count: BigInt(jumps) << 128n, words: [], halves: [] });
+  }
+
+  word() {
+    if (!this.words.length) this.words = block(++this.count, ...this.key);
+    return this.words.shift();
+  }
+
+  /** `random(n)`, in [0, 1). */
+  random(n) {
+    return Float64Array.from({ length: n }, () => Number(this.word() >> 11n) * 2 ** -53);
+  }
+
+  /** `integers(bound, size=n)` of a bound below 2**32 (Lemire, https://doi.org/10.1145/3230636). */
+  integers(bound, n) {
+    const out = new Float64Array(n),
+      range = BigInt(bound),
+      least = ((1n << 32n) - range) % range;
+    if (bound === 1) return out;
+    for (let i = 0; i < n; i++) {
+      let product;
+      do product = this.half() * range;
+      while ((product & 0xffffffffn) < least);
+      out[i] = Number(product >> 32n);
+    }
+    return out;
+  }
+
+  /** `permutation(values)`, which draws by rejection: as many bits as the largest index has. */
+  permutation(values) {
+    const out = [...values];
+    for (let i = out.length - 1; i > 0; i--) {
+      const mask = 2 ** (32 - Math.clz32(i)) - 1;
+      let j;
+      do j = (Number(this.half()) & mask) >>> 0;
+      while (j > i);
+      [out[i], out[j]] = [out[j], out[i]];
+    }
+    return out;
+  }
+
+  /** `integers(2**63)`. */
+  below63() {
+    return this.word() >> 1n;
+  }
+
+  half() {
+    if (!this.halves.length) {
+      const word = this.word();
+      this.halves = [word & 0xffffffffn, word >> 32n];
+    }
+    return this.halves.shift();
+  }
 }

@@ -40,7 +40,8 @@ const columns = (clips, begin, end) => clips.map((rows) => rows.map((row) => row
  * @param indices the number of each clip (numbers or BigInts)
  * @param frames T, with the prompt
  * @param how `{seed, sampling, given, window, stop}`; `given` is for each clip K arrays [T0], T0 <= T; UNKNOWN or SOME
- *   is what is to be sampled. `stop()` is asked before each step; where it is true the rest is not made.
+ *   is what is to be sampled. `stop()`, or what it promises, is asked before each step; where it
+ *   is true the rest is not made.
  * @yields for each clip K arrays `Int32Array [t]` */
 export async function* stream(stepper, spec, indices, frames, { seed, sampling, given, window, stop = () => false }) {
   const K = spec.n_q,
@@ -70,7 +71,7 @@ export async function* stream(stepper, spec, indices, frames, { seed, sampling, 
     stepper.start(indices.length, size);
     let logits = await prefill(stepper, here, begin - origin);
     for (let s = begin - origin; s < end - origin; s++) {
-      if (stop()) return;
+      if (await stop()) return;
       here.forEach((clip, b) => {
         const row = logits.subarray(b * K * spec.card, (b + 1) * K * spec.card);
         fill(clip, s, row, points[b].subarray((origin + s) * K, (origin + s + 1) * K));

@@ -1,96 +1,109 @@
-// Clips of sound: the twin of audiocraft_ext/audio/instrument.py, recipe.py and metronome.py.
+// Clips of sound: the twin of audiocraft_ext/audio/instrument.py, clips.py and metronome.py.
 
-import { Decoder } from "./decoder.js";
+import { decode, decoderOf, hopOf } from "./codec.js";
 import { GuidedStepper } from "./guidance.js";
-import { rint } from "./numbers.js";
-import { dumps, pack, sha256 } from "./packing.js";
-import { stream } from "./sampler.js";
-import { clamped, clipSpec } from "./spec.js";
+import { makeLoop } from "./loop.js";
+import { dumps, pack, sha256, unpack } from "./packing.js";
+import { hasMetronome, samplesAfter, stemOf } from "./recipe.js";
+import { generate, joined, stream } from "./sampler.js";
+import { clipSpec } from "./spec.js";
 import { levelled, wavBytes } from "./wav.js";
+import * as weird from "./weird.js";
 
-const FLOATS = { floats: new Set(["bpm", "bars", "guidance", "temperature", "top_p", "min_p", "frame_rate", "gain_db"]) };
+const FLOATS = {
+  floats: new Set(
+    ("bpm bars guidance temperature top_p min_p frame_rate gain_db code_match code_match_inside spectral_match cents click " +
+      "click_percentile click_inside flux flux_percentile flux_inside").split(" "),
+  ),
+};
 const OUTPUT = { rate: null, bits: 16, peak: null, lufs: null, cues: false, slices: false };
-const TEMPO = [20, 400],
-  LONGEST = 600,
-  BEATS = 4,
-  STEPS = 96,
-  USUAL = 18,
-  GUIDANCE = 2;
+const LONG = ["prompt", "source", "clips"]; // left out of the comment in the WAV
+const BEATS = 4,
+  STEPS = 96;
 
-const hasMetronome = (info) => (info.spec.controls || 0) === 1;
-export const hopOf = (info) => rint(info.codec.sample_rate / info.spec.frame_rate);
-
-/** What a clip is a function of, besides its index. `asked`: `{seconds}` or `{bpm, bars}`, `seed` (a BigInt), and
- * settings of `sampling`. Throws, in words, where it cannot be. */
-export function soundRecipe(info, { seconds = 10, bpm = null, bars = null, seed, sampling = {}, guidance = GUIDANCE }) {
-  const rate = info.codec.sample_rate,
-    hop = hopOf(info);
-  if (bpm === null && hasMetronome(info)) bpm = (60 * info.spec.frame_rate) / (info.codec.beat_frames ?? USUAL);
-  if (bpm !== null && !(TEMPO[0] <= bpm && bpm <= TEMPO[1]))
-    throw new Error(`a tempo is ${TEMPO[0]} to ${TEMPO[1]} BPM, got ${bpm}`);
-  if (bars !== null && !(bars > 0)) throw new Error(`expected more than 0 bars, got ${bars}`);
-  if (bars !== null && bpm === null) throw new Error("bars last as long as a tempo says: give one");
-  const exact = bars === null ? seconds : (bars * BEATS * 60) / bpm;
-  if (!(exact > 0 && exact <= LONGEST))
-    throw new Error(`a clip lasts more than 0 and at most ${LONGEST} s here, got ${exact}`);
-  const samples =
-    bars === null ? Math.max(1, rint(seconds * info.spec.frame_rate)) * hop : Math.max(1, rint(exact * rate));
-  return {
-    bundle: info.name,
-    bundle_hash: info.hash,
-    seed,
-    samples,
-    sampling: clamped({ ...info.sampling, ...sampling }, info.spec.card),
-    precision: info.precision,
-    backend: "onnx",
-    ...(bpm === null ? {} : { bpm }),
-    ...(bars === null ? {} : { bars }),
-    ...(hasMetronome(info) && guidance !== 1 ? { guidance } : {}),
-  };
-}
-
-/** Make a clip; yields `{codes, wav}` while it is made: K arrays [t] and `Float32Array [n]`, of which one may be empty. */
+/** Make a clip; yields pieces while it is made: `{codes, wav}`, K arrays [t] and `Float32Array [n]`, of which one may be
+ * empty. All of them together are the clip.
+ *
+ * A loop, and what weird tools make of another clip, comes as one piece with what there is to say of it,
+ * `{codes, wav, about}`; before it `{share}` says how much is done, and `{preview}` is sound to listen to meanwhile. */
 export async function* playSound(bundle, recipe, index, stop) {
   const { info } = bundle,
     { spec } = info,
+    stepper = recipe.guidance === undefined ? bundle.stepper : new GuidedStepper(bundle.stepper, recipe.guidance, spec),
     frames = Math.ceil(recipe.samples / hopOf(info));
   const K = spec.n_q - (spec.controls || 0),
-    decoder = new Decoder(bundle.ort, bundle.front, bundle.back, info.decoder, K);
-  const none = Array.from({ length: K }, () => new Int32Array(0));
-  let left = recipe.samples;
-  const stepper =
-    recipe.guidance === undefined ? bundle.stepper : new GuidedStepper(bundle.stepper, recipe.guidance, spec);
-  for await (const piece of stream(stepper, spec, [BigInt(index)], frames, {
-    seed: recipe.seed,
-    sampling: recipe.sampling,
-    window: info.context,
-    given: controls(info, recipe, frames),
-    stop,
-  })) {
-    const codes = piece[0].slice(0, K);
-    yield { codes, wav: new Float32Array(0) };
-    yield* sounds(codes, false);
+    none = Array.from({ length: K }, () => new Int32Array(0)),
+    whole = Boolean(recipe.loop || recipe.weird || recipe.source);
+  const decoder = decoderOf(bundle),
+    pieces = [];
+  let left = recipe.samples,
+    codes = recipe.source ? unpack(recipe.source) : null;
+  if (!codes) {
+    for await (const piece of stream(stepper, spec, [BigInt(index)], frames, {
+      seed: recipe.seed,
+      sampling: recipe.sampling,
+      window: info.context,
+      given: given(info, recipe.prompt ? unpack(recipe.prompt) : none, frames, recipe.bpm),
+      stop,
+    })) {
+      pieces.push(piece[0].slice(0, K));
+      if (!whole) yield { codes: pieces.at(-1), wav: new Float32Array(0) };
+      yield* sounds(pieces.at(-1), false);
+    }
+    if (await stop()) return;
+    yield* sounds(none, true);
+    codes = joined(pieces, K);
   }
-  if (!stop()) yield* sounds(none, true);
+  if (whole) yield* finished();
 
-  async function* sounds(codes, last) {
-    for await (let wav of decoder.push(codes, last)) {
+  async function* sounds(more, last) {
+    for await (let wav of decoder.push(more, last)) {
       wav = wav.subarray(0, left);
       left -= wav.length;
-      yield { codes: none, wav };
+      yield whole ? { preview: wav, share: (0.5 * (recipe.samples - left)) / recipe.samples } : { codes: none, wav };
     }
+  }
+
+  async function* finished() {
+    const { seed, sampling, bpm } = recipe,
+      before = codes.length && codes[0].length;
+    let { samples } = recipe;
+    if (recipe.weird) {
+      codes = await weird.play(recipe.weird, codes, {
+        spec: clipSpec(spec),
+        seed,
+        index,
+        bpm,
+        clips: recipe.clips,
+        resample: async (known, own) => {
+          const T = known[0].length,
+            how = { seed: own, sampling, window: info.context, given: given(info, known, T, bpm), stop };
+          return (await generate(stepper, spec, [BigInt(index)], T, how))[0].slice(0, K);
+        },
+      });
+      if (await stop()) return;
+      samples = samplesAfter(info, recipe, before, codes[0].length);
+      yield { share: 0.6 };
+    }
+    if (!recipe.loop) {
+      yield { codes, wav: (await decode(bundle, codes)).subarray(0, samples), about: {} };
+      return;
+    }
+    const beat = given(info, none, codes[0].length, bpm)?.[0].slice(K),
+      how = { seed, index, sampling, bpm, beat, stepper, stop };
+    const loop = yield* makeLoop(bundle, codes, samples, how);
+    if (loop) yield { codes: loop.codes, wav: loop.wav, about: { loop: loop.report } };
   }
 }
 
-/** What is given of a clip by itself: the metronome of a model that hears one. */
-function controls(info, recipe, frames) {
-  const { spec } = info,
-    K = spec.n_q,
-    C = spec.controls || 0;
-  if (!C) return undefined;
-  const rows = Array.from({ length: K }, (_, k) => (k < K - C ? new Int32Array(0) : new Int32Array(frames)));
-  if (recipe.bpm !== undefined && hasMetronome(info)) rows[K - 1] = places(frames, spec.frame_rate, recipe.bpm);
-  return [rows];
+/** What is given of a clip: codes that are known, K arrays [T0] without the controls, and the metronome of a model that
+ * hears one. */
+function given(info, known, frames, bpm) {
+  const C = info.spec.controls || 0,
+    rows = Array.from({ length: C }, () => new Int32Array(frames));
+  if (!C && !known[0].length) return undefined;
+  if (bpm && hasMetronome(info)) rows[0] = places(frames, info.spec.frame_rate, bpm);
+  return [[...known, ...rows]];
 }
 
 /** Where in the bar each frame lies, `Int32Array [frames]`. */
@@ -102,16 +115,17 @@ export function places(frames, frameRate, bpm) {
 }
 
 /** The clip as files: `{stem, wav, json}`, bytes and text; `infer.py --from` makes it again from the JSON. */
-export function soundFiles(info, { recipe, index, codes, wav: raw }, stem = stemOf(recipe, index)) {
-  const { wav, about } = levelled(raw),
+export function soundFiles(info, { recipe, index, codes, wav: raw, about = {} }, stem = stemOf(recipe, index)) {
+  const { wav, about: level } = levelled(raw),
     rate = info.codec.sample_rate;
   const hash = sha256(dumps(recipe, { sorted: true, ...FLOATS })).slice(0, 16);
   const clip = sha256(dumps([hash, index, OUTPUT], { sorted: true })).slice(0, 16);
-  const comment = dumps({ ...recipe, index, clip }, FLOATS);
+  const short = Object.fromEntries(Object.entries(recipe).filter(([name]) => !LONG.includes(name)));
   const bytes = wavBytes(wav, rate, {
     title: `${recipe.bundle} seed ${recipe.seed} clip ${index}`,
-    comment,
+    comment: dumps({ ...short, index, clip }, FLOATS),
     bpm: recipe.bpm,
+    loop: Boolean(recipe.loop),
   });
   const json =
     dumps(
@@ -129,13 +143,9 @@ export function soundFiles(info, { recipe, index, codes, wav: raw }, stem = stem
         sample_rate: rate,
         samples: wav.length,
         cues: [],
-        about,
+        about: { ...about, ...level },
       },
       { indent: 1, ...FLOATS },
     ) + "\n";
   return { stem, wav: bytes, json };
 }
-
-const short = (x) => String(Number(x.toPrecision(6)));
-export const stemOf = (recipe, index) =>
-  `${recipe.bundle}_seed${recipe.seed}_${index}${recipe.bpm ? `_${short(recipe.bpm)}bpm` : ""}`;

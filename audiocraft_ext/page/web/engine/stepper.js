@@ -2,6 +2,7 @@
 // each step copies it in and out of WebAssembly's memory.
 
 const FEW = 4;
+const same = (a, b) => a.every((row, k) => row.every((code, s) => code === b[k][s]));
 
 export class OnnxStepper {
   /** `ort` is onnxruntime-web, `lm` the sizes in model.json. */
@@ -19,24 +20,32 @@ export class OnnxStepper {
 
   /** See `stream` in sampler.js. Many steps at once are read clip by clip, a few one by one, as in Python. */
   async step(clips) {
-    const S = clips[0][0].length;
+    const S = clips[0][0].length,
+      size = this.lm.n_q * this.lm.card;
     let logits;
-    if (S === 1) return this.single(clips);
-    if (S <= FEW) {
-      for (let s = 0; s < S; s++)
-        logits = await this.single(clips.map((rows) => rows.map((row) => row.subarray(s, s + 1))));
-      return logits;
+    if (S > FEW) {
+      const all = await this.logits(clips);
+      return Float32Array.from(all.flatMap((rows) => Array.from(rows.subarray(-size))));
     }
-    const out = [];
+    for (let s = 0; s < S; s++)
+      logits = await this.single(clips.map((rows) => rows.map((row) => row.subarray(s, s + 1))));
+    return logits;
+  }
+
+  /** The logits of all steps, read clip by clip: for each clip `Float32Array [S * K * card]`. Clips that are the same
+   * so far are read once. */
+  async logits(clips) {
+    const caches = clips.map((_, b) => (this.together ? this.part(this.together, b) : this.rows[b])),
+      out = [];
     for (const [b, rows] of clips.entries()) {
-      const cache = this.together ? this.part(this.together, b) : this.rows[b];
-      const result = await this.call([rows], cache);
-      this.rows[b] = result.cache;
-      out.push(result.logits.subarray(-this.lm.n_q * this.lm.card));
+      const twin = out.findIndex((_, a) => caches[a] === caches[b] && same(clips[a], rows));
+      const result = twin < 0 ? await this.call([rows], caches[b]) : null;
+      this.rows[b] = result ? result.cache : this.rows[twin];
+      out.push(result ? result.logits : out[twin]);
     }
     this.together = null;
-    this.length += S;
-    return Float32Array.from(out.flatMap((row) => Array.from(row)));
+    this.length += clips[0][0].length;
+    return out;
   }
 
   async single(clips) {
