@@ -13,11 +13,14 @@ import torch
 from omegaconf import OmegaConf
 
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.model.attention import rope_rates
 from audiocraft_ext.model.config import LAYERS, LMConfig
-from audiocraft_ext.model.lm import rope_rates
 
 LM_FILE, CODEC_FILE = "state_dict.bin", "compression_state_dict.bin"
 VERSION = "1.3.0"
+# Options of LMConfig that audiocraft's model does not have, and the values that it is without them.
+LACKS = {"norm": ("layer",), "attention": ("mha", "gqa"), "ffn": ("gelu",), "qk_norm": (False,),
+         "positional_embedding": ("sin", "rope")}
 ROPE = "rope.frequencies"  # what audiocraft keeps of rotary positions, beside the weights
 
 # Keys of `transformer_lm` that a trained model no longer depends on.
@@ -56,15 +59,21 @@ def delays(config: dict[str, Any], n_q: int) -> tuple[int, ...]:
 
 
 def lm_yaml(cfg: LMConfig, pattern: tuple[int, ...], sample_rate: int, segment_duration: float) -> str:
-    """The smallest ``xp.cfg`` that builds this model in audiocraft."""
-    if cfg.qk_norm:
-        raise UserError("audiocraft's model has no transformer_lm.qk_norm; export a bundle instead")
-    sizes = {k: v for k, v in cfg.to_dict().items() if k not in _TRAINING}
+    """The smallest ``xp.cfg`` that builds this model in audiocraft.
+
+    Raises:
+        UserError: it has options that audiocraft's has not; all of them are named.
+    """
+    lacking = [f"transformer_lm.{key}={getattr(cfg, key)}" for key, there in LACKS.items()
+               if getattr(cfg, key) not in there]
+    if lacking:
+        raise UserError(f"audiocraft's model has no {', no '.join(lacking)}; export a bundle instead")
+    sizes = {k: v for k, v in cfg.to_dict().items() if k not in (*_TRAINING, "attention", "kv_heads")}
     return OmegaConf.to_yaml(OmegaConf.create({
         "solver": "musicgen", "lm_model": "transformer_lm", "sample_rate": sample_rate, "channels": 1,
         "device": "cpu", "dtype": "float32",
         "transformer_lm": {
-            **sizes, "norm": "layer_norm", "norm_first": True, "activation": "gelu", "causal": True,
+            **sizes, "kv_repeat": cfg.num_heads // (cfg.kv_heads or cfg.num_heads), "norm": "layer_norm", "norm_first": True, "activation": "gelu", "causal": True,
             "positional_embedding": cfg.positional_embedding, "dropout": 0.0,
             "custom": True, "memory_efficient": False,  # the same attention, without xformers
         },

@@ -14,7 +14,7 @@ quantises the left side in blocks of a row; it keeps the law for two rows and mo
 Inputs (B clips, S new steps, P capacity of the cache in steps, H heads of size D):
     codes int64 [B, K, S], positions int64 [S] (of the new steps, from 0), seqlens_k int32 [B] (steps in the cache
     after this call, minus 1), total_sequence_length int32 [1] (the same without the minus 1),
-    past_key.{layer}, past_value.{layer} float32 [B, H, P, D].
+    past_key.{layer}, past_value.{layer} float32 [B, H, P, D] (H those of keys and values).
 Outputs:
     logits float32 [B, S, K, card], present_key.{layer}, present_value.{layer} as the past.
 """
@@ -32,9 +32,9 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.export.onnx_graph import Graph
 from audiocraft_ext.export.quantize import BLOCK, HEADS
 from audiocraft_ext.model import blocks
+from audiocraft_ext.model.attention import rope_rates
 from audiocraft_ext.model.blocks import NORM_EPSILON, Norm
 from audiocraft_ext.model.config import LAYERS, LMConfig
-from audiocraft_ext.model.lm import rope_rates
 
 ROW_MAX = 127  # of a quantised row
 MANY = 8  # more streams have one table and one matrix: each node costs some microseconds of a step
@@ -59,11 +59,10 @@ def write_lm(cfg: LMConfig, weights: Path, out: Path, sizes: Sequence[int] = ())
     positions = g.input("positions", INT64, ["S"])
     lengths = [g.input("seqlens_k", INT32, ["B"]), g.input("total_sequence_length", INT32, [1])]
 
-    x, turn = _embed(g, cfg, codes), None  # [B, S, dim]
+    x, heads = _embed(g, cfg, codes), cfg.block.attention.heads  # [B, S, dim]
     if cfg.positional_embedding == "sin":
         x = g.op("Add", x, _sin_embedding(g, cfg, positions))
-    else:
-        turn = _rope(g, cfg, positions)
+    turn = TURNS[heads.position](g, heads, positions)
     for i in range(cfg.num_layers):
         x = blocks.apply(cfg.block, OnnxLayer(g, i), x, (lengths, turn))
     x = NORMS[cfg.out_norm.kind](g, x, cfg.out_norm.name)
@@ -125,10 +124,10 @@ def _sin_embedding(g: Graph, cfg: LMConfig, positions: str) -> str:
     return g.op("Concat", g.op("Cos", phase), g.op("Sin", phase), axis=-1)
 
 
-def _rope(g: Graph, cfg: LMConfig, positions: str) -> tuple[str, str]:
+def _rope(g: Graph, heads: blocks.Heads, positions: str) -> tuple[str, str]:
     """Cosines and sines of how far pairs are turned, each ``[S, D / 2]``; the rates are torch's own."""
     column = g.op("Unsqueeze", g.op("Cast", positions, to=FLOAT), g.constant(np.array([1])))  # [S, 1]
-    phase = g.op("Mul", column, g.constant(rope_rates(cfg.head_dim, cfg.max_period).numpy()[None]))
+    phase = g.op("Mul", column, g.constant(rope_rates(heads.size, heads.max_period).numpy()[None]))
     return g.op("Cos", phase), g.op("Sin", phase)
 
 
@@ -146,9 +145,15 @@ def _rms_norm(g: Graph, x: str, name: str) -> str:
     return g.op("SimplifiedLayerNormalization", x, g.weight(f"{name}.weight"), axis=-1, epsilon=NORM_EPSILON)
 
 
+def _swiglu(g: Graph, x: str) -> str:
+    gate, let_through = g.op("Split", x, outputs=2, axis=-1, num_outputs=2)
+    return g.op("Mul", g.op("QuickGelu", gate, domain="com.microsoft", alpha=1.0), let_through)  # of alpha 1: SiLU
+
+
 # By the kinds that a block names.
 NORMS = {"layer": _layer_norm, "rms": _rms_norm}
-ACTIVATIONS = {"gelu": lambda g, x: g.op("Gelu", x)}
+ACTIVATIONS = {"gelu": lambda g, x: g.op("Gelu", x), "swiglu": _swiglu}
+TURNS = {"none": lambda g, heads, positions: None, "rope": _rope}
 POSITIONS = {"none": lambda g, x, turn: x, "rope": _turned}
 
 
@@ -166,28 +171,31 @@ class OnnxLayer:
         return _linear(self.g, x, f"{LAYERS}.{self.i}.{product.name}", dot)
 
     def attend(self, attention: blocks.Attention, qkv: str, state: tuple) -> str:
-        g, (lengths, turn) = self.g, state
-        cache = ["B", attention.heads, "P", attention.head_dim]
-        past = [g.input(f"past_{kind}.{self.i}", FLOAT, cache) for kind in ("key", "value")]
+        heads, (lengths, turn) = attention.heads, state
+        if attention.q_norm is None and heads.position == "none":
+            return self._look(heads, (qkv, "", ""), lengths)
+        sizes = np.array([n * heads.size for n in (heads.queries, heads.keys, heads.keys)])
+        q, k, v = self.g.op("Split", qkv, self.g.constant(sizes), outputs=3, axis=-1)
+        q, k = self._per_head(heads, attention.q_norm, q), self._per_head(heads, attention.k_norm, k)
+        return self._look(heads, (*(POSITIONS[heads.position](self.g, x, turn) for x in (q, k)), v), lengths)
+
+    def _look(self, heads: blocks.Heads, qkv: tuple[str, str, str], lengths: list[str]) -> str:
+        """``q [B, S, queries * D]``, ``k, v [B, S, keys * D]`` of the new steps, or all three in one."""
+        cache = ["B", heads.keys, "P", heads.size]
+        past = [self.g.input(f"past_{kind}.{self.i}", FLOAT, cache) for kind in ("key", "value")]
         present = [f"present_{kind}.{self.i}" for kind in ("key", "value")]
-        parts = [qkv, "", ""]
-        if attention.q_norm is not None or attention.position != "none":
-            q, k, v = g.op("Split", qkv, outputs=3, axis=-1, num_outputs=3)
-            q, k = (self._per_head(attention, norm, x) for norm, x in ((attention.q_norm, q), (attention.k_norm, k)))
-            parts = [*(POSITIONS[attention.position](g, x, turn) for x in (q, k)), v]
-        attended = g.op("GroupQueryAttention", *parts, *past, *lengths, outputs=[f"attention.{self.i}", *present],
-                        domain="com.microsoft", num_heads=attention.heads, kv_num_heads=attention.heads)[0]
+        attended = self.g.op("GroupQueryAttention", *qkv, *past, *lengths, outputs=[f"attention.{self.i}", *present],
+                             domain="com.microsoft", num_heads=heads.queries, kv_num_heads=heads.keys)[0]
         for name in present:
-            g.output(name, name, FLOAT, cache)
+            self.g.output(name, name, FLOAT, cache)
         return attended
 
-    def _per_head(self, attention: blocks.Attention, norm: Norm | None, x: str) -> str:
-        """``x [B, S, H * D]`` with the norm over each head."""
+    def _per_head(self, heads: blocks.Heads, norm: Norm | None, x: str) -> str:
+        """``x [B, S, n * D]`` with the norm over each head."""
         if norm is None:
             return x
-        heads = self.g.op("Reshape", x, self.g.constant(np.array([0, 0, attention.heads, attention.head_dim])))
-        flat = self.g.constant(np.array([0, 0, attention.heads * attention.head_dim]))
-        return self.g.op("Reshape", self.norm(norm, heads), flat)
+        each = self.g.op("Reshape", x, self.g.constant(np.array([0, 0, -1, heads.size])))
+        return self.g.op("Reshape", self.norm(norm, each), self.g.constant(np.array([0, 0, -1])))
 
     def activate(self, kind: str, x: str) -> str:
         return ACTIVATIONS[kind](self.g, x)

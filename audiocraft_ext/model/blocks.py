@@ -1,7 +1,7 @@
 """A layer of the LM as data: which norms, which matrices of which sizes and names, which attention, which activation.
 
-Everything that knows a layer is made from this: the model in training (:mod:`audiocraft_ext.model.lm`), the one with
-fixed shapes for a GPU (:mod:`audiocraft_ext.engine.torch.static_lm`), the ONNX graph
+Everything that knows a layer is made from this: the model in training (:mod:`audiocraft_ext.model.layers`), the one
+with fixed shapes for a GPU (:mod:`audiocraft_ext.engine.torch.static_lm`), the ONNX graph
 (:mod:`audiocraft_ext.export.onnx_lm`), and the sizes (:mod:`audiocraft_ext.model.config`). A new option is a field here
 and, in each of the three, one entry in the table of its kind (``NORMS``, ``ACTIVATIONS``, ``POSITIONS``);
 tests/model/test_blocks.py then compares them. Imports no torch.
@@ -18,13 +18,14 @@ NORM_EPSILON = 1e-5
 
 
 class Product(NamedTuple):
-    """A matrix product with a weight ``[rows, columns]``, ``parts`` matrices one below the other."""
+    """A matrix product with a weight ``[rows, columns]``; ``parts`` are the rows of each matrix, where several lie one
+    below the other in it."""
 
     weight: str
     rows: int
     columns: int
     bias: str | None = None
-    parts: int = 1
+    parts: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -32,8 +33,17 @@ class Product(NamedTuple):
         return self.weight.removesuffix(".weight").removesuffix("_weight")
 
     @property
+    def bare(self) -> bool:
+        """A parameter and no module: audiocraft's fused projection."""
+        return not self.weight.endswith(".weight")
+
+    @property
     def size(self) -> int:
         return self.rows * self.columns
+
+    @property
+    def parameters(self) -> int:
+        return self.size + (self.rows if self.bias else 0)
 
 
 class Norm(NamedTuple):
@@ -49,34 +59,90 @@ class Norm(NamedTuple):
         return self.size * {"layer": 2, "rms": 1}[self.kind]
 
 
+class Heads(NamedTuple):
+    """How queries look at keys, and what of them a cache holds.
+
+    Attributes:
+        queries, keys: heads of either; ``queries / keys`` neighbours look at the same keys and values (grouped queries,
+            https://arxiv.org/abs/2305.13245).
+        size: of a key and of a value.
+        position: ``none`` (what comes in knows it, or nothing does) or ``rope``, which turns queries and keys
+            (:func:`audiocraft_ext.model.attention.rope`) with ``max_period``.
+    """
+
+    queries: int
+    keys: int
+    size: int
+    position: str
+    max_period: float
+
+    def cache_shape(self, batch: int, capacity: int) -> tuple[int, ...]:
+        """Of a layer: ``[2, B, keys, capacity, size]``."""
+        return 2, batch, self.keys, capacity, self.size
+
+
 class Attention(NamedTuple):
     """Causal self-attention behind a norm.
 
     Attributes:
         qkv: queries, keys and values in one product; ``out`` of what the heads gave.
         q_norm, k_norm: of each head's queries and keys, or None.
-        position: ``none`` (what comes in knows it) or ``rope``, which turns queries and keys
-            (:func:`audiocraft_ext.model.lm.rope`) with ``max_period``.
     """
 
     norm: Norm
     qkv: Product
     out: Product
-    heads: int
-    head_dim: int
+    heads: Heads
     q_norm: Norm | None
     k_norm: Norm | None
-    position: str
-    max_period: float
+
+    @property
+    def products(self) -> tuple[Product, ...]:
+        return self.qkv, self.out
+
+    @property
+    def norms(self) -> tuple[Norm, ...]:
+        return tuple(norm for norm in (self.norm, self.q_norm, self.k_norm) if norm is not None)
+
+    @property
+    def activations(self) -> int:
+        """Numbers a token kept in training: of the norm, the product's output (normed again), the heads' output."""
+        normed = 2 * self.heads.size * (self.heads.queries + self.heads.keys) if self.q_norm else 0
+        return 2 * self.qkv.columns + self.qkv.rows + 2 * self.out.rows + normed
+
+    def apply(self, parts: Parts[X], x: X, state: Any) -> X:
+        qkv = parts.product(self.qkv, parts.norm(self.norm, x))
+        return parts.product(self.out, parts.attend(self, qkv, state))
 
 
 class FeedForward(NamedTuple):
-    """Two products with an activation between them, behind a norm."""
+    """Two products with an activation between them, behind a norm.
+
+    ``gelu``; or ``swiglu``, for which ``up`` gives a gate and what it lets through
+    (https://arxiv.org/abs/2002.05202 section 2).
+    """
 
     norm: Norm
     up: Product
     down: Product
     activation: str
+
+    @property
+    def products(self) -> tuple[Product, ...]:
+        return self.up, self.down
+
+    @property
+    def norms(self) -> tuple[Norm, ...]:
+        return (self.norm,)
+
+    @property
+    def activations(self) -> int:
+        gated = self.down.columns if self.activation == "swiglu" else 0  # the gate as it is when it is multiplied
+        return 2 * self.up.columns + self.up.rows + self.down.columns + gated
+
+    def apply(self, parts: Parts[X], x: X, state: Any) -> X:
+        hidden = parts.product(self.up, parts.norm(self.norm, x))
+        return parts.product(self.down, parts.activate(self.activation, hidden))
 
 
 class Block(NamedTuple):
@@ -88,25 +154,21 @@ class Block(NamedTuple):
     @property
     def products(self) -> tuple[Product, ...]:
         """In the order in which they are done."""
-        return self.attention.qkv, self.attention.out, self.feed_forward.up, self.feed_forward.down
+        return self.attention.products + self.feed_forward.products
 
     @property
     def norms(self) -> tuple[Norm, ...]:
         """In the order in which they are done."""
-        attention = self.attention
-        norms = (attention.norm, attention.q_norm, attention.k_norm, self.feed_forward.norm)
-        return tuple(norm for norm in norms if norm is not None)
+        return self.attention.norms + self.feed_forward.norms
 
     @property
     def parameters(self) -> int:
-        return sum(p.size + (p.rows if p.bias else 0) for p in self.products) + sum(n.parameters for n in self.norms)
+        return sum(p.parameters for p in self.products) + sum(n.parameters for n in self.norms)
 
     @property
     def activations(self) -> int:
-        """Numbers a token that a layer keeps in training: its input to each norm, product, activation and sum."""
-        down, out = self.feed_forward.down, self.attention.out
-        kept = 13 * out.rows + down.columns
-        return kept + 2 * sum(n.size * self.attention.heads for n in self.norms if n.kind == "rms")
+        """Numbers a token that a layer keeps in training: what comes into each norm, product and activation."""
+        return self.attention.activations + self.feed_forward.activations
 
 
 class Parts(Protocol[X]):
@@ -117,7 +179,7 @@ class Parts(Protocol[X]):
     def product(self, product: Product, x: X) -> X: ...
 
     def attend(self, attention: Attention, qkv: X, state: Any) -> X:
-        """``[B, S, 3 * dim]`` to ``[B, S, dim]``."""
+        """``[B, S, (queries + 2 * keys) * size]`` to ``[B, S, queries * size]``."""
 
     def activate(self, kind: str, x: X) -> X: ...
 
@@ -127,8 +189,6 @@ class Parts(Protocol[X]):
 
 def apply(block: Block, parts: Parts[X], x: X, state: Any) -> X:
     """A layer's output for ``x [B, S, dim]``; ``state`` is the backend's own, handed on to its attention."""
-    attention, feed_forward = block.attention, block.feed_forward
-    qkv = parts.product(attention.qkv, parts.norm(attention.norm, x))
-    x = parts.add(x, parts.product(attention.out, parts.attend(attention, qkv, state)))
-    hidden = parts.product(feed_forward.up, parts.norm(feed_forward.norm, x))
-    return parts.add(x, parts.product(feed_forward.down, parts.activate(feed_forward.activation, hidden)))
+    for half in block:
+        x = parts.add(x, half.apply(parts, x, state))
+    return x

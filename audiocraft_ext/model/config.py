@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from math import prod
 from typing import Any
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.model.blocks import Attention, Block, FeedForward, Norm, Product
+from audiocraft_ext.model.blocks import Attention, Block, FeedForward, Heads, Norm, Product
 
 # Keys of audiocraft's `transformer_lm` that this model does not have, and the values that switch them off.
 _OFF: dict[str, tuple] = {
-    "activation": ("gelu",), "norm": ("layer_norm",), "causal": (True,),
+    "activation": ("gelu",), "causal": (True,),
     "xpos": (False,), "layer_scale": (None,), "past_context": (None,), "cross_attention": (False,),
-    "qk_layer_norm": (False,), "qk_layer_norm_cross": (False,), "kv_repeat": (1,), "two_step_cfg": (False,),
+    "qk_layer_norm": (False,), "qk_layer_norm_cross": (False,), "two_step_cfg": (False,),
     "emb_lr": (None,), "attention_dropout": (None,), "norm_first": (True,), "q_modeling": (None,),
     "weight_init": ("gaussian",), "depthwise_init": ("current",), "zero_bias_init": (True,),
 }
 _NO_EFFECT = {"custom", "memory_efficient", "attention_as_float32"}  # which kernel computes the same attention
-_LATER = ("positional_embedding", "qk_norm")  # written where they are not the default: older files do not have them
-POSITIONS = ("sin", "rope")
+_FIRST = ("n_q", "card", "dim", "num_heads", "num_layers", "hidden_scale", "dropout", "bias_proj", "bias_ff", "bias_attn",
+          "max_period", "checkpointing")  # always written; others where they are not the default
+CHOICES = {"positional_embedding": ("sin", "rope", "none"), "checkpointing": ("none", "torch"),
+           "norm": ("layer", "rms"), "attention": ("mha", "gqa"), "ffn": ("gelu", "swiglu")}
+GATED = 32  # the width of a gated feed-forward block is a multiple of it
 LAYERS = "transformer.layers"  # where the layers' weights are, as audiocraft calls them
 
 
@@ -32,7 +35,13 @@ class LMConfig:
         n_q, card: K streams, each of codes in ``[0, card)``.
         dim: of the hidden state; the feed-forward block is ``hidden_scale`` times as wide.
         positional_embedding: ``sin`` (added to what comes in) or ``rope`` (queries and keys are turned by it,
-            https://arxiv.org/abs/2104.09864), both with ``max_period``.
+            https://arxiv.org/abs/2104.09864), both with ``max_period``; or ``none``: that a step sees only what was
+            before it has to do (https://arxiv.org/abs/2203.16634).
+        norm: ``layer`` or ``rms`` (root mean square, https://arxiv.org/abs/1910.07467).
+        attention: ``mha``; or ``gqa``, where ``kv_heads`` heads of keys and values serve all ``num_heads``
+            (https://arxiv.org/abs/2305.13245): a smaller cache.
+        ffn: ``gelu``; or ``swiglu``, a gated one (https://arxiv.org/abs/2002.05202), two thirds as wide, so that it
+            has as many weights.
         qk_norm: each head's queries and keys have a norm of their own (root mean square). Not one of audiocraft's.
         checkpointing: ``torch`` keeps no activations of a layer, and computes them again in the backward pass.
     """
@@ -51,39 +60,49 @@ class LMConfig:
     checkpointing: str = "none"
     positional_embedding: str = "sin"
     qk_norm: bool = False
+    norm: str = "layer"
+    attention: str = "mha"
+    kv_heads: int | None = None
+    ffn: str = "gelu"
 
     def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise UserError(f"transformer_lm.{name}={getattr(self, name)} is not supported; use "
+                                f"{', '.join(known[:-1])} or {known[-1]}")
         if self.num_heads < 1 or self.dim % self.num_heads or self.dim % 2:
             raise UserError(f"transformer_lm.dim={self.dim} must be even and a multiple of num_heads={self.num_heads}")
-        if self.checkpointing not in ("none", "torch"):
-            raise UserError(f"transformer_lm.checkpointing is 'none' or 'torch', got {self.checkpointing!r}")
-        if self.positional_embedding not in POSITIONS:
-            raise UserError(f"transformer_lm.positional_embedding={self.positional_embedding} is not supported; use "
-                            f"{' or '.join(POSITIONS)}")
         if self.positional_embedding == "rope" and self.head_dim % 2:
             raise UserError("transformer_lm.positional_embedding=rope turns pairs of numbers: dim / num_heads must be "
                             f"even, got {self.dim} / {self.num_heads}")
+        if (self.attention == "gqa") != (self.kv_heads is not None):
+            raise UserError("transformer_lm.kv_heads goes with transformer_lm.attention=gqa, and only with it; got "
+                            f"kv_heads={self.kv_heads} and attention={self.attention}")
+        if self.kv_heads is not None and (self.kv_heads < 1 or self.num_heads % self.kv_heads):
+            raise UserError(f"transformer_lm.kv_heads={self.kv_heads} must divide num_heads={self.num_heads}")
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> LMConfig:
-        """From audiocraft's ``transformer_lm`` mapping.
+        """From audiocraft's ``transformer_lm`` mapping; what is empty is as it is by default.
 
         Raises:
             UserError: an option is set that this model does not have.
         """
         known = {f.name for f in fields(cls)}
+        usual = {f.name for f in fields(cls) if f.default is not MISSING}
+        d = {key: value for key, value in d.items() if key not in usual or value is not None}
         for key, value in d.items():
-            if key in known or key in _NO_EFFECT:
+            if key in known or key in _NO_EFFECT or key == "kv_repeat":
                 continue
             if key not in _OFF:
                 raise UserError(f"transformer_lm.{key} is not an option of this model; known: {sorted(known)}")
             if value not in _OFF[key]:
                 raise UserError(f"transformer_lm.{key}={value} is not supported; use {_OFF[key][0]}")
-        return cls(**{k: v for k, v in d.items() if k in known})
+        return cls(**_ours({k: v for k, v in d.items() if k in known}, d.get("kv_repeat", 1)))
 
     def to_dict(self) -> dict[str, Any]:
         usual = {f.name: f.default for f in fields(self)}
-        return {k: v for k, v in asdict(self).items() if k not in _LATER or v != usual[k]}
+        return {k: v for k, v in asdict(self).items() if k in _FIRST or v != usual[k]}
 
     @property
     def head_dim(self) -> int:
@@ -92,24 +111,33 @@ class LMConfig:
     @cached_property
     def block(self) -> Block:
         """What each layer is."""
-        dim, hidden = self.dim, self.hidden_scale * self.dim
+        return Block(self._heads(), self._feed_forward())
 
-        def product(name: str, rows: int, columns: int, bias: bool, end: str = ".", parts: int = 1) -> Product:
-            return Product(f"{name}{end}weight", rows, columns, f"{name}{end}bias" if bias else None, parts)
-
+    def _heads(self) -> Attention:
+        keys = self.kv_heads or self.num_heads
+        parts = self.dim, keys * self.head_dim, keys * self.head_dim
         q_norm, k_norm = ((Norm(f"self_attn.{x}_norm", self.head_dim, "rms") if self.qk_norm else None) for x in "qk")
-        attention = Attention(Norm("norm1", dim), product("self_attn.in_proj", 3 * dim, dim, self.bias_attn, "_", 3),
-                              product("self_attn.out_proj", dim, dim, self.bias_attn), self.num_heads, self.head_dim,
-                              q_norm, k_norm, "rope" if self.positional_embedding == "rope" else "none",
-                              self.max_period)
-        feed_forward = FeedForward(Norm("norm2", dim), product("linear1", hidden, dim, self.bias_ff),
-                                   product("linear2", dim, hidden, self.bias_ff), "gelu")
-        return Block(attention, feed_forward)
+        position = "rope" if self.positional_embedding == "rope" else "none"
+        return Attention(self._norm("norm1"), _product("self_attn.in_proj", sum(parts), self.dim, self.bias_attn, parts),
+                         _product("self_attn.out_proj", self.dim, self.dim, self.bias_attn),
+                         Heads(self.num_heads, keys, self.head_dim, position, self.max_period), q_norm, k_norm)
+
+    def _feed_forward(self) -> FeedForward:
+        width, parts = self.hidden_scale * self.dim, ()
+        if self.ffn == "swiglu":
+            width = -(-2 * width // (3 * GATED)) * GATED
+            parts = width, width
+        return FeedForward(self._norm("norm2"),
+                           _product("linear1", sum(parts) or width, self.dim, self.bias_ff, parts),
+                           _product("linear2", self.dim, width, self.bias_ff), self.ffn)
+
+    def _norm(self, name: str) -> Norm:
+        return Norm(name, self.dim, self.norm)
 
     @property
     def out_norm(self) -> Norm:
         """Behind the last layer."""
-        return Norm("out_norm", self.dim)
+        return self._norm("out_norm")
 
     def matrices(self) -> dict[str, Product]:
         """The matrices of all layers, by the full names of their weights."""
@@ -130,7 +158,7 @@ class LMConfig:
 
     def cache_shape(self, batch: int, capacity: int) -> tuple[int, ...]:
         """Of the keys and values of ``capacity`` steps: ``[layers, 2, B, H, capacity, D]``."""
-        return self.num_layers, 2, batch, self.num_heads, capacity, self.head_dim
+        return self.num_layers, *self.block.attention.heads.cache_shape(batch, capacity)
 
     def cache_bytes(self, capacity: int, itemsize: int = 4) -> int:
         """Memory of one clip's cache."""
@@ -141,3 +169,17 @@ class LMConfig:
         if self.checkpointing == "torch":  # what comes into each layer, and one layer at a time
             return self.num_layers * self.dim + self.block.activations
         return self.num_layers * self.block.activations
+
+
+def _product(name: str, rows: int, columns: int, bias: bool, parts: tuple[int, ...] = ()) -> Product:
+    dot = "_" if name.endswith("in_proj") else "."  # a bare parameter in audiocraft
+    return Product(f"{name}{dot}weight", rows, columns, f"{name}{dot}bias" if bias else None, parts)
+
+
+def _ours(d: dict[str, Any], kv_repeat: int) -> dict[str, Any]:
+    """Options in audiocraft's words as ours."""
+    if d.get("norm") == "layer_norm":
+        d["norm"] = "layer"
+    if kv_repeat != 1:
+        d |= {"attention": "gqa", "kv_heads": d["num_heads"] // kv_repeat}
+    return d

@@ -17,13 +17,10 @@ from torch.utils.checkpoint import checkpoint
 from audiocraft_ext.core.delay import delay
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.gates import Gate, Gates, as_gates
-from audiocraft_ext.model import blocks
-from audiocraft_ext.model.blocks import NORM_EPSILON
+from audiocraft_ext.model.attention import TURNS
 from audiocraft_ext.model.config import LMConfig
 from audiocraft_ext.model.head_loss import IGNORE, stream_losses
-
-Turn = tuple[torch.Tensor, torch.Tensor]  # cosines and sines, each [S, D / 2]
-
+from audiocraft_ext.model.layers import NORMS, Cache, Layer, State
 
 def sin_embedding(positions: torch.Tensor, dim: int, max_period: float) -> torch.Tensor:
     """``positions [S]`` to ``[S, dim]``, cosines first (audiocraft's ``create_sin_embedding``)."""
@@ -33,135 +30,12 @@ def sin_embedding(positions: torch.Tensor, dim: int, max_period: float) -> torch
     return torch.cat([phase.cos(), phase.sin()], dim=-1)
 
 
-def rope(positions: torch.Tensor, head_dim: int, max_period: float) -> Turn:
-    """How far each pair of a head's numbers is turned at ``positions [S]`` (rotary positions,
-    https://arxiv.org/abs/2104.09864 section 3.2.2, with audiocraft's pairs: neighbours)."""
-    phase = positions.float()[:, None] * rope_rates(head_dim, max_period, positions.device)
-    return phase.cos(), phase.sin()
-
-
-def rope_rates(head_dim: int, max_period: float, device: torch.device | None = None) -> torch.Tensor:
-    """How far a position turns each pair, ``[D / 2]``."""
-    return 1.0 / max_period ** (torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim)
-
-
-def turned(x: torch.Tensor, turn: Turn) -> torch.Tensor:
-    """``x [..., S, D]`` with each pair turned, in float32."""
-    cos, sin = turn
-    a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)  # each [..., S, D / 2]
-    return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2).to(x.dtype)
-
-
-class RMSNorm(nn.RMSNorm):
-    """In float32 whatever comes in, as autocast does it for ``LayerNorm``."""
-
-    def __init__(self, size: int):
-        super().__init__(size, NORM_EPSILON)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.float()).to(x.dtype)
-
-
-# By the kinds that a block names: modules for its norms, functions for its activation and the positions of q and k.
-NORMS = {"layer": lambda norm: nn.LayerNorm(norm.size, NORM_EPSILON), "rms": lambda norm: RMSNorm(norm.size)}
-ACTIVATIONS = {"gelu": F.gelu}
-POSITIONS = {"none": lambda x, turn: x, "rope": turned}
-
-
-class Attention(nn.Module):
-    """The weights of :class:`~audiocraft_ext.model.blocks.Attention`."""
-
-    def __init__(self, attention: blocks.Attention):
-        super().__init__()
-        qkv = attention.qkv
-        self.in_proj_weight = nn.Parameter(torch.empty(qkv.rows, qkv.columns))
-        self.in_proj_bias = nn.Parameter(torch.zeros(qkv.rows)) if qkv.bias else None
-        self.out_proj = _linear(attention.out)
-        for norm in (attention.q_norm, attention.k_norm):
-            if norm is not None:
-                self.add_module(norm.name.split(".")[-1], NORMS[norm.kind](norm))
-
-
-def _linear(product: blocks.Product) -> nn.Linear:
-    return nn.Linear(product.columns, product.rows, bias=product.bias is not None)
-
-
-class Layer(nn.Module):
-    """A :class:`~audiocraft_ext.model.blocks.Block` with its weights, and the
-    :class:`~audiocraft_ext.model.blocks.Parts` of it."""
-
-    def __init__(self, block: blocks.Block, dropout: float):
-        super().__init__()
-        self.block, self.p = block, dropout
-        self.self_attn = Attention(block.attention)
-        for product in (block.feed_forward.up, block.feed_forward.down):
-            self.add_module(product.name, _linear(product))
-        for norm in (block.attention.norm, block.feed_forward.norm):
-            self.add_module(norm.name, NORMS[norm.kind](norm))
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: torch.Tensor, turn: Turn | None = None, cache: Cache | None = None,
-                layer: int = 0) -> torch.Tensor:
-        """``x [B, S, dim]``.
-
-        Args:
-            turn: of :func:`rope`, where the block asks for it.
-            cache: the steps so far, and which layer of it this one is.
-        """
-        return blocks.apply(self.block, self, x, (turn, cache, layer))
-
-    def norm(self, norm: blocks.Norm, x: torch.Tensor) -> torch.Tensor:
-        return self.get_submodule(norm.name)(x)
-
-    def product(self, product: blocks.Product, x: torch.Tensor) -> torch.Tensor:
-        if product.name == "self_attn.in_proj":  # a bare parameter: audiocraft's name
-            return F.linear(x, self.self_attn.in_proj_weight, self.self_attn.in_proj_bias)
-        return self.get_submodule(product.name)(x)
-
-    def attend(self, attention: blocks.Attention, qkv: torch.Tensor, state: tuple) -> torch.Tensor:
-        turn, cache, layer = state
-        B, S, _ = qkv.shape
-        q, k, v = qkv.view(B, S, 3, attention.heads, -1).permute(2, 0, 3, 1, 4)  # each [B, H, S, D]
-        if attention.q_norm is not None:
-            q, k = self.norm(attention.q_norm, q), self.norm(attention.k_norm, k)
-        q, k = (POSITIONS[attention.position](x, turn) for x in (q, k))
-        if cache is None:
-            p = self.p if self.training else 0.0
-            y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
-        else:
-            k, v = cache.append(layer, k, v)
-            seen = torch.ones(S, k.shape[2], dtype=torch.bool, device=q.device).tril(k.shape[2] - S) if S > 1 else None
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-        return y.transpose(1, 2).reshape(B, S, -1)
-
-    def activate(self, kind: str, x: torch.Tensor) -> torch.Tensor:
-        return self.dropout(ACTIVATIONS[kind](x))
-
-    def add(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return x + self.dropout(y)
-
-
 class Transformer(nn.Module):
     """Only here so that the weights are called ``transformer.layers.0...`` as audiocraft calls them."""
 
     def __init__(self, cfg: LMConfig):
         super().__init__()
         self.layers = nn.ModuleList(Layer(cfg.block, cfg.dropout) for _ in range(cfg.num_layers))
-
-
-class Cache:
-    """Keys and values of the steps so far, allocated once: ``[layers, 2, B, H, capacity, D]``. Not for training."""
-
-    def __init__(self, cfg: LMConfig, batch: int, capacity: int, like: torch.Tensor):
-        self.data = torch.zeros(cfg.cache_shape(batch, capacity), device=like.device, dtype=like.dtype)
-        self.length = 0
-
-    def append(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write ``k, v [B, H, S, D]`` behind what is there; returns all keys and values up to their end."""
-        end = self.length + k.shape[2]
-        keys, values = self.data[layer, 0], self.data[layer, 1]
-        keys[:, :, self.length : end], values[:, :, self.length : end] = k, v
-        return keys[:, :, :end], values[:, :, :end]
 
 
 class LM(nn.Module):
@@ -205,7 +79,7 @@ class LM(nn.Module):
         for depth, layer in enumerate(self.transformer.layers, start=1):
             for product in self.cfg.block.products:
                 weight = layer.get_parameter(product.weight)
-                if product.parts > 1:
+                if product.bare:
                     nn.init.uniform_(weight, -(product.columns**-0.5), product.columns**-0.5)
                 else:
                     gaussian(weight, product.columns, depth)
@@ -240,18 +114,17 @@ class LM(nn.Module):
         start = cache.length if cache is not None else 0
         x = sum(self.emb[k](sequence[:, k]) for k in range(K))  # [B, S, dim]
         positions = torch.arange(start, start + S, device=sequence.device)
-        turn = None
         if self.cfg.positional_embedding == "sin":
             x = x + sin_embedding(positions, self.cfg.dim, self.cfg.max_period).to(x.dtype)
-        else:
-            turn = rope(positions, self.cfg.head_dim, self.cfg.max_period)
+        heads = self.cfg.block.attention.heads
+        state = State(TURNS[heads.position](heads, positions), cache)
         for i, layer in enumerate(self.transformer.layers):
-            if cache is not None:
-                x = layer.forward(x, turn, cache, i)  # not what was compiled: a cache has another length in every step
+            if cache is not None:  # not what was compiled: a cache has another length in every step
+                x = layer.forward(x, state._replace(layer=i))
             elif self.training and self.cfg.checkpointing == "torch":
-                x = checkpoint(layer, x, turn, use_reentrant=False)
+                x = checkpoint(layer, x, state, use_reentrant=False)
             else:
-                x = layer(x, turn)
+                x = layer(x, state)
         if cache is not None:
             cache.length += S
         return self.out_norm(x)

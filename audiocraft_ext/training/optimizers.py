@@ -43,7 +43,8 @@ def _muon(model: LM, cfg) -> torch.optim.Optimizer:
     if not hasattr(torch.optim, "Muon"):
         raise UserError(f"optim.optimizer=muon needs torch 2.9 or newer, this is {torch.__version__}; upgrade torch, "
                         "or take optim.optimizer=adamw")
-    hidden = {model.get_parameter(name): product.parts for name, product in model.cfg.matrices().items()}
+    hidden = {model.get_parameter(name): product.parts or (product.rows,)
+              for name, product in model.cfg.matrices().items()}
     rest = [p for p in model.parameters() if p not in hidden]
     return MuonAndAdamW(hidden, rest, cfg.muon.lr or cfg.lr, cfg.lr, dict(cfg.adam),
                         {key: value for key, value in cfg.muon.items() if key != "lr" and value is not None})
@@ -58,22 +59,22 @@ class MuonAndAdamW(torch.optim.Optimizer):
     (``match_rms_adamw``, https://arxiv.org/abs/2502.16982 section 2.2), so that one rate does for both.
 
     Args:
-        hidden: a matrix, and of how many it is made.
+        hidden: a parameter, and the rows of each matrix that it is made of.
         adam, muon: options of either, without the rate.
     """
 
-    def __init__(self, hidden: dict[nn.Parameter, int], rest: list[nn.Parameter], muon_lr: float, lr: float,
+    def __init__(self, hidden: dict[nn.Parameter, tuple[int, ...]], rest: list[nn.Parameter], muon_lr: float, lr: float,
                  adam: dict, muon: dict):
         super().__init__([{"params": rest, "lr": lr}, {"params": list(hidden), "lr": muon_lr}], {})
         # A view lies in the memory of its parameter, so what moves the one moves the other.
-        self._views = [(p, [nn.Parameter(part) for part in p.detach().chunk(parts)]) for p, parts in hidden.items()]
+        self._views = [(p, [nn.Parameter(part) for part in p.detach().split(parts)]) for p, parts in hidden.items()]
         self.adamw = torch.optim.AdamW(rest, lr=lr, **adam)
         self.muon = torch.optim.Muon([view for _, views in self._views for view in views], lr=muon_lr, **muon,
                                      adjust_lr_fn="match_rms_adamw")
 
     def step(self, closure=None) -> None:
         for p, views in self._views:
-            for view, gradient in zip(views, p.grad.chunk(len(views))):
+            for view, gradient in zip(views, p.grad.split([len(view) for view in views])):
                 view.grad = gradient
         for optimiser, group in zip((self.adamw, self.muon), self.param_groups):
             optimiser.param_groups[0]["lr"] = group["lr"]

@@ -90,6 +90,7 @@ RANGES: dict[str, Range] = {
     "transformer_lm.num_heads": _count(),
     "transformer_lm.num_layers": _count(),
     "transformer_lm.hidden_scale": _count(),
+    "transformer_lm.kv_heads": _count(empty=True),
     "transformer_lm.n_q": _count(empty=True),
     "transformer_lm.card": _count(empty=True),
     "transformer_lm.dropout": SHARE,

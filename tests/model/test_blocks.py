@@ -25,6 +25,11 @@ OPTIONS = {
     "narrow": dict(hidden_scale=2, max_period=500.0),
     "rope": dict(positional_embedding="rope"),
     "qk_norm": dict(qk_norm=True),
+    "no positions": dict(positional_embedding="none"),
+    "rms": dict(norm="rms", bias_ff=True),
+    "swiglu": dict(ffn="swiglu", bias_ff=True),
+    "gqa": dict(attention="gqa", kv_heads=2),
+    "mqa": dict(attention="gqa", kv_heads=1, positional_embedding="rope", qk_norm=True, norm="rms", ffn="swiglu"),
     "rope and qk_norm": dict(positional_embedding="rope", qk_norm=True, bias_attn=True, max_period=500.0),
 }
 SPEC = Spec("test", 3, 40, 50.0, (0, 1, 2), "none", "0")
@@ -146,11 +151,11 @@ def test_options_of_the_first_models_are_all_that_is_written_of_them():
 def test_what_audiocraft_lacks_is_not_exported_to_it(tmp_path):
     from tests.helpers import tiny
 
-    cfg = LMConfig(n_q=4, card=96, dim=64, num_heads=2, num_layers=2, qk_norm=True)
+    cfg = LMConfig(n_q=4, card=96, dim=64, num_heads=2, num_layers=2, qk_norm=True, norm="rms")
     torch.manual_seed(0)
     model = LM(cfg, (0, 1, 2, 3))
     codec = tiny.tiny_codec()
-    with pytest.raises(UserError, match="audiocraft's model has no transformer_lm.qk_norm"):
+    with pytest.raises(UserError, match="audiocraft's model has no transformer_lm.norm=rms, no transformer_lm.qk_norm=True"):
         write_audiocraft(tmp_path / "out", Trained(codec.spec, cfg, model.state_dict(), codec, 60))
 
 

@@ -104,7 +104,7 @@ def test_it_overfits_one_batch():
 
 def test_an_option_that_is_not_here_is_named():
     base = dict(n_q=4, card=64, dim=64, num_heads=2, num_layers=2)
-    with pytest.raises(UserError, match="positional_embedding=sin_rope is not supported; use sin or rope"):
+    with pytest.raises(UserError, match="positional_embedding=sin_rope is not supported; use sin, rope or none"):
         LMConfig.from_dict({**base, "positional_embedding": "sin_rope"})
     with pytest.raises(UserError, match="transformer_lm.heads is not an option"):
         LMConfig.from_dict({**base, "heads": 2})

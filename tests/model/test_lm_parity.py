@@ -23,7 +23,9 @@ TOLERANCE = 1e-4
 STEPS = 60
 SIZES = [tiny.LM_SIZE, LMConfig(n_q=4, card=96, dim=48, num_heads=1, num_layers=3, bias_proj=True, bias_ff=True,
                                 bias_attn=True),
-         LMConfig(n_q=4, card=96, dim=64, num_heads=2, num_layers=3, positional_embedding="rope")]
+         LMConfig(n_q=4, card=96, dim=64, num_heads=2, num_layers=3, positional_embedding="rope"),
+         LMConfig(n_q=4, card=96, dim=64, num_heads=4, num_layers=2, attention="gqa", kv_heads=2,
+                  positional_embedding="rope")]
 
 
 def audiocrafts(lm):
@@ -34,7 +36,7 @@ def audiocrafts(lm):
     return model.eval()
 
 
-@pytest.fixture(scope="module", params=SIZES, ids=["musicgen", "biases", "rope"])
+@pytest.fixture(scope="module", params=SIZES, ids=["musicgen", "biases", "rope", "gqa"])
 def models(request, tmp_path_factory):
     lm = tiny.tiny_lm(request.param)
     bundle = tiny.tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny", lm=lm)
@@ -72,7 +74,7 @@ def test_far_positions_agree(models):
     session = engine.stepper.session
     feeds = {"codes": frame, "positions": np.array([3000]), "seqlens_k": np.zeros(1, np.int32),
              "total_sequence_length": np.ones(1, np.int32)}
-    empty_cache = np.zeros((1, lm.cfg.num_heads, 1, lm.cfg.head_dim), np.float32)
+    empty_cache = np.zeros(lm.cfg.cache_shape(1, 1)[2:], np.float32)
     feeds |= {f"past_{kind}.{i}": empty_cache for i in range(lm.cfg.num_layers) for kind in ("key", "value")}
     ours = session.run(["logits"], feeds)[0][:, 0]
     empty = theirs.condition_provider(theirs.condition_provider.tokenize([]))

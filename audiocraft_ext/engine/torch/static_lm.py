@@ -8,12 +8,16 @@ https://pytorch.org/blog/accelerating-generative-ai-2/.)
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch.nn import functional as F
 
 from audiocraft_ext.model import blocks
+from audiocraft_ext.model.attention import POSITIONS, TURNS, Turn, joined, look, split
 from audiocraft_ext.model.blocks import NORM_EPSILON
-from audiocraft_ext.model.lm import ACTIVATIONS, LM, POSITIONS, rope, sin_embedding
+from audiocraft_ext.model.layers import ACTIVATIONS
+from audiocraft_ext.model.lm import LM, sin_embedding
 
 SMALLEST, LARGEST = 128, 1024  # steps of the past that are read: 128, 256, 512, 1024, 2048, 3072, ...
 
@@ -36,6 +40,16 @@ def _rms_norm(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 NORMS = {"layer": lambda x, weight, bias: F.layer_norm(x, weight.shape, weight, bias, NORM_EPSILON), "rms": _rms_norm}
 
 
+class State(NamedTuple):
+    """What a layer's attention has to know: its part of the cache ``[2, B, keys, capacity, D]``, the places in it of
+    the new steps ``at [S]``, what they see of it ``[S, N]``, and how far to turn them."""
+
+    cache: torch.Tensor
+    at: torch.Tensor
+    seen: torch.Tensor
+    turn: Turn | None
+
+
 class StaticLayer:
     """A layer's weights by their names, and how to compute with them (:class:`~audiocraft_ext.model.blocks.Parts`)."""
 
@@ -49,21 +63,19 @@ class StaticLayer:
     def product(self, product: blocks.Product, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self.weights[product.weight], self.weights.get(product.bias))
 
-    def attend(self, attention: blocks.Attention, qkv: torch.Tensor, state: tuple) -> torch.Tensor:
-        keys, values, at, span, later, turn = state
-        B, S, _ = qkv.shape
-        H, D = attention.heads, attention.head_dim
-        q, k, v = qkv.view(B, S, 3, H, D).permute(2, 0, 3, 1, 4).reshape(3, B * H, S, D)
+    def attend(self, attention: blocks.Attention, qkv: torch.Tensor, state: State) -> torch.Tensor:
+        heads = attention.heads
+        q, k, v = split(heads, qkv)
         if attention.q_norm is not None:
             q, k = self.norm(attention.q_norm, q), self.norm(attention.k_norm, k)
-        q, k = (POSITIONS[attention.position](x, turn) for x in (q, k))
-        keys.index_copy_(1, at, k)
-        values.index_copy_(1, at, v)
-        # Two plain products: the fused kernels give a clip's head to one processor of the GPU, and these models have
-        # two to sixteen heads. They also do not take a mask, or not every head size.
-        scores = torch.bmm(q * D**-0.5, keys[:, :span].transpose(1, 2)).masked_fill_(later, -torch.inf)
-        y = torch.bmm(scores.softmax(dim=-1, dtype=torch.float32).to(qkv.dtype), values[:, :span])  # [B * H, S, D]
-        return y.view(B, H, S, D).transpose(1, 2).reshape(B, S, H * D)
+        q, k = (POSITIONS[heads.position](x, state.turn) for x in (q, k))
+        keys, values = state.cache
+        keys.index_copy_(2, state.at, k)
+        values.index_copy_(2, state.at, v)
+        # Plain products: the fused kernels give a clip's head to one processor of the GPU, and these models have two to
+        # sixteen heads. They also do not take a mask, or not every head size.
+        N = state.seen.shape[1]
+        return joined(look(heads, q, keys[:, :, :N], values[:, :, :N], state.seen))
 
     def activate(self, kind: str, x: torch.Tensor) -> torch.Tensor:
         return ACTIVATIONS[kind](x)
@@ -98,14 +110,12 @@ class StaticLM:
 
     def make_room(self, batch: int, capacity: int) -> None:
         """A cache for ``capacity`` steps of ``batch`` clips."""
-        cfg = self.cfg
-        layers, two, _, heads, _, head_dim = cfg.cache_shape(batch, capacity)
-        self.cache = torch.zeros(layers, two, batch * heads, capacity, head_dim, device=self.device, dtype=self.dtype)
+        cfg, heads = self.cfg, self.cfg.block.attention.heads
+        self.cache = torch.zeros(cfg.cache_shape(batch, capacity), device=self.device, dtype=self.dtype)
         self.steps = torch.arange(capacity, device=self.device)
+        self.turns = TURNS[heads.position](heads, self.steps)  # each [capacity, D / 2]
         if cfg.positional_embedding == "sin":
             self.positions = sin_embedding(self.steps, cfg.dim, cfg.max_period).to(self.dtype)  # [capacity, dim]
-        else:
-            self.turns = rope(self.steps, cfg.head_dim, cfg.max_period)  # each [capacity, D / 2]
 
     def hidden(self, codes: torch.Tensor, at: torch.Tensor, span: int) -> torch.Tensor:
         """Read steps into the cache.
@@ -118,14 +128,13 @@ class StaticLM:
         Returns:
             The last layer's output, ``[B, S, dim]``, with its norm.
         """
-        x, turn = F.embedding(codes + self.rows, self.emb).sum(dim=1), None  # [B, S, dim]
+        x = F.embedding(codes + self.rows, self.emb).sum(dim=1)  # [B, S, dim]
         if self.cfg.positional_embedding == "sin":
             x = x + F.embedding(at, self.positions)
-        else:
-            turn = tuple(F.embedding(at, table) for table in self.turns)
-        later = self.steps[:span] > at[:, None]  # [S, span]
-        for (keys, values), layer in zip(self.cache, self.layers):
-            x = blocks.apply(self.cfg.block, layer, x, (keys, values, at, span, later, turn))
+        turn = self.turns and tuple(F.embedding(at, table) for table in self.turns)
+        seen = self.steps[:span] <= at[:, None]  # [S, span]
+        for cache, layer in zip(self.cache, self.layers):
+            x = blocks.apply(self.cfg.block, layer, x, State(cache, at, seen, turn))
         return self.out_norm.norm(self.cfg.out_norm, x)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:

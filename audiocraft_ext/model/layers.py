@@ -1,0 +1,132 @@
+"""The layers of the LM in torch, for training and with a cache that grows; made from a
+:class:`~audiocraft_ext.model.blocks.Block`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from audiocraft_ext.model import attention as heads_of
+from audiocraft_ext.model import blocks
+from audiocraft_ext.model.attention import POSITIONS, Turn, joined, look
+from audiocraft_ext.model.blocks import NORM_EPSILON
+from audiocraft_ext.model.config import LMConfig
+
+
+class RMSNorm(nn.RMSNorm):
+    """In float32 whatever comes in, as autocast does it for ``LayerNorm``."""
+
+    def __init__(self, size: int):
+        super().__init__(size, NORM_EPSILON)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
+def _swiglu(x: torch.Tensor) -> torch.Tensor:
+    gate, let_through = x.chunk(2, dim=-1)
+    return F.silu(gate) * let_through
+
+
+# By the kinds that a block names: modules for its norms, functions for its activation.
+NORMS = {"layer": lambda norm: nn.LayerNorm(norm.size, NORM_EPSILON), "rms": lambda norm: RMSNorm(norm.size)}
+ACTIVATIONS = {"gelu": F.gelu, "swiglu": _swiglu}
+
+
+class State(NamedTuple):
+    """What a layer's attention has to know besides its input: how far to turn the new steps, and with a cache which
+    layer of it this one is."""
+
+    turn: Turn | None = None
+    cache: Cache | None = None
+    layer: int = 0
+
+
+class Layer(nn.Module):
+    """A :class:`~audiocraft_ext.model.blocks.Block` with its weights, and the
+    :class:`~audiocraft_ext.model.blocks.Parts` of it."""
+
+    def __init__(self, block: blocks.Block, dropout: float):
+        super().__init__()
+        self.block, self.p = block, dropout
+        for product in block.products:
+            self._add(product.weight if product.bare else product.name, product)
+        for norm in block.norms:
+            self._add(norm.name, norm)
+        self.dropout = nn.Dropout(dropout)
+
+    def _add(self, name: str, what: blocks.Product | blocks.Norm) -> None:
+        """Below modules that are only there for the names of what is in them."""
+        *path, last = name.split(".")
+        place: nn.Module = self
+        for step in path:
+            if step not in place._modules:
+                place.add_module(step, nn.Module())
+            place = place.get_submodule(step)
+        if isinstance(what, blocks.Norm):
+            place.add_module(last, NORMS[what.kind](what))
+        elif what.bare:
+            place.register_parameter(last, nn.Parameter(torch.empty(what.rows, what.columns)))
+            if what.bias:
+                place.register_parameter(what.bias.split(".")[-1], nn.Parameter(torch.zeros(what.rows)))
+        else:
+            place.add_module(last, nn.Linear(what.columns, what.rows, bias=what.bias is not None))
+
+    def forward(self, x: torch.Tensor, state: State = State()) -> torch.Tensor:
+        """``x [B, S, dim]``."""
+        return blocks.apply(self.block, self, x, state)
+
+    def norm(self, norm: blocks.Norm, x: torch.Tensor) -> torch.Tensor:
+        return self.get_submodule(norm.name)(x)
+
+    def product(self, product: blocks.Product, x: torch.Tensor) -> torch.Tensor:
+        if product.bare:
+            bias = None if product.bias is None else self.get_parameter(product.bias)
+            return F.linear(x, self.get_parameter(product.weight), bias)
+        return self.get_submodule(product.name)(x)
+
+    def attend(self, attention: blocks.Attention, qkv: torch.Tensor, state: State) -> torch.Tensor:
+        heads = attention.heads
+        q, k, v = heads_of.split(heads, qkv)
+        if attention.q_norm is not None:
+            q, k = self.norm(attention.q_norm, q), self.norm(attention.k_norm, k)
+        q, k = (POSITIONS[heads.position](x, state.turn) for x in (q, k))
+        return joined(self._look(heads, q, k, v, state))
+
+    def _look(self, heads: blocks.Heads, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
+              state: State) -> torch.Tensor:
+        """``q [B, queries, S, D]``, ``k, v [B, keys, S, D]`` of the new steps."""
+        if state.cache is None:
+            return F.scaled_dot_product_attention(q, k, v, dropout_p=self.p if self.training else 0.0, is_causal=True,
+                                                  enable_gqa=heads.keys != heads.queries)
+        k, v, seen = state.cache.append(state.layer, k, v)
+        if heads.keys == heads.queries:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=seen if q.shape[2] > 1 else None)
+        return look(heads, q, k, v, seen)
+
+    def activate(self, kind: str, x: torch.Tensor) -> torch.Tensor:
+        return self.dropout(ACTIVATIONS[kind](x))
+
+    def add(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x + self.dropout(y)
+
+
+class Cache:
+    """Keys and values of the steps so far, allocated once: ``[layers, 2, B, H, capacity, D]``. Not for training."""
+
+    def __init__(self, cfg: LMConfig, batch: int, capacity: int, like: torch.Tensor):
+        self.data = torch.zeros(cfg.cache_shape(batch, capacity), device=like.device, dtype=like.dtype)
+        self.length = 0
+
+    def append(self, layer: int, k: torch.Tensor,
+               v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Write ``k, v [B, H, S, D]`` behind what is there; returns all keys and values up to their end, and which of
+        them each new step sees ``[S, N]``."""
+        S, end = k.shape[2], self.length + k.shape[2]
+        keys, values = self.data[layer]
+        keys[:, :, self.length : end], values[:, :, self.length : end] = k, v
+        seen = torch.ones(S, end, dtype=torch.bool, device=k.device).tril(end - S)
+        return keys[:, :, :end], values[:, :, :end], seen
