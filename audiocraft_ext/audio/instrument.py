@@ -149,7 +149,7 @@ class Instrument:
             recipe, frames = with_chain(recipe, weird, frames, spec, lambda name: self._codes(name, "other clip"))
         if loop:
             self._check_loop(frames)
-        if sampled > bundle.context:
+        if bundle.restart and sampled > bundle.restart:
             learned = spec.seconds(bundle.context)
             self.say(f"note: the context of {bundle.name} is {learned:g} s; a longer clip continues from its own last "
                      f"{learned / 2:g} s")

@@ -41,7 +41,7 @@ class Bundle:
         info: ``model.json`` as it is.
         spec: of the codes of its clips; ``lm_spec`` has the LM's controls besides.
         lm: the LM's options and sizes.
-        context: the LM's context in frames.
+        context: the LM's context in frames: what it was trained on at once.
         sampling: the bundle's own choice.
         codec_config: what ``model.json`` says of the codec; None where it says nothing.
         precisions: in which its LM can be computed; ``precision`` is its own choice.
@@ -80,6 +80,11 @@ class Bundle:
         self._threads: list[threading.Thread] = []
         self._checked: set[str] = set()
         self._lock = threading.Lock()
+
+    @property
+    def restart(self) -> int | None:
+        """The frames after which a clip goes on in a new window: the context; None where the LM's own window rolls."""
+        return self.context if self.lm.window is None else None
 
     @property
     def name(self) -> str:

@@ -116,7 +116,7 @@ class Engine:
 
     def batches(self, indices: Sequence[int], frames: int, rows: int = 1) -> list[list[int]]:
         """``indices`` cut into batches that fit into the memory meant for the cache; ``rows`` of it for each clip."""
-        steps = steps_of(min(frames, self.bundle.context), self.spec.delays)
+        steps = steps_of(min(frames, self.bundle.restart or frames), self.spec.delays)
         size = max(1, min(self.max_batch, CACHE_BYTES // self.stepper.cache_bytes(steps)) // rows)
         return [list(indices[i : i + size]) for i in range(0, len(indices), size)]
 
@@ -128,7 +128,8 @@ class Engine:
 
         Args:
             guide: how closely the prompt is followed (classifier-free guidance); None: as the model does by itself.
-            window: the context in frames, at most the bundle's, which is the default.
+            window: the context in frames, at most the bundle's, which is the default; a model with a window of its own
+                takes no other.
             controls: ``[C, T0]``, of the LM's controls; by default, and behind T0, nothing is known.
         """
         sampling = (sampling or self.bundle.sampling).clamped(self.spec.card)[0]
@@ -139,7 +140,7 @@ class Engine:
         if self.lm_spec.controls:
             given = with_controls(given, controls, len(indices), self.lm_spec, frames)
         return self._stream(guide, indices, frames, seed=seed, sampling=sampling.widened(self.lm_spec.n_q), given=given,
-                            window=window or self.bundle.context, progress=progress)
+                            window=self.bundle.restart and (window or self.bundle.restart), progress=progress)
 
     def _stream(self, guide: Guide | None, indices: Sequence[int], frames: int, **how) -> Iterator[np.ndarray]:
         with self.own_stepper() as stepper:
@@ -193,8 +194,8 @@ class Engine:
     def score(self, codes: np.ndarray, first: int) -> np.ndarray:
         """How likely the codes are under the model: ``float64 [B]``, the mean log-probability (nats a code) of the
         frames from ``first`` on of ``codes [B, K, T]``, each given all before it. Only the last frames count,
-        as many as the model's context holds."""
-        cut = max(0, codes.shape[-1] - self.bundle.context)
+        as many as the model's context holds (all, where the model has a window of its own)."""
+        cut = max(0, codes.shape[-1] - (self.bundle.restart or codes.shape[-1]))
         codes, first = np.asarray(codes, np.int64)[..., cut:], max(0, first - cut)
         T, spec = codes.shape[2], self.lm_spec
         if not 0 <= first < T:

@@ -12,6 +12,7 @@ new window whose first half is the second half of the one before, read again fro
 clips, https://arxiv.org/abs/2306.05284 appendix A). So memory and time per step do not grow with the clip, and a longer
 clip begins as a shorter one does (but for the shorter one's last frames, as many as the deepest delay, whose later
 codes were chosen in sight of its end). Where a spec has prompt frames, each window begins with them.
+A model that has a window of its own (``transformer_lm.window``) needs none of this: a clip of any length is one pass.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.gates import Gates
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.engine.sampling import Sampling, clip_rng, sample
+from audiocraft_ext.model.blocks import AT_ONCE
 
 UNKNOWN = -1  # a code not made yet; no embedding has such a row, so a leak is an error and not a sound
 SOME = -2  # the same, and it will not be 0
-PREFILL = 64  # steps of a prompt read at once: enough for full speed, and its logits stay small
+PREFILL = AT_ONCE  # steps of a prompt read at once: enough for full speed, and its logits stay small
 
 Progress = Callable[[int, int], object]  # (steps done, steps in all)
 

@@ -20,7 +20,7 @@ LM_FILE, CODEC_FILE = "state_dict.bin", "compression_state_dict.bin"
 VERSION = "1.3.0"
 # Options of LMConfig that audiocraft's model does not have, and the values that it is without them.
 LACKS = {"norm": ("layer",), "attention": ("mha", "gqa"), "ffn": ("gelu",), "qk_norm": (False,),
-         "positional_embedding": ("sin", "rope")}
+         "positional_embedding": ("sin", "rope"), "window": (None,)}
 ROPE = "rope.frequencies"  # what audiocraft keeps of rotary positions, beside the weights
 
 # Keys of `transformer_lm` that a trained model no longer depends on.
@@ -68,7 +68,7 @@ def lm_yaml(cfg: LMConfig, pattern: tuple[int, ...], sample_rate: int, segment_d
                if getattr(cfg, key) not in there]
     if lacking:
         raise UserError(f"audiocraft's model has no {', no '.join(lacking)}; export a bundle instead")
-    sizes = {k: v for k, v in cfg.to_dict().items() if k not in (*_TRAINING, "attention", "kv_heads")}
+    sizes = {k: v for k, v in cfg.to_dict().items() if k not in (*_TRAINING, "attention", "kv_heads", "sinks")}
     return OmegaConf.to_yaml(OmegaConf.create({
         "solver": "musicgen", "lm_model": "transformer_lm", "sample_rate": sample_rate, "channels": 1,
         "device": "cpu", "dtype": "float32",

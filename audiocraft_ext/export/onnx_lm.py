@@ -3,7 +3,7 @@
 Written by hand and not traced, because two things decide the speed (micro: 13 ms a step against 20 in torch): the
 attention is ONNX Runtime's ``GroupQueryAttention``, whose cache has its full size from the start and is written in
 place when the same buffer is bound as past and as present; and each matrix product has a constant right side, which
-ONNX Runtime packs once. Such a product adds up every row in the same order whatever the number of rows, so a clip is
+ONNX Runtime packs once (:mod:`audiocraft_ext.export.onnx_heads`). Such a product adds up every row in the same order whatever the number of rows, so a clip is
 bit for bit the same alone and in a batch (tests/engine/test_engine.py).
 
 Three precisions of the products (:mod:`audiocraft_ext.export.quantize`), all else is fp32. int8 quantises each row of
@@ -14,7 +14,8 @@ quantises the left side in blocks of a row; it keeps the law for two rows and mo
 Inputs (B clips, S new steps, P capacity of the cache in steps, H heads of size D):
     codes int64 [B, K, S], positions int64 [S] (of the new steps, from 0), seqlens_k int32 [B] (steps in the cache
     after this call, minus 1), total_sequence_length int32 [1] (the same without the minus 1),
-    past_key.{layer}, past_value.{layer} float32 [B, H, P, D] (H those of keys and values).
+    past_key.{layer}, past_value.{layer} float32 [B, H, P, D] (H heads of keys and values; P is built in where the
+    model has a window: :meth:`audiocraft_ext.model.blocks.Heads.places`).
 Outputs:
     logits float32 [B, S, K, card], present_key.{layer}, present_value.{layer} as the past.
 """
@@ -30,9 +31,9 @@ from onnx import TensorProto
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.export.onnx_graph import Graph
+from audiocraft_ext.export.onnx_heads import POSITIONS, State, look, state_of, turned
 from audiocraft_ext.export.quantize import BLOCK, HEADS
 from audiocraft_ext.model import blocks
-from audiocraft_ext.model.attention import rope_rates
 from audiocraft_ext.model.blocks import NORM_EPSILON, Norm
 from audiocraft_ext.model.config import LAYERS, LMConfig
 
@@ -62,9 +63,9 @@ def write_lm(cfg: LMConfig, weights: Path, out: Path, sizes: Sequence[int] = ())
     x, heads = _embed(g, cfg, codes), cfg.block.attention.heads  # [B, S, dim]
     if cfg.positional_embedding == "sin":
         x = g.op("Add", x, _sin_embedding(g, cfg, positions))
-    turn = TURNS[heads.position](g, heads, positions)
+    state = state_of(g, heads, positions, lengths)
     for i in range(cfg.num_layers):
-        x = blocks.apply(cfg.block, OnnxLayer(g, i), x, (lengths, turn))
+        x = blocks.apply(cfg.block, OnnxLayer(g, i), x, state)
     x = NORMS[cfg.out_norm.kind](g, x, cfg.out_norm.name)
     logits = _heads(g, cfg, x)
     if sizes:
@@ -124,18 +125,6 @@ def _sin_embedding(g: Graph, cfg: LMConfig, positions: str) -> str:
     return g.op("Concat", g.op("Cos", phase), g.op("Sin", phase), axis=-1)
 
 
-def _rope(g: Graph, heads: blocks.Heads, positions: str) -> tuple[str, str]:
-    """Cosines and sines of how far pairs are turned, each ``[S, D / 2]``; the rates are torch's own."""
-    column = g.op("Unsqueeze", g.op("Cast", positions, to=FLOAT), g.constant(np.array([1])))  # [S, 1]
-    phase = g.op("Mul", column, g.constant(rope_rates(heads.size, heads.max_period).numpy()[None]))
-    return g.op("Cos", phase), g.op("Sin", phase)
-
-
-def _turned(g: Graph, x: str, turn: tuple[str, str]) -> str:
-    """``x [B, S, H * D]`` with each pair turned. The tables have a row for each new step: no length is built in."""
-    return g.op("RotaryEmbedding", x, g.constant(np.array([0])), *turn, domain="com.microsoft", interleaved=1)
-
-
 def _layer_norm(g: Graph, x: str, name: str) -> str:
     return g.op("LayerNormalization", x, g.weight(f"{name}.weight"), g.weight(f"{name}.bias"), axis=-1,
                 epsilon=NORM_EPSILON)
@@ -153,8 +142,6 @@ def _swiglu(g: Graph, x: str) -> str:
 # By the kinds that a block names.
 NORMS = {"layer": _layer_norm, "rms": _rms_norm}
 ACTIVATIONS = {"gelu": lambda g, x: g.op("Gelu", x), "swiglu": _swiglu}
-TURNS = {"none": lambda g, heads, positions: None, "rope": _rope}
-POSITIONS = {"none": lambda g, x, turn: x, "rope": _turned}
 
 
 class OnnxLayer:
@@ -170,25 +157,16 @@ class OnnxLayer:
         dot = product.weight.removeprefix(product.name)[0]
         return _linear(self.g, x, f"{LAYERS}.{self.i}.{product.name}", dot)
 
-    def attend(self, attention: blocks.Attention, qkv: str, state: tuple) -> str:
-        heads, (lengths, turn) = attention.heads, state
-        if attention.q_norm is None and heads.position == "none":
-            return self._look(heads, (qkv, "", ""), lengths)
+    def attend(self, attention: blocks.Attention, qkv: str, state: State) -> str:
+        heads, g = attention.heads, self.g
+        if attention.q_norm is None and heads.position == "none" and heads.window is None:
+            return look(g, heads, self.i, state, qkv)
         sizes = np.array([n * heads.size for n in (heads.queries, heads.keys, heads.keys)])
-        q, k, v = self.g.op("Split", qkv, self.g.constant(sizes), outputs=3, axis=-1)
+        q, k, v = g.op("Split", qkv, g.constant(sizes), outputs=3, axis=-1)
         q, k = self._per_head(heads, attention.q_norm, q), self._per_head(heads, attention.k_norm, k)
-        return self._look(heads, (*(POSITIONS[heads.position](self.g, x, turn) for x in (q, k)), v), lengths)
-
-    def _look(self, heads: blocks.Heads, qkv: tuple[str, str, str], lengths: list[str]) -> str:
-        """``q [B, S, queries * D]``, ``k, v [B, S, keys * D]`` of the new steps, or all three in one."""
-        cache = ["B", heads.keys, "P", heads.size]
-        past = [self.g.input(f"past_{kind}.{self.i}", FLOAT, cache) for kind in ("key", "value")]
-        present = [f"present_{kind}.{self.i}" for kind in ("key", "value")]
-        attended = self.g.op("GroupQueryAttention", *qkv, *past, *lengths, outputs=[f"attention.{self.i}", *present],
-                             domain="com.microsoft", num_heads=heads.queries, kv_num_heads=heads.keys)[0]
-        for name in present:
-            self.g.output(name, name, FLOAT, cache)
-        return attended
+        near, k = (POSITIONS[heads.position](g, x, state.near) for x in (q, k))
+        far = q if state.far is None else turned(g, q, state.far)
+        return look(g, heads, self.i, state, near, k, v, far)
 
     def _per_head(self, heads: blocks.Heads, norm: Norm | None, x: str) -> str:
         """``x [B, S, n * D]`` with the norm over each head."""

@@ -6,19 +6,27 @@ shapes (:mod:`audiocraft_ext.engine.torch.static_lm`).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch.nn import functional as F
 
-from audiocraft_ext.model.blocks import Heads
+from audiocraft_ext.model import blocks
+from audiocraft_ext.model.blocks import AT_ONCE, Heads, Norm
 
 Turn = tuple[torch.Tensor, torch.Tensor]  # cosines and sines, each [S, D / 2]
+NEVER = 1 << 60  # the position of nothing
 
 
-def rope(positions: torch.Tensor, head_dim: int, max_period: float) -> Turn:
+def rope(positions: torch.Tensor, head_dim: int, max_period: float, wide: bool = False) -> Turn:
     """How far each pair of a head's numbers is turned at ``positions [S]`` (rotary positions,
-    https://arxiv.org/abs/2104.09864 section 3.2.2, with audiocraft's pairs: neighbours)."""
-    phase = positions.float()[:, None] * rope_rates(head_dim, max_period, positions.device)
-    return phase.cos(), phase.sin()
+    https://arxiv.org/abs/2104.09864 section 3.2.2, with audiocraft's pairs: neighbours).
+
+    ``wide``: in float64. An hour in, at step 180,000, the angle itself has no more than two decimals in float32.
+    """
+    kind = torch.float64 if wide else torch.float32
+    phase = positions.to(kind)[:, None] * rope_rates(head_dim, max_period, positions.device)
+    return phase.cos().float(), phase.sin().float()
 
 
 def rope_rates(head_dim: int, max_period: float, device: torch.device | None = None) -> torch.Tensor:
@@ -35,8 +43,86 @@ def turned(x: torch.Tensor, turn: Turn) -> torch.Tensor:
 
 # By the positions that heads name: how far to turn at some steps, and the turning.
 TURNS = {"none": lambda heads, positions: None,
-         "rope": lambda heads, positions: rope(positions, heads.size, heads.max_period)}
+         "rope": lambda heads, positions: rope(positions, heads.size, heads.max_period, heads.window is not None)}
 POSITIONS = {"none": lambda x, turn: x, "rope": turned}
+
+
+class State(NamedTuple):
+    """What a layer's heads have to know of the new steps.
+
+    Attributes:
+        near: how far to turn their queries and keys; ``far``: their queries where they look at sinks.
+        seen: which places each sees ``[S, N]``; None without a cache: all before it.
+        slots: ``[S]``, their places in the ``cache`` of the layer, ``[2, B, keys, places, D]``.
+    """
+
+    near: Turn | None
+    far: Turn | None
+    seen: torch.Tensor | None = None
+    slots: torch.Tensor | None = None
+    cache: torch.Tensor | None = None
+
+
+def turns(heads: Heads, at: torch.Tensor) -> tuple[Turn | None, Turn | None]:
+    """``near`` and ``far`` of :class:`State` for the steps ``at [S]``."""
+    far = None if heads.window is None else TURNS[heads.position](heads, at.clamp(max=heads.reach - 1))
+    return TURNS[heads.position](heads, at), far
+
+
+def slots(heads: Heads, at: torch.Tensor) -> torch.Tensor:
+    """The places of the steps ``at [S]`` in a cache."""
+    if heads.window is None:
+        return at
+    assert len(at) <= AT_ONCE, f"{len(at)} steps at once into a cache that rolls by {AT_ONCE}"
+    return torch.where(at < heads.sinks, at, heads.sinks + (at - heads.sinks) % (heads.places(0) - heads.sinks))
+
+
+def held(heads: Heads, last: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """The steps that lie in ``places [N]`` of a cache, the first N, once ``last`` is written."""
+    if heads.window is None:
+        return places
+    step = last - (last - places) % (heads.places(0) - heads.sinks)
+    return torch.where(places < heads.sinks, places, step.masked_fill(step < heads.sinks, NEVER))
+
+
+def visible(heads: Heads, at: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
+    """Which of the steps ``held [N]``, the sinks in front, each of ``at [S]`` sees: ``[S, N]``."""
+    ago = at[:, None] - held
+    if heads.window is None:
+        return ago >= 0
+    sink = torch.arange(len(held), device=at.device) < heads.sinks
+    return (ago >= 0) & ((ago < heads.window) | sink)
+
+
+class TorchHeads:
+    """What both torch models' :class:`~audiocraft_ext.model.blocks.Parts` have in common: what is done before and after
+    the heads look."""
+
+    def norm(self, norm: Norm, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def look(self, heads: Heads, near: torch.Tensor, far: torch.Tensor | None, k: torch.Tensor, v: torch.Tensor,
+             state: State) -> torch.Tensor:
+        """Of the new steps: queries ``near`` and ``far`` ``[B, queries, S, D]``, keys and values ``[B, keys, S, D]``;
+        to ``[B, queries, S, D]``. With a cache they are written into it first."""
+        keys, values = remembered(state, k, v)
+        return look(heads, near, far, keys, values, state.seen)
+
+    def attend(self, attention: blocks.Attention, qkv: torch.Tensor, state: State) -> torch.Tensor:
+        heads = attention.heads
+        q, k, v = split(heads, qkv)
+        if attention.q_norm is not None:
+            q, k = self.norm(attention.q_norm, q), self.norm(attention.k_norm, k)
+        near, k = (POSITIONS[heads.position](x, state.near) for x in (q, k))
+        far = None if state.far is None else turned(q, state.far)
+        return joined(self.look(heads, near, far, k, v, state))
+
+
+def remembered(state: State, *new: torch.Tensor) -> list[torch.Tensor]:
+    """Write keys and values of the new steps into the cache; returns what is there as far as anything is seen."""
+    for part, x in zip(state.cache, new):
+        part.index_copy_(2, state.slots, x)
+    return [part[:, :, : state.seen.shape[1]] for part in state.cache]
 
 
 def split(heads: Heads, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -50,20 +136,28 @@ def joined(x: torch.Tensor) -> torch.Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def look(heads: Heads, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, seen: torch.Tensor,
-         dropout: float = 0.0) -> torch.Tensor:
+def look(heads: Heads, near: torch.Tensor, far: torch.Tensor | None, keys: torch.Tensor, values: torch.Tensor,
+         seen: torch.Tensor, dropout: float = 0.0) -> torch.Tensor:
     """Attention in plain products, for what the fused kernels do not take or do slowly: heads that share keys (whose
-    queries are rows of one product), few heads on a GPU.
+    queries are rows of one product), sinks that are looked at by other queries, few heads on a GPU.
 
     Args:
-        q: ``[B, queries, S, D]``; ``keys`` and ``values`` ``[B, keys, N, D]``.
+        near, far: ``[B, queries, S, D]``; where there is a ``far``, it is for the sinks, the first keys.
+        keys, values: ``[B, keys, N, D]``.
         seen: ``[S, N]``, what each step sees.
 
     Returns:
         ``[B, queries, S, D]``.
     """
-    B, H, S, D = q.shape
-    scores = (q * D**-0.5).reshape(B, heads.keys, -1, D) @ keys.mT  # [B, keys, queries / keys * S, N]
-    scores = scores.unflatten(2, (-1, S)).masked_fill(~seen, -torch.inf)
-    weights = F.dropout(scores.softmax(dim=-1, dtype=torch.float32).to(q.dtype), dropout)
+    B, H, S, D = near.shape
+
+    def scores(q: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        return (q * D**-0.5).reshape(B, heads.keys, -1, D) @ keys.mT  # [B, keys, queries / keys * S, N]
+
+    if far is None:
+        found = scores(near, keys)
+    else:
+        found = torch.cat([scores(far, keys[:, :, : heads.sinks]), scores(near, keys[:, :, heads.sinks :])], dim=-1)
+    found = found.unflatten(2, (-1, S)).masked_fill(~seen, -torch.inf)
+    weights = F.dropout(found.softmax(dim=-1, dtype=torch.float32).to(near.dtype), dropout)
     return (weights.flatten(2, 3) @ values).view(B, H, S, -1)

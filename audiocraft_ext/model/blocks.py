@@ -11,10 +11,12 @@ Names are those of the weights inside a layer, as audiocraft has them.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 X = TypeVar("X")  # a tensor, or in a graph the name of one
 NORM_EPSILON = 1e-5
+AT_ONCE = 64  # steps that are read at once into a cache that rolls, at most
 
 
 class Product(NamedTuple):
@@ -68,6 +70,9 @@ class Heads(NamedTuple):
         size: of a key and of a value.
         position: ``none`` (what comes in knows it, or nothing does) or ``rope``, which turns queries and keys
             (:func:`audiocraft_ext.model.attention.rope`) with ``max_period``.
+        window: a step sees itself and ``window - 1`` before it, and the first ``sinks`` of the clip; None: all. Beyond
+            the window the sinks are as far away as if they lay right before it (StreamingLLM,
+            https://arxiv.org/abs/2309.17453 section 3.2), so no distance is longer than ``reach``.
     """
 
     queries: int
@@ -75,10 +80,23 @@ class Heads(NamedTuple):
     size: int
     position: str
     max_period: float
+    window: int | None = None
+    sinks: int = 0
+
+    @property
+    def reach(self) -> float:
+        """How many steps a step sees, itself included."""
+        return math.inf if self.window is None else self.sinks + self.window
+
+    def places(self, capacity: int) -> int:
+        """Of a cache for ``capacity`` steps. One with a window rolls: behind the sinks step t has the place of t modulo
+        what is left, which is enough for the windows of all steps that are read at once. It is the same for all clips,
+        so that what is added up does not depend on their length."""
+        return capacity if self.window is None else self.sinks + self.window + AT_ONCE - 1
 
     def cache_shape(self, batch: int, capacity: int) -> tuple[int, ...]:
-        """Of a layer: ``[2, B, keys, capacity, size]``."""
-        return 2, batch, self.keys, capacity, self.size
+        """Of a layer: ``[2, B, keys, places, size]``."""
+        return 2, batch, self.keys, self.places(capacity), self.size
 
 
 class Attention(NamedTuple):

@@ -40,6 +40,10 @@ class LMConfig:
         norm: ``layer`` or ``rms`` (root mean square, https://arxiv.org/abs/1910.07467).
         attention: ``mha``; or ``gqa``, where ``kv_heads`` heads of keys and values serve all ``num_heads``
             (https://arxiv.org/abs/2305.13245): a smaller cache.
+        window: frames that a step sees in every layer, besides the first ``sinks`` steps (StreamingLLM,
+            https://arxiv.org/abs/2309.17453); empty: all. Needs positions that are relative, ``rope`` or ``none``; then
+            a clip of any length is one pass, with a cache that rolls. Step 0, which is always the same, is the sink
+            that training makes; more of them keep the prompt in sight.
         ffn: ``gelu``; or ``swiglu``, a gated one (https://arxiv.org/abs/2002.05202), two thirds as wide, so that it
             has as many weights.
         qk_norm: each head's queries and keys have a norm of their own (root mean square). Not one of audiocraft's.
@@ -63,6 +67,8 @@ class LMConfig:
     norm: str = "layer"
     attention: str = "mha"
     kv_heads: int | None = None
+    window: int | None = None
+    sinks: int = 1
     ffn: str = "gelu"
 
     def __post_init__(self) -> None:
@@ -80,6 +86,11 @@ class LMConfig:
                             f"kv_heads={self.kv_heads} and attention={self.attention}")
         if self.kv_heads is not None and (self.kv_heads < 1 or self.num_heads % self.kv_heads):
             raise UserError(f"transformer_lm.kv_heads={self.kv_heads} must divide num_heads={self.num_heads}")
+        if self.window is not None and self.positional_embedding == "sin":
+            raise UserError("transformer_lm.window needs positions that are relative; set "
+                            "transformer_lm.positional_embedding=rope (or none)")
+        if self.sinks < 1 or (self.window is not None and self.window < 1):
+            raise UserError(f"transformer_lm.window and sinks are from 1 on, got {self.window} and {self.sinks}")
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> LMConfig:
@@ -120,7 +131,8 @@ class LMConfig:
         position = "rope" if self.positional_embedding == "rope" else "none"
         return Attention(self._norm("norm1"), _product("self_attn.in_proj", sum(parts), self.dim, self.bias_attn, parts),
                          _product("self_attn.out_proj", self.dim, self.dim, self.bias_attn),
-                         Heads(self.num_heads, keys, self.head_dim, position, self.max_period), q_norm, k_norm)
+                         Heads(self.num_heads, keys, self.head_dim, position, self.max_period, self.window,
+                               self.sinks if self.window else 0), q_norm, k_norm)
 
     def _feed_forward(self) -> FeedForward:
         width, parts = self.hidden_scale * self.dim, ()
@@ -164,11 +176,15 @@ class LMConfig:
         """Memory of one clip's cache."""
         return itemsize * prod(self.cache_shape(1, capacity))
 
-    def activations(self) -> int:
-        """Numbers a token that training keeps for the backward pass, without those of the heads."""
+    def activations(self, frames: int) -> int:
+        """Numbers a token that training keeps for the backward pass of clips of ``frames``, without those of the
+        K heads."""
+        heads, layer = self.block.attention.heads, self.block.activations
+        if frames > heads.reach:  # plain products: what each head makes of each pair of steps
+            layer += 3 * heads.queries * frames
         if self.checkpointing == "torch":  # what comes into each layer, and one layer at a time
-            return self.num_layers * self.dim + self.block.activations
-        return self.num_layers * self.block.activations
+            return self.num_layers * self.dim + layer
+        return self.num_layers * layer
 
 
 def _product(name: str, rows: int, columns: int, bias: bool, parts: tuple[int, ...] = ()) -> Product:

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from audiocraft_ext.model import attention as heads_of
 from audiocraft_ext.model import blocks
-from audiocraft_ext.model.attention import POSITIONS, Turn, joined, look
+from audiocraft_ext.model.attention import State, TorchHeads, look, remembered
 from audiocraft_ext.model.blocks import NORM_EPSILON
 from audiocraft_ext.model.config import LMConfig
 
@@ -36,16 +33,7 @@ NORMS = {"layer": lambda norm: nn.LayerNorm(norm.size, NORM_EPSILON), "rms": lam
 ACTIVATIONS = {"gelu": F.gelu, "swiglu": _swiglu}
 
 
-class State(NamedTuple):
-    """What a layer's attention has to know besides its input: how far to turn the new steps, and with a cache which
-    layer of it this one is."""
-
-    turn: Turn | None = None
-    cache: Cache | None = None
-    layer: int = 0
-
-
-class Layer(nn.Module):
+class Layer(TorchHeads, nn.Module):
     """A :class:`~audiocraft_ext.model.blocks.Block` with its weights, and the
     :class:`~audiocraft_ext.model.blocks.Parts` of it."""
 
@@ -75,7 +63,7 @@ class Layer(nn.Module):
         else:
             place.add_module(last, nn.Linear(what.columns, what.rows, bias=what.bias is not None))
 
-    def forward(self, x: torch.Tensor, state: State = State()) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, state: State) -> torch.Tensor:
         """``x [B, S, dim]``."""
         return blocks.apply(self.block, self, x, state)
 
@@ -88,24 +76,18 @@ class Layer(nn.Module):
             return F.linear(x, self.get_parameter(product.weight), bias)
         return self.get_submodule(product.name)(x)
 
-    def attend(self, attention: blocks.Attention, qkv: torch.Tensor, state: State) -> torch.Tensor:
-        heads = attention.heads
-        q, k, v = heads_of.split(heads, qkv)
-        if attention.q_norm is not None:
-            q, k = self.norm(attention.q_norm, q), self.norm(attention.k_norm, k)
-        q, k = (POSITIONS[heads.position](x, state.turn) for x in (q, k))
-        return joined(self._look(heads, q, k, v, state))
-
-    def _look(self, heads: blocks.Heads, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
-              state: State) -> torch.Tensor:
-        """``q [B, queries, S, D]``, ``k, v [B, keys, S, D]`` of the new steps."""
-        if state.cache is None:
-            return F.scaled_dot_product_attention(q, k, v, dropout_p=self.p if self.training else 0.0, is_causal=True,
+    def look(self, heads: blocks.Heads, near: torch.Tensor, far: torch.Tensor | None, k: torch.Tensor,
+             v: torch.Tensor, state: State) -> torch.Tensor:
+        p, S = self.p if self.training else 0.0, near.shape[2]
+        if state.seen is None:
+            return F.scaled_dot_product_attention(near, k, v, dropout_p=p, is_causal=True,
                                                   enable_gqa=heads.keys != heads.queries)
-        k, v, seen = state.cache.append(state.layer, k, v)
-        if heads.keys == heads.queries:
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=seen if q.shape[2] > 1 else None)
-        return look(heads, q, k, v, seen)
+        if state.cache is not None:
+            k, v = remembered(state, k, v)
+        if far is None and heads.keys == heads.queries:
+            every = state.cache is not None and S == 1 and heads.window is None
+            return F.scaled_dot_product_attention(near, k, v, None if every else state.seen, p)
+        return look(heads, near, far, k, v, state.seen, p)
 
     def activate(self, kind: str, x: torch.Tensor) -> torch.Tensor:
         return self.dropout(ACTIVATIONS[kind](x))
@@ -115,18 +97,8 @@ class Layer(nn.Module):
 
 
 class Cache:
-    """Keys and values of the steps so far, allocated once: ``[layers, 2, B, H, capacity, D]``. Not for training."""
+    """Keys and values of the steps so far, allocated once (:meth:`LMConfig.cache_shape`). Not for training."""
 
     def __init__(self, cfg: LMConfig, batch: int, capacity: int, like: torch.Tensor):
         self.data = torch.zeros(cfg.cache_shape(batch, capacity), device=like.device, dtype=like.dtype)
         self.length = 0
-
-    def append(self, layer: int, k: torch.Tensor,
-               v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Write ``k, v [B, H, S, D]`` behind what is there; returns all keys and values up to their end, and which of
-        them each new step sees ``[S, N]``."""
-        S, end = k.shape[2], self.length + k.shape[2]
-        keys, values = self.data[layer]
-        keys[:, :, self.length : end], values[:, :, self.length : end] = k, v
-        seen = torch.ones(S, end, dtype=torch.bool, device=k.device).tril(end - S)
-        return keys[:, :, :end], values[:, :, :end], seen

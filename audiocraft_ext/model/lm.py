@@ -17,10 +17,11 @@ from torch.utils.checkpoint import checkpoint
 from audiocraft_ext.core.delay import delay
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.gates import Gate, Gates, as_gates
-from audiocraft_ext.model.attention import TURNS
+from audiocraft_ext.model.attention import State, held, slots, turns, visible
 from audiocraft_ext.model.config import LMConfig
 from audiocraft_ext.model.head_loss import IGNORE, stream_losses
-from audiocraft_ext.model.layers import NORMS, Cache, Layer, State
+from audiocraft_ext.model.layers import NORMS, Cache, Layer
+
 
 def sin_embedding(positions: torch.Tensor, dim: int, max_period: float) -> torch.Tensor:
     """``positions [S]`` to ``[S, dim]``, cosines first (audiocraft's ``create_sin_embedding``)."""
@@ -116,11 +117,10 @@ class LM(nn.Module):
         positions = torch.arange(start, start + S, device=sequence.device)
         if self.cfg.positional_embedding == "sin":
             x = x + sin_embedding(positions, self.cfg.dim, self.cfg.max_period).to(x.dtype)
-        heads = self.cfg.block.attention.heads
-        state = State(TURNS[heads.position](heads, positions), cache)
+        state = self._state(positions, cache)
         for i, layer in enumerate(self.transformer.layers):
             if cache is not None:  # not what was compiled: a cache has another length in every step
-                x = layer.forward(x, state._replace(layer=i))
+                x = layer.forward(x, state._replace(cache=cache.data[i]))
             elif self.training and self.cfg.checkpointing == "torch":
                 x = checkpoint(layer, x, state, use_reentrant=False)
             else:
@@ -128,6 +128,14 @@ class LM(nn.Module):
         if cache is not None:
             cache.length += S
         return self.out_norm(x)
+
+    def _state(self, at: torch.Tensor, cache: Cache | None) -> State:
+        """What the layers have to know of the steps ``at [S]``, but for their part of the cache."""
+        heads = self.cfg.block.attention.heads
+        if cache is None:
+            return State(*turns(heads, at), visible(heads, at, at) if len(at) > heads.reach else None)
+        places = torch.arange(heads.places(cache.length + len(at)), device=at.device)
+        return State(*turns(heads, at), visible(heads, at, held(heads, at[-1], places)), slots(heads, at))
 
     def forward(self, sequence: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
         """``sequence [B, K, S]`` to ``logits [B, K, S, card]``; step s predicts step s + 1. What a stream cannot take

@@ -73,6 +73,9 @@ def instrument(bundle: Bundle) -> dict[str, Any]:
     if precision == "int4":
         raise UserError(f"{bundle.path}: the page plays fp32 and int8, this bundle's precision is int4; export it "
                         "again with another")
+    if bundle.lm.window is not None:
+        raise UserError(f"{bundle.path}: the page's cache does not roll, and this model has a window of its own; train one "
+                        "without transformer_lm.window")
     codec = bundle.codec_config or {}
     about = {name: info[name] for name in ("spec", "lm", "codec", "sampling", "context", "licence", "card")
              if name in info}

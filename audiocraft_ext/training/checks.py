@@ -6,6 +6,8 @@ import torch
 from omegaconf import OmegaConf
 
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.spec import Spec
+from audiocraft_ext.model.config import LMConfig
 
 CHOICES: dict[str, tuple] = {
     "conditioners": (None,),
@@ -60,3 +62,18 @@ def delays_of(cfg) -> tuple[int, ...]:
     if pattern != "delay":
         raise UserError(f"codebooks_pattern.modeling is 'delay' or 'parallel', got {pattern!r}")
     return tuple(cfg.codebooks_pattern.delay.delays)
+
+
+def check_window(lm: LMConfig, spec: Spec, frames: int) -> None:
+    """Raise a :class:`UserError` unless a clip of ``frames`` shows the model its whole window, and its sinks hold all of
+    the prompt: what leaves the window is forgotten."""
+    if lm.window is None:
+        return
+    if lm.window > spec.prompt + frames:
+        raise UserError(f"transformer_lm.window={lm.window} frames is longer than a clip in training, {frames}: the model "
+                        f"would never see all of it; set transformer_lm.window={max(1, frames // 2)} or a longer "
+                        "dataset.segment_duration")
+    needed = 1 + spec.prompt + max(spec.delays)
+    if spec.prompt and lm.sinks < needed:
+        raise UserError(f"the prompt of these codes has {spec.prompt} frames and would leave the window; set "
+                        f"transformer_lm.sinks={needed} to keep it in sight")

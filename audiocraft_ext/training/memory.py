@@ -28,7 +28,7 @@ def training_bytes(cfg: LMConfig, batch_size: int, frames: int, ema: bool, half:
     parameters, tokens = cfg.parameter_count(), batch_size * frames
     per_parameter = 8 + _moments(cfg, optimiser) + 4 * ema + (8 if device == "cpu" else 0) + (2 if half else 0)
     size = 2 if half else 4
-    activations = tokens * size * cfg.activations()
+    activations = tokens * size * cfg.activations(frames)
     if cfg.dropout:
         activations = int(activations * 1.3)
     heads = min(tokens, SLICE) * cfg.card * (8 + size) + 4 * cfg.dim * (tokens + cfg.n_q * cfg.card)

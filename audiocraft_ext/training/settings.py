@@ -91,6 +91,8 @@ RANGES: dict[str, Range] = {
     "transformer_lm.num_layers": _count(),
     "transformer_lm.hidden_scale": _count(),
     "transformer_lm.kv_heads": _count(empty=True),
+    "transformer_lm.window": _count(empty=True),
+    "transformer_lm.sinks": _count(empty=True),
     "transformer_lm.n_q": _count(empty=True),
     "transformer_lm.card": _count(empty=True),
     "transformer_lm.dropout": SHARE,

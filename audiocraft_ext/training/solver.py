@@ -39,7 +39,7 @@ from audiocraft_ext.runs.record import Record
 from audiocraft_ext.store import baseline
 from audiocraft_ext.store.reader import TokenStore
 from audiocraft_ext.training import distributed, memory
-from audiocraft_ext.training.checks import can_autocast, check_config, delays_of
+from audiocraft_ext.training.checks import can_autocast, check_config, check_window, delays_of
 from audiocraft_ext.training.dataset import StreamDataset, StreamLoader, window_frames
 from audiocraft_ext.training.distributed import Stopped
 from audiocraft_ext.training.judge import Judge, rank, sampled
@@ -70,6 +70,7 @@ class StreamSolver(StandardSolver):
         self.spec = self._checked_spec(cfg)
         self.frames = window_frames(self.spec, cfg.dataset.get("segment_duration"), cfg.dataset.get("segment_frames"),
                                     "dataset.segment")  # without the prompt
+        check_window(self.lm_config, self.spec, self.frames)
         kind = kinds.kind_of(self.spec)
         self.judge = Judge(self.store, cfg.generate.judge.every, cfg.generate.judge.clips)
         self.view = kind.view(self.store, OmegaConf.to_container(cfg.dataset.view, resolve=True))

@@ -121,7 +121,7 @@ class Playing:
         ``CACHE_BYTES``."""
         from audiocraft_ext.engine.engine import CACHE_BYTES
 
-        steps = steps_of(min(self.frames, self.bundle.context), self.bundle.spec.delays)
+        steps = steps_of(min(self.frames, self.bundle.restart or self.frames), self.bundle.spec.delays)
         fit = max(1, CACHE_BYTES // (self.rows * engine.stepper.cache_bytes(steps)))
         engines = min(engine.threads, physical_cores(), fit) if self.recipe.backend == "onnx" else 1
         return engines, max(1, min(engine.max_batch // self.rows, fit // engines))

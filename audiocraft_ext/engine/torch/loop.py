@@ -29,6 +29,7 @@ from audiocraft_ext.engine.sampler import SOME
 from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.engine.torch.sampling import TorchSampler
 from audiocraft_ext.engine.torch.static_lm import StaticLM, span_of
+from audiocraft_ext.model.blocks import AT_ONCE
 from audiocraft_ext.model.lm import LM, Cache
 from audiocraft_ext.model.weights import differing, read_safetensors
 
@@ -147,8 +148,9 @@ class TorchLoop:
         assert first >= 1 and uniforms.shape == (B, S, K), f"first {first}, uniforms {list(uniforms.shape)}"
         assert (sequence[..., :first] >= 0).all(), "an unknown code before the first step with one"
         self._begin(B, S)
-        for s in range(0, first - 1, PREFILL):
-            self._read(sequence[..., s : min(s + PREFILL, first - 1)], s)
+        many = PREFILL if self.lm.cfg.window is None else AT_ONCE
+        for s in range(0, first - 1, many):
+            self._read(sequence[..., s : min(s + many, first - 1)], s)
         self._set_what_is_asked(gates, bool((sequence == SOME).any()))
         self._upload(sequence, uniforms, first, sampling)
         for s in range(first, S, CHUNK):
@@ -181,7 +183,7 @@ class TorchLoop:
         with self._on_device("no room for a step of this model; use a GPU with more memory, or the CPU"):
             codes = self._idle(sequence)
             codes[:clips] = torch.from_numpy(np.ascontiguousarray(sequence)).to(self.device)
-            hidden = self.lm.hidden(codes, torch.arange(at, end, device=self.device), span_of(end))
+            hidden = self.lm.hidden(codes, torch.arange(at, end, device=self.device), self.lm.span(end))
             return None if heads is None else self.lm.logits(hidden[:, heads])[:clips].cpu().numpy()
 
     def _idle(self, sequence: np.ndarray) -> torch.Tensor:
@@ -209,7 +211,7 @@ class TorchLoop:
         """Steps ``start`` to ``end``, and their codes on the host: the only place where it waits."""
         with self._on_device("no room for a step of this model; use a GPU with more memory, or the CPU"):
             for s in range(start, end):
-                self._advance(span_of(s))  # step s - 1 is read, as the s-th
+                self._advance(self.lm.span(s))  # step s - 1 is read, as the s-th
             codes, broken = self._sequence[..., start:end].cpu().numpy(), bool(self._broken)
         if broken:
             raise UserError(f"the model's output is not finite in {self.precision}; its weights are damaged, its "

@@ -8,13 +8,11 @@ https://pytorch.org/blog/accelerating-generative-ai-2/.)
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch.nn import functional as F
 
 from audiocraft_ext.model import blocks
-from audiocraft_ext.model.attention import POSITIONS, TURNS, Turn, joined, look, split
+from audiocraft_ext.model.attention import State, TorchHeads, held, slots, turns, visible
 from audiocraft_ext.model.blocks import NORM_EPSILON
 from audiocraft_ext.model.layers import ACTIVATIONS
 from audiocraft_ext.model.lm import LM, sin_embedding
@@ -40,18 +38,12 @@ def _rms_norm(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 NORMS = {"layer": lambda x, weight, bias: F.layer_norm(x, weight.shape, weight, bias, NORM_EPSILON), "rms": _rms_norm}
 
 
-class State(NamedTuple):
-    """What a layer's attention has to know: its part of the cache ``[2, B, keys, capacity, D]``, the places in it of
-    the new steps ``at [S]``, what they see of it ``[S, N]``, and how far to turn them."""
+class StaticLayer(TorchHeads):
+    """A layer's weights by their names, and how to compute with them (:class:`~audiocraft_ext.model.blocks.Parts`).
 
-    cache: torch.Tensor
-    at: torch.Tensor
-    seen: torch.Tensor
-    turn: Turn | None
-
-
-class StaticLayer:
-    """A layer's weights by their names, and how to compute with them (:class:`~audiocraft_ext.model.blocks.Parts`)."""
+    Heads look in plain products: the fused kernels give a clip's head to one processor of the GPU, and these models
+    have two to sixteen heads. They also do not take a mask, or not every head size.
+    """
 
     def __init__(self, weights: dict[str, torch.Tensor]):
         self.weights = weights
@@ -62,20 +54,6 @@ class StaticLayer:
 
     def product(self, product: blocks.Product, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self.weights[product.weight], self.weights.get(product.bias))
-
-    def attend(self, attention: blocks.Attention, qkv: torch.Tensor, state: State) -> torch.Tensor:
-        heads = attention.heads
-        q, k, v = split(heads, qkv)
-        if attention.q_norm is not None:
-            q, k = self.norm(attention.q_norm, q), self.norm(attention.k_norm, k)
-        q, k = (POSITIONS[heads.position](x, state.turn) for x in (q, k))
-        keys, values = state.cache
-        keys.index_copy_(2, state.at, k)
-        values.index_copy_(2, state.at, v)
-        # Plain products: the fused kernels give a clip's head to one processor of the GPU, and these models have two to
-        # sixteen heads. They also do not take a mask, or not every head size.
-        N = state.seen.shape[1]
-        return joined(look(heads, q, keys[:, :, :N], values[:, :, :N], state.seen))
 
     def activate(self, kind: str, x: torch.Tensor) -> torch.Tensor:
         return ACTIVATIONS[kind](x)
@@ -112,10 +90,14 @@ class StaticLM:
         """A cache for ``capacity`` steps of ``batch`` clips."""
         cfg, heads = self.cfg, self.cfg.block.attention.heads
         self.cache = torch.zeros(cfg.cache_shape(batch, capacity), device=self.device, dtype=self.dtype)
-        self.steps = torch.arange(capacity, device=self.device)
-        self.turns = TURNS[heads.position](heads, self.steps)  # each [capacity, D / 2]
+        self.places = torch.arange(self.cache.shape[-2], device=self.device)
+        self.turns = turns(heads, self.places)[0]  # each [capacity, D / 2]
         if cfg.positional_embedding == "sin":
-            self.positions = sin_embedding(self.steps, cfg.dim, cfg.max_period).to(self.dtype)  # [capacity, dim]
+            self.positions = sin_embedding(self.places, cfg.dim, cfg.max_period).to(self.dtype)  # [capacity, dim]
+
+    def span(self, steps: int) -> int:
+        """How much of the cache is read where there are ``steps``: see :func:`span_of`."""
+        return self.cfg.block.attention.heads.places(span_of(steps))
 
     def hidden(self, codes: torch.Tensor, at: torch.Tensor, span: int) -> torch.Tensor:
         """Read steps into the cache.
@@ -131,10 +113,15 @@ class StaticLM:
         x = F.embedding(codes + self.rows, self.emb).sum(dim=1)  # [B, S, dim]
         if self.cfg.positional_embedding == "sin":
             x = x + F.embedding(at, self.positions)
-        turn = self.turns and tuple(F.embedding(at, table) for table in self.turns)
-        seen = self.steps[:span] <= at[:, None]  # [S, span]
+        heads = self.cfg.block.attention.heads
+        if heads.window is None:
+            near, far = self.turns and tuple(F.embedding(at, table) for table in self.turns), None
+        else:  # no table: there is no last position
+            near, far = turns(heads, at)
+        seen = visible(heads, at, held(heads, at[-1], self.places[:span]))
+        state = State(near, far, seen, slots(heads, at))
         for cache, layer in zip(self.cache, self.layers):
-            x = blocks.apply(self.cfg.block, layer, x, State(cache, at, seen, turn))
+            x = blocks.apply(self.cfg.block, layer, x, state._replace(cache=cache))
         return self.out_norm.norm(self.cfg.out_norm, x)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:

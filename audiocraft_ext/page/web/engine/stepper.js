@@ -7,7 +7,7 @@ const same = (a, b) => a.every((row, k) => row.every((code, s) => code === b[k][
 export class OnnxStepper {
   /** `ort` is onnxruntime-web, `lm` the sizes in model.json. */
   constructor(ort, session, lm) {
-    Object.assign(this, { ort, session, lm, depth: lm.dim / lm.num_heads });
+    Object.assign(this, { ort, session, lm, heads: lm.kv_heads ?? lm.num_heads, depth: lm.dim / lm.num_heads });
     this.pasts = session.inputNames.filter((name) => name.startsWith("past_"));
   }
 
@@ -77,7 +77,7 @@ export class OnnxStepper {
     for (const name of pasts)
       feeds[name] = cache
         ? cache[name]
-        : new ort.Tensor("float32", new Float32Array(0), [B, lm.num_heads, 0, this.depth]);
+        : new ort.Tensor("float32", new Float32Array(0), [B, this.heads, 0, this.depth]);
     const out = await this.session.run(feeds);
     return {
       logits: out.logits.data,
