@@ -145,7 +145,13 @@ ACTIVATIONS = {"gelu": lambda g, x: g.op("Gelu", x), "swiglu": _swiglu}
 
 
 class OnnxLayer:
-    """Nodes of one layer, :class:`~audiocraft_ext.model.blocks.Parts` of values by their names."""
+    """Nodes of one layer, :class:`~audiocraft_ext.model.blocks.Parts` of values by their names.
+
+    Attributes:
+        rows: whether what comes into a product always has some.
+    """
+
+    rows = True
 
     def __init__(self, g: Graph, i: int):
         self.g, self.i = g, i
@@ -155,7 +161,7 @@ class OnnxLayer:
 
     def product(self, product: blocks.Product, x: str) -> str:
         dot = product.weight.removeprefix(product.name)[0]
-        return _linear(self.g, x, f"{LAYERS}.{self.i}.{product.name}", dot)
+        return _linear(self.g, x, f"{LAYERS}.{self.i}.{product.name}", dot, self.rows)
 
     def attend(self, attention: blocks.Attention, qkv: str, state: State) -> str:
         heads, g = attention.heads, self.g
@@ -178,13 +184,47 @@ class OnnxLayer:
     def activate(self, kind: str, x: str) -> str:
         return ACTIVATIONS[kind](self.g, x)
 
+    def mix(self, mixture: blocks.Mixture, x: str, shared: str) -> str:
+        """Each expert is given its tokens, and no others; one that has none takes no time."""
+        g, name = self.g, f"{LAYERS}.{self.i}"
+        tokens, out = (g.op("Reshape", part, g.constant(np.array([-1, mixture.norm.size]))) for part in (x, shared))
+        affinity = g.op("Sigmoid", _product(g, tokens, f"{name}.{mixture.router.name}"))  # [N, E]
+        balanced = g.op("Add", affinity, g.weight(f"{name}.{mixture.balance}"))
+        _, chosen = g.op("TopK", balanced, g.constant(np.array([mixture.top_k])), outputs=2, axis=-1)
+        gates = g.op("GatherElements", affinity, chosen, axis=-1)  # [N, top_k]
+        if mixture.top_k > 1:
+            gates = g.op("Div", gates, g.op("ReduceSum", gates, g.constant(np.array([-1])), keepdims=1))
+        for e, expert in enumerate(mixture.experts):
+            places = g.op("Transpose", g.op("NonZero", g.op("Equal", chosen, g.constant(np.int64(e)))))  # [n, 2]
+            places = g.op("Unsqueeze", places, g.constant(np.array([0])))  # [1, n, 2]: products have three axes here
+            rows = g.op("Slice", places, *(g.constant(np.array([at])) for at in (0, 1, 2)))  # [1, n, 1]
+            said = self._apart(expert, g.op("GatherND", tokens, rows))
+            said = g.op("Mul", said, g.op("Unsqueeze", g.op("GatherND", gates, places), g.constant(np.array([2]))))
+            out = g.op("ScatterND", out, rows, said, reduction="add")
+        return g.op("Reshape", out, g.op("Shape", x))
+
+    def _apart(self, expert: blocks.Dense, x: str) -> str:
+        """``x [1, n, dim]``. Of int4 the first token is there twice: its kernel treats one row differently."""
+        g = self.g
+        if f"{LAYERS}.{self.i}.{expert.up.name}.int4" not in g.entries:
+            return expert.apply(OnnxExpert(g, self.i), x)
+        first, second, last = (g.constant(np.array([at])) for at in (0, 1, -1))
+        twice = expert.apply(OnnxExpert(g, self.i), g.op("Concat", x, g.op("Slice", x, first, second, second), axis=1))
+        return g.op("Slice", twice, first, last, second)
+
     def add(self, x: str, y: str) -> str:
         return self.g.op("Add", x, y)
 
 
-def _linear(g: Graph, x: str, name: str, dot: str = ".") -> str:
-    """``x [B, S, in]`` by the weight of ``name``; a bias only where the file has one."""
-    y, bias = _product(g, x, name, dot), f"{name}{dot}bias"
+class OnnxExpert(OnnxLayer):
+    """Of an expert, which may have no token at all."""
+
+    rows = False
+
+
+def _linear(g: Graph, x: str, name: str, dot: str = ".", rows: bool = True) -> str:
+    """``x [B, S, in]`` by the weight of ``name``; a bias only where the file has one. ``rows``: S is never 0."""
+    y, bias = _product(g, x, name, dot, rows), f"{name}{dot}bias"
     return _biased(g, y, g.weight(bias), name) if bias in g.entries else y
 
 
@@ -198,19 +238,21 @@ def _is_quantised(g: Graph, name: str) -> bool:
     return f"{name}.scale" in g.entries
 
 
-def _product(g: Graph, x: str, name: str, dot: str = ".") -> str:
+def _product(g: Graph, x: str, name: str, dot: str = ".", rows: bool = True) -> str:
     if not _is_quantised(g, name):
         return g.op("FusedMatMul", x, g.weight(f"{name}{dot}weight"), domain="com.microsoft", transB=1)
     if f"{name}.int8" in g.entries:
-        return _product_int8(g, x, name)
+        return _product_int8(g, x, name, rows)
     rows, blocks, _ = g.shape(f"{name}.int4")
     return g.op("MatMulNBits", x, *(g.stored(f"{name}.{part}") for part in ("int4", "scale", "zero")),
                 domain="com.microsoft", K=blocks * BLOCK, N=rows, bits=4, block_size=BLOCK, accuracy_level=4)
 
 
-def _product_int8(g: Graph, x: str, name: str) -> str:
+def _product_int8(g: Graph, x: str, name: str, rows: bool) -> str:
     """Rows to uint8 around 128 with a scale each, an exact integer product, and both scales back in."""
     greatest = g.op("ReduceMax", g.op("Abs", x), g.constant(np.array([-1])), keepdims=1)  # [B, S, 1]
+    if not rows:  # ONNX Runtime 1.31 leaves the last axis as it is where another is 0
+        greatest = g.op("Slice", greatest, *(g.constant(np.array([at])) for at in (0, 1, -1)))
     scale = g.op("Max", g.op("Mul", greatest, g.constant(np.float32(1 / ROW_MAX))), g.constant(np.float32(1e-12)))
     zero = np.uint8(ROW_MAX + 1)
     q = g.op("Cast", g.op("Add", g.op("Round", g.op("Div", x, scale)), g.constant(np.float32(zero))),

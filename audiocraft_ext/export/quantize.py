@@ -52,16 +52,17 @@ def _pack(nibbles: torch.Tensor) -> torch.Tensor:
 
 def write(state: dict[str, torch.Tensor], cfg: LMConfig, precision: str, out: Path) -> None:
     """Write an LM with its matrices quantised, ``NAME.int8`` or ``NAME.int4`` with what belongs to each; the embeddings
-    are fp16 (their rows are rounded by 2**-11, far less than the matrices), norms and biases fp32.
+    are fp16 (their rows are rounded by 2**-11, far less than the matrices), norms, biases and products that are ``exact`` fp32.
 
     Raises:
         UserError: a size that 4 bits do not take.
     """
     matrices = {name.removesuffix(product.weight) + product.name: state[name]
-                for name, product in cfg.matrices().items()}
+                for name, product in cfg.matrices().items() if not product.exact}
     matrices[HEADS] = torch.cat([state[f"linears.{k}.weight"] for k in range(cfg.n_q)])
+    exact = [name for name, product in cfg.matrices().items() if product.exact]
     tensors = {name: w.half().contiguous() if name.startswith("emb.") else w.float().contiguous()
-               for name, w in state.items() if name.startswith("emb.") or w.ndim == 1}
+               for name, w in state.items() if name.startswith("emb.") or w.ndim == 1 or name in exact}
     for name, weight in matrices.items():
         if precision == "int8":
             tensors[f"{name}.int8"], tensors[f"{name}.scale"] = int8(weight)

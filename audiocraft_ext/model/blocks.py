@@ -21,13 +21,14 @@ AT_ONCE = 64  # steps that are read at once into a cache that rolls, at most
 
 class Product(NamedTuple):
     """A matrix product with a weight ``[rows, columns]``; ``parts`` are the rows of each matrix, where several lie one
-    below the other in it."""
+    below the other in it. An ``exact`` one stays as it is where weights are quantised."""
 
     weight: str
     rows: int
     columns: int
     bias: str | None = None
     parts: tuple[int, ...] = ()
+    exact: bool = False
 
     @property
     def name(self) -> str:
@@ -133,14 +134,13 @@ class Attention(NamedTuple):
         return parts.product(self.out, parts.attend(self, qkv, state))
 
 
-class FeedForward(NamedTuple):
-    """Two products with an activation between them, behind a norm.
+class Dense(NamedTuple):
+    """Two products with an activation between them.
 
     ``gelu``; or ``swiglu``, for which ``up`` gives a gate and what it lets through
     (https://arxiv.org/abs/2002.05202 section 2).
     """
 
-    norm: Norm
     up: Product
     down: Product
     activation: str
@@ -150,24 +150,88 @@ class FeedForward(NamedTuple):
         return self.up, self.down
 
     @property
+    def activations(self) -> int:
+        gated = self.down.columns if self.activation == "swiglu" else 0  # the gate as it is when it is multiplied
+        return self.up.rows + self.down.columns + gated
+
+    def apply(self, parts: Parts[X], x: X) -> X:
+        return parts.product(self.down, parts.activate(self.activation, parts.product(self.up, x)))
+
+
+class FeedForward(NamedTuple):
+    """A feed-forward block behind a norm."""
+
+    norm: Norm
+    dense: Dense
+
+    @property
+    def products(self) -> tuple[Product, ...]:
+        return self.dense.products
+
+    @property
     def norms(self) -> tuple[Norm, ...]:
         return (self.norm,)
 
     @property
+    def idle(self) -> int:
+        """Weights that a token does not meet."""
+        return 0
+
+    @property
     def activations(self) -> int:
-        gated = self.down.columns if self.activation == "swiglu" else 0  # the gate as it is when it is multiplied
-        return 2 * self.up.columns + self.up.rows + self.down.columns + gated
+        return 2 * self.norm.size + self.dense.activations
 
     def apply(self, parts: Parts[X], x: X, state: Any) -> X:
-        hidden = parts.product(self.up, parts.norm(self.norm, x))
-        return parts.product(self.down, parts.activate(self.activation, hidden))
+        return self.dense.apply(parts, parts.norm(self.norm, x))
+
+
+class Mixture(NamedTuple):
+    """A mixture of experts behind a norm (DeepSeekMoE, https://arxiv.org/abs/2401.06066 section 3; routed and balanced
+    as in DeepSeek-V3, https://arxiv.org/abs/2412.19437 section 2.1.2).
+
+    Every token meets the ``shared`` expert, which may be as wide as several, and those ``top_k`` of the ``experts``
+    whose affinity (a sigmoid of ``router``) and ``balance`` together are the highest. What an expert says is multiplied
+    by its affinity, as a share of those chosen; a single one's by the affinity itself, which a share of one would hide
+    from the gradient. ``balance`` has no gradient: after each update it rises by ``bias_speed`` for an expert that was
+    chosen less than the mean, and falls for one that was chosen more. No other loss, no token dropped.
+    """
+
+    norm: Norm
+    shared: Dense
+    router: Product
+    balance: str
+    experts: tuple[Dense, ...]
+    top_k: int
+    bias_speed: float
+
+    @property
+    def products(self) -> tuple[Product, ...]:
+        return *self.shared.products, self.router, *(p for expert in self.experts for p in expert.products)
+
+    @property
+    def norms(self) -> tuple[Norm, ...]:
+        return (self.norm,)
+
+    @property
+    def idle(self) -> int:
+        return (len(self.experts) - self.top_k) * sum(p.parameters for p in self.experts[0].products)
+
+    @property
+    def activations(self) -> int:
+        """Of each chosen expert also its tokens, gathered, and what it says of them, twice."""
+        one = self.experts[0].activations + 3 * self.norm.size
+        return 3 * self.norm.size + self.shared.activations + 2 * len(self.experts) + self.top_k * one
+
+    def apply(self, parts: Parts[X], x: X, state: Any) -> X:
+        x = parts.norm(self.norm, x)
+        return parts.mix(self, x, self.shared.apply(parts, x))
 
 
 class Block(NamedTuple):
     """A layer: attention and a feed-forward block, each added back to what came in."""
 
     attention: Attention
-    feed_forward: FeedForward
+    feed_forward: FeedForward | Mixture
 
     @property
     def products(self) -> tuple[Product, ...]:
@@ -182,6 +246,16 @@ class Block(NamedTuple):
     @property
     def parameters(self) -> int:
         return sum(p.parameters for p in self.products) + sum(n.parameters for n in self.norms)
+
+    @property
+    def exact(self) -> tuple[str, ...]:
+        """Names of what stays in fp32 where weights are quantised."""
+        return *(p.weight for p in self.products if p.exact), *self.buffers
+
+    @property
+    def buffers(self) -> tuple[str, ...]:
+        """Names of what is kept with the weights and has no gradient."""
+        return (self.feed_forward.balance,) if isinstance(self.feed_forward, Mixture) else ()
 
     @property
     def activations(self) -> int:
@@ -200,6 +274,9 @@ class Parts(Protocol[X]):
         """``[B, S, (queries + 2 * keys) * size]`` to ``[B, S, queries * size]``."""
 
     def activate(self, kind: str, x: X) -> X: ...
+
+    def mix(self, mixture: Mixture, x: X, shared: X) -> X:
+        """What the chosen experts say of ``x [B, S, dim]``, added to what the shared one does."""
 
     def add(self, x: X, y: X) -> X:
         """What came in, and what a half of the layer made of it."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from math import prod
 from typing import Any
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.model.blocks import Attention, Block, FeedForward, Heads, Norm, Product
+from audiocraft_ext.model.blocks import Attention, Block, Dense, FeedForward, Heads, Mixture, Norm, Product
 
 # Keys of audiocraft's `transformer_lm` that this model does not have, and the values that switch them off.
 _OFF: dict[str, tuple] = {
@@ -22,9 +23,32 @@ _NO_EFFECT = {"custom", "memory_efficient", "attention_as_float32"}  # which ker
 _FIRST = ("n_q", "card", "dim", "num_heads", "num_layers", "hidden_scale", "dropout", "bias_proj", "bias_ff", "bias_attn",
           "max_period", "checkpointing")  # always written; others where they are not the default
 CHOICES = {"positional_embedding": ("sin", "rope", "none"), "checkpointing": ("none", "torch"),
-           "norm": ("layer", "rms"), "attention": ("mha", "gqa"), "ffn": ("gelu", "swiglu")}
-GATED = 32  # the width of a gated feed-forward block is a multiple of it
+           "norm": ("layer", "rms"), "attention": ("mha", "gqa"), "ffn": ("gelu", "swiglu", "moe")}
+STEP = 32  # widths that are chosen here are a multiple of it
 LAYERS = "transformer.layers"  # where the layers' weights are, as audiocraft calls them
+
+
+@dataclass(frozen=True)
+class Moe:
+    """A mixture of experts: see :class:`audiocraft_ext.model.blocks.Mixture`.
+
+    Attributes:
+        shared: experts that every token meets; ``routed``: others, of which it meets ``top_k``.
+        width: of each; by default such that a token meets as many weights as with ``ffn=gelu``.
+        bias_speed: of the balance, an update.
+    """
+
+    shared: int = 1
+    routed: int = 8
+    top_k: int = 2
+    width: int | None = None
+    bias_speed: float = 0.001
+
+    def __post_init__(self) -> None:
+        if not (self.shared >= 1 and 1 <= self.top_k < self.routed and self.bias_speed >= 0):
+            raise UserError("transformer_lm.moe: expected shared from 1 on, top_k from 1 to below routed, bias_speed from "
+                            f"0 on, got shared={self.shared}, routed={self.routed}, top_k={self.top_k}, "
+                            f"bias_speed={self.bias_speed}")
 
 
 @dataclass(frozen=True)
@@ -45,7 +69,7 @@ class LMConfig:
             a clip of any length is one pass, with a cache that rolls. Step 0, which is always the same, is the sink
             that training makes; more of them keep the prompt in sight.
         ffn: ``gelu``; or ``swiglu``, a gated one (https://arxiv.org/abs/2002.05202), two thirds as wide, so that it
-            has as many weights.
+            has as many weights; or ``moe``, a mixture of experts, whose options are ``moe``.
         qk_norm: each head's queries and keys have a norm of their own (root mean square). Not one of audiocraft's.
         checkpointing: ``torch`` keeps no activations of a layer, and computes them again in the backward pass.
     """
@@ -70,8 +94,10 @@ class LMConfig:
     window: int | None = None
     sinks: int = 1
     ffn: str = "gelu"
+    moe: Moe | None = None
 
     def __post_init__(self) -> None:
+        self._read("moe", Moe, self.ffn == "moe", "ffn=moe")
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise UserError(f"transformer_lm.{name}={getattr(self, name)} is not supported; use "
@@ -91,6 +117,20 @@ class LMConfig:
                             "transformer_lm.positional_embedding=rope (or none)")
         if self.sinks < 1 or (self.window is not None and self.window < 1):
             raise UserError(f"transformer_lm.window and sinks are from 1 on, got {self.window} and {self.sinks}")
+
+    def _read(self, name: str, kind: type, wanted: bool, where: str) -> None:
+        """An option that has options: a mapping, in which what is empty is as it is by default."""
+        value = getattr(self, name)
+        if isinstance(value, dict):
+            value = {k: v for k, v in value.items() if v is not None}
+            unknown = value.keys() - {f.name for f in fields(kind)}
+            if unknown:
+                raise UserError(f"transformer_lm.{name}.{min(unknown)} is not an option of this model; known: "
+                                f"{', '.join(f.name for f in fields(kind))}")
+            value = kind(**value) if value else None
+        if value is not None and not wanted:
+            raise UserError(f"transformer_lm.{name} goes with transformer_lm.{where}, and only with it")
+        object.__setattr__(self, name, kind() if value is None and wanted else value)
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> LMConfig:
@@ -134,14 +174,23 @@ class LMConfig:
                          Heads(self.num_heads, keys, self.head_dim, position, self.max_period, self.window,
                                self.sinks if self.window else 0), q_norm, k_norm)
 
-    def _feed_forward(self) -> FeedForward:
-        width, parts = self.hidden_scale * self.dim, ()
+    def _feed_forward(self) -> FeedForward | Mixture:
+        width, norm = self.hidden_scale * self.dim, self._norm("norm2")
         if self.ffn == "swiglu":
-            width = -(-2 * width // (3 * GATED)) * GATED
-            parts = width, width
-        return FeedForward(self._norm("norm2"),
-                           _product("linear1", sum(parts) or width, self.dim, self.bias_ff, parts),
-                           _product("linear2", self.dim, width, self.bias_ff), self.ffn)
+            return FeedForward(norm, self._dense("", _stepped(2 * width / 3), "swiglu", gates=1))
+        if self.moe is None:
+            return FeedForward(norm, self._dense("", width, "gelu"))
+        moe = self.moe
+        width = moe.width or _stepped(width / (moe.shared + moe.top_k))
+        experts = tuple(self._dense(f"experts.{e}.", width, "gelu") for e in range(moe.routed))
+        return Mixture(norm, self._dense("", moe.shared * width, "gelu"),
+                       Product("router.weight", moe.routed, self.dim, exact=True), "router.balance", experts, moe.top_k,
+                       moe.bias_speed)
+
+    def _dense(self, where: str, width: int, activation: str, gates: int = 0) -> Dense:
+        parts = (width,) * (1 + gates)
+        return Dense(_product(f"{where}linear1", sum(parts), self.dim, self.bias_ff, parts),
+                     _product(f"{where}linear2", self.dim, width, self.bias_ff), activation)
 
     def _norm(self, name: str) -> Norm:
         return Norm(name, self.dim, self.norm)
@@ -160,13 +209,18 @@ class LMConfig:
         return self.num_layers * sum(p.size for p in self.block.products)
 
     def weights_per_step(self) -> int:
-        """How many weights a step reads: all but the embeddings, norms and biases."""
-        return self.matrix_weights() + self.n_q * self.card * self.dim
+        """How many weights a step of one clip reads: all but the embeddings, norms and biases, and the experts that it
+        does not meet."""
+        return self.matrix_weights() - self.num_layers * self.block.feed_forward.idle + self.n_q * self.card * self.dim
 
     def parameter_count(self) -> int:
-        """Number of weights, without building the model."""
+        """Number of weights, without building the model (the balance of experts is none)."""
         embeddings, heads = self.n_q * (self.card + 1) * self.dim, self.n_q * self.card * (self.dim + self.bias_proj)
         return embeddings + self.num_layers * self.block.parameters + self.out_norm.parameters + heads
+
+    def active_parameters(self) -> int:
+        """Those that a token meets."""
+        return self.parameter_count() - self.num_layers * self.block.feed_forward.idle
 
     def cache_shape(self, batch: int, capacity: int) -> tuple[int, ...]:
         """Of the keys and values of ``capacity`` steps: ``[layers, 2, B, H, capacity, D]``."""
@@ -190,6 +244,10 @@ class LMConfig:
 def _product(name: str, rows: int, columns: int, bias: bool, parts: tuple[int, ...] = ()) -> Product:
     dot = "_" if name.endswith("in_proj") else "."  # a bare parameter in audiocraft
     return Product(f"{name}{dot}weight", rows, columns, f"{name}{dot}bias" if bias else None, parts)
+
+
+def _stepped(width: float) -> int:
+    return max(1, math.ceil(width / STEP)) * STEP
 
 
 def _ours(d: dict[str, Any], kv_repeat: int) -> dict[str, Any]:

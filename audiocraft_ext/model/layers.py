@@ -11,6 +11,7 @@ from audiocraft_ext.model import blocks
 from audiocraft_ext.model.attention import State, TorchHeads, look, remembered
 from audiocraft_ext.model.blocks import NORM_EPSILON
 from audiocraft_ext.model.config import LMConfig
+from audiocraft_ext.model.experts import Router, route
 
 
 class RMSNorm(nn.RMSNorm):
@@ -31,6 +32,7 @@ def _swiglu(x: torch.Tensor) -> torch.Tensor:
 # By the kinds that a block names: modules for its norms, functions for its activation.
 NORMS = {"layer": lambda norm: nn.LayerNorm(norm.size, NORM_EPSILON), "rms": lambda norm: RMSNorm(norm.size)}
 ACTIVATIONS = {"gelu": F.gelu, "swiglu": _swiglu}
+LINEARS = {"router": Router}  # products that are more than a linear module, by name
 
 
 class Layer(TorchHeads, nn.Module):
@@ -61,7 +63,7 @@ class Layer(TorchHeads, nn.Module):
             if what.bias:
                 place.register_parameter(what.bias.split(".")[-1], nn.Parameter(torch.zeros(what.rows)))
         else:
-            place.add_module(last, nn.Linear(what.columns, what.rows, bias=what.bias is not None))
+            place.add_module(last, LINEARS.get(last, nn.Linear)(what.columns, what.rows, bias=what.bias is not None))
 
     def forward(self, x: torch.Tensor, state: State) -> torch.Tensor:
         """``x [B, S, dim]``."""
@@ -91,6 +93,17 @@ class Layer(TorchHeads, nn.Module):
 
     def activate(self, kind: str, x: torch.Tensor) -> torch.Tensor:
         return self.dropout(ACTIVATIONS[kind](x))
+
+    def mix(self, mixture: blocks.Mixture, x: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
+        """Each expert is given its tokens, and no others."""
+        tokens, out = x.flatten(0, 1), shared.flatten(0, 1)
+        chosen, gates = route(mixture, self.router.weight, self.router.balance, tokens)
+        self.router.count(chosen)
+        for e, expert in enumerate(mixture.experts):
+            rows, which = (chosen == e).nonzero(as_tuple=True)
+            said = expert.apply(self, tokens[rows]) * gates[rows, which, None]
+            out = out.index_add(0, rows, said.to(out.dtype))
+        return out.view_as(x)
 
     def add(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return x + self.dropout(y)

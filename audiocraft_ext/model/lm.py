@@ -19,6 +19,7 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.gates import Gate, Gates, as_gates
 from audiocraft_ext.model.attention import State, held, slots, turns, visible
 from audiocraft_ext.model.config import LMConfig
+from audiocraft_ext.model.experts import Router
 from audiocraft_ext.model.head_loss import IGNORE, stream_losses
 from audiocraft_ext.model.layers import NORMS, Cache, Layer
 
@@ -87,6 +88,16 @@ class LM(nn.Module):
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
+
+    @property
+    def routers(self) -> list[Router]:
+        """Of the layers that are mixtures of experts."""
+        return [module for module in self.modules() if isinstance(module, Router)]
+
+    def rebalance(self) -> None:
+        """Give experts that are met too seldom more to do; after each update of the weights."""
+        for router in self.routers:
+            router.rebalance(self.cfg.block.feed_forward.bias_speed)
 
     @property
     def special_id(self) -> int:

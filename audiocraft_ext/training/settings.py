@@ -93,6 +93,8 @@ RANGES: dict[str, Range] = {
     "transformer_lm.kv_heads": _count(empty=True),
     "transformer_lm.window": _count(empty=True),
     "transformer_lm.sinks": _count(empty=True),
+    **{f"transformer_lm.moe.{name}": _count(empty=True) for name in ("shared", "routed", "top_k", "width")},
+    "transformer_lm.moe.bias_speed": Range(0, empty=True),
     "transformer_lm.n_q": _count(empty=True),
     "transformer_lm.card": _count(empty=True),
     "transformer_lm.dropout": SHARE,

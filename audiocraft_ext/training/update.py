@@ -64,13 +64,14 @@ class Updater:
             self.scaler.scale(loss).backward()
             ce += loss.detach()
             each += stream_losses
-        total_gradients(self.model.parameters(), ce, each)
+        total_gradients(self.model.parameters(), ce, each, *(router.load for router in self.model.routers))
         self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_norm or float("inf"))
         ce, norm, *each = torch.stack([ce, norm, *each]).tolist()  # the one wait for the device in an update
         finite = math.isfinite(ce) and math.isfinite(norm)
         if finite:
             self.scaler.step(self.optimiser)
+            self.model.rebalance()
         if not self.scaler.finish(finite):
             raise NotFinite(ce, norm)
         self.optimiser.zero_grad(set_to_none=True)

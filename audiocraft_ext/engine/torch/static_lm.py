@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from audiocraft_ext.model import blocks
 from audiocraft_ext.model.attention import State, TorchHeads, held, slots, turns, visible
 from audiocraft_ext.model.blocks import NORM_EPSILON
+from audiocraft_ext.model.experts import route
 from audiocraft_ext.model.layers import ACTIVATIONS
 from audiocraft_ext.model.lm import LM, sin_embedding
 
@@ -58,6 +59,15 @@ class StaticLayer(TorchHeads):
     def activate(self, kind: str, x: torch.Tensor) -> torch.Tensor:
         return ACTIVATIONS[kind](x)
 
+    def mix(self, mixture: blocks.Mixture, x: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
+        """A graph has fixed shapes, so every expert is given all tokens. The rows of a step are few: what costs is to
+        read the weights, and most experts are met by one of the rows."""
+        chosen, gates = route(mixture, self.weights[mixture.router.weight], self.weights[mixture.balance], x)
+        counts = gates.new_zeros(*x.shape[:-1], len(mixture.experts)).scatter(-1, chosen, gates).to(x.dtype)
+        for e, expert in enumerate(mixture.experts):
+            shared = shared + expert.apply(self, x) * counts[..., e : e + 1]
+        return shared
+
     def add(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return x + y
 
@@ -75,16 +85,17 @@ class StaticLM:
         taken = torch.arange(cfg.card) < torch.tensor(model.sizes)[:, None]  # [K, card]
         self.impossible = None if taken.all() else ~taken.to(device)
 
-        def there(tensor: torch.Tensor | None) -> torch.Tensor | None:
-            return None if tensor is None else tensor.detach().to(device, dtype).contiguous()
+        def there(tensor: torch.Tensor, kind: torch.dtype = dtype) -> torch.Tensor:
+            return tensor.detach().to(device, kind).contiguous()
 
         self.emb = torch.cat([there(emb.weight) for emb in model.emb])  # [K * (card + 1), dim]
         self.rows = torch.arange(cfg.n_q, device=device)[:, None] * (cfg.card + 1)  # [K, 1], where each table begins
         self.heads = torch.cat([there(head.weight) for head in model.linears])  # [K * card, dim]
         self.heads_bias = torch.cat([there(head.bias) for head in model.linears]) if cfg.bias_proj else None
         self.out_norm = StaticLayer({f"out_norm.{name}": there(w) for name, w in model.out_norm.state_dict().items()})
-        self.layers = [StaticLayer({name: there(weight) for name, weight in layer.state_dict().items()})
-                       for layer in model.transformer.layers]
+        exact = dict.fromkeys(cfg.block.exact, torch.float32)
+        self.layers = [StaticLayer({name: there(weight, exact.get(name, dtype))
+                                    for name, weight in layer.state_dict().items()}) for layer in model.transformer.layers]
 
     def make_room(self, batch: int, capacity: int) -> None:
         """A cache for ``capacity`` steps of ``batch`` clips."""
