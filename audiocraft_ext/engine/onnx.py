@@ -44,7 +44,7 @@ class OnnxStepper:
         self.session, self._least = session, least
         self.lm = lm
         self._shape: list[int] = []
-        self._cache: list[np.ndarray] = []  # key and value of each layer, [B, heads, capacity, head_dim]
+        self._cache: list[np.ndarray] = []  # of each layer keys and values, or both in one: [B, heads, capacity, size]
         self._calls: dict[int | None, _Call] = {}  # of one clip, or of all (None)
 
     def another(self) -> OnnxStepper:
@@ -58,12 +58,12 @@ class OnnxStepper:
     def start(self, batch: int, capacity: int) -> None:
         self.length = 0
         self._batch = batch
-        layers, _, *shape = self.lm.cache_shape(max(batch, self._least), capacity)
+        layers, parts, *shape = self.lm.cache_shape(max(batch, self._least), capacity)
         if self._shape == shape:
             return  # what lies behind `length` is never read
         self._calls.clear()
         self._cache.clear()  # before the new one is made
-        self._shape, self._cache = shape, [np.zeros(shape, np.float32) for _ in range(2 * layers)]
+        self._shape, self._cache = shape, [np.zeros(shape, np.float32) for _ in range(parts * layers)]
 
     def step(self, sequence: np.ndarray) -> np.ndarray:
         return self.logits(sequence)[:, -1]  # [B, K, card]
@@ -96,11 +96,14 @@ class _Call:
         self._sizes = stepper.lm.n_q, stepper.lm.card
         self._session, self._binding = stepper.session, stepper.session.io_binding()
         self._buffers: dict[str, tuple[np.ndarray, ort.OrtValue]] = {}
-        for i, part in enumerate(cache):
-            name = f"{('key', 'value')[i % 2]}.{i // 2}"
-            value = self._share(f"past_{name}", part)
-            self._binding.bind_ortvalue_input(f"past_{name}", value)
-            self._binding.bind_ortvalue_output(f"present_{name}", value)
+        parts = len(cache) // stepper.lm.num_layers
+        for name in (x.name for x in (*self._session.get_inputs(), *self._session.get_outputs())):
+            when, _, which = name.partition("_")
+            if when in ("past", "present"):
+                kind, layer = which.split(".")
+                value = self._share(name, cache[parts * int(layer) + (kind == "value") * (parts - 1)])
+                bind = self._binding.bind_ortvalue_input if when == "past" else self._binding.bind_ortvalue_output
+                bind(name, value)
         self._input("seqlens_k", (len(cache[0]),), np.int32)
         self._input("total_sequence_length", (1,), np.int32)
 

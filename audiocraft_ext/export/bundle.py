@@ -42,7 +42,8 @@ def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = Fa
             where the LM is large enough to gain by it.
     """
     if not precisions and model.cfg.weights_per_step() >= QUANTISED_FROM:
-        precisions = ["int8"] if model.cfg.dim % BLOCK else ["int8", "int4"]
+        uneven = any(p.columns % BLOCK for p in model.cfg.block.products if not p.exact)
+        precisions = ["int8"] if uneven else ["int8", "int4"]
     write_whole(out, force, lambda folder: _fill_bundle(folder, model, half, codec_licence, precisions))
 
 

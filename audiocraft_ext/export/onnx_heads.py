@@ -14,7 +14,7 @@ from onnx import TensorProto
 
 from audiocraft_ext.export.onnx_graph import Graph
 from audiocraft_ext.model.attention import rope_rates
-from audiocraft_ext.model.blocks import Heads
+from audiocraft_ext.model.blocks import Heads, LatentAttention
 
 FLOAT, DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
 
@@ -60,7 +60,7 @@ def state_of(g: Graph, heads: Heads, positions: str, lengths: list[str]) -> Stat
 def _rope(g: Graph, heads: Heads, positions: str) -> tuple[str, str]:
     """Cosines and sines of how far pairs are turned, each ``[S, D / 2]``; the rates are torch's own."""
     wide = heads.window is not None  # as in :func:`audiocraft_ext.model.attention.rope`
-    rates = rope_rates(heads.size, heads.max_period).numpy().astype(np.float64 if wide else np.float32)
+    rates = rope_rates(heads.turned, heads.max_period).numpy().astype(np.float64 if wide else np.float32)
     column = g.op("Unsqueeze", g.op("Cast", positions, to=DOUBLE if wide else FLOAT), g.constant(np.array([1])))
     phase = g.op("Mul", column, g.constant(rates[None]))
     cos, sin = (g.op(kind, phase) for kind in ("Cos", "Sin"))
@@ -85,15 +85,20 @@ def look(g: Graph, heads: Heads, layer: int, state: State, q: str, k: str = "", 
         far: the queries where they look at sinks.
     """
     shape = ["B", heads.keys, "P" if heads.window is None else heads.places(0), heads.size]
-    past = [g.input(f"past_{kind}.{layer}", FLOAT, shape) for kind in ("key", "value")]
-    present = [f"present_{kind}.{layer}" for kind in ("key", "value")]
+    kinds = ("key", "value") if heads.values else ("key",)
+    past = [g.input(f"past_{kind}.{layer}", FLOAT, shape) for kind in kinds]
+    present = [f"present_{kind}.{layer}" for kind in kinds]
     if heads.window is None:
-        y = g.op("GroupQueryAttention", q, k, v, *past, *state.lengths, outputs=[f"attention.{layer}", *present],
-                 domain="com.microsoft", num_heads=heads.queries, kv_num_heads=heads.keys)[0]
+        if not heads.values:  # it writes both, to the same place: the stepper binds one buffer to either
+            present = [f"present_{kind}.{layer}" for kind in ("key", "value")]
+        scale = {} if heads.scaled == heads.size else {"scale": heads.scaled**-0.5}
+        y = g.op("GroupQueryAttention", q, k, v, past[0], past[-1], *state.lengths,
+                 outputs=[f"attention.{layer}", *present], domain="com.microsoft", num_heads=heads.queries,
+                 kv_num_heads=heads.keys, **scale)[0]
     else:
         for x, old, new in zip((k, v), past, present):
             _write(g, heads, state, x, old, new)
-        y = _look_around(g, heads, state, q, far, *present)
+        y = _look_around(g, heads, state, q, far, present[0], present[-1])
     for name in present:
         g.output(name, name, FLOAT, shape)
     return y
@@ -102,6 +107,38 @@ def look(g: Graph, heads: Heads, layer: int, state: State, q: str, k: str = "", 
 def _per_head(g: Graph, x: str, count: int, size: int) -> str:
     """``[B, S, count * D]`` to ``[B, count, S, D]``."""
     return g.op("Transpose", g.op("Reshape", x, g.constant(np.array([0, 0, count, size]))), perm=[0, 2, 1, 3])
+
+
+def look_at_latents(g: Graph, attention: LatentAttention, layer: int, state: State, q: str, latent: str, shared: str,
+                    up: str) -> str:
+    """As :meth:`audiocraft_ext.model.attention.TorchHeads.attend_latent`.
+
+    Args:
+        q: ``[B, S, H * D]``; ``latent [B, S, kv_rank]`` with its norm; ``shared [B, S, rope_dim]``.
+        up: the weight ``[H * (key + D), kv_rank]``.
+    """
+    def numbers(*values: int) -> str:
+        return g.constant(np.array(values))
+
+    heads, H, R = attention.heads, attention.heads.queries, attention.kv_rank
+    position, D = POSITIONS[heads.position], attention.apart.size
+    by_head = g.op("Reshape", up, numbers(H, -1, R))
+    to_key, to_value = g.op("Split", by_head, numbers(attention.key, D), outputs=2, axis=1)
+    key, turning = g.op("Split", g.op("Reshape", q, numbers(0, 0, H, D)), numbers(attention.key, attention.rope_dim),
+                        outputs=2, axis=-1)  # [B, S, H, ...]
+    drawn = g.op("MatMul", g.op("Transpose", key, perm=[0, 2, 1, 3]), to_key)  # [B, H, S, kv_rank]
+    drawn, turning = g.op("Transpose", drawn, perm=[0, 2, 1, 3]), g.op("Reshape", turning, numbers(0, 0, -1))
+
+    def query(shared_part: str) -> str:
+        whole = g.op("Concat", drawn, g.op("Reshape", shared_part, numbers(0, 0, H, -1)), axis=-1)
+        return g.op("Reshape", whole, numbers(0, 0, H * heads.size))
+
+    far = "" if heads.window is None else query(turning if state.far is None else turned(g, turning, state.far))
+    keys = g.op("Concat", latent, position(g, shared, state.near), axis=-1)
+    y = look(g, heads, layer, state, query(position(g, turning, state.near)), keys, keys, far)
+    y = g.op("Slice", _per_head(g, y, H, heads.size), numbers(0), numbers(R), numbers(3))  # [B, H, S, kv_rank]
+    y = g.op("FusedMatMul", y, to_value, domain="com.microsoft", transB=1)
+    return g.op("Reshape", g.op("Transpose", y, perm=[0, 2, 1, 3]), numbers(0, 0, H * D))
 
 
 def _write(g: Graph, heads: Heads, state: State, x: str, old: str, new: str) -> None:
@@ -119,7 +156,7 @@ def _look_around(g: Graph, heads: Heads, state: State, near: str, far: str, keys
 
     def scores(q: str, keys: str) -> str:  # [B, keys, queries / keys * S, N]
         rows = g.op("Reshape", _per_head(g, q, heads.queries, D), as_rows)
-        return g.op("FusedMatMul", rows, keys, domain="com.microsoft", transB=1, alpha=D**-0.5)
+        return g.op("FusedMatMul", rows, keys, domain="com.microsoft", transB=1, alpha=heads.scaled**-0.5)
 
     sinks = g.op("Slice", keys, numbers(0), numbers(heads.sinks), numbers(2))
     rest = g.op("Slice", scores(near, keys), numbers(heads.sinks), numbers(heads.places(0)), numbers(3))

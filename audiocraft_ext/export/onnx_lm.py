@@ -31,7 +31,7 @@ from onnx import TensorProto
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.export.onnx_graph import Graph
-from audiocraft_ext.export.onnx_heads import POSITIONS, State, look, state_of, turned
+from audiocraft_ext.export.onnx_heads import POSITIONS, State, look, look_at_latents, state_of, turned
 from audiocraft_ext.export.quantize import BLOCK, HEADS
 from audiocraft_ext.model import blocks
 from audiocraft_ext.model.blocks import NORM_EPSILON, Norm
@@ -52,15 +52,17 @@ def write_lm(cfg: LMConfig, weights: Path, out: Path, sizes: Sequence[int] = ())
     Raises:
         UserError: a size that the attention kernel does not take.
     """
-    if cfg.head_dim % 8:
-        raise UserError("expected transformer_lm.dim / num_heads to be a multiple of 8 (ONNX Runtime's attention), got "
-                        f"{cfg.dim} / {cfg.num_heads} = {cfg.head_dim}")
+    heads = cfg.block.attention.heads
+    if heads.size % 8:
+        what = "dim / num_heads" if cfg.mla is None else "mla.kv_rank + mla.rope_dim"
+        raise UserError(f"expected transformer_lm.{what} to be a multiple of 8 (ONNX Runtime's attention), got "
+                        f"{heads.size}")
     g = Graph("lm", weights)
     codes = g.input("codes", INT64, ["B", cfg.n_q, "S"])
     positions = g.input("positions", INT64, ["S"])
     lengths = [g.input("seqlens_k", INT32, ["B"]), g.input("total_sequence_length", INT32, [1])]
 
-    x, heads = _embed(g, cfg, codes), cfg.block.attention.heads  # [B, S, dim]
+    x = _embed(g, cfg, codes)  # [B, S, dim]
     if cfg.positional_embedding == "sin":
         x = g.op("Add", x, _sin_embedding(g, cfg, positions))
     state = state_of(g, heads, positions, lengths)
@@ -173,6 +175,12 @@ class OnnxLayer:
         near, k = (POSITIONS[heads.position](g, x, state.near) for x in (q, k))
         far = q if state.far is None else turned(g, q, state.far)
         return look(g, heads, self.i, state, near, k, v, far)
+
+    def attend_latent(self, attention: blocks.LatentAttention, q: str, kv: str, state: State) -> str:
+        sizes = self.g.constant(np.array([attention.kv_rank, attention.rope_dim]))
+        latent, shared = self.g.op("Split", kv, sizes, outputs=2, axis=-1)
+        up = self.g.weight(f"{LAYERS}.{self.i}.{attention.kv_up.weight}")
+        return look_at_latents(self.g, attention, self.i, state, q, self.norm(attention.kv_norm, latent), shared, up)
 
     def _per_head(self, heads: blocks.Heads, norm: Norm | None, x: str) -> str:
         """``x [B, S, n * D]`` with the norm over each head."""

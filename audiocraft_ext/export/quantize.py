@@ -68,7 +68,7 @@ def write(state: dict[str, torch.Tensor], cfg: LMConfig, precision: str, out: Pa
             tensors[f"{name}.int8"], tensors[f"{name}.scale"] = int8(weight)
         else:
             if weight.shape[1] % BLOCK:
-                raise UserError(f"int4 needs transformer_lm.dim to be a multiple of {BLOCK}, got {weight.shape[1]}; "
-                                "leave int4 out")
+                raise UserError(f"int4 needs transformer_lm.dim, and what else goes into a product, to be a multiple of "
+                                f"{BLOCK}, got {weight.shape[1]} of {name}; leave int4 out")
             tensors[f"{name}.int4"], tensors[f"{name}.scale"], tensors[f"{name}.zero"] = int4(weight)
     write_safetensors(tensors, out, {"format": "pt"})

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from audiocraft_ext.model import blocks
-from audiocraft_ext.model.blocks import AT_ONCE, Heads, Norm
+from audiocraft_ext.model.blocks import AT_ONCE, Heads, LatentAttention, Norm
 
 Turn = tuple[torch.Tensor, torch.Tensor]  # cosines and sines, each [S, D / 2]
 NEVER = 1 << 60  # the position of nothing
@@ -43,7 +43,7 @@ def turned(x: torch.Tensor, turn: Turn) -> torch.Tensor:
 
 # By the positions that heads name: how far to turn at some steps, and the turning.
 TURNS = {"none": lambda heads, positions: None,
-         "rope": lambda heads, positions: rope(positions, heads.size, heads.max_period, heads.window is not None)}
+         "rope": lambda heads, positions: rope(positions, heads.turned, heads.max_period, heads.window is not None)}
 POSITIONS = {"none": lambda x, turn: x, "rope": turned}
 
 
@@ -101,12 +101,14 @@ class TorchHeads:
     def norm(self, norm: Norm, x: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
+    def weight(self, name: str) -> torch.Tensor:
+        raise NotImplementedError
+
     def look(self, heads: Heads, near: torch.Tensor, far: torch.Tensor | None, k: torch.Tensor, v: torch.Tensor,
              state: State) -> torch.Tensor:
         """Of the new steps: queries ``near`` and ``far`` ``[B, queries, S, D]``, keys and values ``[B, keys, S, D]``;
         to ``[B, queries, S, D]``. With a cache they are written into it first."""
-        keys, values = remembered(state, k, v)
-        return look(heads, near, far, keys, values, state.seen)
+        return look(heads, near, far, *remembered(state, k, v), state.seen)
 
     def attend(self, attention: blocks.Attention, qkv: torch.Tensor, state: State) -> torch.Tensor:
         heads = attention.heads
@@ -118,11 +120,35 @@ class TorchHeads:
         return joined(self.look(heads, near, far, k, v, state))
 
 
-def remembered(state: State, *new: torch.Tensor) -> list[torch.Tensor]:
+    def attend_latent(self, attention: LatentAttention, q: torch.Tensor, kv: torch.Tensor,
+                      state: State) -> torch.Tensor:
+        """What makes keys of latents is drawn into the queries, and what makes values into what comes out."""
+        latent, shared, key, near, far = self.latents(attention, q, kv, state)
+        up = self.weight(attention.kv_up.weight).unflatten(0, (attention.heads.queries, -1))
+        to_key, to_value = up.split([attention.key, attention.apart.size], dim=1)  # [H, ..., kv_rank]
+        drawn = key @ to_key
+        near, far = (turn if turn is None else torch.cat([drawn, turn], dim=-1) for turn in (near, far))
+        keys = torch.cat([latent, shared], dim=-1)[:, None]
+        y = self.look(attention.heads, near, far, keys, keys, state)[..., : attention.kv_rank]
+        return joined(y @ to_value.mT)
+
+    def latents(self, attention: LatentAttention, q: torch.Tensor, kv: torch.Tensor,
+                state: State) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """The latents ``[B, S, kv_rank]``, the keys that heads share ``[B, S, rope_dim]``, and of the queries the part
+        for keys from latents ``[B, H, S, ...]``, and that for the shared ones, near and far."""
+        position, rope_dim = POSITIONS[attention.heads.position], attention.rope_dim
+        latent, shared = kv.split([attention.kv_rank, rope_dim], dim=-1)
+        q = q.unflatten(-1, (attention.heads.queries, -1)).transpose(1, 2)
+        key, turning = q.split([attention.key, rope_dim], dim=-1)
+        far = None if state.far is None else turned(turning, state.far)
+        return self.norm(attention.kv_norm, latent), position(shared, state.near), key, position(turning, state.near), far
+
+
+def remembered(state: State, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Write keys and values of the new steps into the cache; returns what is there as far as anything is seen."""
-    for part, x in zip(state.cache, new):
+    for part, x in zip(state.cache, (k, v)):
         part.index_copy_(2, state.slots, x)
-    return [part[:, :, : state.seen.shape[1]] for part in state.cache]
+    return tuple(state.cache[i, :, :, : state.seen.shape[1]] for i in (0, -1))
 
 
 def split(heads: Heads, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -152,7 +178,7 @@ def look(heads: Heads, near: torch.Tensor, far: torch.Tensor | None, keys: torch
     B, H, S, D = near.shape
 
     def scores(q: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        return (q * D**-0.5).reshape(B, heads.keys, -1, D) @ keys.mT  # [B, keys, queries / keys * S, N]
+        return (q * heads.scaled**-0.5).reshape(B, heads.keys, -1, D) @ keys.mT  # [B, keys, queries / keys * S, N]
 
     if far is None:
         found = scores(near, keys)

@@ -68,9 +68,11 @@ class Heads(NamedTuple):
     Attributes:
         queries, keys: heads of either; ``queries / keys`` neighbours look at the same keys and values (grouped queries,
             https://arxiv.org/abs/2305.13245).
-        size: of a key and of a value.
+        size: of a key and of a value; ``turned``, the last so many numbers of a key know positions.
         position: ``none`` (what comes in knows it, or nothing does) or ``rope``, which turns queries and keys
             (:func:`audiocraft_ext.model.attention.rope`) with ``max_period``.
+        values: False: keys are values too, and a cache holds them once.
+        scaled: scores are divided by its root.
         window: a step sees itself and ``window - 1`` before it, and the first ``sinks`` of the clip; None: all. Beyond
             the window the sinks are as far away as if they lay right before it (StreamingLLM,
             https://arxiv.org/abs/2309.17453 section 3.2), so no distance is longer than ``reach``.
@@ -79,8 +81,11 @@ class Heads(NamedTuple):
     queries: int
     keys: int
     size: int
+    turned: int
+    scaled: int
     position: str
     max_period: float
+    values: bool = True
     window: int | None = None
     sinks: int = 0
 
@@ -96,8 +101,8 @@ class Heads(NamedTuple):
         return capacity if self.window is None else self.sinks + self.window + AT_ONCE - 1
 
     def cache_shape(self, batch: int, capacity: int) -> tuple[int, ...]:
-        """Of a layer: ``[2, B, keys, places, size]``."""
-        return 2, batch, self.keys, self.places(capacity), self.size
+        """Of a layer: ``[2, B, keys, places, size]`` (1 where keys are values)."""
+        return 1 + self.values, batch, self.keys, self.places(capacity), self.size
 
 
 class Attention(NamedTuple):
@@ -132,6 +137,59 @@ class Attention(NamedTuple):
     def apply(self, parts: Parts[X], x: X, state: Any) -> X:
         qkv = parts.product(self.qkv, parts.norm(self.norm, x))
         return parts.product(self.out, parts.attend(self, qkv, state))
+
+
+class LatentAttention(NamedTuple):
+    """Causal self-attention whose keys and values are made of one latent vector a step (multi-head latent attention,
+    DeepSeek-V2, https://arxiv.org/abs/2405.04434 section 2.1).
+
+    Queries are made by way of a latent too. A head's key is one part made from the latent and one of ``rope_dim`` that
+    all heads share and that alone knows positions. Only the latent, with its norm, and the shared key are cached: what
+    makes keys of it is drawn into the queries, and what makes values into what comes out (``kv_up``, which therefore is
+    no product of a step).
+
+    Attributes:
+        kv_up: of each head the rows for its key and then for its value, ``[(H * (key + value)), kv_rank]``.
+        heads: as a cache sees it, where all heads look at the latents; ``apart``: with keys and values of their own, as
+            a whole clip is computed in training.
+    """
+
+    norm: Norm
+    q_down: Product
+    q_norm: Norm
+    q_up: Product
+    kv_down: Product
+    kv_norm: Norm
+    kv_up: Product
+    out: Product
+    heads: Heads
+    apart: Heads
+    kv_rank: int
+    rope_dim: int
+
+    @property
+    def products(self) -> tuple[Product, ...]:
+        return self.q_down, self.q_up, self.kv_down, self.kv_up, self.out
+
+    @property
+    def norms(self) -> tuple[Norm, ...]:
+        return self.norm, self.q_norm, self.kv_norm
+
+    @property
+    def key(self) -> int:
+        """Numbers of a head's key that are made from the latent; its value has ``apart.size``."""
+        return self.apart.size - self.rope_dim
+
+    @property
+    def activations(self) -> int:
+        normed = self.q_norm.size + self.kv_norm.size
+        made = self.q_down.rows + self.kv_down.rows + self.kv_up.rows + 2 * self.q_up.rows
+        return 2 * self.norm.size + normed + made + self.apart.queries * self.apart.size + 2 * self.out.rows
+
+    def apply(self, parts: Parts[X], x: X, state: Any) -> X:
+        x = parts.norm(self.norm, x)
+        q = parts.product(self.q_up, parts.norm(self.q_norm, parts.product(self.q_down, x)))
+        return parts.product(self.out, parts.attend_latent(self, q, parts.product(self.kv_down, x), state))
 
 
 class Dense(NamedTuple):
@@ -230,7 +288,7 @@ class Mixture(NamedTuple):
 class Block(NamedTuple):
     """A layer: attention and a feed-forward block, each added back to what came in."""
 
-    attention: Attention
+    attention: Attention | LatentAttention
     feed_forward: FeedForward | Mixture
 
     @property
@@ -248,14 +306,10 @@ class Block(NamedTuple):
         return sum(p.parameters for p in self.products) + sum(n.parameters for n in self.norms)
 
     @property
-    def exact(self) -> tuple[str, ...]:
-        """Names of what stays in fp32 where weights are quantised."""
-        return *(p.weight for p in self.products if p.exact), *self.buffers
-
-    @property
-    def buffers(self) -> tuple[str, ...]:
-        """Names of what is kept with the weights and has no gradient."""
-        return (self.feed_forward.balance,) if isinstance(self.feed_forward, Mixture) else ()
+    def routing(self) -> tuple[str, ...]:
+        """Names of what decides which experts a token meets: fp32 in any precision."""
+        half = self.feed_forward
+        return (half.router.weight, half.balance) if isinstance(half, Mixture) else ()
 
     @property
     def activations(self) -> int:
@@ -272,6 +326,9 @@ class Parts(Protocol[X]):
 
     def attend(self, attention: Attention, qkv: X, state: Any) -> X:
         """``[B, S, (queries + 2 * keys) * size]`` to ``[B, S, queries * size]``."""
+
+    def attend_latent(self, attention: LatentAttention, q: X, kv: X, state: Any) -> X:
+        """``q [B, S, H * D]`` and ``kv [B, S, kv_rank + rope_dim]`` to ``[B, S, H * D]``."""
 
     def activate(self, kind: str, x: X) -> X: ...
 

@@ -9,7 +9,7 @@ from math import prod
 from typing import Any
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.model.blocks import Attention, Block, Dense, FeedForward, Heads, Mixture, Norm, Product
+from audiocraft_ext.model.blocks import Attention, Block, Dense, FeedForward, Heads, LatentAttention, Mixture, Norm, Product
 
 # Keys of audiocraft's `transformer_lm` that this model does not have, and the values that switch them off.
 _OFF: dict[str, tuple] = {
@@ -23,9 +23,23 @@ _NO_EFFECT = {"custom", "memory_efficient", "attention_as_float32"}  # which ker
 _FIRST = ("n_q", "card", "dim", "num_heads", "num_layers", "hidden_scale", "dropout", "bias_proj", "bias_ff", "bias_attn",
           "max_period", "checkpointing")  # always written; others where they are not the default
 CHOICES = {"positional_embedding": ("sin", "rope", "none"), "checkpointing": ("none", "torch"),
-           "norm": ("layer", "rms"), "attention": ("mha", "gqa"), "ffn": ("gelu", "swiglu", "moe")}
+           "norm": ("layer", "rms"), "attention": ("mha", "gqa", "mla"), "ffn": ("gelu", "swiglu", "moe")}
 STEP = 32  # widths that are chosen here are a multiple of it
 LAYERS = "transformer.layers"  # where the layers' weights are, as audiocraft calls them
+
+
+@dataclass(frozen=True)
+class Mla:
+    """Latent attention: see :class:`audiocraft_ext.model.blocks.LatentAttention`.
+
+    Attributes:
+        q_rank, kv_rank: sizes of the latents of queries, and of keys and values; by default half of ``dim``.
+        rope_dim: of a head's ``dim / num_heads`` numbers, those that know positions; by default half.
+    """
+
+    q_rank: int | None = None
+    kv_rank: int | None = None
+    rope_dim: int | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,8 @@ class LMConfig:
             before it has to do (https://arxiv.org/abs/2203.16634).
         norm: ``layer`` or ``rms`` (root mean square, https://arxiv.org/abs/1910.07467).
         attention: ``mha``; or ``gqa``, where ``kv_heads`` heads of keys and values serve all ``num_heads``
-            (https://arxiv.org/abs/2305.13245): a smaller cache.
+            (https://arxiv.org/abs/2305.13245): a smaller cache; or ``mla``, latent attention, whose options are
+            ``mla``: a still smaller one.
         window: frames that a step sees in every layer, besides the first ``sinks`` steps (StreamingLLM,
             https://arxiv.org/abs/2309.17453); empty: all. Needs positions that are relative, ``rope`` or ``none``; then
             a clip of any length is one pass, with a cache that rolls. Step 0, which is always the same, is the sink
@@ -91,12 +106,14 @@ class LMConfig:
     norm: str = "layer"
     attention: str = "mha"
     kv_heads: int | None = None
+    mla: Mla | None = None
     window: int | None = None
     sinks: int = 1
     ffn: str = "gelu"
     moe: Moe | None = None
 
     def __post_init__(self) -> None:
+        self._read("mla", Mla, self.attention == "mla", "attention=mla")
         self._read("moe", Moe, self.ffn == "moe", "ffn=moe")
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
@@ -112,11 +129,26 @@ class LMConfig:
                             f"kv_heads={self.kv_heads} and attention={self.attention}")
         if self.kv_heads is not None and (self.kv_heads < 1 or self.num_heads % self.kv_heads):
             raise UserError(f"transformer_lm.kv_heads={self.kv_heads} must divide num_heads={self.num_heads}")
+        self._check_latent()
         if self.window is not None and self.positional_embedding == "sin":
             raise UserError("transformer_lm.window needs positions that are relative; set "
                             "transformer_lm.positional_embedding=rope (or none)")
         if self.sinks < 1 or (self.window is not None and self.window < 1):
             raise UserError(f"transformer_lm.window and sinks are from 1 on, got {self.window} and {self.sinks}")
+
+    def _check_latent(self) -> None:
+        if self.mla is None:
+            return
+        rope_dim = self._latent_sizes()[-1]
+        if not 0 < rope_dim < self.head_dim or rope_dim % 2:
+            raise UserError(f"transformer_lm.mla.rope_dim={rope_dim} must be even and below dim / num_heads, "
+                            f"{self.head_dim}")
+        if self.qk_norm:
+            raise UserError("transformer_lm.attention=mla has norms of its own; leave transformer_lm.qk_norm out")
+
+    def _latent_sizes(self) -> tuple[int, int, int]:
+        mla, half = self.mla, _stepped(self.dim / 2)
+        return mla.q_rank or half, mla.kv_rank or half, mla.rope_dim or self.head_dim // 4 * 2
 
     def _read(self, name: str, kind: type, wanted: bool, where: str) -> None:
         """An option that has options: a mapping, in which what is empty is as it is by default."""
@@ -162,17 +194,31 @@ class LMConfig:
     @cached_property
     def block(self) -> Block:
         """What each layer is."""
-        return Block(self._heads(), self._feed_forward())
+        return Block(self._attention() if self.mla is None else self._latent_attention(), self._feed_forward())
 
-    def _heads(self) -> Attention:
+    def _heads(self, keys: int, size: int, turned: int, values: bool = True) -> Heads:
+        position = "rope" if self.positional_embedding == "rope" else "none"
+        return Heads(self.num_heads, keys, size, turned, self.head_dim, position, self.max_period, values, self.window,
+                     self.sinks if self.window else 0)
+
+    def _latent_attention(self) -> LatentAttention:
+        q_rank, kv_rank, rope_dim = self._latent_sizes()
+        H, D, dim, bias = self.num_heads, self.head_dim, self.dim, self.bias_attn
+        up = _product("self_attn.kv_up", H * (2 * D - rope_dim), kv_rank, False)
+        return LatentAttention(
+            self._norm("norm1"), _product("self_attn.q_down", q_rank, dim, bias),
+            Norm("self_attn.q_norm", q_rank, self.norm), _product("self_attn.q_up", H * D, q_rank, bias),
+            _product("self_attn.kv_down", kv_rank + rope_dim, dim, bias), Norm("self_attn.kv_norm", kv_rank, self.norm),
+            up._replace(exact=True), _product("self_attn.out_proj", dim, dim, bias),
+            self._heads(1, kv_rank + rope_dim, rope_dim, values=False), self._heads(H, D, rope_dim), kv_rank, rope_dim)
+
+    def _attention(self) -> Attention:
         keys = self.kv_heads or self.num_heads
         parts = self.dim, keys * self.head_dim, keys * self.head_dim
         q_norm, k_norm = ((Norm(f"self_attn.{x}_norm", self.head_dim, "rms") if self.qk_norm else None) for x in "qk")
-        position = "rope" if self.positional_embedding == "rope" else "none"
         return Attention(self._norm("norm1"), _product("self_attn.in_proj", sum(parts), self.dim, self.bias_attn, parts),
                          _product("self_attn.out_proj", self.dim, self.dim, self.bias_attn),
-                         Heads(self.num_heads, keys, self.head_dim, position, self.max_period, self.window,
-                               self.sinks if self.window else 0), q_norm, k_norm)
+                         self._heads(keys, self.head_dim, self.head_dim), q_norm, k_norm)
 
     def _feed_forward(self) -> FeedForward | Mixture:
         width, norm = self.hidden_scale * self.dim, self._norm("norm2")
@@ -223,7 +269,8 @@ class LMConfig:
         return self.parameter_count() - self.num_layers * self.block.feed_forward.idle
 
     def cache_shape(self, batch: int, capacity: int) -> tuple[int, ...]:
-        """Of the keys and values of ``capacity`` steps: ``[layers, 2, B, H, capacity, D]``."""
+        """Of the keys and values of ``capacity`` steps: ``[layers, 2, B, H, capacity, D]`` with MusicGen's options;
+        see :meth:`Heads.cache_shape`."""
         return self.num_layers, *self.block.attention.heads.cache_shape(batch, capacity)
 
     def cache_bytes(self, capacity: int, itemsize: int = 4) -> int:
@@ -233,9 +280,9 @@ class LMConfig:
     def activations(self, frames: int) -> int:
         """Numbers a token that training keeps for the backward pass of clips of ``frames``, without those of the
         K heads."""
-        heads, layer = self.block.attention.heads, self.block.activations
-        if frames > heads.reach:  # plain products: what each head makes of each pair of steps
-            layer += 3 * heads.queries * frames
+        layer = self.block.activations
+        if frames > self.block.attention.heads.reach:  # plain products: what each head makes of each pair of steps
+            layer += 3 * self.num_heads * frames
         if self.checkpointing == "torch":  # what comes into each layer, and one layer at a time
             return self.num_layers * self.dim + layer
         return self.num_layers * layer

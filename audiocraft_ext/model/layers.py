@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from audiocraft_ext.model import blocks
-from audiocraft_ext.model.attention import State, TorchHeads, look, remembered
+from audiocraft_ext.model.attention import State, TorchHeads, joined, look, remembered
 from audiocraft_ext.model.blocks import NORM_EPSILON
 from audiocraft_ext.model.config import LMConfig
 from audiocraft_ext.model.experts import Router, route
@@ -72,6 +72,9 @@ class Layer(TorchHeads, nn.Module):
     def norm(self, norm: blocks.Norm, x: torch.Tensor) -> torch.Tensor:
         return self.get_submodule(norm.name)(x)
 
+    def weight(self, name: str) -> torch.Tensor:
+        return self.get_parameter(name)
+
     def product(self, product: blocks.Product, x: torch.Tensor) -> torch.Tensor:
         if product.bare:
             bias = None if product.bias is None else self.get_parameter(product.bias)
@@ -90,6 +93,19 @@ class Layer(TorchHeads, nn.Module):
             every = state.cache is not None and S == 1 and heads.window is None
             return F.scaled_dot_product_attention(near, k, v, None if every else state.seen, p)
         return look(heads, near, far, k, v, state.seen, p)
+
+    def attend_latent(self, attention: blocks.LatentAttention, q: torch.Tensor, kv: torch.Tensor,
+                      state: State) -> torch.Tensor:
+        """A whole clip has keys and values of its own for each head: longer to make, much quicker to look at."""
+        if state.cache is not None:
+            return super().attend_latent(attention, q, kv, state)
+        heads = attention.apart
+        latent, shared, key, near, far = self.latents(attention, q, kv, state)
+        made = self.product(attention.kv_up, latent).unflatten(-1, (heads.keys, -1)).transpose(1, 2)
+        k, v = made.split([attention.key, heads.size], dim=-1)
+        k = torch.cat([k, shared[:, None].expand(-1, heads.keys, -1, -1)], dim=-1)
+        near, far = (turn if turn is None else torch.cat([key, turn], dim=-1) for turn in (near, far))
+        return joined(self.look(heads, near, far, k, v, state))
 
     def activate(self, kind: str, x: torch.Tensor) -> torch.Tensor:
         return self.dropout(ACTIVATIONS[kind](x))

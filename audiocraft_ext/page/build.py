@@ -73,9 +73,10 @@ def instrument(bundle: Bundle) -> dict[str, Any]:
     if precision == "int4":
         raise UserError(f"{bundle.path}: the page plays fp32 and int8, this bundle's precision is int4; export it "
                         "again with another")
-    if bundle.lm.window is not None:
-        raise UserError(f"{bundle.path}: the page's cache does not roll, and this model has a window of its own; train one "
-                        "without transformer_lm.window")
+    for option in ("window", "mla"):  # caches of other shapes
+        if getattr(bundle.lm, option) is not None:
+            raise UserError(f"{bundle.path}: the page does not play models with transformer_lm.{option}, as this one has; "
+                            "play it with infer.py")
     codec = bundle.codec_config or {}
     about = {name: info[name] for name in ("spec", "lm", "codec", "sampling", "context", "licence", "card")
              if name in info}

@@ -93,6 +93,7 @@ RANGES: dict[str, Range] = {
     "transformer_lm.kv_heads": _count(empty=True),
     "transformer_lm.window": _count(empty=True),
     "transformer_lm.sinks": _count(empty=True),
+    **{f"transformer_lm.mla.{name}": _count(empty=True) for name in ("q_rank", "kv_rank", "rope_dim")},
     **{f"transformer_lm.moe.{name}": _count(empty=True) for name in ("shared", "routed", "top_k", "width")},
     "transformer_lm.moe.bias_speed": Range(0, empty=True),
     "transformer_lm.n_q": _count(empty=True),

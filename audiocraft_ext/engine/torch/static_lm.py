@@ -53,6 +53,9 @@ class StaticLayer(TorchHeads):
         stored = (f"{norm.name}.{part}" for part in ("weight", "bias"))
         return NORMS[norm.kind](x, *(self.weights[name] for name in stored if name in self.weights))
 
+    def weight(self, name: str) -> torch.Tensor:
+        return self.weights[name]
+
     def product(self, product: blocks.Product, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self.weights[product.weight], self.weights.get(product.bias))
 
@@ -93,8 +96,8 @@ class StaticLM:
         self.heads = torch.cat([there(head.weight) for head in model.linears])  # [K * card, dim]
         self.heads_bias = torch.cat([there(head.bias) for head in model.linears]) if cfg.bias_proj else None
         self.out_norm = StaticLayer({f"out_norm.{name}": there(w) for name, w in model.out_norm.state_dict().items()})
-        exact = dict.fromkeys(cfg.block.exact, torch.float32)
-        self.layers = [StaticLayer({name: there(weight, exact.get(name, dtype))
+        routing = dict.fromkeys(cfg.block.routing, torch.float32)
+        self.layers = [StaticLayer({name: there(weight, routing.get(name, dtype))
                                     for name, weight in layer.state_dict().items()}) for layer in model.transformer.layers]
 
     def make_room(self, batch: int, capacity: int) -> None:

@@ -7,7 +7,9 @@ const same = (a, b) => a.every((row, k) => row.every((code, s) => code === b[k][
 export class OnnxStepper {
   /** `ort` is onnxruntime-web, `lm` the sizes in model.json. */
   constructor(ort, session, lm) {
-    Object.assign(this, { ort, session, lm, heads: lm.kv_heads ?? lm.num_heads, depth: lm.dim / lm.num_heads });
+    const heads = lm.kv_heads ?? lm.num_heads,
+      depth = lm.dim / lm.num_heads;
+    Object.assign(this, { ort, session, lm, heads, depth });
     this.pasts = session.inputNames.filter((name) => name.startsWith("past_"));
   }
 
