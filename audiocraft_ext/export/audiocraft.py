@@ -73,7 +73,8 @@ def lm_yaml(cfg: LMConfig, pattern: tuple[int, ...], sample_rate: int, segment_d
         "solver": "musicgen", "lm_model": "transformer_lm", "sample_rate": sample_rate, "channels": 1,
         "device": "cpu", "dtype": "float32",
         "transformer_lm": {
-            **sizes, "kv_repeat": cfg.num_heads // (cfg.kv_heads or cfg.num_heads), "norm": "layer_norm", "norm_first": True, "activation": "gelu", "causal": True,
+            **sizes, "kv_repeat": cfg.num_heads // (cfg.kv_heads or cfg.num_heads), "norm": "layer_norm",
+            "norm_first": True, "activation": "gelu", "causal": True,
             "positional_embedding": cfg.positional_embedding, "dropout": 0.0,
             "custom": True, "memory_efficient": False,  # the same attention, without xformers
         },

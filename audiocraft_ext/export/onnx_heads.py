@@ -149,8 +149,8 @@ def _write(g: Graph, heads: Heads, state: State, x: str, old: str, new: str) -> 
 
 
 def _look_around(g: Graph, heads: Heads, state: State, near: str, far: str, keys: str, values: str) -> str:
-    """As :func:`audiocraft_ext.model.attention.look`. What the sinks' keys give with ``near`` is computed along and left
-    out: the rest of the keys by themselves would be a copy of them."""
+    """As :func:`audiocraft_ext.model.attention.look`. What the sinks' keys give with ``near`` is computed along and
+    left out: the rest of the keys by themselves would be a copy of them."""
     G, D = heads.keys, heads.size
     as_rows, numbers = g.constant(np.array([0, G, -1, D])), (lambda *values: g.constant(np.array(values)))
 

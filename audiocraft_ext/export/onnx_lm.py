@@ -3,8 +3,9 @@
 Written by hand and not traced, because two things decide the speed (micro: 13 ms a step against 20 in torch): the
 attention is ONNX Runtime's ``GroupQueryAttention``, whose cache has its full size from the start and is written in
 place when the same buffer is bound as past and as present; and each matrix product has a constant right side, which
-ONNX Runtime packs once (:mod:`audiocraft_ext.export.onnx_heads`). Such a product adds up every row in the same order whatever the number of rows, so a clip is
-bit for bit the same alone and in a batch (tests/engine/test_engine.py).
+ONNX Runtime packs once. Such a product adds up every row in the same order whatever the number of rows, so a clip is
+bit for bit the same alone and in a batch (tests/engine/test_engine.py). Attention is in
+:mod:`audiocraft_ext.export.onnx_heads`.
 
 Three precisions of the products (:mod:`audiocraft_ext.export.quantize`), all else is fp32. int8 quantises each row of
 the left side with a scale of its own (``DynamicQuantizeLinear`` has one for the whole batch, and a clip would depend on

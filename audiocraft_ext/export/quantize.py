@@ -52,7 +52,8 @@ def _pack(nibbles: torch.Tensor) -> torch.Tensor:
 
 def write(state: dict[str, torch.Tensor], cfg: LMConfig, precision: str, out: Path) -> None:
     """Write an LM with its matrices quantised, ``NAME.int8`` or ``NAME.int4`` with what belongs to each; the embeddings
-    are fp16 (their rows are rounded by 2**-11, far less than the matrices), norms, biases and products that are ``exact`` fp32.
+    are fp16 (their rows are rounded by 2**-11, far less than the matrices), norms, biases and products that
+    are ``exact`` fp32.
 
     Raises:
         UserError: a size that 4 bits do not take.
@@ -68,7 +69,7 @@ def write(state: dict[str, torch.Tensor], cfg: LMConfig, precision: str, out: Pa
             tensors[f"{name}.int8"], tensors[f"{name}.scale"] = int8(weight)
         else:
             if weight.shape[1] % BLOCK:
-                raise UserError(f"int4 needs transformer_lm.dim, and what else goes into a product, to be a multiple of "
-                                f"{BLOCK}, got {weight.shape[1]} of {name}; leave int4 out")
+                raise UserError("int4 needs transformer_lm.dim, and what else goes into a product, to be a multiple of "
+                                f"{BLOCK}, got {weight.shape[1]} for {name}; leave int4 out")
             tensors[f"{name}.int4"], tensors[f"{name}.scale"], tensors[f"{name}.zero"] = int4(weight)
     write_safetensors(tensors, out, {"format": "pt"})

@@ -141,7 +141,8 @@ class TorchHeads:
         q = q.unflatten(-1, (attention.heads.queries, -1)).transpose(1, 2)
         key, turning = q.split([attention.key, rope_dim], dim=-1)
         far = None if state.far is None else turned(turning, state.far)
-        return self.norm(attention.kv_norm, latent), position(shared, state.near), key, position(turning, state.near), far
+        latent, near = self.norm(attention.kv_norm, latent), position(turning, state.near)
+        return latent, position(shared, state.near), key, near, far
 
 
 def remembered(state: State, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from math import prod
 from typing import Any
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.model.blocks import Attention, Block, Dense, FeedForward, Heads, LatentAttention, Mixture, Norm, Product
+from audiocraft_ext.model.assemble import ATTENTION, FEED_FORWARD, block_of, latent_sizes
+from audiocraft_ext.model.blocks import Block, Norm, Product
 
 # Keys of audiocraft's `transformer_lm` that this model does not have, and the values that switch them off.
 _OFF: dict[str, tuple] = {
@@ -20,11 +20,10 @@ _OFF: dict[str, tuple] = {
     "weight_init": ("gaussian",), "depthwise_init": ("current",), "zero_bias_init": (True,),
 }
 _NO_EFFECT = {"custom", "memory_efficient", "attention_as_float32"}  # which kernel computes the same attention
-_FIRST = ("n_q", "card", "dim", "num_heads", "num_layers", "hidden_scale", "dropout", "bias_proj", "bias_ff", "bias_attn",
-          "max_period", "checkpointing")  # always written; others where they are not the default
+_FIRST = ("n_q", "card", "dim", "num_heads", "num_layers", "hidden_scale", "dropout", "bias_proj", "bias_ff",
+          "bias_attn", "max_period", "checkpointing")  # always written; others where they are not the default
 CHOICES = {"positional_embedding": ("sin", "rope", "none"), "checkpointing": ("none", "torch"),
-           "norm": ("layer", "rms"), "attention": ("mha", "gqa", "mla"), "ffn": ("gelu", "swiglu", "moe")}
-STEP = 32  # widths that are chosen here are a multiple of it
+           "norm": ("layer", "rms"), "attention": tuple(ATTENTION), "ffn": tuple(FEED_FORWARD)}
 LAYERS = "transformer.layers"  # where the layers' weights are, as audiocraft calls them
 
 
@@ -60,8 +59,8 @@ class Moe:
 
     def __post_init__(self) -> None:
         if not (self.shared >= 1 and 1 <= self.top_k < self.routed and self.bias_speed >= 0):
-            raise UserError("transformer_lm.moe: expected shared from 1 on, top_k from 1 to below routed, bias_speed from "
-                            f"0 on, got shared={self.shared}, routed={self.routed}, top_k={self.top_k}, "
+            raise UserError("transformer_lm.moe: expected shared from 1 on, top_k from 1 to below routed, bias_speed "
+                            f"from 0 on, got shared={self.shared}, routed={self.routed}, top_k={self.top_k}, "
                             f"bias_speed={self.bias_speed}")
 
 
@@ -119,6 +118,8 @@ class LMConfig:
             if getattr(self, name) not in known:
                 raise UserError(f"transformer_lm.{name}={getattr(self, name)} is not supported; use "
                                 f"{', '.join(known[:-1])} or {known[-1]}")
+        if not isinstance(self.qk_norm, bool):
+            raise UserError(f"transformer_lm.qk_norm is true or false, got {self.qk_norm!r}")
         if self.num_heads < 1 or self.dim % self.num_heads or self.dim % 2:
             raise UserError(f"transformer_lm.dim={self.dim} must be even and a multiple of num_heads={self.num_heads}")
         if self.positional_embedding == "rope" and self.head_dim % 2:
@@ -139,16 +140,12 @@ class LMConfig:
     def _check_latent(self) -> None:
         if self.mla is None:
             return
-        rope_dim = self._latent_sizes()[-1]
+        rope_dim = latent_sizes(self)[-1]
         if not 0 < rope_dim < self.head_dim or rope_dim % 2:
             raise UserError(f"transformer_lm.mla.rope_dim={rope_dim} must be even and below dim / num_heads, "
                             f"{self.head_dim}")
         if self.qk_norm:
             raise UserError("transformer_lm.attention=mla has norms of its own; leave transformer_lm.qk_norm out")
-
-    def _latent_sizes(self) -> tuple[int, int, int]:
-        mla, half = self.mla, _stepped(self.dim / 2)
-        return mla.q_rank or half, mla.kv_rank or half, mla.rope_dim or self.head_dim // 4 * 2
 
     def _read(self, name: str, kind: type, wanted: bool, where: str) -> None:
         """An option that has options: a mapping, in which what is empty is as it is by default."""
@@ -194,57 +191,12 @@ class LMConfig:
     @cached_property
     def block(self) -> Block:
         """What each layer is."""
-        return Block(self._attention() if self.mla is None else self._latent_attention(), self._feed_forward())
-
-    def _heads(self, keys: int, size: int, turned: int, values: bool = True) -> Heads:
-        position = "rope" if self.positional_embedding == "rope" else "none"
-        return Heads(self.num_heads, keys, size, turned, self.head_dim, position, self.max_period, values, self.window,
-                     self.sinks if self.window else 0)
-
-    def _latent_attention(self) -> LatentAttention:
-        q_rank, kv_rank, rope_dim = self._latent_sizes()
-        H, D, dim, bias = self.num_heads, self.head_dim, self.dim, self.bias_attn
-        up = _product("self_attn.kv_up", H * (2 * D - rope_dim), kv_rank, False)
-        return LatentAttention(
-            self._norm("norm1"), _product("self_attn.q_down", q_rank, dim, bias),
-            Norm("self_attn.q_norm", q_rank, self.norm), _product("self_attn.q_up", H * D, q_rank, bias),
-            _product("self_attn.kv_down", kv_rank + rope_dim, dim, bias), Norm("self_attn.kv_norm", kv_rank, self.norm),
-            up._replace(exact=True), _product("self_attn.out_proj", dim, dim, bias),
-            self._heads(1, kv_rank + rope_dim, rope_dim, values=False), self._heads(H, D, rope_dim), kv_rank, rope_dim)
-
-    def _attention(self) -> Attention:
-        keys = self.kv_heads or self.num_heads
-        parts = self.dim, keys * self.head_dim, keys * self.head_dim
-        q_norm, k_norm = ((Norm(f"self_attn.{x}_norm", self.head_dim, "rms") if self.qk_norm else None) for x in "qk")
-        return Attention(self._norm("norm1"), _product("self_attn.in_proj", sum(parts), self.dim, self.bias_attn, parts),
-                         _product("self_attn.out_proj", self.dim, self.dim, self.bias_attn),
-                         self._heads(keys, self.head_dim, self.head_dim), q_norm, k_norm)
-
-    def _feed_forward(self) -> FeedForward | Mixture:
-        width, norm = self.hidden_scale * self.dim, self._norm("norm2")
-        if self.ffn == "swiglu":
-            return FeedForward(norm, self._dense("", _stepped(2 * width / 3), "swiglu", gates=1))
-        if self.moe is None:
-            return FeedForward(norm, self._dense("", width, "gelu"))
-        moe = self.moe
-        width = moe.width or _stepped(width / (moe.shared + moe.top_k))
-        experts = tuple(self._dense(f"experts.{e}.", width, "gelu") for e in range(moe.routed))
-        return Mixture(norm, self._dense("", moe.shared * width, "gelu"),
-                       Product("router.weight", moe.routed, self.dim, exact=True), "router.balance", experts, moe.top_k,
-                       moe.bias_speed)
-
-    def _dense(self, where: str, width: int, activation: str, gates: int = 0) -> Dense:
-        parts = (width,) * (1 + gates)
-        return Dense(_product(f"{where}linear1", sum(parts), self.dim, self.bias_ff, parts),
-                     _product(f"{where}linear2", self.dim, width, self.bias_ff), activation)
-
-    def _norm(self, name: str) -> Norm:
-        return Norm(name, self.dim, self.norm)
+        return block_of(self)
 
     @property
     def out_norm(self) -> Norm:
         """Behind the last layer."""
-        return self._norm("out_norm")
+        return Norm("out_norm", self.dim, self.norm)
 
     def matrices(self) -> dict[str, Product]:
         """The matrices of all layers, by the full names of their weights."""
@@ -286,15 +238,6 @@ class LMConfig:
         if self.checkpointing == "torch":  # what comes into each layer, and one layer at a time
             return self.num_layers * self.dim + layer
         return self.num_layers * layer
-
-
-def _product(name: str, rows: int, columns: int, bias: bool, parts: tuple[int, ...] = ()) -> Product:
-    dot = "_" if name.endswith("in_proj") else "."  # a bare parameter in audiocraft
-    return Product(f"{name}{dot}weight", rows, columns, f"{name}{dot}bias" if bias else None, parts)
-
-
-def _stepped(width: float) -> int:
-    return max(1, math.ceil(width / STEP)) * STEP
 
 
 def _ours(d: dict[str, Any], kv_repeat: int) -> dict[str, Any]:

@@ -75,8 +75,8 @@ def instrument(bundle: Bundle) -> dict[str, Any]:
                         "again with another")
     for option in ("window", "mla"):  # caches of other shapes
         if getattr(bundle.lm, option) is not None:
-            raise UserError(f"{bundle.path}: the page does not play models with transformer_lm.{option}, as this one has; "
-                            "play it with infer.py")
+            raise UserError(f"{bundle.path}: the page does not play models with transformer_lm.{option}, as this one "
+                            "has; play it with infer.py")
     codec = bundle.codec_config or {}
     about = {name: info[name] for name in ("spec", "lm", "codec", "sampling", "context", "licence", "card")
              if name in info}

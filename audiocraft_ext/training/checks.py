@@ -65,13 +65,13 @@ def delays_of(cfg) -> tuple[int, ...]:
 
 
 def check_window(lm: LMConfig, spec: Spec, frames: int) -> None:
-    """Raise a :class:`UserError` unless a clip of ``frames`` shows the model its whole window, and its sinks hold all of
-    the prompt: what leaves the window is forgotten."""
+    """Raise a :class:`UserError` unless a clip of ``frames`` shows the model its whole window, and its sinks hold all
+    of the prompt: what leaves the window is forgotten."""
     if lm.window is None:
         return
     if lm.window > spec.prompt + frames:
-        raise UserError(f"transformer_lm.window={lm.window} frames is longer than a clip in training, {frames}: the model "
-                        f"would never see all of it; set transformer_lm.window={max(1, frames // 2)} or a longer "
+        raise UserError(f"transformer_lm.window={lm.window} frames is longer than a clip in training, {frames}: the "
+                        f"model would never see all of it; set transformer_lm.window={max(1, frames // 2)} or a longer "
                         "dataset.segment_duration")
     needed = 1 + spec.prompt + max(spec.delays)
     if spec.prompt and lm.sinks < needed:

@@ -19,8 +19,9 @@ STEPS = 16
 
 
 def config(attention="mha", ffn="gelu", position="sin", window=None, norm="layer", **more) -> LMConfig:
-    return LMConfig(n_q=2, card=20, dim=32, num_heads=2, num_layers=2, attention=attention, ffn=ffn.split()[0], norm=norm,
-                    positional_embedding=position, window=window, sinks=2, **ATTENTION[attention], **FFN[ffn], **more)
+    return LMConfig(n_q=2, card=20, dim=32, num_heads=2, num_layers=2, attention=attention, ffn=ffn.split()[0],
+                    norm=norm, positional_embedding=position, window=window, sinks=2, **ATTENTION[attention],
+                    **FFN[ffn], **more)
 
 
 def model_of(cfg: LMConfig) -> LM:
@@ -119,6 +120,7 @@ def test_memory_knows_the_sizes():
     (dict(moe=dict(routed=4)), "moe goes with transformer_lm.ffn=moe"),
     (dict(ffn="moe", moe=dict(experts=4)), "moe.experts is not an option of this model; known: shared, routed"),
     (dict(ffn="moe", moe=dict(routed=2, top_k=2)), "top_k from 1 to below routed"),
+    (dict(qk_norm="yes"), "qk_norm is true or false, got 'yes'"),
     (dict(mla=dict(kv_rank=4)), "mla goes with transformer_lm.attention=mla"),
     (dict(attention="mla", qk_norm=True), "leave transformer_lm.qk_norm out"),
     (dict(attention="mla", mla=dict(rope_dim=16)), "rope_dim=16 must be even and below dim / num_heads, 16"),
@@ -135,4 +137,5 @@ def test_what_is_empty_in_a_config_is_as_it_is_by_default():
     size = dict(n_q=2, card=20, dim=32, num_heads=2, num_layers=2)
     assert LMConfig.from_dict(size | empty) == LMConfig(**size)
     assert LMConfig.from_dict(size | empty | dict(ffn="moe")).moe.routed == 8
-    assert LMConfig.from_dict(size | dict(norm="layer_norm", kv_repeat=2)) == LMConfig(**size, attention="gqa", kv_heads=1)
+    one = LMConfig(**size, attention="gqa", kv_heads=1)
+    assert LMConfig.from_dict(size | dict(norm="layer_norm", kv_repeat=2)) == one  # audiocraft's words

@@ -86,8 +86,8 @@ def test_a_long_clip_has_no_seam(lm, engine):
     plain.load_state_dict(lm.state_dict())
 
     def jump(window):  # how far the logits at step 60 are from those behind twice as much of the past
-        cut = sequence[..., 60 - window : 61].copy()
-        return np.abs(logits_of(plain, cut)[..., -1, :] - logits_of(plain, sequence[..., 60 - 2 * window : 61])[..., -1, :])
+        once, twice = (logits_of(plain, sequence[..., 60 - past : 61])[..., -1, :] for past in (window, 2 * window))
+        return np.abs(once - twice)
 
     assert jump(20).max() > 0.1  # the seam, had the model no window of its own
     beyond = np.abs(whole[:, :, CONTEXT:]).mean(axis=(0, 1, 3))  # the same size of logits all along

@@ -98,7 +98,8 @@ class StaticLM:
         self.out_norm = StaticLayer({f"out_norm.{name}": there(w) for name, w in model.out_norm.state_dict().items()})
         routing = dict.fromkeys(cfg.block.routing, torch.float32)
         self.layers = [StaticLayer({name: there(weight, routing.get(name, dtype))
-                                    for name, weight in layer.state_dict().items()}) for layer in model.transformer.layers]
+                                    for name, weight in layer.state_dict().items()})
+                       for layer in model.transformer.layers]
 
     def make_room(self, batch: int, capacity: int) -> None:
         """A cache for ``capacity`` steps of ``batch`` clips."""
