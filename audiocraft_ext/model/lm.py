@@ -94,10 +94,11 @@ class LM(nn.Module):
         """Of the layers that are mixtures of experts."""
         return [module for module in self.modules() if isinstance(module, Router)]
 
-    def rebalance(self) -> None:
-        """Give experts that are met too seldom more to do; after each update of the weights."""
+    def rebalance(self, learned: bool = True) -> None:
+        """Give experts that are met too seldom more to do; after each update of the weights. What was counted for one
+        that was skipped (``learned`` is false) is forgotten."""
         for router in self.routers:
-            router.rebalance(self.cfg.block.feed_forward.bias_speed)
+            router.rebalance(self.cfg.block.feed_forward.bias_speed * learned)
 
     @property
     def special_id(self) -> int:

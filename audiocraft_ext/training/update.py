@@ -71,7 +71,7 @@ class Updater:
         finite = math.isfinite(ce) and math.isfinite(norm)
         if finite:
             self.scaler.step(self.optimiser)
-            self.model.rebalance()
+        self.model.rebalance(finite)
         if not self.scaler.finish(finite):
             raise NotFinite(ce, norm)
         self.optimiser.zero_grad(set_to_none=True)
