@@ -237,6 +237,24 @@ def test_a_step_has_nothing_that_a_cuda_graph_cannot_hold(lm, sampling):
     assert len(seen.names) > 20 and not [n for n in seen.names if any(f in n for f in forbidden)], seen.names
 
 
+@pytest.mark.parametrize("options", [
+    dict(positional_embedding="rope", window=16, attention="gqa", kv_heads=1, norm="rms", ffn="swiglu"),
+    dict(positional_embedding="rope", window=16, attention="mla", ffn="moe", moe=dict(routed=3, top_k=2, width=32)),
+], ids=["window", "latents and experts"])
+def test_a_step_of_other_blocks_has_nothing_either(options):
+    """Beside what becomes another type or counts up, on the device."""
+    lm = tiny.tiny_lm(LMConfig(n_q=4, card=96, dim=32, num_heads=2, num_layers=1, **options))
+    loop = TorchLoop(lm, "cpu", "bf16")
+    looped(loop, *task(frames=5), GREEDY)
+    with torch.inference_mode():
+        loop._at.fill_(3)
+        with Operations() as seen:
+            loop._loop_step(loop.lm.span(128))
+    forbidden = ("_local_scalar_dense", "item", "lift", "scalar_tensor", "nonzero", "masked_select", "to.device",
+                 "where.Scalar", "index.Tensor", "index_put", "multinomial", "unique")
+    assert len(seen.names) > 20 and not [n for n in seen.names if any(f in n for f in forbidden)], seen.names
+
+
 def test_graphs_are_captured_behind_a_warm_up_and_played(lm, monkeypatch):
     """The bookkeeping, with graphs that are none: what runs under capture is undone, a replay runs it."""
     loop = TorchLoop(lm, "cpu")
