@@ -119,7 +119,6 @@ class TorchHeads:
         far = None if state.far is None else turned(q, state.far)
         return joined(self.look(heads, near, far, k, v, state))
 
-
     def attend_latent(self, attention: LatentAttention, q: torch.Tensor, kv: torch.Tensor,
                       state: State) -> torch.Tensor:
         """What makes keys of latents is drawn into the queries, and what makes values into what comes out."""
