@@ -3,8 +3,8 @@
 Everything that knows a layer is made from this: the model in training (:mod:`audiocraft_ext.model.layers`), the one
 with fixed shapes for a GPU (:mod:`audiocraft_ext.engine.torch.static_lm`), the ONNX graph
 (:mod:`audiocraft_ext.export.onnx_lm`), and the sizes (:mod:`audiocraft_ext.model.config`). A new option is a field here
-and, in each of the three, one entry in the table of its kind (``NORMS``, ``ACTIVATIONS``, ``POSITIONS``), or a method of
-:class:`Parts`; tests/model/test_blocks.py and test_combinations.py then compare them. Imports no torch.
+and, in each of the three, one entry in the table of its kind (``NORMS``, ``ACTIVATIONS``, ``POSITIONS``), or a method
+of :class:`Parts`; tests/model/test_blocks.py and test_combinations.py then compare them. Imports no torch.
 
 Names are those of the weights inside a layer, as audiocraft has them.
 """
