@@ -99,6 +99,7 @@ def test_all_loops_make_the_same_long_clips_which_begin_as_short_ones(lm, engine
     assert (generate(TorchStepper(lm), SPEC, range(3), LONG, **HOW) == codes).all()
     assert (generate(TorchLoop(lm, "cpu"), SPEC, range(3), LONG, **HOW) == codes).all()
     assert (engine.generate([2], LONG, **HOW)[0] == codes[2]).all()
+    assert (Engine(engine.bundle, threads=2).generate([0], 150, **HOW)[0, :, :149] == codes[0, :, :149]).all()
     for frames in (7, 30, CONTEXT + 5, 150):
         assert (engine.generate(1, frames, **HOW)[0][:, : frames - 1] == codes[0][:, : frames - 1]).all()
     prompt = codes[:, :, :200]  # read many steps at once
