@@ -1,0 +1,61 @@
+"""Songs at random, as odd as BeepBox allows; and a tiny model of them with random weights."""
+
+from __future__ import annotations
+
+import random
+
+from audiocraft_ext.songs.beepbox.song import (
+    CHORD,
+    DRUMS,
+    LOUDEST,
+    PITCHES,
+    RHYTHMS,
+    SCALES,
+    Channel,
+    Note,
+    Pattern,
+    Point,
+    Song,
+    tidy,
+)
+
+
+def random_song(seed: int, bends: bool = True) -> Song:
+    """A song of every size, with chords, ties, bends and volumes; half of them off every grid."""
+    rng = random.Random(seed)
+    pitched, noise = rng.choice([1, 2, 3, 3, 4, 10]), rng.choice([0, 1, 1, 2, 5])
+    beats, rhythm = rng.choice([3, 4, 5, 7, 8, 16]), rng.choice(RHYTHMS)
+    bars, patterns = rng.choice([1, 2, 5, 16]), rng.choice([1, 2, 3, 8])
+    if rng.random() < 0.02:
+        bars, patterns = 128, 128
+    step = 1 if rng.random() < 0.5 else 24 // rhythm
+    channels = []
+    for i in range(pitched + noise):
+        is_noise = i >= pitched
+        channels.append(Channel(
+            tuple(_pattern(rng, is_noise, beats * 24, step, bends) for _ in range(patterns)),
+            tuple(rng.randint(0, patterns) for _ in range(bars)), is_noise, 0 if is_noise else rng.randint(0, 6)))
+    intro = rng.randrange(bars)
+    return Song(tuple(channels), beats, rhythm, rng.randint(30, 300), rng.randint(0, 11), rng.randrange(len(SCALES)),
+                intro, rng.randint(1, bars - intro)).check()
+
+
+def _pattern(rng: random.Random, noise: bool, parts: int, step: int, bends: bool) -> Pattern:
+    notes: list[Note] = []
+    at = rng.choice([0, 0, step])
+    values = DRUMS if noise else PITCHES
+    while at < parts and rng.random() < 0.9:
+        length = min(step * rng.choice([1, 1, 2, 3, 4, 7]), parts - at)
+        middle = rng.randrange(values)
+        pitches = [min(max(middle + rng.randint(-14, 14), 0), values - 1) for _ in range(rng.randint(1, CHORD))]
+        times = [0, length]
+        if bends and rng.random() < 0.3:
+            times = [0, *sorted(rng.sample(range(1, length), min(rng.randint(0, 4), length - 1))), length]
+        points = [Point(time, rng.choice([0, 0, -3, 2, 12]) if bends and time else 0,
+                        rng.randint(0, LOUDEST) if bends else LOUDEST) for time in times]
+        if bends and rng.random() < 0.6:
+            points = [point._replace(bend=0) for point in points]
+        note = tidy(at, pitches, points, values, rng.random() < 0.5)
+        notes.append(note)
+        at = note.end + (step * rng.choice([0, 0, 1, 2]))
+    return tuple(notes)
