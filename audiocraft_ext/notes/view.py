@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.prompts import prompts_of
 from audiocraft_ext.notes import augment
-from audiocraft_ext.notes.codec import codec_of, prompts_of
+from audiocraft_ext.notes.codec import codec_of
 from audiocraft_ext.notes.codec.multitrack import FIRST, INSTRUMENT, LINE, POSITION
 from audiocraft_ext.notes.describe import describe, meter_of
 from audiocraft_ext.store.reader import TokenStore, Track

@@ -13,8 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.core.prompts import Prompts
-from audiocraft_ext.drums.codec import prompts_of
+from audiocraft_ext.core.prompts import Prompts, prompts_of
 from audiocraft_ext.drums.codec.clip import Hits
 from audiocraft_ext.drums.describe import describe, genre_of, prompts
 from audiocraft_ext.notes import describe as notes

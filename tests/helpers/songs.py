@@ -23,10 +23,10 @@ from audiocraft_ext.songs.beepbox.song import (
 def random_song(seed: int, bends: bool = True) -> Song:
     """A song of every size, with chords, ties, bends and volumes; half of them off every grid."""
     rng = random.Random(seed)
-    pitched, noise = rng.choice([1, 2, 3, 3, 4, 10]), rng.choice([0, 1, 1, 2, 5])
+    pitched, noise = rng.choice([1, 1, 2, 3, 4, 10]), rng.choice([0, 0, 1, 1, 5])
     beats, rhythm = rng.choice([3, 4, 5, 7, 8, 16]), rng.choice(RHYTHMS)
-    bars, patterns = rng.choice([1, 2, 5, 16]), rng.choice([1, 2, 3, 8])
-    if rng.random() < 0.02:
+    bars, patterns = rng.choice([1, 2, 5, 16]), rng.choice([1, 1, 2, 5])
+    if rng.random() < 0.003:
         bars, patterns = 128, 128
     step = 1 if rng.random() < 0.5 else 24 // rhythm
     channels = []
