@@ -1,11 +1,11 @@
 """What :class:`audiocraft_ext.kinds.Kind` asks, answered for kinds whose codec has no weights and lies in its config:
-the modules of such kinds take these functions for their own."""
+the modules of such kinds take these functions for their own. And what the options of their views have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,3 +48,25 @@ def judge(store: TokenStore) -> None:
 
 def controls(spec: Spec, codec_config: dict | None, frames: int) -> None:
     """There are none."""
+
+
+def view_options(options: Mapping, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a view, those that are given in place of the ``usual`` ones; None gives nothing. Where the usual
+    value is true or false it is that, else a share.
+
+    Raises:
+        UserError: an option that there is not, or a value that it cannot have.
+    """
+    out = dict(usual)
+    for name, value in options.items():
+        if name not in usual:
+            raise UserError(f"dataset.view: no option is called {name!r}; there are {', '.join(usual)}")
+        if value is None:
+            continue
+        if isinstance(usual[name], bool):
+            if not isinstance(value, bool):
+                raise UserError(f"dataset.view.{name}: expected true or false, got {value!r}")
+        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise UserError(f"dataset.view.{name}: expected a share from 0 to 1, got {value!r}")
+        out[name] = value
+    return out

@@ -172,7 +172,8 @@ def _rhythm(begin: np.ndarray) -> int:
 def _values(pitch: np.ndarray, drums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pitches of BeepBox, ``int64 [n]``, and which are in another octave, ``bool [n]``."""
     tuned = pitch - MIDI_PITCH
-    inside = np.where(tuned < 0, tuned % 12, np.where(tuned >= PITCHES, PITCHES - 1 - (PITCHES - 1 - tuned) % 12, tuned))
+    top = PITCHES - 1
+    inside = np.where(tuned < 0, tuned % 12, np.where(tuned > top, top - (top - tuned) % 12, tuned))
     hits = np.array([DRUMS.get(one, OTHER_DRUM) for one in range(128)])[pitch]
     return np.where(drums, hits, inside), (inside != tuned) & ~drums
 

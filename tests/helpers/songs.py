@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 from audiocraft_ext.songs.beepbox.song import (
     CHORD,
@@ -59,3 +60,28 @@ def _pattern(rng: random.Random, noise: bool, parts: int, step: int, bends: bool
         notes.append(note)
         at = note.end + (step * rng.choice([0, 0, 1, 2]))
     return tuple(notes)
+
+
+def tiny_sketcher(out: Path, context: int = 96) -> Path:
+    """Write a model with random weights as a bundle and return its folder."""
+    import torch
+
+    from audiocraft_ext.export.bundle import write_bundle
+    from audiocraft_ext.export.sources import Trained
+    from audiocraft_ext.model.lm import LM, LMConfig
+    from audiocraft_ext.songs import describe
+    from audiocraft_ext.songs.codec.voices import Voices
+
+    codec = Voices()
+    prompts = describe.prompts(codec)
+    spec = prompts.extend(codec.spec)
+    cfg = LMConfig(n_q=spec.n_q, card=spec.card, dim=16, num_heads=2, num_layers=1, bias_proj=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = LM(cfg, spec.delays, spec.sizes, spec.gates).eval().requires_grad_(False)
+    model.linears[0].bias[:2] = 3.0  # rests and holds
+    config = {"type": "song", **codec.to_dict(), "prompts": prompts.to_dict()}
+    write_bundle(out, Trained(spec, cfg, model.state_dict(), None, context=spec.prompt + context,
+                              sampling={"temperature": 1.0, "top_k": 0}, licence="CC0-1.0",
+                              card="random weights, for tests", codec_config=config))
+    return out

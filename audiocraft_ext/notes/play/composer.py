@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.files import plain_stem
 from audiocraft_ext.core.packing import pack, unpack
 from audiocraft_ext.core.prompts import prompts_of
 from audiocraft_ext.engine.bundle import BUNDLES, Bundle, find_bundle
@@ -138,7 +139,7 @@ class Composer:
             check("bars", bars), check("bpm", bpm), meter, sampling, self._precision(), self._options["backend"], said,
             float((GUIDANCE if guided else 1.0) if guidance is None else guidance),
             (TAKES if change == INFILL else 1) if takes is None else takes, BUILD if parts is not None else change,
-            pack(found.codes) if found else "", built, cut, f"{change}-{sources.stem(file)}" if change else "")
+            pack(found.codes) if found else "", built, cut, f"{change}-{plain_stem(file)}" if change else "")
 
     def play(self, recipe: PieceRecipe, indices: Sequence[int],
              progress: Callable[[float], object] = lambda done: None) -> Iterator[Piece]:

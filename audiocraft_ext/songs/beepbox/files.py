@@ -29,8 +29,8 @@ def parse(data: bytes) -> tuple[Song, list[str]]:
     if not text:
         raise BrokenSong("is empty")
     try:
-        if text.lstrip("#").lstrip()[:1] in ("{", "["):
-            return as_json.from_text(text.lstrip("#"))
+        if text.lstrip("# ")[:1] == "{" or (text[0] == "[" and "://" not in text):
+            return as_json.from_text(text.lstrip("# "))
         return url_read.from_url(_line(text)), []
     except UserError as error:
         raise BrokenSong(str(error)) from None

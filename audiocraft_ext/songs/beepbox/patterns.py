@@ -1,7 +1,7 @@
 """The patterns in a song's URL: rests and notes in bits.
 
-A note says its shape (how many pitches, when it bends and changes its volume), new or as a place among the last ten, and
-its pitches, each as a place among the last eight or as a distance that passes over those.
+A note says its shape (how many pitches, when it bends and changes its volume), new or as a place among the last ten,
+and its pitches, each as a place among the last eight or as a distance that passes over those.
 """
 
 from __future__ import annotations
