@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from audiocraft_ext.midi.file import read
 from audiocraft_ext.songs.beepbox import as_json, files, url_write
 from audiocraft_ext.songs.beepbox.song import RHYTHMS, Channel, Note, Point, Song
+from audiocraft_ext.songs.from_midi import Settings, songs_of
 from tests.helpers.songs import random_song
 
 pytestmark = pytest.mark.peers
 ORACLE = Path(__file__).with_name("oracle.mjs")
-REAL = Path(__file__).with_name("real.txt")
+MIDI = Path(__file__).resolve().parents[1] / "data" / "midi"
 SONGS = 150
 
 
@@ -47,9 +50,25 @@ def test_what_we_write_it_reads_to_the_same_notes(write, tmp_path):
         assert files.parse(told["digits"].encode())[0] == song
 
 
-def test_real_songs_are_the_same_to_both(tmp_path):
-    """Old ones too, of every version that BeepBox reads."""
-    urls = REAL.read_text("utf-8").split()
-    for url, told in zip(urls, heard(urls, tmp_path), strict=True):
-        assert files.parse(url.encode())[0] == as_song(told)
-        assert files.parse(told["digits"].encode())[0] == as_song(told)
+@pytest.mark.parametrize("write", [as_json.to_text, url_write.to_digits], ids=["json", "url"])
+def test_songs_made_from_midi_too(write, tmp_path):
+    songs = [one.song for path in sorted(MIDI.glob("*.mid")) for one in songs_of(read(path), Settings(10, 2))[0]]
+    for song, told in zip(songs, heard([write(song) for song in songs], tmp_path), strict=True):
+        assert as_song(told) == song
+
+
+def test_old_songs_are_the_same_to_both(tmp_path):
+    """Patterns are the same from version 7 on, but for ties, which came with 9."""
+    songs = [song for song in map(random_song, range(160)) if not any(
+        note.start == 0 for channel in song.channels for pattern in channel.patterns for note in pattern)
+             and all(channel.octave or channel.noise for channel in song.channels)]  # theirs begin with the second
+    texts = []
+    for song in songs:
+        head, instruments, rest = re.fullmatch(r"9(.*?)i0o\w*?((?:T\dv0u00f0q00d04w\d(?:h0)?E0)+)(b.*)",
+                                               url_write.to_digits(song)).groups()
+        instruments = re.sub("f0q00d04(w.)(h.)?E0", r"f9y0z1q0d0C0\1\2", instruments)
+        octaves = "".join(str(max(channel.octave - 1, 0)) for channel in song.channels)
+        texts.append(f"8{head}m0i0o{octaves}{instruments}{rest}")
+    assert len(texts) > 8
+    for text, told in zip(texts, heard(texts, tmp_path), strict=True):
+        assert files.parse(text.encode())[0] == as_song(told)
