@@ -31,7 +31,8 @@ def command(folder: Path, store: Path, *more: str) -> list[str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Songs as JSON and as URLs, MIDI, a copy in another key as MIDI, and what cannot be read."""
-    out = tmp_path_factory.mktemp("songs")
+    out = tmp_path_factory.mktemp("beepbox") / "songs"
+    out.mkdir()
     for i, (name, song) in enumerate(SONGS.items()):
         (out / f"{name}.{'json' if i % 2 else 'txt'}").write_text(
             as_json.to_text(song) if i % 2 else url_write.to_url(song))
