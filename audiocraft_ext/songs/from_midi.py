@@ -203,7 +203,7 @@ def _channels(table: np.ndarray, most: int) -> tuple[list[list[_Unit]], int, int
     for one, count in enumerate(lanes):
         made, gone, cut = _lanes(table[parts == one], count)
         channels, lost, short = channels + made, lost + gone, short + cut
-    return sorted(channels, key=lambda units: -np.mean([np.mean(unit.pitches) for unit in units])), lost, short
+    return sorted(channels, key=lambda units: -sum(unit.pitches[0] for unit in units) / len(units)), lost, short
 
 
 def _merged(table: np.ndarray, most: int) -> np.ndarray:
