@@ -17,7 +17,12 @@ from audiocraft_ext.store.reader import TokenStore
 if TYPE_CHECKING:
     from audiocraft_ext.export.sources import Trained
 
-__all__ = ["bundle_parts", "codec_licence", "controls", "export_note", "judge", "null_prompt"]
+__all__ = ["bundle_parts", "codec_config", "codec_licence", "controls", "export_note", "judge", "null_prompt"]
+
+
+def codec_config(store: TokenStore) -> dict:
+    """The codec, with its name as ``type``, and the prompts."""
+    return {**store.settings["codec"], "prompts": store.settings.get("prompts")}
 
 
 def codec_licence(codec, places: Sequence[str | None]) -> str:

@@ -22,11 +22,6 @@ def view(store: TokenStore, options: dict) -> NotesView:
     return NotesView(store, options)
 
 
-def codec_config(store: TokenStore) -> dict:
-    """The codec, with its name as ``type``, and the prompts."""
-    return {**store.settings["codec"], "prompts": store.settings.get("prompts")}
-
-
 def load_codec(spec: Spec, codec_config: dict | None, name: str | None = None, bundle: Path | None = None):
     """A :class:`~audiocraft_ext.notes.codec.multitrack.Multitrack`, which is all in its config; None without one."""
     return codec_of(codec_config) if codec_config else None

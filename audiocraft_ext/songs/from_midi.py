@@ -96,9 +96,9 @@ def songs_of(midi: Midi, settings: Settings) -> tuple[list[Converted], list[str]
             found += _stretch(midi, notes, start, meter, settings)
     lost, folded = sum(one.lost for one in found), sum(one.folded for one in found)
     if lost:
-        remarks.append(f"{lost} notes found no room on {settings.channels} + {settings.drums} channels")
+        remarks.append(f"notes that found no room on {settings.channels} + {settings.drums} channels: {lost}")
     if folded:
-        remarks.append(f"{folded} notes are played in another octave")
+        remarks.append(f"notes that are played in another octave: {folded}")
     return found, remarks
 
 

@@ -16,7 +16,7 @@ from audiocraft_ext.songs.codec.voices import Facts, codec_of
 from audiocraft_ext.songs.describe import describe, facts_of
 from audiocraft_ext.songs.view import SongView
 from audiocraft_ext.store.reader import TokenStore
-from audiocraft_ext.weightless import bundle_parts, codec_licence, controls, export_note, judge
+from audiocraft_ext.weightless import bundle_parts, codec_config, codec_licence, controls, export_note, judge
 
 __all__ = ["bundle_parts", "codec_config", "codec_licence", "controls", "export_note", "judge", "load_codec",
            "null_prompt", "view", "write_samples"]
@@ -25,11 +25,6 @@ __all__ = ["bundle_parts", "codec_config", "codec_licence", "controls", "export_
 def view(store: TokenStore, options: dict) -> SongView:
     """See :data:`audiocraft_ext.songs.view.OPTIONS`."""
     return SongView(store, options)
-
-
-def codec_config(settings: dict) -> dict:
-    """The codec, with its name as ``type``, and the prompts."""
-    return {**settings["codec"], "prompts": settings.get("prompts")}
 
 
 def load_codec(spec: Spec, codec_config: dict | None, name: str | None = None, bundle: Path | None = None):

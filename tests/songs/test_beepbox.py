@@ -76,7 +76,7 @@ def test_what_a_mod_exports_is_read_as_far_as_it_is_the_same():
     song, remarks = files.parse(json.dumps(found).encode())
     assert song == random_song(1, bends=False)
     assert remarks == ["made by UltraBox: read as far as it is BeepBox's",
-                       "1 channels of modulations are left out"]
+                       "channels of modulations are left out: 1"]
 
 
 SONG = random_song(8)

@@ -57,7 +57,7 @@ def test_a_run_becomes_a_sketcher(store, tmp_path, capsys):
 def test_samples_of_a_run_are_songs(store, tmp_path):
     with solver_of(tmp_path, store, *TINY, "dataset.batch_size=2") as solver:
         kind, spec = kinds.kind_of(solver.spec), solver.spec
-        config = kind.codec_config(solver.store.settings)
+        config = kind.codec_config(solver.store)
         codes = np.concatenate([kind.null_prompt(spec, config), solver.store.read(0, 40)], axis=1)
         assert kind.write_samples(codes[None], spec, config, tmp_path, 0, print) == []
         assert (tmp_path / "clip_0.mid").read_bytes()[:4] == b"MThd"

@@ -109,7 +109,7 @@ def from_json(found: dict[str, Any]) -> tuple[Song, list[str]]:
     given = _list(found, "channels")
     noise = [_is_noise(one, i) for i, one in enumerate(given)]
     if None in noise:
-        remarks.append(f"{noise.count(None)} channels of modulations are left out")
+        remarks.append(f"channels of modulations are left out: {noise.count(None)}")
     order = [i for is_noise in (False, True) for i, one in enumerate(noise) if one is is_noise]
     check_channels(noise.count(False), noise.count(True))
     bars = max(len(_list(given[i], "sequence")) for i in order)
@@ -142,7 +142,7 @@ class _Lost:
         self.notes, self.pitches = 0, 0
 
     def remarks(self) -> list[str]:
-        return [f"{count} {what} that BeepBox has no room for are left out"
+        return [f"{what} that BeepBox has no room for are left out: {count}"
                 for count, what in ((self.notes, "notes"), (self.pitches, "pitches")) if count]
 
 
