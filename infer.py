@@ -2,7 +2,7 @@
 """Make clips with a bundle of any kind: ``python infer.py [BUNDLE] ...``.
 
 The kind of the bundle decides on the command line: :mod:`audiocraft_ext.audio.cli`,
-:mod:`audiocraft_ext.drums.play.cli`, :mod:`audiocraft_ext.notes.play.cli`.
+:mod:`audiocraft_ext.drums.play.cli`, :mod:`audiocraft_ext.notes.play.cli`, :mod:`audiocraft_ext.songs.play.cli`.
 """
 
 from __future__ import annotations

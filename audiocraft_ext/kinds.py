@@ -46,6 +46,8 @@ KINDS = {
                      "audiocraft_ext.drums.play.cli"),
     "notes": Modules("audiocraft_ext.notes.kind", "audiocraft_ext.notes.play.composer:Composer",
                      "audiocraft_ext.notes.play.cli"),
+    "song": Modules("audiocraft_ext.songs.kind", "audiocraft_ext.songs.play.sketcher:Sketcher",
+                    "audiocraft_ext.songs.play.cli"),
 }
 UNNAMED = "audio"  # what is of no named kind: audiocraft's own models, clips' JSONs, a command line without a bundle
 FORMATS = {"audiocraft": "audiocraft_ext.audio.codec.audiocraft"}  # of other programs; see Format

@@ -8,14 +8,17 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from audiocraft_ext.core.errors import UserError
 
 MOST_PIPED = 1 << 30  # bytes that are taken from a pipe
+LONG_NAME = 32  # characters of a file's name in another's
+_ODD = re.compile(r"[^\w.+-]+", re.ASCII)  # what a file's name leaves out of a name that somebody gave
 
 
 def sha256(path: Path) -> str:
@@ -195,6 +198,16 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def plain(text: object) -> str:
+    """As a part of a file's name: letters, digits and ``_.+-``."""
+    return _ODD.sub("-", str(text))
+
+
+def plain_stem(path: str | Path) -> str:
+    """The name of a file as a part of another's."""
+    return plain(Path(path).stem)[:LONG_NAME].strip("-.")
+
+
 def numbered(name: str) -> Iterator[str]:
     """``name``, then ``name_v2``, ``name_v3`` and so on: for a file whose name may be taken."""
     yield name
@@ -216,6 +229,39 @@ def take_name(part: Path, path: Path) -> None:
         if os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         os.rename(part, path)
+
+
+def write_all(folder: Path, writers: Mapping[str, Callable[[Path], object]], over: Collection[str] = ()) -> None:
+    """Write files into ``folder``, all of them or none: first beside their names, then each takes its own, in order. A
+    name that the very same bytes have already is taken as theirs.
+
+    Args:
+        writers: what writes each, to a path; called in order.
+        over: names that are written over.
+
+    Raises:
+        UserError: one cannot be written; then none of them is there.
+        FileExistsError: another file has one of the names; the same.
+    """
+    parts, made = {name: folder / f".{name}.{os.getpid()}.part" for name in writers}, []
+    try:
+        for name, write_to in writers.items():
+            write_to(parts[name])
+        for name, part in parts.items():
+            if name in over:
+                os.replace(part, folder / name)
+            elif not (folder / name).is_file() or not _same(part, folder / name):
+                take_name(part, folder / name)
+                made.append(folder / name)
+    except BaseException as error:
+        for path in made:
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, FileExistsError):
+            raise UserError(f"cannot write {folder / next(iter(writers))}: {error.strerror}") from None
+        raise
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:

@@ -94,3 +94,8 @@ class Prompts:
                        int(values["first"]), int(values["n_q"]))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"not the prompts of a model: {error!r} in {values}") from None
+
+
+def prompts_of(config: Mapping) -> Prompts | None:
+    """The prompts of a codec config or a store's settings; None for a model that was trained without prompts."""
+    return Prompts.from_dict(config["prompts"]) if config.get("prompts") else None

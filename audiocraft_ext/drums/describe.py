@@ -19,11 +19,11 @@ import numpy as np
 
 from audiocraft_ext.core.prompts import Field, Prompts
 from audiocraft_ext.drums.codec.pattern import Pattern
+from audiocraft_ext.midi.tempos import TEMPOS, tempo_word
 
 KINDS = ("beat", "fill", "intro", "outro", "break")
 LEVELS = ("very-low", "low", "medium", "high", "very-high")
 SWINGS = ("straight", "light", "hard")
-TEMPOS = ("<60", *(f"{bpm}-{bpm + 10}" for bpm in range(60, 200, 10)), ">=200")
 MOST_BARS = 8
 METERS, OTHER = ("4/4", "3/4", "6/8", "7/8", "5/4"), "other"
 
@@ -145,16 +145,6 @@ def weights(bar_steps: int, beat_steps: int) -> np.ndarray:
         level -= 1
         weight[(at % unit == 0) & (weight == 0) & (at > 0)] = level
     return weight
-
-
-def tempo_word(bpm: float) -> str:
-    """Of quarter notes a minute: the lower end of each word's range belongs to it."""
-    return TEMPOS[int(min(max(bpm // 10 - 5, 0), len(TEMPOS) - 1))]
-
-
-def bpm_of(word: str) -> float:
-    """The middle of a tempo's range."""
-    return 55.0 + 10 * TEMPOS.index(word)
 
 
 def meter_word(meter: tuple[int, int]) -> str:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.prompts import prompts_of
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.drums import midi
-from audiocraft_ext.drums.codec import GRID, codec_of, prompts_of
-from audiocraft_ext.drums.describe import METERS, bpm_of, meter_of
+from audiocraft_ext.drums.codec import GRID, codec_of
+from audiocraft_ext.drums.describe import METERS, meter_of
 from audiocraft_ext.drums.view import DrumView
+from audiocraft_ext.midi.tempos import bpm_of
 from audiocraft_ext.sound.wav import write_wav
 from audiocraft_ext.store.reader import TokenStore
-
-if TYPE_CHECKING:
-    from audiocraft_ext.export.sources import Trained
+from audiocraft_ext.weightless import *  # noqa: F403  its functions are this module's
 
 RATE, BPM, METER = 44_100, 120.0, (4, 4)  # of clips; tempo and metre where a clip's prompt lacks them
 
@@ -36,36 +34,6 @@ def codec_config(store: TokenStore) -> dict:
 def load_codec(spec: Spec, codec_config: dict | None, name: str | None = None, bundle: Path | None = None):
     """A :class:`DrumGrid` or a :class:`DrumHits`, which are all in their config; None without one."""
     return codec_of(codec_config) if codec_config else None
-
-
-def codec_licence(codec, places: Sequence[str | None]) -> str:
-    """A drum codec has no weights."""
-    return ""
-
-
-def bundle_parts(folder: Path, model: Trained, half: bool, licence: str) -> dict | None:
-    """No files."""
-    return model.codec_config
-
-
-def export_note(model: Trained) -> str:
-    """Nothing to say."""
-    return ""
-
-
-def null_prompt(spec: Spec, codec_config: dict) -> np.ndarray | None:
-    """Codes ``[K, P]``; None for a model without prompts."""
-    prompts = prompts_of(codec_config)
-    return None if prompts is None else prompts.codes({})
-
-
-def judge(store: TokenStore) -> None:
-    """Raises a :class:`UserError`: the loss decides which state is the best."""
-    raise UserError("clips of this kind are not judged by how they sound; leave generate.judge.every empty")
-
-
-def controls(spec: Spec, codec_config: dict | None, frames: int) -> None:
-    """There are none."""
 
 
 def write_samples(codes: np.ndarray, spec: Spec, codec_config: dict, folder: Path, seed: int = 0,

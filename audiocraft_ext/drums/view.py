@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.prompts import prompts_of
 from audiocraft_ext.drums.augment import AUGMENTATIONS, Around, augment, named
-from audiocraft_ext.drums.codec import HITS, codec_of, prompts_of
+from audiocraft_ext.drums.codec import HITS, codec_of
 from audiocraft_ext.drums.codec.pattern import Pattern
 from audiocraft_ext.drums.describe import describe, meter_of
 from audiocraft_ext.store.reader import TokenStore, Track

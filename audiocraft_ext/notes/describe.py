@@ -17,12 +17,12 @@ import numpy as np
 
 from audiocraft_ext.core.prompts import Field, Prompts
 from audiocraft_ext.midi.names import FAMILIES
+from audiocraft_ext.midi.tempos import TEMPOS, bpm_of, tempo_word
 from audiocraft_ext.notes.codec.multitrack import FIRST, INSTRUMENT, LENGTH, LINE, PITCH, POSITION, Multitrack
 from audiocraft_ext.notes.codec.score import DRUMS
 from audiocraft_ext.notes.midi import families_of
 
 LEVELS = ("very-low", "low", "medium", "high", "very-high")
-TEMPOS = ("<60", *(f"{bpm}-{bpm + 10}" for bpm in range(60, 200, 10)), ">=200")
 METERS, OTHER = ("4/4", "3/4", "6/8", "2/4"), "other"
 PLAYS = NO, YES = "no", "yes"
 INSTRUMENTS = ("drums", *FAMILIES)
@@ -67,16 +67,6 @@ def level(name: str, value: float) -> str:
     """The word for one of :data:`MEASURED`."""
     edges = {"density": DENSITY, "polyphony": POLYPHONY, "register": REGISTER}[name]
     return LEVELS[int(np.searchsorted(edges, value, side="right"))]
-
-
-def tempo_word(bpm: float) -> str:
-    """Of quarter notes a minute: the lower end of each word's range belongs to it."""
-    return TEMPOS[int(min(max(bpm // 10 - 5, 0), len(TEMPOS) - 1))]
-
-
-def bpm_of(word: str) -> float:
-    """The middle of a tempo's range."""
-    return 55.0 + 10 * TEMPOS.index(word)
 
 
 def meter_word(meter: tuple[int, int]) -> str:

@@ -15,14 +15,17 @@ from typing import Any
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.prompts import prompts_of
 from audiocraft_ext.notes import augment
-from audiocraft_ext.notes.codec import codec_of, prompts_of
+from audiocraft_ext.notes.codec import codec_of
 from audiocraft_ext.notes.codec.multitrack import FIRST, INSTRUMENT, LINE, POSITION
 from audiocraft_ext.notes.describe import describe, meter_of
-from audiocraft_ext.store.reader import TokenStore, Track
+from audiocraft_ext.store.reader import TokenStore, Track, first_of_runs
+from audiocraft_ext.weightless import view_options
 
 METER = "meter"
 SONGS = 1024  # kept in memory; thousands of notes each
+SAME = ("source", "split", "time_signature")  # of the rows of a song
 
 # Options of ``dataset.view`` with their defaults. All but ``say`` are probabilities.
 OPTIONS: dict[str, Any] = {
@@ -70,13 +73,13 @@ class NotesView:
     """
 
     def __init__(self, store: TokenStore, options: Mapping | None = None):
-        self.options = _checked(options or {})
+        self.options = view_options(options or {}, OPTIONS)
         self.store, self.codec, self.prompts = store, codec_of(store.settings["codec"]), prompts_of(store.settings)
         if store.spec.prompt != (self.prompts.frames if self.prompts else 0):
             raise UserError(f"{store.path}: has {store.spec.prompt} prompt frames, but none in its settings; "
                             "prepare it anew")
         self._starts = np.array([row["start"] for row in store.rows])
-        self._first = _songs(store.rows)
+        self._first = first_of_runs(store.rows, SAME)
         self._song = lru_cache(SONGS)(self._read)
 
     def window(self, track: Track, start: int, frames: int, rng: np.random.Generator | None) -> np.ndarray:
@@ -134,30 +137,3 @@ class NotesView:
         rows = self.store.rows[first : int(np.searchsorted(self._first, first, side="right"))]
         codes = self.store.read(rows[0]["start"], sum(row["frames"] for row in rows)).astype(np.int64)
         return Song(codes, rows, np.append(np.flatnonzero(codes[POSITION] == LINE), codes.shape[1]))
-
-
-def _songs(rows: list[dict]) -> np.ndarray:
-    """For each row of a manifest the first of its song, ``int64 [rows]``, ascending."""
-    first, same = np.arange(len(rows)), ("source", "split", "time_signature")
-    for i, (before, row) in enumerate(zip(rows, rows[1:]), start=1):
-        if (all(before[key] == row[key] for key in same) and row.get("follows", True)
-                and before["start"] + before["frames"] == row["start"]):
-            first[i] = first[i - 1]
-    return first
-
-
-def _checked(options: Mapping) -> dict[str, Any]:
-    """All options, those that are given in place of the others; None gives nothing."""
-    out = dict(OPTIONS)
-    for name, value in options.items():
-        if name not in OPTIONS:
-            raise UserError(f"dataset.view: no option is called {name!r}; there are {', '.join(OPTIONS)}")
-        if value is None:
-            continue
-        if name == "say":
-            if not isinstance(value, bool):
-                raise UserError(f"dataset.view.say: expected true or false, got {value!r}")
-        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-            raise UserError(f"dataset.view.{name}: expected a share from 0 to 1, got {value!r}")
-        out[name] = value
-    return out

@@ -149,6 +149,17 @@ class TokenStore:
                                 "changed since they were written; the store is damaged, prepare it anew")
 
 
+def first_of_runs(rows: list[dict], same: tuple[str, ...]) -> np.ndarray:
+    """For each row of a manifest the first of its run, ``int64 [rows]``, ascending: rows that lie one behind the other,
+    each going on (``follows``) from the one before it, and have these keys the ``same``."""
+    first = np.arange(len(rows))
+    for i, (before, row) in enumerate(zip(rows, rows[1:]), start=1):
+        if (all(before[key] == row[key] for key in same) and row.get("follows", True)
+                and before["start"] + before["frames"] == row["start"]):
+            first[i] = first[i - 1]
+    return first
+
+
 def _tracks(rows: list[dict]) -> dict[str, list[Track]]:
     """The tracks of each split. A row continues the track of the one before it if both are of one source, lie side by
     side, and the row does not say that it ``follows`` nothing (a silence was cut out between them, say)."""

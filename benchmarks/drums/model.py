@@ -15,14 +15,13 @@ import numpy as np
 
 from audiocraft_ext.core.delay import delay
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.core.prompts import Prompts
+from audiocraft_ext.core.prompts import Prompts, prompts_of
 from audiocraft_ext.core.spec import Spec
-from audiocraft_ext.drums import describe
-from audiocraft_ext.drums.codec import prompts_of
 from audiocraft_ext.drums.play.drummer import Drummer
 from audiocraft_ext.drums.play.recipe import FACTS
 from audiocraft_ext.engine.engine import Engine
 from audiocraft_ext.engine.sampler import PREFILL
+from audiocraft_ext.midi.tempos import bpm_of
 from benchmarks.drums.baselines import Loss, Odds, loss, total
 from benchmarks.drums.clips import Clip, Reader
 
@@ -129,7 +128,7 @@ class Model:
             how: guidance and takes, if not as the drummer has them.
         """
         words = {name: word for name, word in asked.items() if name not in FACTS}
-        bpm = describe.bpm_of(asked["tempo"]) if "tempo" in asked else None
+        bpm = bpm_of(asked["tempo"]) if "tempo" in asked else None
         recipe = self.drummer.recipe(bars, bpm, seed=seed, temperature=self.sampling.temperature, **how, **words)
         return [self.reader.clip(beat.codes, source=f"beat {beat.index}")
                 for beat in self.drummer.play(recipe, range(clips))]

@@ -22,7 +22,7 @@ from audiocraft_ext.core.split import VALID
 from audiocraft_ext.store.writer import StoreWriter, find_record
 from data_prep.jobs import sandbox
 from data_prep.jobs.sandbox import Failure
-from data_prep.midi import duplicates, songs
+from data_prep.midi import beepbox, duplicates, songs
 from data_prep.midi import prompts as midi_prompts
 from data_prep.midi.read import MidiFacts, Slice, Task, analyse
 from data_prep.midi.settings import MidiSettings
@@ -32,6 +32,7 @@ from data_prep.shared.sources import Found
 from data_prep.shared.split import Plan, Seen, choose_splits, drop_copies
 
 BESIDE = ("report.html", "report.json", "labels.csv")  # in a store's folder, no part of it
+READERS = {"drums": analyse, "notes": songs.analyse, "song": beepbox.analyse}
 AT_ONCE = 64  # sources that are flushed to the disk together
 
 
@@ -131,7 +132,7 @@ def read_all(work: MidiWork) -> ReadFiles:
     tasks = [Task(str(file.path), name, str(work.src), work.settings) for name, file in work.found.items()]
     known = ReadFiles({}, {})
     with tqdm(total=len(tasks), desc="reading", unit="file", disable=None, dynamic_ncols=True) as bar:
-        read = songs.analyse if work.settings.songs else analyse
+        read = READERS[work.settings.kind]
         for task, result in sandbox.run(read, tasks, workers=work.workers, seconds=lambda _: work.seconds,
                                         memory=work.memory, ahead=AT_ONCE):
             if isinstance(result, Failure):
@@ -232,7 +233,7 @@ def rows_of(facts: MidiFacts, plan: Plan, known: ReadFiles, work: MidiWork) -> I
         tempo = {} if facts.tempo is None else {"bpm": round(one.bpm, 3)}
         row = {**tempo, **about, "at": [round(one.begin, 6), round(one.end, 6)], "bar": one.bar,
                "bars": one.bars, "bar_seconds": round((one.end - one.begin) / one.bars, 6), "cut": "bars",
-               "time_signature": f"{one.meter[0]}/{one.meter[1]}", "follows": one.follows}
+               "time_signature": f"{one.meter[0]}/{one.meter[1]}", "follows": one.follows} | one.facts
         yield split, codes, row | ({"prompt": midi_prompts.words(codes, one.meter, row, work.settings.codec, prompts)}
                                   if prompts else {})
 

@@ -1,9 +1,10 @@
 """A folder of MIDI to a token store: ``python -m data_prep.midi beats stores/beats --map drums12``, or of several
-instruments ``python -m data_prep.midi songs stores/songs --codec notes``.
+instruments ``python -m data_prep.midi songs stores/songs --codec notes``, or of songs of BeepBox, its own or converted
+from MIDI, ``--codec song``.
 
 Every file is read in a worker process, then all is decided, then what is kept becomes rows of bars in the codes of
-``drum_grid``, ``drum_hits`` or ``notes``. Interrupted, the same command goes on; run again, it takes in what is new. At
-the end STORE/report.html shows what a model will learn from.
+``drum_grid``, ``drum_hits``, ``notes`` or ``song``. Interrupted, the same command goes on; run again, it takes in what
+is new. At the end STORE/report.html shows what a model will learn from.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ from audiocraft_ext.drums.codec.hits import DrumHits
 from audiocraft_ext.drums.midi import ALL
 from audiocraft_ext.notes.codec import multitrack
 from audiocraft_ext.notes.codec.multitrack import Multitrack
-from data_prep.midi.settings import MidiSettings
+from audiocraft_ext.songs.beepbox.files import ENDINGS as SONG_ENDINGS
+from audiocraft_ext.songs.beepbox.song import RHYTHMS
+from audiocraft_ext.songs.codec import voices
+from audiocraft_ext.songs.codec.voices import Voices
+from audiocraft_ext.songs.from_midi import Settings as ConvertSettings
+from data_prep.midi.settings import ENDINGS, MidiSettings
 from data_prep.shared.cut import Cut
 from data_prep.shared.split import DUPLICATES
 
@@ -30,7 +36,7 @@ if TYPE_CHECKING:  # workers import this module again, and need nothing of what 
     from data_prep.midi.chain import MidiWork, ReadFiles
     from data_prep.shared.split import Plan
 
-ENDINGS = frozenset({".mid", ".midi", ".smf", ".kar", ".rmi"})
+CONVERT = ("channels", "drums", "rhythm")
 
 
 def build_parser() -> Parser:
@@ -45,9 +51,14 @@ def build_parser() -> Parser:
     add("--channel", type=int, metavar="N", help="of the drums, 1 to 16 (default: 10, else it is guessed "
         "where notes look like drums, and said)")
     add("--all-channels", action="store_true", help="take notes of all channels for drums")
-    add("--codec", choices=(*NAMES, multitrack.NAME), default=GRID, help="how hits are told: on a grid, or with "
-        f"{HITS} one after the other, which keeps rolls, flams and every velocity; {multitrack.NAME}: all instruments "
+    add("--codec", choices=(*NAMES, multitrack.NAME, voices.NAME), default=GRID, help="how hits are told: on a grid, "
+        f"or with {HITS} one after the other, which keeps rolls, flams and every velocity; {multitrack.NAME}: all "
+        f"instruments; {voices.NAME}: as songs of BeepBox, whose JSON and URLs (in text files) are read too "
         f"(default: {GRID})")
+    add("--channels", type=int, metavar="N", help=f"of pitches, at most, that a MIDI file is played on with --codec "
+        f"{voices.NAME}, 1 to 10 (default: 4)")
+    add("--drums", type=int, metavar="N", help="and of drums, 0 to 5 (default: 1)")
+    add("--rhythm", type=int, choices=RHYTHMS, help="and its steps a beat (default: what fits each file)")
     add("--division", type=int, choices=multitrack.DIVISIONS, help=f"parts of a quarter note with --codec "
         f"{multitrack.NAME} (default: 24)")
     add("--steps", type=int, choices=STEPS, default=16, help="of the grid in a bar of 4/4 (default: 16)")
@@ -87,22 +98,29 @@ def settings_of(args: argparse.Namespace) -> MidiSettings:
         if value is not None and not least <= value < 1e6:
             raise UserError(f"{name}: expected {least:g} or more, got {value:g}")
     settings = MidiSettings(codec_of(args), str(Cut.parse(args.cut)), args.valid_share, args.min_bars, args.empty_bars,
-                            args.duplicates, ALL if args.all_channels else args.channel,
-                            args.prompts)
+                            args.duplicates, ALL if args.all_channels else args.channel, args.prompts,
+                            ConvertSettings(**{name: getattr(args, name) for name in CONVERT
+                                               if getattr(args, name) is not None}))
     settings.check()
     return settings
 
 
-def codec_of(args: argparse.Namespace) -> DrumCodec | Multitrack:
+def codec_of(args: argparse.Namespace) -> DrumCodec | Multitrack | Voices:
     """The codec that the options ask for.
 
     Raises:
         UserError: what makes no sense.
     """
-    if args.codec == multitrack.NAME:
+    if args.codec != voices.NAME:
+        _refuse(args, CONVERT, f"is of --codec {voices.NAME}")
+    if args.codec != multitrack.NAME:
+        _refuse(args, ("division",), f"is of --codec {multitrack.NAME}")
+    if args.codec not in NAMES:
         _refuse(args, ("map", "steps", "velocities", "offsets", "channel", "all_channels"), "is of drums")
+    if args.codec == voices.NAME:
+        return Voices()
+    if args.codec == multitrack.NAME:
         return Multitrack(args.division or Multitrack.division)
-    _refuse(args, ("division",), f"is of --codec {multitrack.NAME}")
     drums = drum_map.load(args.map)
     bins = {name: value for name in ("velocities", "offsets") if (value := getattr(args, name)) is not None}
     if args.codec == GRID:
@@ -128,6 +146,8 @@ def main(argv: list[str] | None = None) -> None:
     from data_prep.shared.resume import command_line
 
     kind = sources.Kind("MIDI", "MIDI", ENDINGS, COMPANIONS | EXTENSIONS)
+    if settings.kind == "song":
+        kind = sources.Kind("MIDI or BeepBox", "songs", ENDINGS | SONG_ENDINGS, COMPANIONS | EXTENSIONS)
     refused: dict[str, str] = {}
     found = {file.name: file for file in sources.walk(args.src, refused, kind)}
     rows = labels.table_of(args.csv, found, labels.DRUM_COLUMNS)

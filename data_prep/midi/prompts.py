@@ -1,8 +1,8 @@
-"""What is said of each row of a store in the words of a prompt (audiocraft_ext/drums/describe.py, notes/describe.py).
+"""What is said of each row of a store in the words of a prompt (describe.py of audiocraft_ext/drums, notes and songs).
 
 The genres of drums are those of the files that the store was first made from, so that the codes of its prompts stay
-what they are; a style that comes later and is none of them says nothing. Of several instruments the words are the same
-in every store.
+what they are; a style that comes later and is none of them says nothing. Of several instruments, and of songs, the
+words are the same in every store.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.core.prompts import Prompts
-from audiocraft_ext.drums.codec import prompts_of
+from audiocraft_ext.core.prompts import Prompts, prompts_of
 from audiocraft_ext.drums.codec.clip import Hits
 from audiocraft_ext.drums.describe import describe, genre_of, prompts
 from audiocraft_ext.notes import describe as notes
 from audiocraft_ext.notes.codec.multitrack import Multitrack
+from audiocraft_ext.songs import describe as songs
+from audiocraft_ext.songs.codec.voices import Facts, Voices
 from data_prep.midi.read import MidiFacts, Slice
 from data_prep.shared.labels import Row
 
@@ -50,13 +51,15 @@ def of_genres(styles: Iterable[str | None], codec) -> Prompts:
     """The prompts of a new store, from the style of each of its files."""
     if isinstance(codec, Multitrack):
         return notes.prompts(codec)
+    if isinstance(codec, Voices):
+        return songs.prompts(codec)
     genres = Counter(genre for style in styles if (genre := genre_of(style)))
     return prompts(sorted(sorted(genres, key=lambda genre: (-genres[genre], genre))[:MOST_GENRES]), codec)
 
 
 def of_codec(there: Prompts, codec) -> Prompts:
     """The prompts with the genres of others."""
-    if isinstance(codec, Multitrack):
+    if isinstance(codec, (Multitrack, Voices)):
         return there
     return prompts(there.words["genre"], codec)
 
@@ -68,6 +71,8 @@ def style_and_kind(facts: MidiFacts, row: Row | None) -> tuple[str | None, str |
 
 def codes(one: Slice, codec) -> np.ndarray:
     """The codes ``[K, T]`` of a slice."""
+    if isinstance(codec, Voices):
+        return one.hits.T
     if isinstance(codec, Multitrack):
         return codec.codes_of(one.hits.astype(np.int64), one.bars, one.steps // one.bars)
     return codec.codes_of(Hits(*one.hits.T.astype(np.int64), np.arange(len(one.hits))), one.bars, one.steps // one.bars)
@@ -78,6 +83,8 @@ def words(codes: np.ndarray, meter: tuple[int, int], row: dict, codec, there: Pr
     where they are known."""
     if isinstance(codec, Multitrack):
         return notes.describe(codes, codec, row.get("bpm"), meter)
+    if isinstance(codec, Voices):
+        return songs.describe(Facts(row["beats"], row["rhythm"], row["channels"], row["drums"]), row.get("bpm"))
     described = describe(codec.pattern(codes, meter), row.get("style"), row.get("kind"), row.get("bpm"), meter)
     return {name: word for name, word in described.items() if word in there.words[name]}
 

@@ -48,7 +48,9 @@ class Slice:
         bpm: mean over it.
         follows: it goes on where the one before it ends, in the same time signature.
         hits: ``uint16 [n, 4]``: step, class, velocity and offset as codes; of several instruments ``uint16 [n, 5]``,
-            rows of :meth:`audiocraft_ext.notes.codec.multitrack.Multitrack.quantise`.
+            rows of :meth:`audiocraft_ext.notes.codec.multitrack.Multitrack.quantise`; of songs its codes, frame by
+            frame.
+        facts: more that the store's row has to say.
     """
 
     bar: int
@@ -60,6 +62,7 @@ class Slice:
     bpm: float
     follows: bool
     hits: np.ndarray
+    facts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ class FileCost:
         hits: all; ``kept``, those of the slices.
         unmapped: by pitch, those that the map has no class for (whether it drops them or not).
         dropped: of these, how many are dropped; ``merged``, those in whose place a louder one was; ``cut``,
-            those in pieces that are too short; ``metre``, those in a time signature that the codec has not.
+            those in pieces that are too short; ``metre``, those in a time signature that the codec has not; ``room``,
+            those for which a song of BeepBox has no channel.
         velocity: sum of the errors of those that are kept.
         timing: how many of them are off by how much, ``int64 [ERROR_BINS]`` of 0.1 ms; ``timing_ms``, the sum.
     """
@@ -82,6 +86,7 @@ class FileCost:
     merged: int = 0
     cut: int = 0
     metre: int = 0
+    room: int = 0
     velocity: float = 0.0
     timing: np.ndarray = field(default_factory=lambda: np.zeros(ERROR_BINS, np.int64))
     timing_ms: float = 0.0

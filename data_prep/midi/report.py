@@ -29,7 +29,7 @@ def report(work: MidiWork, plan: Plan, known: ReadFiles, store: TokenStore | Non
     for row in store.rows if store else ():
         stored.setdefault(row["source"], []).append(row["split"])
     settings, codec = work.settings, work.settings.codec
-    shown = {"division": codec.division} if settings.songs else {
+    shown = {"division": codec.division} if settings.kind == "notes" else {} if settings.songs else {
         "map": f"{codec.drums.name}, {codec.classes} classes", "steps": codec.steps, "velocities": codec.velocities,
         "offsets": codec.offsets}
     shown |= {"prompts": settings.prompts} | {
@@ -103,7 +103,8 @@ def words(cost: FileCost, one: str = "hit") -> str:
         return f"No {one}s are kept."
     late = int(np.searchsorted(np.cumsum(cost.timing), 0.95 * cost.timing.sum())) + 1
     lost = [(cost.merged, "in the place of a louder one"), (cost.dropped, "not in the map"),
-            (cost.metre, "in a time signature that the codec has not"), (cost.cut, "in pieces that are left out")]
+            (cost.metre, "in a time signature that the codec has not"), (cost.room, "for which no channel is free"),
+            (cost.cut, "in pieces that are left out")]
     gone = ", ".join(f"{n:,} {why}" for n, why in lost if n)
     kept = f"{share(cost.kept, cost.hits)} of {count(cost.hits, one)} are kept{f' ({gone} are not)' if gone else ''}"
     return (f"{kept}; velocities are off by {cost.velocity / cost.kept:.1f} of 127 on average, times by "
@@ -149,8 +150,11 @@ def command(work: MidiWork) -> str:
     """What makes the same store, wherever that is to be."""
     settings, codec, usual = work.settings, work.settings.codec, MidiSettings()
     options = [] if isinstance(codec, DrumGrid) else ["--codec", codec.spec.codec]
-    if settings.songs:
+    if settings.kind == "notes":
         options += ["--division", str(codec.division)] if codec != type(codec)() else []
+    elif settings.songs:
+        options += [text for name, value in vars(settings.convert).items() if value != getattr(usual.convert, name)
+                    for text in (f"--{name}", str(value))]
     elif codec.drums != usual.codec.drums:
         options += ["--map", work.map_name]
     for name in () if settings.songs else ("steps", "velocities", "offsets") if isinstance(codec, DrumGrid) else (

@@ -16,6 +16,7 @@ from audiocraft_ext.drums.codec.pattern import Pattern
 from audiocraft_ext.drums.midi import drums_of, stretches
 from audiocraft_ext.drums.view import OPTIONS, DrumView
 from audiocraft_ext.midi.file import read
+from audiocraft_ext.midi.tempos import tempo_word
 from audiocraft_ext.store.reader import TokenStore
 from audiocraft_ext.store.writer import StoreWriter
 from audiocraft_ext.training.dataset import StreamDataset
@@ -424,7 +425,7 @@ def test_clips_are_written(store, tmp_path):
         assert rate == 44_100 and wav.dtype == np.float32 and wav.ndim == 1 and np.abs(wav).max() > 0.01
         midi = read(tmp_path / f"clip_{i}.mid")
         said = view.prompts.decode(found[i, :, : store.spec.prompt])
-        assert describe.tempo_word(midi.tempos[0][1]) == said["tempo"]
+        assert tempo_word(midi.tempos[0][1]) == said["tempo"]
         assert len(midi.notes) == len(view.codec.decode(found[i, :, store.spec.prompt :]).notes) > 0
         assert (tmp_path / f"clip_{i}.wav").stat().st_size > 2 * len(wav)
     assert kind.null_prompt(store.spec, config).tolist() == view.prompts.codes({}).tolist()

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.prompts import prompts_of
 from audiocraft_ext.midi import write as midi_write
 from audiocraft_ext.midi.file import Midi, read
 from audiocraft_ext.notes import midi as notes_midi
-from audiocraft_ext.notes.codec import codec_of, prompts_of
+from audiocraft_ext.notes.codec import codec_of
 from audiocraft_ext.notes.describe import describe, meter_of
 from audiocraft_ext.store.reader import TokenStore
 from data_prep.midi import cli

@@ -23,10 +23,12 @@ from audiocraft_ext.training import samples
 from tests.helpers import third_kind
 from tests.helpers.drum_bundle import tiny_drummer
 from tests.helpers.notes_bundle import tiny_composer
+from tests.helpers.songs import tiny_sketcher
 from tests.helpers.tiny import tiny_bundle
 
 PACKAGE = Path(kinds.__file__).parent
-SHORT = {"audio": dict(seconds=0.5), "drums": dict(bars=2), "notes": dict(bars=2), "letters": dict(frames=12)}
+SHORT = {"audio": dict(seconds=0.5), "drums": dict(bars=2), "notes": dict(bars=2), "song": dict(bars=2),
+         "letters": dict(frames=12)}
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +44,7 @@ def write_letters(out: Path) -> Path:
 @pytest.fixture(scope="module", params=SHORT)
 def bundle(request, tmp_path_factory):
     """A tiny one of each kind."""
-    make = {"audio": tiny_bundle, "drums": tiny_drummer, "notes": tiny_composer,
+    make = {"audio": tiny_bundle, "drums": tiny_drummer, "notes": tiny_composer, "song": tiny_sketcher,
             "letters": write_letters}[request.param]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(kinds.KINDS, third_kind.NAME, third_kind.MODULES)
@@ -99,6 +101,11 @@ def test_from_a_bundle_to_files(bundle, tmp_path):
     elif kind == "drums":
         assert len(pieces) == 2
         assert sorted(np.concatenate(pieces).tolist()) == sorted(second.clip.notes.tolist())
+    elif kind == "song":
+        assert len(pieces) == 2
+        assert sorted(np.concatenate(pieces).tolist()) == sorted(
+            [bar * second.song.parts + note.start, note.end - note.start, channel, pitch]
+            for channel, bar, note in second.song.notes() for pitch in note.pitches)
     else:
         np.testing.assert_array_equal(np.concatenate(pieces, axis=1)[:, 1:], second.codes)
 
@@ -113,6 +120,7 @@ def test_a_bundle_is_read_and_written_again_byte_for_byte(bundle, tmp_path):
 
 def test_the_command_line_finds_the_kind(bundle, tmp_path, capsys):
     length = {"audio": ["-d", "0.5"], "drums": ["--bars", "1"], "notes": ["--bars", "1"],
+              "song": ["--bars", "1"],
               "letters": ["--frames", "5"]}[Bundle(bundle).spec.kind]
     infer.main([*length, str(bundle), "-o", str(tmp_path / "out")])
     assert str(tmp_path / "out") in capsys.readouterr().out and any((tmp_path / "out").iterdir())
@@ -153,7 +161,7 @@ def test_a_kind_that_is_not_there_is_named(tmp_path, monkeypatch):
     for ask in (lambda: infer.main([str(tmp_path / "b")]), lambda: kinds.player(tmp_path / "b"),
                 lambda: sources.read(tmp_path / "b"),
                 lambda: kinds.kind_of(Spec("letters", 1, 2, 1.0, (0,), "c", "h"))):
-        with pytest.raises(UserError, match="'letters' here; there are audio, drums, notes"):
+        with pytest.raises(UserError, match="'letters' here; there are audio, drums, notes, song"):
             ask()
 
 

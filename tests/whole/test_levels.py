@@ -16,10 +16,11 @@ LEVELS: dict[str, int | None] = {
     "audiocraft_ext/__init__.py": 0, "audiocraft_ext/kinds.py": 0, "audiocraft_ext/core": 0, "audiocraft_ext/store": 0,
     "audiocraft_ext/runs": 0, "audiocraft_ext/midi": 0, "audiocraft_ext/drums": 0,
     "audiocraft_ext/sound": 1, "audiocraft_ext/midi/kit.py": 1, "audiocraft_ext/midi/soundfont.py": 1,
-    "audiocraft_ext/midi/band.py": 1,
+    "audiocraft_ext/midi/band.py": 1, "audiocraft_ext/midi/roll.py": 1,
     "audiocraft_ext/drums/play": 1, "audiocraft_ext/drums/kind.py": 1, "audiocraft_ext/drums/demo.py": 1,
     "audiocraft_ext/notes": 0, "audiocraft_ext/notes/play": 1, "audiocraft_ext/notes/kind.py": 1,
-    "audiocraft_ext/notes/demo.py": 1,
+    "audiocraft_ext/notes/demo.py": 1, "audiocraft_ext/weightless.py": 0,
+    "audiocraft_ext/songs": 0, "audiocraft_ext/songs/play": 1,
     "audiocraft_ext/engine": 1, "audiocraft_ext/audio": 1, "audiocraft_ext/audio/kind.py": 2,
     "audiocraft_ext/audio/demo.py": 2, "audiocraft_ext/audio/codec": 2, "audiocraft_ext/audio/codec/decoder.py": 1,
     "audiocraft_ext/page": 1, "audiocraft_ext/codecs": 2, "audiocraft_ext/soup.py": 2,
@@ -36,7 +37,7 @@ PACKAGES = [  # what each level may import on top of the one below
     {"torch", "onnx", "safetensors", "omegaconf", "yaml", "mido"},
     {"audiocraft", "flashy", "dora", "hydra", "transformers"},
 ]
-KIND_FOLDERS = {"audiocraft_ext/audio", "audiocraft_ext/drums", "audiocraft_ext/notes"}
+KIND_FOLDERS = {"audiocraft_ext/audio", "audiocraft_ext/drums", "audiocraft_ext/notes", "audiocraft_ext/songs"}
 MAY_REACH = ("audiocraft_ext/kinds.py", "audiocraft_ext/train.py", "audiocraft_ext/__init__.py", "infer.py",
              "audiocraft_ext/codecs", "data_prep", "benchmarks")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.core.prompts import Prompts
 from audiocraft_ext.drums.codec.grid import NAME as GRID
 from audiocraft_ext.drums.codec.grid import DrumGrid
 
@@ -25,8 +24,3 @@ def codec_of(config: dict):
     if kind != GRID:
         raise UserError(f"expected the drum codec {' or '.join(NAMES)}, got {kind!r}")
     return DrumGrid.from_dict(config)
-
-
-def prompts_of(config: dict) -> Prompts | None:
-    """The prompts of a codec config or a store's settings; None for a model that was trained without prompts."""
-    return Prompts.from_dict(config["prompts"]) if config.get("prompts") else None

@@ -23,8 +23,9 @@ import numpy as np
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.lazy import Lazy
 from audiocraft_ext.core.packing import pack, unpack
+from audiocraft_ext.core.prompts import prompts_of
 from audiocraft_ext.drums import describe
-from audiocraft_ext.drums.codec import GRID, codec_of, prompts_of
+from audiocraft_ext.drums.codec import GRID, codec_of
 from audiocraft_ext.drums.play import edit
 from audiocraft_ext.drums.play.beat import Beat
 from audiocraft_ext.drums.play.best_of import CANDIDATES, measurable
@@ -52,6 +53,7 @@ from audiocraft_ext.drums.play.recipe import (
 from audiocraft_ext.drums.play.sampling import Playing, window_of
 from audiocraft_ext.engine.bundle import BUNDLES, Bundle, find_bundle
 from audiocraft_ext.engine.guidance import check_weight
+from audiocraft_ext.midi.tempos import tempo_word
 
 BARS, BPM, METER = 4, 120.0, (4, 4)
 GUIDANCE = 2.0  # at 1 the prompt shows only in the mean of many beats (docs/RUNS.md)
@@ -266,7 +268,7 @@ class Drummer:
                 meter: tuple[int, int] = METER) -> dict[str, str]:
         """The words of the prompt: those asked for, and bars, tempo and time signature."""
         window_bars = window_of(self.bundle, self.codec, bars, meter)[1]
-        facts = dict(zip(FACTS, (str(window_bars), describe.tempo_word(bpm), describe.meter_word(meter))))
+        facts = dict(zip(FACTS, (str(window_bars), tempo_word(bpm), describe.meter_word(meter))))
         return prompt_of(asked, facts, {} if self.prompts is None else self.prompts.words)
 
     def _unpacked(self, text: str) -> np.ndarray | None:

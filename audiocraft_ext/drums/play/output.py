@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.core.files import numbered, take_name
+from audiocraft_ext.core.files import numbered, plain, write_all
 from audiocraft_ext.drums import midi as midi_drums
 from audiocraft_ext.drums.codec.clip import DrumClip
 from audiocraft_ext.drums.play import sidecar
 from audiocraft_ext.drums.play.beat import Beat
-from audiocraft_ext.drums.play.recipe import ODD
 from audiocraft_ext.drums.play.sidecar import Output, Sidecar
 from audiocraft_ext.drums.play.sidecar import read as read_sidecar
 
@@ -86,7 +85,7 @@ def _stems(recipe: dict[str, Any], index: int, title: str) -> Iterator[str]:
     prompt = recipe.get("said") or {}
     words = [recipe.get("bundle", "drums"), prompt.get("genre"), title, f"seed{recipe.get('seed', 0)}", str(index),
              f"{recipe['bpm']:.4g}bpm" if recipe.get("bpm") else None]
-    return numbered("_".join(ODD.sub("-", str(word)) for word in words if word))
+    return numbered("_".join(plain(word) for word in words if word))
 
 
 def _look(folder: Path, stem: str, recipe: dict[str, Any], index: int,
@@ -133,36 +132,19 @@ def _write(folder: Path, stem: str, beat: Beat, output: Output, known: Sidecar |
         was, sound = known.output, known.sound
         output = replace(output if output.sounds else was, wav=output.sounds or was.sounds,
                          picture=output.picture or was.picture, tracks=output.tracks or was.tracks)
-    json_path = folder / f"{stem}.json"
-    parts: dict[Path, Path] = {}
-    made: list[Path] = []
+    midi, name = midi_drums.to_bytes(beat.clip), f"{stem}.json"
+    files = _files(beat, midi, stem, output)
 
-    def temporary(path: Path) -> Path:
-        parts[path] = path.with_name(f".{path.name}.{os.getpid()}.part")
-        return parts[path]
+    def write(make: Callable[[Path], dict | None], path: Path) -> None:
+        nonlocal sound
+        sound = make(path) or sound
 
-    try:
-        midi = midi_drums.to_bytes(beat.clip)
-        files = _files(beat, midi, stem, output)
-        for name, write in files.items():
-            if known is None or name not in known.files or not (folder / name).exists():
-                sound = write(temporary(folder / name)) or sound
-        text = sidecar.text(beat, hashlib.sha256(midi).hexdigest(), output, list(files), sound)
-        temporary(json_path).write_text(text, "utf-8")
-        for path, part in parts.items():
-            if path == json_path and known is not None:
-                os.replace(part, path)  # the JSON that says what was added, when that is there
-            elif _take(part, path):
-                made.append(path)
-    except BaseException as error:
-        for path in made:
-            path.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not isinstance(error, FileExistsError):
-            raise UserError(f"cannot write {folder / stem}.mid: {error.strerror}") from None
-        raise
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
+    def describe(path: Path) -> None:
+        path.write_text(sidecar.text(beat, hashlib.sha256(midi).hexdigest(), output, list(files), sound), "utf-8")
+
+    writers = {one: partial(write, make) for one, make in files.items()
+               if known is None or one not in known.files or not (folder / one).exists()}
+    write_all(folder, writers | {name: describe}, () if known is None else (name,))  # a JSON that says what was added
     return list(files)
 
 
@@ -181,27 +163,12 @@ def _files(beat: Beat, midi: bytes, stem: str, output: Output) -> dict[str, Call
     return files
 
 
-def _take(part: Path, path: Path) -> bool:
-    """Give a file its name, never over another; whether it is new, and not the very same there already.
-
-    Raises:
-        FileExistsError: another one is there.
-    """
-    try:
-        take_name(part, path)
-        return True
-    except FileExistsError:
-        if path.is_file() and path.read_bytes() == part.read_bytes():
-            return False
-        raise
-
-
 def tracks(beat: Beat) -> dict[str, DrumClip]:
     """Each drum that is played, by its name as part of a file's, as long as the whole."""
     found: dict[str, DrumClip] = {}
     played = set(beat.clip.notes[:, 1].tolist())
     for pitch in [*(pitch for pitch in beat.names if pitch in played), *sorted(played - beat.names.keys())]:
-        name = ODD.sub("-", beat.names.get(pitch, str(pitch))) or str(pitch)
+        name = plain(beat.names.get(pitch, str(pitch))) or str(pitch)
         name = name if name not in found else f"{name}_{pitch}"
         found[name] = replace(beat.clip, notes=beat.clip.notes[beat.clip.notes[:, 1] == pitch])
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.files import plain_stem
 from audiocraft_ext.core.packing import RecipeBase
 from audiocraft_ext.engine.guidance import MOST as MOST_GUIDANCE
 from audiocraft_ext.engine.sampling import Sampling
@@ -22,8 +22,6 @@ MOST_TAKES = 100
 SLOWEST, FASTEST = 20.0, 400.0  # BPM
 LONGEST = 3600  # seconds
 FACTS = ("bars", "tempo", "meter")  # fields of prompts that are always given
-ODD = re.compile(r"[^\w.+-]+", re.ASCII)  # what a file's name leaves out of a name that somebody gave
-LONG_NAME = 32  # characters of a file's name in another's
 
 
 @dataclass(frozen=True)
@@ -128,13 +126,9 @@ def check_meter(meter: tuple[int, int]) -> tuple[int, int]:
 
 def title(change: str, file: str | Path | None, groove: str | Path | None) -> str:
     """What a beat that came from files is called by, such as ``vary-mine`` or ``mine-groove-other``."""
-    words = ["" if change == AS_IT_IS else change, file and _stem(file), groove and "groove", groove and _stem(groove)]
+    words = ["" if change == AS_IT_IS else change, file and plain_stem(file), groove and "groove",
+             groove and plain_stem(groove)]
     return "-".join(word for word in words if word)
-
-
-def _stem(path: str | Path) -> str:
-    """As a part of a file's name."""
-    return ODD.sub("-", Path(path).stem)[:LONG_NAME].strip("-.")
 
 
 def one_of(what: str, text: str, words: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.core.prompts import Prompts
 from audiocraft_ext.notes.codec.multitrack import NAME, Multitrack
 
 
@@ -16,8 +15,3 @@ def codec_of(config: dict) -> Multitrack:
     if config.get("type") != NAME:
         raise UserError(f"expected the codec {NAME}, got {config.get('type')!r}")
     return Multitrack.from_dict(config)
-
-
-def prompts_of(config: dict) -> Prompts | None:
-    """The prompts of a codec config or a store's settings; None for a model that was trained without prompts."""
-    return Prompts.from_dict(config["prompts"]) if config.get("prompts") else None

@@ -100,16 +100,17 @@ def make(args: argparse.Namespace, composer, recipe, indices: range, output) -> 
 def again(args: argparse.Namespace) -> None:
     """Make one piece from its JSON, and see whether it is the same."""
     from audiocraft_ext.notes.play.composer import Composer
-    from audiocraft_ext.notes.play.output import read_sidecar
+    from audiocraft_ext.notes.play.output import Output, read_sidecar
     from audiocraft_ext.notes.play.recipe import PieceRecipe
 
     known = read_sidecar(args.from_)
     recipe = replace(PieceRecipe.from_dict(known.recipe), title=str(known.about.get("title", "")))
-    known.output.check()
+    output = Output.from_dict(known.output)
+    output.check()
     bundle = find_bundle_of(args.from_, args.bundle, known.about.get("bundle"), recipe.bundle, recipe.bundle_hash)
     composer = Composer(bundle, note, precision=recipe.precision, backend=recipe.backend,
                         **chosen(args, ("threads", "max_batch")))
-    path = make(args, composer, recipe, range(known.index, known.index + 1), known.output)[0]
+    path = make(args, composer, recipe, range(known.index, known.index + 1), output)[0]
     if text := difference_note(path, known.sha256):
         note(text)
 

@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.files import plain_stem
 from audiocraft_ext.core.packing import pack, unpack
+from audiocraft_ext.core.prompts import prompts_of
 from audiocraft_ext.engine.bundle import BUNDLES, Bundle, find_bundle
+from audiocraft_ext.midi.tempos import tempo_word
 from audiocraft_ext.notes import describe
-from audiocraft_ext.notes.codec import codec_of, prompts_of
+from audiocraft_ext.notes.codec import codec_of
 from audiocraft_ext.notes.codec.multitrack import INSTRUMENT
 from audiocraft_ext.notes.midi import families_of, name_of
 from audiocraft_ext.notes.play import source as sources
@@ -136,7 +139,7 @@ class Composer:
             check("bars", bars), check("bpm", bpm), meter, sampling, self._precision(), self._options["backend"], said,
             float((GUIDANCE if guided else 1.0) if guidance is None else guidance),
             (TAKES if change == INFILL else 1) if takes is None else takes, BUILD if parts is not None else change,
-            pack(found.codes) if found else "", built, cut, f"{change}-{sources.stem(file)}" if change else "")
+            pack(found.codes) if found else "", built, cut, f"{change}-{plain_stem(file)}" if change else "")
 
     def play(self, recipe: PieceRecipe, indices: Sequence[int],
              progress: Callable[[float], object] = lambda done: None) -> Iterator[Piece]:
@@ -265,7 +268,7 @@ class Composer:
     def _said(self, asked: dict[str, str], bpm: float, meter: tuple[int, int]) -> dict[str, str]:
         """The words of the prompt: those asked for, and tempo and time signature."""
         there = {} if self.prompts is None else self.prompts.words
-        facts = {"tempo": describe.tempo_word(bpm), "meter": describe.meter_word(meter)}
+        facts = {"tempo": tempo_word(bpm), "meter": describe.meter_word(meter)}
         return {name: word for name in there if (word := (asked | facts).get(name)) is not None}
 
     def _unpacked(self, text: str) -> np.ndarray | None:

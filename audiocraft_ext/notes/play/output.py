@@ -8,7 +8,6 @@ that is asked for stays as it is.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -16,16 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from audiocraft_ext.core import sidecar
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.core.files import numbered, take_name
-from audiocraft_ext.core.packing import pack, read_record, unpack
+from audiocraft_ext.core.files import numbered, plain, write_all
+from audiocraft_ext.core.sidecar import Sidecar
 from audiocraft_ext.notes import midi
 from audiocraft_ext.notes.codec import score as scores
 from audiocraft_ext.notes.codec.score import Score
 from audiocraft_ext.notes.play.piece import Piece
-from audiocraft_ext.notes.play.source import ODD
 
 FORMAT, VERSION = "micro-musicgen piece", 1
 
@@ -55,10 +52,9 @@ class Output:
             level.check(self.rate)
             Band.load(self.soundfont)
         if self.picture:
-            try:
-                import matplotlib  # noqa: F401
-            except ImportError:
-                raise UserError("a picture is drawn by matplotlib; 'pip install matplotlib', or leave it out") from None
+            from audiocraft_ext.midi import roll
+
+            roll.check()
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -81,57 +77,24 @@ class Output:
         return output
 
 
-@dataclass(frozen=True, eq=False)
-class Sidecar:
-    """A piece's JSON as it was read: ``recipe`` and ``index``, of which the piece is a function; its ``codes``, the
-    ``sha256`` of the MIDI file, the ``files`` (the MIDI file first), ``output`` and ``about``."""
-
-    recipe: dict[str, Any]
-    index: int
-    codes: np.ndarray
-    sha256: str
-    output: Output
-    files: tuple[str, ...]
-    about: dict[str, Any]
-
-
-def identity(recipe: dict[str, Any], index: int) -> str:
-    """16 hex digits of a piece: of the same codes, however it is written."""
-    return hashlib.sha256(json.dumps([recipe, index], sort_keys=True).encode()).hexdigest()[:16]
-
-
 def read_sidecar(path: Path | str) -> Sidecar:
     """Read a piece's JSON.
 
     Raises:
-        UserError: it is none, of another version, or not whole.
+        UserError: it is none, of another version, not whole, or was changed.
     """
-    info = read_record(Path(path), "a piece's JSON", "'infer.py' writes it beside a MIDI file", FORMAT, VERSION)
-    kinds = {"recipe": dict, "index": int, "codes": str, "sha256": str, "output": dict, "files": list, "about": dict,
-             "piece": str}
-    for key, kind in kinds.items():
-        if not isinstance(info.get(key), kind) or isinstance(info[key], bool):
-            raise UserError(f"{path}: not a whole piece's JSON: {key!r} is {str(info.get(key, 'missing'))[:40]}")
-    if info["index"] < 0 or not info["files"] or not all(isinstance(name, str) for name in info["files"]):
-        raise UserError(f"{path}: not a piece's JSON: index {info['index']}, files {str(info['files'])[:60]}")
-    if identity(info["recipe"], info["index"]) != info["piece"]:
-        raise UserError(f"{path}: was changed: its recipe is not that of piece {info['piece'][:16]}; a changed recipe "
-                        "is another piece, ask for it with the options of infer.py")
+    known = sidecar.read(path, "piece", "a MIDI file", FORMAT, VERSION)
     try:
-        return Sidecar(info["recipe"], info["index"], unpack(info["codes"]), info["sha256"],
-                       Output.from_dict(info["output"]), tuple(info["files"]), info["about"])
+        Output.from_dict(known.output)
     except UserError as error:
         raise UserError(f"{path}: not a whole piece's JSON ({error})") from None
+    return known
 
 
 def there(folder: Path, recipe: dict[str, Any], index: int, output: Output, title: str = "") -> Path | None:
     """The MIDI file of a piece that is in ``folder`` already, with all that is asked for; None where it is not."""
-    for stem in _stems(recipe, index, title):
-        if not os.path.lexists(folder / f"{stem}.json"):
-            return None
-        if names := _complete(folder, stem, recipe, index, output):
-            return folder / names[0]
-    raise AssertionError("numbers do not end")
+    return sidecar.there(folder, _stems(recipe, index, title),
+                         lambda stem: _complete(folder, stem, recipe, index, output))
 
 
 def save(piece: Piece, folder: Path | str = ".", output: Output = Output()) -> list[Path]:  # noqa: B008  (it is frozen)
@@ -141,27 +104,14 @@ def save(piece: Piece, folder: Path | str = ".", output: Output = Output()) -> l
         UserError: one cannot be written; then none of them is there.
     """
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written to ({error.strerror}); choose another folder with -o") from None
-    for stem in _stems(piece.recipe, piece.index, piece.about.get("title", "")):
-        if os.path.lexists(folder / f"{stem}.json"):
-            names = _complete(folder, stem, piece.recipe, piece.index, output)
-            if not names:
-                continue
-        else:
-            try:
-                names = _write(folder, stem, piece, output)
-            except FileExistsError:  # a file of somebody else's
-                continue
-        return [folder / name for name in (*names, f"{stem}.json")]
-    raise AssertionError("numbers do not end")
+    return sidecar.save(folder, _stems(piece.recipe, piece.index, piece.about.get("title", "")),
+                        lambda stem: _complete(folder, stem, piece.recipe, piece.index, output),
+                        lambda stem: _write(folder, stem, piece, output))
 
 
 def parts(score: Score) -> dict[str, Score]:
     """Each part by its name as part of a file's, as long as the whole."""
-    return {ODD.sub("-", midi.name_of(part)): replace(score, notes=score.notes[score.notes[:, scores.INSTRUMENT]
+    return {plain(midi.name_of(part)): replace(score, notes=score.notes[score.notes[:, scores.INSTRUMENT]
                                                                                == part])
             for part in sorted(midi.parts_of(score))}
 
@@ -169,7 +119,7 @@ def parts(score: Score) -> dict[str, Score]:
 def _stems(recipe: dict[str, Any], index: int, title: str) -> Iterator[str]:
     words = [recipe.get("bundle", "notes"), title, f"seed{recipe.get('seed', 0)}", str(index),
              f"{recipe['bpm']:.4g}bpm"]
-    return numbered("_".join(ODD.sub("-", str(word)) for word in words if word))
+    return numbered("_".join(plain(word) for word in words if word))
 
 
 def _complete(folder: Path, stem: str, recipe: dict[str, Any], index: int, output: Output) -> tuple[str, ...]:
@@ -178,10 +128,10 @@ def _complete(folder: Path, stem: str, recipe: dict[str, Any], index: int, outpu
         known = read_sidecar(folder / f"{stem}.json")
     except UserError:
         return ()
-    was = known.output
+    was = Output.from_dict(known.output)
     enough = was.picture >= output.picture and was.tracks >= output.tracks and (
         output.soundfont is None or (was.soundfont, was.rate) == (output.soundfont, output.rate))
-    same = identity(known.recipe, known.index) == identity(recipe, index)
+    same = sidecar.identity(known.recipe, known.index) == sidecar.identity(recipe, index)
     return known.files if same and enough and all((folder / name).is_file() for name in known.files) else ()
 
 
@@ -194,29 +144,13 @@ def _write(folder: Path, stem: str, piece: Piece, output: Output) -> list[str]:
     """
     data = midi.to_bytes(piece.score)
     files = _files(piece, data, stem, output)
-    text = json.dumps({
-        "format": FORMAT, "version": VERSION, "kind": "notes", "file": f"{stem}.mid",
-        "sha256": hashlib.sha256(data).hexdigest(), "piece": identity(piece.recipe, piece.index), "index": piece.index,
-        "recipe": piece.recipe, "bpm": piece.score.bpm, "meter": list(piece.score.meter), "bars": piece.score.bars,
-        "seconds": round(piece.score.seconds, 6), "notes": len(piece.score), "about": piece.about,
-        "output": output.to_dict(), "files": list(files), "codes": pack(piece.codes)}, indent=1) + "\n"
+    known = Sidecar(piece.recipe, piece.index, piece.codes, hashlib.sha256(data).hexdigest(), output.to_dict(),
+                    tuple(files), piece.about)
+    text = sidecar.text("piece", known, format=FORMAT, version=VERSION, kind="notes", bpm=piece.score.bpm,
+                        meter=list(piece.score.meter), bars=piece.score.bars, seconds=round(piece.score.seconds, 6),
+                        notes=len(piece.score))
     files[f"{stem}.json"] = partial(_text, text)
-    names, made = {name: f".{name}.{os.getpid()}.part" for name in files}, []
-    try:
-        for name, write in files.items():
-            write(folder / names[name])
-        for name, part in names.items():
-            take_name(folder / part, folder / name)
-            made.append(folder / name)
-    except BaseException as error:
-        for path in made:
-            path.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not isinstance(error, FileExistsError):
-            raise UserError(f"cannot write {folder / stem}.mid: {error.strerror}") from None
-        raise
-    finally:
-        for part in names.values():
-            (folder / part).unlink(missing_ok=True)
+    write_all(folder, files)
     return list(files)[:-1]
 
 
@@ -248,4 +182,4 @@ def _sound(piece: Piece, output: Output, path: Path) -> None:
     from audiocraft_ext.sound.wav import write_wav
 
     wav = Band.load(output.soundfont).render(midi.to_midi(piece.score)[0], output.rate)
-    write_wav(path, wav, output.rate, comment=f"piece {identity(piece.recipe, piece.index)}", title=path.stem)
+    write_wav(path, wav, output.rate, comment=f"piece {sidecar.identity(piece.recipe, piece.index)}", title=path.stem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,6 @@ from audiocraft_ext.notes.codec.multitrack import Multitrack
 from audiocraft_ext.notes.codec.score import DRUMS, VOICES, instrument, program_of
 from audiocraft_ext.notes.midi import name_of, stretches
 from audiocraft_ext.notes.play.recipe import ADD, CONTINUE, INFILL, MOST_BARS
-
-ODD = re.compile(r"[^\w.+-]+", re.ASCII)  # what a file's name leaves out of a name that somebody gave
-LONG_NAME = 32  # characters of a file's name in another's
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,9 +139,4 @@ def _program(text: str, what: str) -> int:
         return program_named(text)
     except ValueError as error:
         raise UserError(f"{what}: {str(error).replace('expected ', 'expected drums, ')}") from None
-
-
-def stem(path: str | Path) -> str:
-    """As a part of a file's name."""
-    return ODD.sub("-", Path(path).stem)[:LONG_NAME].strip("-.")
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.drums.codec import NAMES, codec_of, prompts_of
+from audiocraft_ext.core.prompts import prompts_of
+from audiocraft_ext.drums.codec import NAMES, codec_of
 from audiocraft_ext.drums.codec.clip import DrumClip
 from audiocraft_ext.drums.codec.grid import DrumGrid
 from audiocraft_ext.drums.codec.hits import DrumHits
