@@ -10,7 +10,7 @@ const TEMPO = [20, 400],
   LONGEST = 600,
   BEATS = 4,
   USUAL = 18,
-  GUIDANCE = 2;
+  GUIDANCE = 2.5;
 
 export const hasMetronome = (info) => (info.spec.controls || 0) === 1;
 
