@@ -12,6 +12,7 @@ import os
 SILENT = {
     "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, transformers
+    "HF_HUB_DISABLE_XET": "1",  # its other way to transfer files, which keeps chunks and logs below the home folder
     "GRADIO_ANALYTICS_ENABLED": "False",  # trackio is built on gradio
     "WANDB_ERROR_REPORTING": "false",  # wandb's reports of its own errors; runs go there only if asked to
     "DO_NOT_TRACK": "1",  # whoever else listens (https://consoledonottrack.com)

@@ -23,7 +23,7 @@ LEVELS: dict[str, int | None] = {
     "audiocraft_ext/songs": 0, "audiocraft_ext/songs/play": 1,
     "audiocraft_ext/engine": 1, "audiocraft_ext/audio": 1, "audiocraft_ext/audio/kind.py": 2,
     "audiocraft_ext/audio/demo.py": 2, "audiocraft_ext/audio/codec": 2, "audiocraft_ext/audio/codec/decoder.py": 1,
-    "audiocraft_ext/page": 1, "audiocraft_ext/codecs": 2, "audiocraft_ext/soup.py": 2,
+    "audiocraft_ext/page": 1, "audiocraft_ext/hub": 1, "audiocraft_ext/codecs": 2, "audiocraft_ext/soup.py": 2,
     "audiocraft_ext/model": 2, "audiocraft_ext/model/config.py": 0, "audiocraft_ext/model/blocks.py": 0,
     "audiocraft_ext/model/assemble.py": 0,
     "audiocraft_ext/engine/torch": 2, "audiocraft_ext/export": 2, "audiocraft_ext/evaluate": 2,
