@@ -15,10 +15,11 @@ from audiocraft_ext.hub.service import Address, endpoint
 
 MARK = "<!-- written by audiocraft_ext.hub from model.json; a README.md of your own in the bundle takes its place -->"
 # Names that the Hub knows (https://huggingface.co/docs/hub/repositories-licenses), of those that a model may have.
-LICENCES = frozenset("""apache-2.0 mit unlicense wtfpl bsd bsd-2-clause bsd-3-clause isc zlib cc cc0-1.0 cc-by-2.0
-    cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0
-    cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 gpl gpl-2.0 gpl-3.0 agpl-3.0 lgpl lgpl-2.1
-    lgpl-3.0 mpl-2.0 openrail""".split())
+LICENCES = frozenset("""
+    apache-2.0 mit isc zlib unlicense wtfpl bsd bsd-2-clause bsd-3-clause mpl-2.0 gpl gpl-2.0 gpl-3.0 agpl-3.0 lgpl
+    lgpl-2.1 lgpl-3.0 openrail cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0
+    cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0
+    cc-by-nc-nd-4.0""".split())
 NOTICE = "LICENCES.md"
 UNKNOWN = "not stated"
 

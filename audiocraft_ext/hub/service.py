@@ -85,7 +85,7 @@ class Hub:
         if not sys.stderr.isatty():
             disable_progress_bars()
         self.token = get_token()
-        self.api = HfApi(endpoint=endpoint(), token=self.token or False, library_name="micro-musicgen")
+        self.api = HfApi(endpoint=endpoint(), token=self.token or False)
 
     def commit(self, address: Address) -> Commit:
         """The commit that a revision leads to (the newest of the main branch by default).
