@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -53,6 +54,43 @@ def test_its_options_are_known():
         assert [word for word in shlex.split(options) if re.match("--?[a-z]", word) and word not in known] == []
     solver, = re.findall("solver=(\\S+)", given["TRAIN"])
     assert (ROOT / "configs" / "solver" / f"{solver}.yaml").is_file()
+
+
+TRAINING = """#!{python}
+import json, os, signal, sys, time
+from pathlib import Path
+run = Path("outputs/xps/a")
+(run / "samples/epoch_1").mkdir(parents=True)
+def tell(**more):
+    about = dict(pid=os.getpid(), state="training", samples="samples/epoch_1", epoch=1, epochs=9, valid=2.0)
+    (run / "part").write_text(json.dumps(about | more))
+    os.replace(run / "part", run / "status.json")
+def stop(*_):
+    tell(state="stopped")
+    sys.exit(130)
+signal.signal(signal.SIGINT, stop)
+tell()
+time.sleep(60)
+"""
+
+
+def test_its_stop_button_stops_the_training(tmp_path, monkeypatch, capsys):
+    """The cell that trains, with a program that only says that it trains."""
+    def stopped(sound):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("IPython.display.display", stopped)
+    monkeypatch.setattr("IPython.display.Audio", str)
+    program = tmp_path / "python"
+    program.write_text(TRAINING.format(python=sys.executable))
+    program.chmod(0o755)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    cell = next(cell.source for cell in notebook.cells if "training.poll()" in cell.source)
+    here = {"python": str(program), "Path": Path, "TRAIN": "", "store": "s", "dtype": "bfloat16"}
+    exec(cell, here)
+    assert here["training"].returncode == 130 and here["run"] == Path("outputs/xps/a")
+    assert capsys.readouterr().out.split("\n")[:2] == ["epoch 1 of 9, loss 2.000 on sound that it never heard", "stopped "]
 
 
 @pytest.mark.processes
