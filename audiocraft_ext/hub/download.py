@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from audiocraft_ext.hub.files import MODEL, RECORD, check_names
 from audiocraft_ext.hub.service import Address, Commit, Hub, endpoint
 
 MOST_INFO = 16 << 20  # bytes of a model.json
+LARGE = 1 << 20  # bytes of a file that is worth a line
 
 
 class Pulled(NamedTuple):
@@ -46,20 +48,22 @@ def pull(address: str, out: str | Path | None = None, *, say: Callable[[str], ob
     commit = hub.commit(where)
     pinned = f"{where.repo}@{commit.hash[:12]}"
     names = check_names(commit.files, pinned, "so nothing of it was fetched")
-    if MODEL not in names:
-        raise UserError(f"{pinned} has no {MODEL}, so it is no bundle of micro-musicgen")
+    if MODEL not in names or commit.files[MODEL].size > MOST_INFO:
+        raise UserError(f"{pinned} has no {MODEL} of a few thousand bytes, so it is no bundle of micro-musicgen")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         _check_same(out, commit, pinned)
         return Pulled(out, where.repo, commit.hash, False)
     part = out.with_name(f".{out.name}.part")
     (part / ".cache").mkdir(parents=True, exist_ok=True)
     with only_one(part / ".cache" / "busy", str(part)):
-        _fetch(hub, where, commit, names, part, say)
-        try:
+        for half in part.rglob("*.incomplete"):  # of a pull that was killed; the library begins such a file again
+            half.unlink()
+        hub.fetch(where, commit.hash, MODEL, part)
+        with _thrown_away_if_wrong(part):
+            _check_list(part, commit, pinned)
+        _fetch_all(hub, where, commit, names, part, say)
+        with _thrown_away_if_wrong(part):
             _check_content(part, commit, names, pinned)
-        except UserError:
-            shutil.rmtree(part, ignore_errors=True)  # else the next pull would take it for whole
-            raise
         _finish(part, out, names, where, commit)
     return Pulled(out, where.repo, commit.hash, True)
 
@@ -72,24 +76,34 @@ def _check_same(out: Path, commit: Commit, pinned: str) -> None:
     Bundle(out).verify()
 
 
-def _fetch(hub: Hub, where: Address, commit: Commit, names: list[str], part: Path,
-           say: Callable[[str], object]) -> None:
-    """All files into ``part``, but those that are there already; ``model.json`` first, for it can end it."""
-    for half in part.rglob("*.incomplete"):  # of a pull that was killed; the library begins such a file again
-        half.unlink()
-    if commit.files[MODEL].size > MOST_INFO:
-        raise UserError(f"{where.repo}: {MODEL} has {commit.files[MODEL].size} bytes, expected a few thousand")
-    hub.fetch(where, commit.hash, MODEL, part)
-    _check_list(part, commit, f"{where.repo}@{commit.hash[:12]}")
-    missing = sum(commit.files[name].size for name in names if not (part / name).is_file())
+@contextlib.contextmanager
+def _thrown_away_if_wrong(part: Path) -> Iterator[None]:
+    """What was fetched and is not right goes: the next pull would take it for whole."""
+    try:
+        yield
+    except UserError:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _fetch_all(hub: Hub, where: Address, commit: Commit, names: list[str], part: Path,
+               say: Callable[[str], object]) -> None:
+    """All files into ``part``, but those that are there already.
+
+    Raises:
+        UserError: the disk has no room for them, or they cannot be had; what came is kept.
+    """
+    left = [name for name in sorted(names) if not (part / name).is_file()]
+    missing = sum(commit.files[name].size for name in left)
     free = shutil.disk_usage(part).free
     if missing > free:
         raise UserError(f"{part.parent}: {missing / 1e6:.1f} MB are to come and {free / 1e6:.1f} MB are free; free "
                         "some space, or choose a folder on another disk with -o")
+    say(f"fetching {len(left)} files, {missing / 1e6:.1f} MB, from {endpoint()}/{where.repo} ...")
     for name in sorted(names):
-        if name != MODEL:
-            say(f"fetching {name}, {commit.files[name].size / 1e6:.1f} MB")
-            hub.fetch(where, commit.hash, name, part)
+        if name in left and commit.files[name].size > LARGE:
+            say(f"{name}, {commit.files[name].size / 1e6:.1f} MB")
+        hub.fetch(where, commit.hash, name, part)  # of what is there it looks at the commit, and leaves it
 
 
 def _check_list(part: Path, commit: Commit, pinned: str) -> None:
@@ -99,15 +113,13 @@ def _check_list(part: Path, commit: Commit, pinned: str) -> None:
         if info.get("format") != FORMAT:
             raise UserError(f"{pinned}: its {MODEL} is not one of a micro-musicgen bundle")
         listed = {str(name): int(about["bytes"]) for name, about in info["files"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        shutil.rmtree(part, ignore_errors=True)
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError(f"{pinned}: its {MODEL} does not list its files; ask its owner to push it again") from None
     for name, size in listed.items():
         found = commit.files.get(name)
         if found is None or found.size != size:
-            shutil.rmtree(part, ignore_errors=True)
             what = "is missing" if found is None else f"was altered, expected {size} bytes, got {found.size}"
             raise UserError(f"{pinned}: {name} {what}; nothing was kept, ask its owner to push it again")
 

@@ -7,6 +7,7 @@ Both sides ask: what is not in the list is neither sent nor fetched. A pickle (`
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -61,7 +62,8 @@ def check_names(names: Iterable[str], where: str, advice: str) -> list[str]:
     for name in kept:
         ending = PurePosixPath(name).suffix.lower()
         sample = name.startswith(SAMPLE) and ending in SOUNDS
-        if PurePosixPath(name).name != name or "\\" in name or not (ending in PARTS or sample):
-            raise UserError(f"{where} holds {name}, which no bundle has: expected safetensors, ONNX, JSON and Markdown "
+        if not re.fullmatch(r"[\w .-]+", name) or not (ending in PARTS or sample):
+            shown = name if name.isprintable() else ascii(name)
+            raise UserError(f"{where} holds {shown}, which no bundle has: expected safetensors, ONNX, JSON and Markdown "
                             f"in one folder, and sounds called {SAMPLE}; {advice}")
     return kept
