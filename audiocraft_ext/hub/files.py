@@ -64,6 +64,6 @@ def check_names(names: Iterable[str], where: str, advice: str) -> list[str]:
         sample = name.startswith(SAMPLE) and ending in SOUNDS
         if not re.fullmatch(r"[\w .-]+", name) or not (ending in PARTS or sample):
             shown = name if name.isprintable() else ascii(name)
-            raise UserError(f"{where} holds {shown}, which no bundle has: expected safetensors, ONNX, JSON and Markdown "
-                            f"in one folder, and sounds called {SAMPLE}; {advice}")
+            raise UserError(f"{where} holds {shown}, which no bundle has: expected safetensors, ONNX, JSON and "
+                            f"Markdown in one folder, and sounds called {SAMPLE}; {advice}")
     return kept
