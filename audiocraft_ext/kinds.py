@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from audiocraft_ext.core.packing import RecipeBase
     from audiocraft_ext.core.spec import Spec
     from audiocraft_ext.engine.bundle import Bundle
     from audiocraft_ext.export.sources import Trained
@@ -143,9 +144,11 @@ class Player(Protocol):
     """A bundle that makes clips: what an application, a server or a test needs, whatever the kind.
 
     A clip is what the kind makes of codes; it has its ``index`` and its ``codes int64 [K, T]``, without a prompt. A
-    recipe is all that a clip is a function of, besides its index: the same two give the same clip.
+    recipe is all that a clip is a function of, besides its index: the same two give the same clip. ``RECIPE`` is the
+    class of its recipes.
     """
 
+    RECIPE: type[RecipeBase]
     bundle: Bundle
 
     @classmethod

@@ -57,6 +57,8 @@ class Instrument:
         The others: see :class:`~audiocraft_ext.engine.engine.Engine`.
     """
 
+    RECIPE = Recipe
+
     def __init__(self, bundle: SoundBundle, say: Say = lambda text: None, *, threads: int | None = None,
                  precision: str | None = None, backend: str = "onnx", device: str | None = None,
                  max_batch: int = MAX_BATCH):

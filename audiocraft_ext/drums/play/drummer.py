@@ -78,6 +78,8 @@ class Drummer:
         UserError: the bundle is of something else.
     """
 
+    RECIPE = BeatRecipe
+
     def __init__(self, bundle: Bundle, say: Say = lambda text: None, **options: Any):
         self.bundle, self.say = bundle, say
         self._options = {"backend": "onnx", "precision": None, "max_batch": MAX_BATCH} | options

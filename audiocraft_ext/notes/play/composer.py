@@ -53,6 +53,8 @@ class Composer:
         UserError: the bundle is of something else.
     """
 
+    RECIPE = PieceRecipe
+
     def __init__(self, bundle: Bundle, say: Callable[[str], object] = lambda text: None, **options: Any):
         self.bundle, self.say = bundle, say
         self._options = {"backend": "onnx", "precision": None, "max_batch": MAX_BATCH} | options

@@ -1,0 +1,36 @@
+// What is kept: as on the page in the browser's store, and as files in the workspace's clips/kept.
+
+import { post, reach } from "./api.js";
+import { say } from "./dom.js";
+import { dumps } from "./engine/packing.js";
+import * as page from "./page/shelf.js";
+
+export const { kept } = page;
+
+export async function keep(record) {
+  const before = await find(record.id);
+  let files = before?.files;
+  try {
+    if (!files) {
+      const body = dumps({ recipe: record.recipe, index: record.index });
+      const response = await reach("api/keep", { method: "POST", body });
+      const said = await response.json();
+      if (!response.ok) throw new Error(said.error);
+      ({ files } = said);
+      say(`Kept as ${files[0]}`);
+    }
+  } catch (error) {
+    say(error.message, true);
+  }
+  return page.keep({ ...record, files });
+}
+
+export async function drop(id) {
+  const record = await find(id);
+  if (record?.files) await post("drop", { file: record.files[0] }).catch((error) => say(error.message, true));
+  return page.drop(id);
+}
+
+async function find(id) {
+  return [...(await kept("sound")), ...(await kept("drums"))].find((one) => one.id === id);
+}
