@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,14 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import files as files_below
 from audiocraft_ext.core.files import write
 from audiocraft_ext.core.split import TRAIN, VALID
-from audiocraft_ext.runs.pipeline import ROOT
 from audiocraft_ext.studio.jobs import Jobs
+from audiocraft_ext.studio.library import SHIPPED
 from audiocraft_ext.studio.workspace import Workspace, choice, number
 from data_prep.shared.labels import read_csv
 
-SHIPPED = {"breaks": ROOT / "data_prep" / "breaks", "grooves": ROOT / "data_prep" / "grooves",
-           "songs": ROOT / "data_prep" / "songs"}  # what the demos train on
 CODECS = {"audio": ("spectral", "microcodec", "encodec_32khz", "debug"),
           "midi": ("drum_grid", "drum_hits", "notes")}
-LABELS, NOTE, FACTS = "labels.csv", "studio.json", Path(".prep") / "facts.sqlite"
+LABELS, FACTS = "labels.csv", Path(".prep") / "facts.sqlite"
 EDITED = ("bpm", "split", "keep")  # columns that the studio writes
 MOST_ROWS = 20_000  # of a table that is shown
 MOST_LISTED = 500  # files of a folder that are counted
@@ -84,8 +81,6 @@ def prepare(workspace: Workspace, jobs: Jobs, given: dict[str, Any]) -> dict:
         if (table := earlier / LABELS).is_file():
             command += ["--csv", str(table)]
         _take_over(earlier, store)
-    store.mkdir(parents=True, exist_ok=True)
-    write(store / NOTE, json.dumps({"source": given.get("source")}))
     return jobs.start("data", store.name, command, store=workspace.called(store), source=given.get("source"))
 
 

@@ -27,7 +27,8 @@ from audiocraft_ext.sweep import process
 JOB, STATUS, LOG, STOP = "job.json", "status.json", "log", "stop"
 EVERY_S, MOST_LOG, WIDTH = 0.5, 4_000_000, 100
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07]*\x07|.)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-BAR = re.compile(r"^\s*(?:(?P<what>[^|%:]{1,60}):)?\s*(?P<share>\d{1,3})%\|.*?\|\s*(?P<rest>.*)$")
+BAR = re.compile(r"^(?:(?P<what>[^|%:]{1,60}):)?\s*(?P<share>\d{1,3})%\|[^|]*\|[\s,]*(?P<rest>[^\[]*(?:\[[^\]]*\])?)")
+KILLED = 137
 
 
 class Terminal:
@@ -56,7 +57,8 @@ class Terminal:
         if bar := BAR.match(text):
             self.progress = min(1.0, int(bar["share"]) / 100)
             self.line = ", ".join(part for part in (bar["what"], f"{bar['share']}%", bar["rest"].strip()) if part)
-            if not line.endswith("\n"):
+            text = text[bar.end() :].strip()  # a line of the log that came before the bar was drawn anew
+            if not text:
                 return
         else:
             self.line = text
@@ -110,7 +112,7 @@ def run(folder: Path) -> int:
     terminal.close()
     code = child.returncode if child.returncode >= 0 else 128 - child.returncode
     stopped = asked or code == 130
-    state = "finished" if code == 0 else "stopped" if stopped else "failed"
+    state = "finished" if code == 0 else "stopped" if stopped else "killed" if code == KILLED else "failed"
     error = "" if state != "failed" else terminal.error or terminal.line or f"it ended with exit code {code}"
     _tell(folder, **who, state=state, progress=1.0 if code == 0 else terminal.progress, line=terminal.line, code=code,
           error=error, ended=time.time())

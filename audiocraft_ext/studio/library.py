@@ -9,12 +9,14 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import json_or_empty
 from audiocraft_ext.engine.bundle import BUNDLES, Bundle, list_bundles
 from audiocraft_ext.page.build import instrument
+from audiocraft_ext.runs.pipeline import ROOT
 from audiocraft_ext.runs.record import read_curve
 from audiocraft_ext.store.reader import TokenStore
 from audiocraft_ext.studio.workspace import Workspace
 from audiocraft_ext.sweep import sounds
 from audiocraft_ext.sweep.summary import overrides, summary
 
+SHIPPED = {name: ROOT / "data_prep" / name for name in ("breaks", "grooves", "songs")}  # what the demos train on
 SOUND, MIDI = (".wav", ".flac", ".ogg", ".mp3"), (".mid", ".midi")
 MOST_CLIPS = 2000  # of a folder
 
@@ -64,7 +66,7 @@ def stores(workspace: Workspace) -> list[dict[str, Any]]:
 def _store(workspace: Workspace, path: Path) -> dict[str, Any]:
     about = {"id": workspace.called(path), "name": path.name, "finished": (path / "store.json").is_file(),
              "report": _called(workspace, path / "report.html"), "labels": (path / "labels.csv").is_file(),
-             "source": _source(path)}
+             "source": _source(workspace, path)}
     if not about["finished"]:
         return about | {"problem": "it is not finished; the same preparation goes on"}
     try:
@@ -76,9 +78,15 @@ def _store(workspace: Workspace, path: Path) -> dict[str, Any]:
         return about | {"problem": str(error)}
 
 
-def _source(path: Path) -> str:
-    """The folder that a store was made from, as the studio noted it."""
-    return str(json_or_empty(path / "studio.json").get("source", ""))
+def _source(workspace: Workspace, path: Path) -> str | None:
+    """What the studio calls the folder that a store was made from, by its report; None of one that it does not open."""
+    folder = json_or_empty(path / "report.json").get("folder")
+    if not isinstance(folder, str):
+        return None
+    source = (ROOT / folder).resolve()
+    if shipped := next((name for name, place in SHIPPED.items() if place == source), None):
+        return f"shipped:{shipped}"
+    return workspace.called(source) if source.is_relative_to(workspace.root) else None
 
 
 def _called(workspace: Workspace, path: Path) -> str | None:

@@ -39,7 +39,7 @@ ALONE = "sandbox allow-scripts; frame-ancestors 'none'"  # of pages in the works
 HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store",
            "cross-origin-resource-policy": "same-origin", "cross-origin-opener-policy": "same-origin"}
 ENTER = ('<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=./">'
-         '<title>micro-musicgen studio</title><a href="./">Open the studio</a></html>')
+         '<title>micro-musicgen studio</title><link rel="icon" href="data:,"><a href="./">Open the studio</a></html>')
 
 
 class Guard:

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ USUAL = {"audio": "musicgen/demo_32khz", "drums": "drums/small", "notes": "notes
 RUN = ["-m", "dora", "-P", "audiocraft_ext", "run"]
 LISTENS = 5  # times in a run of so many updates, at the least once
 CHECK_S = 180  # of the check; on a busy machine libraries take a minute to load
+FRESH_S = 120  # memory that was free so long ago may not be now
+_checked: dict[tuple[str, ...], tuple[float, dict[str, Any]]] = {}
 MEMORY, SIZE = re.compile(r"memory: (about [^\x1b\n]*)"), re.compile(r"Model size: ([\d.]+ M) params")
 
 
@@ -91,7 +94,8 @@ def _length(updates: int) -> list[str]:
 
 
 def check(workspace: Workspace, given: dict[str, Any]) -> dict[str, Any]:
-    """Will it run, and does it fit? The run is built as it would be, in a folder that is thrown away.
+    """Will it run, and does it fit? The run is built as it would be, in a folder that is thrown away; what was built
+    a moment ago need not be built again.
 
     Returns:
         ``signature``, ``memory`` (in words), ``parameters``, and the ``command`` to type instead.
@@ -100,6 +104,13 @@ def check(workspace: Workspace, given: dict[str, Any]) -> dict[str, Any]:
         UserError: it does not, or would not fit; says what would.
     """
     words = overrides(workspace, given)
+    key = (str(workspace.root), *words)
+    if key not in _checked or time.monotonic() - _checked[key][0] > FRESH_S:
+        _checked[key] = (time.monotonic(), _built(workspace, words))
+    return _checked[key][1]
+
+
+def _built(workspace: Workspace, words: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="micro-studio-") as folder:
         try:
             done = subprocess.run([sys.executable, *RUN, *words, "show=true"], cwd=ROOT, capture_output=True, text=True,

@@ -56,8 +56,8 @@ def target(workspace: Workspace, folder: object, name: object) -> Path:
     place = workspace.place("sounds", folder)
     if not isinstance(name, str) or not name or len(name) > 300:
         raise UserError("expected the name of a file")
-    parts = PurePosixPath(name).parts
-    path = workspace.path("/".join(("sounds", place.name, *parts))) if name[0] != "/" else workspace.path(name)
+    workspace.path(name)
+    path = workspace.path(f"sounds/{place.name}/{PurePosixPath(name)}")
     if path.suffix.lower() not in ENDINGS | {".zip"}:
         raise UserError(f"{path.name[:80]}: expected sound, MIDI, a table of labels or a ZIP of them")
     place.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ class Workspace:
         if not isinstance(text, str) or not text or any(c in text for c in "\0\\") or not text.isprintable():
             raise UserError(f"expected a path below the workspace, got {str(text)[:80]!r}")
         pure = PurePosixPath(text)
-        if pure.is_absolute() or ":" in pure.parts[0] if pure.parts else True:
+        if pure.is_absolute() or not pure.parts or ":" in pure.parts[0]:
             raise UserError(f"{text[:80]}: expected a path below the workspace, got an absolute one")
         if any(part.startswith(".") for part in pure.parts) or text.startswith("./"):
             raise UserError(f"{text[:80]}: a path below the workspace has no '..' and nothing hidden in it")

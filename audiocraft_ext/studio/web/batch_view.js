@@ -18,7 +18,7 @@ export class BatchView {
     this.precision = select([]);
     this.name = make("input", { placeholder: "instrument and seed", autocomplete: "off", maxlength: 64 });
     this.about = quiet();
-    this.own = make("div", { class: "fields" });
+    this.own = make("div", { class: "fields wide" });
     this.loop = check("Loops");
     this.weird = make("input", { placeholder: "mutate:share=5%,books=1-3", autocomplete: "off" });
     this.folder = select([], () => this.list(true));
@@ -44,7 +44,7 @@ export class BatchView {
     const { bundles, clips } = await get("library");
     this.bundles = bundles.filter((one) => !one.problem && one.plays);
     choose(this.bundle, this.bundles.map(({ id, kind }) => [id, `${id} (${kind})`]));
-    if (!this.info) this.bundle.value = "embedded";
+    if (!this.drawn && this.bundles.some(({ id }) => id === "embedded")) this.bundle.value = "embedded";
     if (this.drawn !== this.bundle.value) this.chosen();
     choose(this.folder, clips.map(({ id, clips: n }) => [id, `${id} (${n})`]));
     const wanted = sessionStorage.getItem("clips");

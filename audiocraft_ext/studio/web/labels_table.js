@@ -66,7 +66,7 @@ export class LabelsTable {
       note("bpm", make("input", { type: "number", min: 20, max: 400, step: "any", value: bpm, placeholder: found || "none" })),
       note("split", chosen([["train", "learn"], ["valid", "hold out"]], split)),
       note("keep", chosen([["", "yes"], ["no", "no"]], keep)),
-      make("div", { class: "slices" }, ...slices.slice(0, SOME).map(({ path, text }) => (path ? player(path, `${file} at ${text}`) : make("span", { class: "quiet" }, text)))),
+      make("div", { class: "slices" }, ...slices.slice(0, SOME).map(({ path, text }) => (path ? player(path, `${file} at ${text}`, text) : make("span", { class: "quiet" }, text)))),
       make("span", { class: "quiet" }, flags),
     ];
   }

@@ -30,7 +30,7 @@ export function check(text, checked = false) {
 }
 
 export const panel = (title, ...children) => make("div", { class: "panel" }, make("h2", {}, title), ...children);
-export const fields = (...all) => make("div", { class: "fields" }, ...all.map(([text, input]) => field(text, input)));
+export const fields = (...all) => make("div", { class: "fields wide" }, ...all.map(([text, input]) => field(text, input)));
 export const row = (...children) => make("div", { class: "row" }, ...children);
 export const quiet = (...children) => make("p", { class: "quiet" }, ...children);
 export const button = (text, onclick, values = {}) => make("button", { type: "button", ...values, onclick }, text);
@@ -68,15 +68,16 @@ class Deck {
 
   stop() {
     this.audio.pause();
-    if (this.button) this.button.textContent = "Play";
+    if (this.button) this.button.textContent = this.button.dataset.text;
     this.button = null;
   }
 }
 export const deck = new Deck();
 
-/** A button that plays a file of the workspace. */
-export function player(path, label) {
-  const element = button("Play", () => deck.toggle(path, element), { class: "play", "aria-label": `Play ${label}` });
+/** A button that plays a file of the workspace; `text` is what stands on it. */
+export function player(path, label, text = "Play") {
+  const act = () => deck.toggle(path, element);
+  const element = button(text, act, { class: "play", "data-text": text, "aria-label": `Play ${label}` });
   return element;
 }
 
