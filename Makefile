@@ -16,7 +16,7 @@ MODEL ?= audiocraft_ext/bundles/embedded
 STORE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-drums demo-notes page test test-rest test-all test-audiocraft bench lint clean
+.PHONY: help setup demo demo-drums demo-notes page studio test test-rest test-all test-audiocraft bench lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,9 @@ demo-notes: setup  ## the same for songs: MIDI of several instruments in, MIDI f
 
 page: setup  ## out/page: instruments that play in a browser, offline (ARGS="out/mine --bundles my/jungle,drums")
 	@$(RUN) -m audiocraft_ext.page.build $(ARGS)
+
+studio: setup  ## the same page with this machine behind it: data, training, batches (ARGS="my/music --no-browser")
+	@$(RUN) -m audiocraft_ext.studio $(ARGS)
 
 test: setup  ## the fast test suite (ARGS="-k store" passes options to pytest)
 	@$(PYTEST) -m "not slow and not gpu and not ($(REST))" $(ARGS)

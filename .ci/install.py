@@ -202,7 +202,7 @@ def setup(venv):
         pip.install("pip", "pip", "-c", str(CONSTRAINTS))
         constraints = install_torch(python, pip, venv)
         pins = ["-c", str(constraints), "--build-constraint", str(CONSTRAINTS)]
-        pip.install("dependencies", *pins, "-e", ".[train,test]")
+        pip.install("dependencies", *pins, "-e", ".[train,studio,test]")
         pip.install("audiocraft", *pins, "--no-deps", "-r", str(NO_DEPS))
         place.write_text(str(venv))
         stamp.write_text(wanted)

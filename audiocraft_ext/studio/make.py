@@ -18,7 +18,7 @@ import numpy as np
 from audiocraft_ext import kinds
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import make_folder
-from audiocraft_ext.engine.bundle import list_bundles
+from audiocraft_ext.engine.bundle import Bundle, list_bundles
 from audiocraft_ext.studio import library
 from audiocraft_ext.studio.jobs import Jobs
 from audiocraft_ext.studio.workspace import Workspace, choice, number
@@ -49,19 +49,39 @@ class Maker:
             UserError: there is none, or it is damaged.
         """
         name, digest, precision = (recipe.get(key) for key in ("bundle", "bundle_hash", "precision"))
-        for one in library.bundles(self.workspace):
-            if one["name"] != name or "problem" in one:
-                continue
-            bundle = self.workspace.bundle(one["id"])
+        for bundle in self._called(name):
             if bundle.hash[:16] == digest:
-                key = f"{bundle.path} {digest} {precision}"
-                if key not in self._players:
-                    self._players[key] = kinds.player(bundle.path, precision=precision)
-                    while len(self._players) > OPENED:
-                        self._players.popitem(last=False)
-                self._players.move_to_end(key)
-                return self._players[key]
+                return self._opened(bundle, precision)
         raise UserError(f"the bundle {str(name)[:40]} {str(digest)[:16]} is not here any more; load the page again")
+
+    def _called(self, name: Any) -> Iterator[Bundle]:
+        return (self.workspace.bundle(one["id"]) for one in library.bundles(self.workspace)
+                if one["name"] == name and "problem" not in one)
+
+    def _opened(self, bundle: Bundle, precision: str | None = None) -> kinds.Player:
+        key = f"{bundle.path} {bundle.hash} {precision or bundle.precision}"
+        if key not in self._players:
+            self._players[key] = kinds.player(bundle.path, precision=precision)
+            while len(self._players) > OPENED:
+                self._players.popitem(last=False)
+        self._players.move_to_end(key)
+        return self._players[key]
+
+    def encode(self, name: str | None, data: bytes) -> dict[str, Any]:
+        """The codes of a sound: little-endian float32, mono, at the rate of the bundle of this name."""
+        wav = np.frombuffer(data[: len(data) // 4 * 4], "<f4").astype(np.float32)
+        if not len(wav) or not np.isfinite(wav).all():
+            raise UserError("expected sound as float32 samples")
+        with self._lock:
+            bundle = next(self._called(name), None)
+            if bundle is None:
+                raise UserError(f"the bundle {str(name)[:40]} is not here any more; load the page again")
+            engine = self._opened(bundle).engine
+            if not hasattr(engine, "encode"):
+                raise UserError(f"{bundle.name} plays no sound, so it cannot begin with one")
+            codes = engine.encode(wav[None, None])[0]
+            bundle.verify()
+            return {"codes": codes.tolist()}
 
     def clip(self, asked: dict[str, Any], progress: Callable[[float], object]) -> tuple[kinds.Player, Any]:
         """The clip that a client asked for, and what made it; ``asked`` has ``recipe`` and ``index``.
@@ -98,7 +118,8 @@ class Maker:
                 clip = self.clip(asked, progress)[1]
                 wav = getattr(clip, "wav", None)
                 sound = None if wav is None else base64.b64encode(np.asarray(wav, "<f4").tobytes()).decode()
-                lines.put({"codes": clip.codes.tolist(), "wav": sound})
+                about = getattr(clip, "about", None) or {}
+                lines.put({"codes": clip.codes.tolist(), "wav": sound, "about": about})
                 lines.put({"done": True})
             except UserError as error:
                 lines.put({"error": str(error)})

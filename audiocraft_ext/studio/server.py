@@ -31,7 +31,7 @@ from audiocraft_ext.studio.jobs import Jobs
 from audiocraft_ext.studio.workspace import Workspace
 
 WEB = Path(__file__).parent / "web"
-MOST_BODY = 4 << 20  # bytes of a request that is JSON
+MOST_BODY, MOST_SOUND = 4 << 20, 64 << 20  # bytes of a request that is JSON, or a sound to begin with
 SHOWN = frozenset(".wav .flac .ogg .mp3 .mid .midi .json .html .csv .png".split())  # of the workspace's files
 POLICY = ("default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; "
           "form-action 'none'; frame-ancestors 'none'")
@@ -98,15 +98,21 @@ def _error(words: str, status: int = 400) -> JSONResponse:
     return JSONResponse({"error": " ".join(words.split())}, status)
 
 
-async def _body(request: Request) -> dict[str, Any]:
-    """The JSON object of a request, of bounded size."""
+async def _bytes(request: Request, most: int) -> bytes:
+    """What a request brings, of bounded size."""
     read = bytearray()
     async for block in request.stream():
         read += block
-        if len(read) > MOST_BODY:
-            raise UserError(f"a request has at most {MOST_BODY >> 20} MiB")
+        if len(read) > most:
+            raise UserError(f"this may have {most >> 20} MiB, and has more")
+    return bytes(read)
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """The JSON object of a request."""
+    read = await _bytes(request, MOST_BODY)
     try:
-        value = json.loads(bytes(read) or b"{}")
+        value = json.loads(read or b"{}")
     except (ValueError, RecursionError):
         raise UserError("expected JSON") from None
     if not isinstance(value, dict):
@@ -155,6 +161,7 @@ class Studio:
             *(Route(f"/api/{name}", _reader(answer)) for name, answer in reads.items()),
             *(Route(f"/api/{name}", _writer(answer), methods=["POST"]) for name, answer in writes.items()),
             Route("/api/clip", self.clip, methods=["POST"]),
+            Route("/api/encode", self.encode, methods=["POST"]),
             Route("/api/upload", self.upload, methods=["PUT"]),
             Route("/file/{path:path}", self.file),
             Route("/kit/{path:path}", _web(KIT)),
@@ -175,6 +182,11 @@ class Studio:
                 stopped.set()
 
         return StreamingResponse(told(), media_type="application/x-ndjson")
+
+    async def encode(self, request: Request) -> Response:
+        """The codes of a sound that a clip shall begin with."""
+        sound, name = await _bytes(request, MOST_SOUND), request.query_params.get("name")
+        return JSONResponse(await run_in_threadpool(self.maker.encode, name, sound))
 
     async def upload(self, request: Request) -> Response:
         """A file as it is, its folder and name in the query."""

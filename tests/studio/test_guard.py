@@ -52,7 +52,8 @@ def test_another_host_is_refused(client):
 def test_other_ways_in_are_shut(client):
     assert {client.get("/api/batch").status_code, client.post("/api/library", json={}).status_code} <= {404, 405}
     assert client.request("OPTIONS", "/api/library", headers={"origin": EVIL}).status_code == 403
-    for path in ("/server.py", "/../server.py", "/%2e%2e/server.py", "/page/../build.py", "/kit/%2e%2e/%2e%2e/kinds.py"):
+    for path in ("/server.py", "/../server.py", "/%2e%2e/server.py", "/page/%2e%2e/build.py",
+                 "/kit/%2e%2e/%2e%2e/kinds.py"):
         assert client.get(path).status_code == 404
 
 
@@ -122,6 +123,7 @@ def test_a_request_is_an_object_of_bounded_size(client):
     refused(client.post("/api/stop", content=b"{"), "JSON")
     refused(client.post("/api/stop", content=b"[" * 100_000), "JSON")
     refused(client.post("/api/stop", content=b" " * (5 << 20)), "4 MiB")
+    refused(client.post("/api/encode", content=b" " * (65 << 20)), "64 MiB")
 
 
 def test_both_names_of_this_machine_do(workspace):

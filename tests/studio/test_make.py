@@ -57,6 +57,15 @@ def test_a_beat_is_the_engines(stocked, workspace):
     assert np.array_equal(clip["codes"], expected.codes) and clip["wav"] is None
 
 
+def test_a_sound_to_begin_with_is_encoded_as_the_engine_does(stocked, workspace):
+    player, _, _ = asked(workspace, "sound", seconds=1)
+    wav = np.random.default_rng(1).normal(0, 0.1, player.bundle.sample_rate).astype("<f4")
+    said = stocked.post("/api/encode", params={"name": "sound"}, content=wav.tobytes()).json()
+    assert np.array_equal(said["codes"], player.engine.encode(wav[None, None])[0])
+    for name, data in (("sound", b""), ("sound", b"\xff" * 8), ("none", wav.tobytes()), ("beats", wav.tobytes())):
+        refused(stocked.post("/api/encode", params={"name": name}, content=data))
+
+
 def test_clips_that_cannot_be(stocked, workspace):
     _, recipe, body = asked(workspace, "sound", seconds=1, seed=1)
     wrong = [({"bundle_hash": "0" * 16}, "not here any more"), ({"samples": 10**9}, "600 s"), ({"seed": -1}, "seed"),
@@ -124,8 +133,8 @@ def test_a_batch_is_a_command_of_infer(command, workspace, stocked):
                      "weird": "mutate:share=5%,books=1-3; through:model=drums"})
     assert words[0] == "infer.py" and words[2:4] == ["-n", "300"]
     assert words[4:8] == ["-o", str(workspace.root / "clips" / "bank"), "--seed", str(2**64 - 1)]
-    assert words[8:] == ["--bpm", "165", "--temperature", "1.1", "--min-p", "0.02", "--bars", "2", "--precision", "fp32",
-                         "--loop", "--lufs=-14", "--weird=mutate:share=5%,books=1-3; through:model=drums"]
+    assert words[8:] == ["--bpm", "165", "--temperature", "1.1", "--min-p", "0.02", "--bars", "2", "--precision",
+                         "fp32", "--loop", "--lufs=-14", "--weird=mutate:share=5%,books=1-3; through:model=drums"]
     drums = command({"bundle": "drums", "genre": "funk", "bars": 4, "loop": True})
     assert drums[-5:] == ["--bars", "4", "--genre", "funk", "--wav"] and "--loop" not in drums
     own = command({"bundle": "bundles/sound", "weird": "through:model=bundles/sound"})

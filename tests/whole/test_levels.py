@@ -27,7 +27,8 @@ LEVELS: dict[str, int | None] = {
     "audiocraft_ext/model": 2, "audiocraft_ext/model/config.py": 0, "audiocraft_ext/model/blocks.py": 0,
     "audiocraft_ext/model/assemble.py": 0,
     "audiocraft_ext/engine/torch": 2, "audiocraft_ext/export": 2, "audiocraft_ext/evaluate": 2,
-    "audiocraft_ext/training": 3, "audiocraft_ext/sweep": 3, "audiocraft_ext/grids": 3, "audiocraft_ext/train.py": 3,
+    "audiocraft_ext/training": 3, "audiocraft_ext/studio": 3, "audiocraft_ext/sweep": 3,
+    "audiocraft_ext/grids": 3, "audiocraft_ext/train.py": 3,
     "audiocraft_ext/compat.py": 3,
     "data_prep": 2, "benchmarks": None, "infer.py": 1,
 }
@@ -35,7 +36,7 @@ PACKAGES = [  # what each level may import on top of the one below
     {"numpy", "tqdm"},
     {"onnxruntime", "soundfile", "soxr", "scipy", "av", "matplotlib", "pyloudnorm", "tinytag", "jinja2", "submitit"},
     {"torch", "onnx", "safetensors", "omegaconf", "yaml", "mido"},
-    {"audiocraft", "flashy", "dora", "hydra", "transformers"},
+    {"audiocraft", "flashy", "dora", "hydra", "transformers", "starlette", "uvicorn"},
 ]
 KIND_FOLDERS = {"audiocraft_ext/audio", "audiocraft_ext/drums", "audiocraft_ext/notes", "audiocraft_ext/songs"}
 MAY_REACH = ("audiocraft_ext/kinds.py", "audiocraft_ext/train.py", "audiocraft_ext/__init__.py", "infer.py",

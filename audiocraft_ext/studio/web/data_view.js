@@ -30,7 +30,7 @@ export class DataView {
     this.stores = make("div", {});
     this.labels = new LabelsTable((store) => this.again(store));
     root.append(
-      panel("Sound or MIDI", this.drop(), fields(["Folder", this.source], ["Another folder", this.path])),
+      panel("Sound or MIDI", this.zone(), fields(["Folder", this.source], ["Another folder", this.path])),
       panel(
         "Prepare",
         fields(["Kind", this.kind], ["Name of the store", this.store], ["Codec", this.codec], ["Cut into", this.cut], ["So many", this.size], ["Held out, a share", this.share]),
@@ -44,7 +44,7 @@ export class DataView {
     this.kinds();
   }
 
-  drop() {
+  zone() {
     const files = make("input", { type: "file", multiple: true, "aria-label": "Files", onchange: () => this.take([...files.files]) });
     const zone = make("div", { class: "drop", id: "drop" }, make("p", {}, "Drop files, a folder or a ZIP here"), files);
     zone.addEventListener("dragover", (event) => {

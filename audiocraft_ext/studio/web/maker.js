@@ -4,22 +4,31 @@ import { reach } from "./api.js";
 import { progress } from "./dom.js";
 import { dumps } from "./engine/packing.js";
 
-/** Ask for a clip; `hear` takes what comes of it: `{codes, wav}`. The promise ends with it. */
+const ANSWERS = { open: async () => {}, sound: made, beat: made, encode: encoded };
+
+/** As the page's: `{promise, stop}`; `hear` takes what comes of it. */
 export function ask(what, request, hear = () => {}) {
   const leaving = new AbortController();
-  const promise = what === "open" ? Promise.resolve() : made(request, hear, leaving.signal);
-  return { promise, stop: () => leaving.abort() };
+  return { promise: ANSWERS[what](request, hear, leaving.signal), stop: () => leaving.abort() };
+}
+
+async function encoded({ name, wav }, hear, signal) {
+  const response = await reach(`api/encode?${new URLSearchParams({ name })}`, { method: "POST", body: wav, signal });
+  const said = await response.json();
+  if (!response.ok) throw new Error(said.error);
+  hear({ codes: said.codes.map((row) => Int32Array.from(row)) });
 }
 
 async function made({ recipe, index }, hear, signal) {
-  if (!recipe) throw new Error("the studio's engine makes clips; this cannot be done here yet");
   try {
     const response = await reach("api/clip", { method: "POST", body: dumps({ recipe, index }), signal });
     if (!response.ok) throw new Error((await response.json()).error);
     for await (const line of lines(response.body)) {
       if (line.error) throw new Error(line.error);
       if (line.progress !== undefined) progress(line.progress);
-      if (line.codes) await hear({ codes: line.codes.map((row) => Int32Array.from(row)), wav: sound(line.wav) });
+      if (!line.codes) continue;
+      const codes = line.codes.map((row) => Int32Array.from(row));
+      await hear(line.wav ? { codes, wav: sound(line.wav), about: line.about } : { codes });
     }
   } catch (error) {
     if (!signal.aborted) throw error;
@@ -36,8 +45,7 @@ async function* lines(body) {
   }
 }
 
-/** Base64 of little-endian float32; of a beat there is none. */
+/** Base64 of little-endian float32. */
 function sound(text) {
-  if (!text) return new Float32Array(0);
   return new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 }

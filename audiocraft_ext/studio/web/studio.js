@@ -106,4 +106,14 @@ document.addEventListener("keydown", (event) => {
   if (views[shown].key?.(event)) event.preventDefault();
 });
 
+// Files may be dropped anywhere; an element that takes them itself has said so by then.
+document.addEventListener("dragover", (event) => {
+  if (event.dataTransfer?.types.includes("Files")) event.preventDefault();
+});
+document.addEventListener("drop", (event) => {
+  if (event.defaultPrevented || !event.dataTransfer?.files.length) return;
+  event.preventDefault();
+  tell("drop", [...event.dataTransfer.files]);
+});
+
 start().catch((error) => say(error.message, true));
