@@ -15,6 +15,7 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import files as files_below
 from audiocraft_ext.core.files import write
 from audiocraft_ext.core.split import TRAIN, VALID
+from audiocraft_ext.store.reader import PREPARING, RECORD, load_record
 from audiocraft_ext.studio.jobs import Jobs
 from audiocraft_ext.studio.library import SHIPPED
 from audiocraft_ext.studio.workspace import Workspace, choice, number
@@ -23,6 +24,7 @@ from data_prep.shared.labels import read_csv
 CODECS = {"audio": ("spectral", "microcodec", "encodec_32khz", "debug"),
           "midi": ("drum_grid", "drum_hits", "notes")}
 LABELS, FACTS = "labels.csv", Path(".prep") / "facts.sqlite"
+AUGMENT = "shift=20,gain=3,polarity"  # as the demo has it: what no ear calls another break
 EDITED = ("bpm", "split", "keep")  # columns that the studio writes
 MOST_ROWS = 20_000  # of a table that is shown
 MOST_LISTED = 500  # files of a folder that are counted
@@ -56,8 +58,8 @@ def source_path(workspace: Workspace, called: object) -> Path:
 
 
 def prepare(workspace: Workspace, jobs: Jobs, given: dict[str, Any]) -> dict:
-    """Start a preparation, or go on with one; ``of`` is an earlier store whose labels count, and whose analysis is
-    taken over.
+    """Start a preparation, or go on with one; ``of`` is an earlier store whose labels and settings count, and whose
+    analysis is taken over.
 
     Raises:
         UserError: what cannot be.
@@ -66,6 +68,9 @@ def prepare(workspace: Workspace, jobs: Jobs, given: dict[str, Any]) -> dict:
     store = workspace.place("stores", given.get("store"))
     if any(job["about"].get("store") == workspace.called(store) for job in jobs.running("data")):
         raise UserError(f"{store.name} is being prepared already")
+    earlier = workspace.store_path(given["of"]) if given.get("of") else None
+    if earlier:
+        given = _settings_of(earlier) | given
     kind = choice(given, "kind", tuple(CODECS)) or "audio"
     command = ["-m", f"data_prep.{kind}", str(source), str(store), "--cut", _cut(given)]
     if codec := choice(given, "codec", CODECS[kind]):
@@ -76,10 +81,10 @@ def prepare(workspace: Workspace, jobs: Jobs, given: dict[str, Any]) -> dict:
         command += ["--metronome"] if given.get("metronome") else []
         command += ["--lock-tempo"] if given.get("lock_tempo") and _cut(given).startswith("bars") else []
         command += ["--slices", str(workspace.place("slices", store.name))] if given.get("slices", True) else []
-    if given.get("of"):
-        earlier = workspace.store_path(given["of"])
-        if (table := earlier / LABELS).is_file():
-            command += ["--csv", str(table)]
+        if variants := number(given, "variants", 0, 20, whole=True):
+            command += ["--variants", str(variants), f"--augment={given.get('augment') or AUGMENT}"]
+    if earlier:
+        command += ["--csv", str(earlier / LABELS)] if (earlier / LABELS).is_file() else []
         _take_over(earlier, store)
     return jobs.start("data", store.name, command, store=workspace.called(store), source=given.get("source"))
 
@@ -89,6 +94,18 @@ def _cut(given: dict[str, Any]) -> str:
     how = choice(given, "cut", ("bars", "fixed", "onsets")) or "bars"
     size = number(given, "cut_size", 0.5, 600)
     return how if how == "onsets" else f"{how}:{(2 if how == 'bars' else 30) if size is None else size:g}"
+
+
+def _settings_of(store: Path) -> dict[str, Any]:
+    """How a store was made, as a client would ask for it."""
+    record = load_record(next(store / name for name in (RECORD, PREPARING) if (store / name).is_file()))
+    spec, settings = record["spec"], record["settings"]
+    how, _, size = settings.get("cut", "").partition(":")
+    codec = spec["codec"]["name"] if spec.get("codec") else None
+    return {"kind": "audio" if spec["kind"] == "audio" else "midi", "codec": codec, "cut": how,
+            "cut_size": float(size) if size else None, "valid_share": settings.get("valid_share"),
+            "metronome": settings.get("metronome"), "lock_tempo": bool(settings.get("lock_tempo")),
+            "variants": settings.get("variants"), "augment": settings.get("augment")}
 
 
 def _take_over(earlier: Path, store: Path) -> None:

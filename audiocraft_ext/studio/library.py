@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,18 @@ def _store(workspace: Workspace, path: Path) -> dict[str, Any]:
     if not about["finished"]:
         return about | {"problem": "it is not finished; the same preparation goes on"}
     try:
-        store = TokenStore(path)
-        rows = {split: sum(row["split"] == split for row in store.rows) for split in ("train", "valid")}
-        return about | {"kind": store.spec.kind, "codec": store.spec.codec, "seconds": store.seconds, "rows": rows,
-                        "metronome": bool(store.spec.controls), "hash": store.hash[:8]}
+        return about | _in_store(path, (path / "store.json").stat().st_mtime_ns)
     except (UserError, OSError, KeyError) as error:
         return about | {"problem": str(error)}
+
+
+@lru_cache(256)
+def _in_store(path: Path, written: int) -> dict[str, Any]:
+    """What is in a finished store; a large one takes a moment to open, so it is opened once."""
+    store = TokenStore(path)
+    rows = {split: sum(row["split"] == split for row in store.rows) for split in ("train", "valid")}
+    return {"kind": store.spec.kind, "codec": store.spec.codec, "seconds": store.seconds, "rows": rows,
+            "metronome": bool(store.spec.controls), "hash": store.hash[:8]}
 
 
 def _source(workspace: Workspace, path: Path) -> str | None:

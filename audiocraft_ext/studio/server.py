@@ -133,6 +133,8 @@ class Studio:
                                   "runs": library.runs(here), "clips": library.clip_folders(here),
                                   "folder": str(here.root)},
             "instruments": lambda r: library.instruments(here),
+            "runs": lambda r: library.runs(here),
+            "folders": lambda r: library.clip_folders(here),
             "clips": lambda r: library.clips(here, r.query_params.get("folder", "")),
             "run": lambda r: library.run(here, train.run_folder(here, r.query_params.get("run")), curve=True),
             "jobs": lambda r: jobs.list(),

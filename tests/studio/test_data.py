@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from audiocraft_ext.studio import data, library
@@ -17,7 +19,11 @@ ROWS = [dict(source=name, split="train", at=[start, start + 2.0], bpm=170.0, con
 def store(workspace):
     folder = workspace.root / "stores" / "mine"
     folder.mkdir(parents=True)
-    (folder / "store.json").write_text("{}")
+    settings = {"cut": "bars:4", "valid_share": 0.25, "metronome": True, "lock_tempo": 50.0, "variants": 2,
+                "augment": "gain=3"}
+    (folder / "store.json").write_text(json.dumps({
+        "format": "micro-musicgen token store", "version": 1, "spec": {"kind": "audio", "codec": {"name": "debug"}},
+        "settings": settings}))
     write_csv(folder / "labels.csv", ROWS)
     return folder
 
@@ -69,13 +75,13 @@ def test_preparing_again_takes_table_and_analysis(workspace, store, monkeypatch)
     monkeypatch.setattr(Jobs, "start", lambda self, what, title, command, **about: taken.append(command) or {})
     (store / ".prep").mkdir()
     (store / ".prep" / "facts.sqlite").write_bytes(b"facts")
-    data.prepare(workspace, Jobs(workspace), {"source": "shipped:breaks", "store": "mine-2", "of": "stores/mine",
-                                              "metronome": True, "lock_tempo": True, "cut_size": 4})
+    data.prepare(workspace, Jobs(workspace), {"source": "shipped:breaks", "store": "mine-2", "of": "stores/mine"})
     new = workspace.root / "stores" / "mine-2"
     assert (new / ".prep" / "facts.sqlite").read_bytes() == b"facts"
     assert taken == [["-m", "data_prep.audio", str(library.SHIPPED["breaks"]), str(new), "--cut", "bars:4",
-                      "--metronome", "--lock-tempo", "--slices", str(workspace.root / "slices" / "mine-2"),
-                      "--csv", str(store / "labels.csv")]]
+                      "--codec", "debug", "--valid-share", "0.25", "--metronome", "--lock-tempo", "--slices",
+                      str(workspace.root / "slices" / "mine-2"), "--variants", "2", "--augment=gain=3", "--csv",
+                      str(store / "labels.csv")]]
 
 
 @pytest.mark.parametrize("given", [

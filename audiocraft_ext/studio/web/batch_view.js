@@ -1,13 +1,27 @@
 // Batches: hundreds of clips of any instrument, as files in the workspace's clips/.
 
-import { fileUrl, get, post } from "./api.js";
+import { get, post } from "./api.js";
 import { make, say } from "./dom.js";
-import { draggable } from "./files.js";
-import { button, check, choose, deck, fields, link, number, panel, player, quiet, redraw, row, select, typed } from "./parts.js";
+import {
+  button,
+  check,
+  choose,
+  deck,
+  fields,
+  link,
+  number,
+  panel,
+  player,
+  quiet,
+  redraw,
+  row,
+  select,
+  typed,
+} from "./parts.js";
+import { carried, wave } from "./wave.js";
 
 const SOUND = /\.(wav|flac|ogg|mp3)$/,
   PAGE = 100; // clips that are listed at a time
-const TYPES = { wav: "audio/wav", mid: "audio/midi" };
 
 export class BatchView {
   constructor(root, studio) {
@@ -32,21 +46,41 @@ export class BatchView {
       panel(
         "A batch",
         this.about,
-        fields(["Instrument", this.bundle], ["How many", this.n], ["Seed", this.seed], ["Precision", this.precision], ["Folder in clips/", this.name]),
+        fields(
+          ["Instrument", this.bundle],
+          ["How many", this.n],
+          ["Seed", this.seed],
+          ["Precision", this.precision],
+          ["Folder in clips/", this.name],
+        ),
         this.own,
-        row(button("Make them", () => this.make(), { class: "main", id: "make-batch" }), this.loop.element),
+        row(
+          button("Make them", () => this.make(), { class: "main", id: "make-batch" }),
+          this.loop.element,
+        ),
       ),
-      panel("Clips", row(make("label", { for: "clip-folder", class: "quiet" }, "Folder"), this.folder), this.clips, this.more),
+      panel(
+        "Clips",
+        row(make("label", { for: "clip-folder", class: "quiet" }, "Folder"), this.folder),
+        this.clips,
+        this.more,
+      ),
     );
   }
 
   async shown() {
     const { bundles, clips } = await get("library");
     this.bundles = bundles.filter((one) => !one.problem && one.plays);
-    choose(this.bundle, this.bundles.map(({ id, kind }) => [id, `${id} (${kind})`]));
+    choose(
+      this.bundle,
+      this.bundles.map(({ id, kind }) => [id, `${id} (${kind})`]),
+    );
     if (!this.drawn && this.bundles.some(({ id }) => id === "embedded")) this.bundle.value = "embedded";
     if (this.drawn !== this.bundle.value) this.chosen();
-    choose(this.folder, clips.map(({ id, clips: n }) => [id, `${id} (${n})`]));
+    choose(
+      this.folder,
+      clips.map(({ id, clips: n }) => [id, `${id} (${n})`]),
+    );
     const wanted = sessionStorage.getItem("clips");
     if (clips.some(({ id }) => id === wanted)) this.folder.value = wanted;
     sessionStorage.removeItem("clips");
@@ -62,10 +96,17 @@ export class BatchView {
     if (!info) return;
     this.drawn = info.id;
     this.about.textContent = info.card;
-    choose(this.precision, info.precisions.map((one) => [one, one === info.precision ? `${one} (its own)` : one]));
+    choose(
+      this.precision,
+      info.precisions.map((one) => [one, one === info.precision ? `${one} (its own)` : one]),
+    );
     this.precision.value = info.precision;
     this.asked = { bpm: number("", 20, 400), bars: number("", 0.25, 1024), temperature: number("", 0, 10) };
-    const rows = [["Tempo, BPM", this.asked.bpm], ["Bars", this.asked.bars], ["Temperature", this.asked.temperature]];
+    const rows = [
+      ["Tempo, BPM", this.asked.bpm],
+      ["Bars", this.asked.bars],
+      ["Temperature", this.asked.temperature],
+    ];
     if (info.kind === "audio") {
       Object.assign(this.asked, { seconds: number(10, 0.1, 3600), lufs: number("", -40, -5), weird: this.weird });
       rows.unshift(["Seconds, without bars", this.asked.seconds]);
@@ -81,11 +122,20 @@ export class BatchView {
   }
 
   async make() {
-    const asked = Object.fromEntries(Object.entries(this.asked).map(([name, input]) =>
-      [name, input.type === "number" ? typed(input) : input.value]));
+    const asked = Object.fromEntries(
+      Object.entries(this.asked).map(([name, input]) => [name, input.type === "number" ? typed(input) : input.value]),
+    );
     const { value } = this.bundle;
     try {
-      const job = await post("batch", { ...asked, bundle: value, n: typed(this.n), seed: this.seed.value, name: this.name.value, precision: this.precision.value, loop: this.loop.input.checked && !this.loop.element.hidden });
+      const job = await post("batch", {
+        ...asked,
+        bundle: value,
+        n: typed(this.n),
+        seed: this.seed.value,
+        name: this.name.value,
+        precision: this.precision.value,
+        loop: this.loop.input.checked && !this.loop.element.hidden,
+      });
       this.wanted = job.about.folder;
       say(`${job.title}: under way, seed ${job.about.seed}`);
       this.studio.soon();
@@ -105,8 +155,11 @@ export class BatchView {
 
   /** Another look at the folders; a folder that was just begun is shown. */
   async refreshed(folder) {
-    const { clips } = await get("library");
-    choose(this.folder, clips.map(({ id, clips: n }) => [id, `${id} (${n})`]));
+    const clips = await get("folders");
+    choose(
+      this.folder,
+      clips.map(({ id, clips: n }) => [id, `${id} (${n})`]),
+    );
     if (this.wanted === folder && clips.some(({ id }) => id === folder)) {
       this.folder.value = folder;
       this.wanted = null;
@@ -121,30 +174,38 @@ export class BatchView {
     const some = all.slice(0, this.listed);
     this.more.hidden = all.length <= this.listed;
     const key = `${folder}:${some.map(({ name }) => name).join()}`;
-    redraw(this.clips, key, () => (some.length ? some.map((one) => this.clip(one)) : [make("li", { class: "quiet" }, "No clips yet: make some.")]));
+    redraw(this.clips, key, () =>
+      some.length ? some.map((one) => this.clip(one)) : [make("li", { class: "quiet" }, "No clips yet: make some.")],
+    );
   }
 
   clip({ name, files, bpm }) {
     const sound = files.find((path) => SOUND.test(path)),
       main = sound || files[0],
       ending = (path) => path.split(".").pop();
-    const shown = make("span", { class: "clip-name", title: "Drag it out as a file" }, name);
+    const shown = make("span", { class: "clip-name" }, name);
     carried(shown, files.find((path) => path.endsWith(".mid")) || main);
     const element = make(
       "li",
       {},
-      ...(sound ? [player(sound, name)] : []),
+      sound ? player(sound, name) : make("span"),
       shown,
+      sound ? wave(sound, `Waveform of ${name}`) : make("span"),
       make("span", { class: "quiet" }, bpm ? `${Number(bpm.toFixed(2))} BPM` : ""),
       row(
-        ...files.map((path) => link(ending(path) === "json" ? "Recipe" : ending(path).toUpperCase(), `${path}`, { download: path.split("/").pop(), "aria-label": `${ending(path)} of ${name}` })),
-        button("Delete", () => this.drop(files.at(-1), element), { "aria-label": `Delete ${name}` }),
+        ...files.map((path) =>
+          link(ending(path) === "json" ? "Recipe" : ending(path).toUpperCase(), path, {
+            download: path.split("/").pop(),
+            "aria-label": `${ending(path)} of ${name}`,
+          }),
+        ),
+        button("Delete", () => this.remove(files.at(-1), element), { "aria-label": `Delete ${name}` }),
       ),
     );
     return element;
   }
 
-  async drop(file, element) {
+  async remove(file, element) {
     try {
       await post("drop", { file });
       element.remove();
@@ -167,13 +228,4 @@ export class BatchView {
   hide() {
     deck.stop();
   }
-}
-
-/** An element that can be dragged out as a file of the workspace; its bytes are fetched when the pointer comes near. */
-function carried(element, path) {
-  let bytes = new Uint8Array(0);
-  draggable(element, () => ({ name: path.split("/").pop(), bytes, type: TYPES[path.split(".").pop()] || "application/octet-stream" }));
-  element.addEventListener("pointerenter", async () => {
-    if (!bytes.length) bytes = new Uint8Array(await (await fetch(fileUrl(path))).arrayBuffer());
-  });
 }

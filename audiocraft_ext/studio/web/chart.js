@@ -7,7 +7,9 @@ const COLOURS = ["#8fb8ff", "#7fd6a2", "#e39bd3", "#c9b458", "#79d0d6", "#d98d7a
 
 /** `{train, valid}`, points with `step`, `ce` and `ce_q1`... Some lines are the least that a codec's story needs. */
 export function chart({ train, valid }) {
-  const books = Object.keys(train[0]).filter((key) => /^ce_q\d+$/.test(key)).slice(0, COLOURS.length);
+  const books = Object.keys(train[0])
+    .filter((key) => /^ce_q\d+$/.test(key))
+    .slice(0, COLOURS.length);
   const all = [...train, ...valid],
     values = all.flatMap((one) => ["ce", ...books].map((key) => one[key])).filter(Number.isFinite);
   const [low, high] = [Math.min(...values), Math.max(...values)],
@@ -15,14 +17,26 @@ export function chart({ train, valid }) {
   const x = (step) => LEFT + ((WIDTH - LEFT - 8) * step) / last,
     y = (ce) => 8 + (HEIGHT - LOW - 8) * (1 - (ce - low) / (high - low || 1));
   const line = (points, key, values) =>
-    svg("polyline", { fill: "none", ...values, points: points.filter((one) => Number.isFinite(one[key])).map((one) => `${x(one.step).toFixed(1)},${y(one[key]).toFixed(1)}`).join(" ") });
+    svg("polyline", {
+      fill: "none",
+      ...values,
+      points: points
+        .filter((one) => Number.isFinite(one[key]))
+        .map((one) => `${x(one.step).toFixed(1)},${y(one[key]).toFixed(1)}`)
+        .join(" "),
+    });
   const marks = [low, (low + high) / 2, high].flatMap((ce) => [
     svg("line", { class: "axis", x1: LEFT, x2: WIDTH - 8, y1: y(ce), y2: y(ce) }),
     svg("text", { x: 4, y: y(ce) + 4 }, ce.toFixed(2)),
   ]);
   const drawing = svg(
     "svg",
-    { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Losses; the last is ${train.at(-1).ce.toFixed(3)}` },
+    {
+      class: "chart",
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      role: "img",
+      "aria-label": `Losses; the last is ${train.at(-1).ce.toFixed(3)}`,
+    },
     ...marks,
     svg("text", { x: WIDTH - 8, y: HEIGHT - 6, "text-anchor": "end" }, `${last} updates`),
     ...books.map((key, at) => line(train, key, { stroke: COLOURS[at], "stroke-width": 1, opacity: 0.8 })),

@@ -36,8 +36,13 @@ export class LabelsTable {
   draw() {
     const some = this.files.slice(0, this.listed);
     this.box.replaceChildren(
-      quiet("What is said here counts for a whole file. What is in a store stays: the corrected table makes a new store."),
-      table(["file", "tempo, BPM", "split", "keep", "slices", "look at"], some.map((one) => this.line(one))),
+      quiet(
+        "What is said here counts for a whole file. What is in a store stays: the corrected table makes a new store.",
+      ),
+      table(
+        ["file", "tempo, BPM", "split", "keep", "slices", "look at"],
+        some.map((one) => this.line(one)),
+      ),
       row(
         button("Save", () => this.save(), { class: "main", id: "save-labels" }),
         button("Prepare again with it", () => this.again(this.store), { id: "prepare-again" }),
@@ -63,10 +68,39 @@ export class LabelsTable {
     };
     return [
       file,
-      note("bpm", make("input", { type: "number", min: 20, max: 400, step: "any", value: bpm, placeholder: found || "none" })),
-      note("split", chosen([["train", "learn"], ["valid", "hold out"]], split)),
-      note("keep", chosen([["", "yes"], ["no", "no"]], keep)),
-      make("div", { class: "slices" }, ...slices.slice(0, SOME).map(({ path, text }) => (path ? player(path, `${file} at ${text}`, text) : make("span", { class: "quiet" }, text)))),
+      note(
+        "bpm",
+        make("input", { type: "number", min: 20, max: 400, step: "any", value: bpm, placeholder: found || "none" }),
+      ),
+      note(
+        "split",
+        chosen(
+          [
+            ["train", "learn"],
+            ["valid", "hold out"],
+          ],
+          split,
+        ),
+      ),
+      note(
+        "keep",
+        chosen(
+          [
+            ["", "yes"],
+            ["no", "no"],
+          ],
+          keep,
+        ),
+      ),
+      make(
+        "div",
+        { class: "slices" },
+        ...slices
+          .slice(0, SOME)
+          .map(({ path, text }) =>
+            path ? player(path, `${file} at ${text}`, text) : make("span", { class: "quiet" }, text),
+          ),
+      ),
       make("span", { class: "quiet" }, flags),
     ];
   }
@@ -95,7 +129,8 @@ function grouped(rows) {
     if (!files.has(one.file)) files.set(one.file, { ...one, found: one.slice_bpm, slices: [] });
     const file = files.get(one.file);
     if (one.keep === "no") file.keep = "no";
-    if (!one.variant && one.start !== "") file.slices.push({ path: one.slice, text: `${Number(one.start).toFixed(1)} s` });
+    if (!one.variant && one.start !== "")
+      file.slices.push({ path: one.slice, text: `${Number(one.start).toFixed(1)} s` });
   }
   return [...files.values()];
 }

@@ -17,7 +17,13 @@ export class LibraryView {
       panel("Instruments", table(["name", "what it is", "parameters", "size", "precisions"], bundles.map(bundle))),
       panel("Token stores", table(["name", "what is in it", "rows", "report"], stores.map(store))),
       panel("Runs", table(["signature", "state", "updates", "best loss", "settings"], runs.map(run))),
-      panel("Clips", table(["folder", "clips", ""], clips.map((one) => this.clips(one)))),
+      panel(
+        "Clips",
+        table(
+          ["folder", "clips", ""],
+          clips.map((one) => this.clips(one)),
+        ),
+      ),
     );
   }
 

@@ -30,7 +30,8 @@ export function check(text, checked = false) {
 }
 
 export const panel = (title, ...children) => make("div", { class: "panel" }, make("h2", {}, title), ...children);
-export const fields = (...all) => make("div", { class: "fields wide" }, ...all.map(([text, input]) => field(text, input)));
+export const fields = (...all) =>
+  make("div", { class: "fields wide" }, ...all.map(([text, input]) => field(text, input)));
 export const row = (...children) => make("div", { class: "row" }, ...children);
 export const quiet = (...children) => make("p", { class: "quiet" }, ...children);
 export const button = (text, onclick, values = {}) => make("button", { type: "button", ...values, onclick }, text);

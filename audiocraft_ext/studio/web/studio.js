@@ -24,7 +24,11 @@ let shown = null,
 function build() {
   for (const [name, text] of Object.entries(ROOMS)) {
     panels[name] = make("section", { role: "tabpanel", id: name, "aria-labelledby": `tab-${name}`, hidden: true });
-    tabs[name] = make("button", { role: "tab", id: `tab-${name}`, "aria-controls": name, onclick: () => show(name) }, text);
+    tabs[name] = make(
+      "button",
+      { role: "tab", id: `tab-${name}`, "aria-controls": name, onclick: () => show(name) },
+      text,
+    );
     tabs[name].addEventListener("keydown", turn);
   }
   document.querySelector("[role=tablist]").append(...Object.values(tabs));

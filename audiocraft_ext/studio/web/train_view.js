@@ -3,7 +3,22 @@
 import { get, post } from "./api.js";
 import { chart } from "./chart.js";
 import { make, say } from "./dom.js";
-import { button, choose, deck, fields, link, number, panel, player, quiet, redraw, row, select, span, typed } from "./parts.js";
+import {
+  button,
+  choose,
+  deck,
+  fields,
+  link,
+  number,
+  panel,
+  player,
+  quiet,
+  redraw,
+  row,
+  select,
+  span,
+  typed,
+} from "./parts.js";
 
 export class TrainView {
   constructor(root, studio) {
@@ -30,19 +45,32 @@ export class TrainView {
     root.append(
       panel(
         "A run",
-        fields(["Token store", this.store], ["Begin with", this.start], ["Recipe", this.solver], ["Scale", this.scale],
-          ["Updates", this.updates], ["Stop after, minutes", this.minutes], ["Batch size", this.batch], ["Learning rate", this.lr]),
+        fields(
+          ["Token store", this.store],
+          ["Begin with", this.start],
+          ["Recipe", this.solver],
+          ["Scale", this.scale],
+          ["Updates", this.updates],
+          ["Stop after, minutes", this.minutes],
+          ["Batch size", this.batch],
+          ["Learning rate", this.lr],
+        ),
         this.about,
         row(...this.buttons),
         this.fits,
       ),
       panel("Runs", this.runs),
       this.detail,
-      panel("Sweeps", fields(["Grid", this.grid]), this.gridAbout, row(
-        button("Start", () => this.sweep(), { "aria-label": "Start the grid" }),
-        button("Cancel its runs", () => this.sweep(true)),
-        (this.page = make("span", {})),
-      )),
+      panel(
+        "Sweeps",
+        fields(["Grid", this.grid]),
+        this.gridAbout,
+        row(
+          button("Start", () => this.sweep(), { "aria-label": "Start the grid" }),
+          button("Cancel its runs", () => this.sweep(true)),
+          (this.page = make("span", {})),
+        ),
+      ),
     );
   }
 
@@ -52,9 +80,15 @@ export class TrainView {
     this.bundles = library.bundles.filter((one) => !one.problem);
     this.stores = library.stores.filter((one) => !one.problem);
     const before = this.store.value;
-    choose(this.store, this.stores.map(({ id, kind, seconds }) => [id, `${id} (${kind}, ${span(seconds)})`]));
+    choose(
+      this.store,
+      this.stores.map(({ id, kind, seconds }) => [id, `${id} (${kind}, ${span(seconds)})`]),
+    );
     choose(this.scale, [["", "the recipe's"], ...known.scales.map(({ name }) => [name])]);
-    choose(this.grid, known.grids.map(({ name }) => [name]));
+    choose(
+      this.grid,
+      known.grids.map(({ name }) => [name]),
+    );
     for (const one of this.buttons) one.disabled = !this.stores.length;
     if (!this.stores.length) this.about.textContent = "There is no token store yet: prepare some sound in Data.";
     if (this.store.value !== before) this.stored();
@@ -66,16 +100,23 @@ export class TrainView {
     const store = this.stores.find((one) => one.id === this.store.value);
     if (!store) return;
     const solvers = this.known.solvers[store.kind] || [];
-    choose(this.solver, solvers.map(({ name }) => [name]));
+    choose(
+      this.solver,
+      solvers.map(({ name }) => [name]),
+    );
     this.solver.value = this.known.usual[store.kind];
-    choose(this.start, [["", "nothing (from scratch)"], ...this.bundles.filter((one) => one.kind === store.kind).map(({ id }) => [id])]);
+    choose(this.start, [
+      ["", "nothing (from scratch)"],
+      ...this.bundles.filter((one) => one.kind === store.kind).map(({ id }) => [id]),
+    ]);
     this.start.value = store.kind === "audio" && store.metronome ? "embedded" : "";
     this.described();
   }
 
   described() {
     const store = this.stores.find((one) => one.id === this.store.value);
-    this.about.textContent = this.known.solvers[store?.kind]?.find(({ name }) => name === this.solver.value)?.about || "";
+    this.about.textContent =
+      this.known.solvers[store?.kind]?.find(({ name }) => name === this.solver.value)?.about || "";
   }
 
   gridded() {
@@ -84,15 +125,24 @@ export class TrainView {
 
   asked() {
     return {
-      store: this.store.value, start: this.start.value, solver: this.solver.value, scale: this.scale.value,
-      updates: typed(this.updates), minutes: typed(this.minutes), batch_size: typed(this.batch), lr: typed(this.lr),
+      store: this.store.value,
+      start: this.start.value,
+      solver: this.solver.value,
+      scale: this.scale.value,
+      updates: typed(this.updates),
+      minutes: typed(this.minutes),
+      batch_size: typed(this.batch),
+      lr: typed(this.lr),
     };
   }
 
   async check() {
     await this.busy("Building the model to see whether it fits…", async () => {
       const { memory, parameters, signature, command } = await post("check", this.asked());
-      this.fits.replaceChildren(`It fits: ${memory}; ${parameters} parameters. Run ${signature}; the same on a command line: `, make("code", {}, command));
+      this.fits.replaceChildren(
+        `It fits: ${memory}; ${parameters} parameters. Run ${signature}; the same on a command line: `,
+        make("code", {}, command),
+      );
     });
   }
 
@@ -119,14 +169,22 @@ export class TrainView {
   }
 
   list(runs) {
-    redraw(this.runs, JSON.stringify([runs, this.open]), () => (runs.length ? runs.map((one) => this.run(one)) : [make("li", { class: "quiet" }, "No runs yet.")]));
+    redraw(this.runs, JSON.stringify([runs, this.open]), () =>
+      runs.length ? runs.map((one) => this.run(one)) : [make("li", { class: "quiet" }, "No runs yet.")],
+    );
     return this.open ? this.detailed(this.open) : undefined;
   }
 
   run(one) {
     const on = one.state === "running",
-      words = [one.state, one.steps ? `${one.step} of ${one.steps} updates` : "", one.valid ? `valid ${one.valid.toFixed(3)}` : "", on && one.left_s ? `${span(one.left_s)} left` : ""];
-    const act = (text, what, more = {}) => button(text, () => this.ask(what, { run: one.sig, ...more }), { "aria-label": `${text} ${one.sig}` });
+      words = [
+        one.state,
+        one.steps ? `${one.step} of ${one.steps} updates` : "",
+        one.valid ? `valid ${one.valid.toFixed(3)}` : "",
+        on && one.left_s ? `${span(one.left_s)} left` : "",
+      ];
+    const act = (text, what, more = {}) =>
+      button(text, () => this.ask(what, { run: one.sig, ...more }), { "aria-label": `${text} ${one.sig}` });
     const settings = Object.entries(one.settings).filter(([key]) => key !== "label");
     return make(
       "li",
@@ -138,7 +196,11 @@ export class TrainView {
         ...(["stopped", "interrupted", "failed"].includes(one.state) ? [act("Resume", "resume")] : []),
       ),
       ...(one.error ? [make("p", { class: "wrong" }, one.error)] : []),
-      quiet(settings.map(([key, value]) => `${key.split(/[./]/).pop()} ${value.split("/").slice(-2).join("/")}`).join(" · ")),
+      quiet(
+        settings
+          .map(([key, value]) => `${key.split(/[./]/).pop()} ${value.split("/").slice(-2).join("/")}`)
+          .join(" · "),
+      ),
     );
   }
 
@@ -167,8 +229,14 @@ export class TrainView {
     redraw(this.detail, `${sig}${curves}`, () => [
       make("h2", {}, `Run ${sig}`),
       one.curve.train.length ? chart(one.curve) : quiet("No losses yet; the first come in a moment."),
-      ...one.samples.map(({ name, clips }) => row(make("span", {}, name.replace("_", " ")),
-        ...clips.map(({ file, plays }, at) => (plays ? player(file, `${name}, clip ${at}`) : link(`MIDI ${at + 1}`, file))))),
+      ...one.samples.map(({ name, clips }) =>
+        row(
+          make("span", {}, name.replace("_", " ")),
+          ...clips.map(({ file, plays }, at) =>
+            plays ? player(file, `${name}, clip ${at}`) : link(`MIDI ${at + 1}`, file),
+          ),
+        ),
+      ),
       ...(one.samples.length ? [] : [quiet("Clips to listen to come while it trains.")]),
       ...(one.checkpoint ? [this.exporting(sig)] : []),
     ]);
@@ -191,7 +259,7 @@ export class TrainView {
     const page = jobs.find((job) => job.what === "sweep" && job.about.page && job.about.grid === this.grid.value);
     redraw(this.page, page?.id || "", () => (page ? [link("Its page", page.about.page)] : []));
     const on = jobs.some((job) => ["train", "sweep"].includes(job.what) && job.state === "running");
-    if (on || this.was) this.list((await get("library")).runs);
+    if (on || this.was) this.list(await get("runs"));
     this.was = on;
   }
 
