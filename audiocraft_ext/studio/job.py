@@ -113,7 +113,8 @@ def run(folder: Path) -> int:
     code = child.returncode if child.returncode >= 0 else 128 - child.returncode
     stopped = asked or code == 130
     state = "finished" if code == 0 else "stopped" if stopped else "killed" if code == KILLED else "failed"
-    error = "" if state != "failed" else terminal.error or terminal.line or f"it ended with exit code {code}"
+    error = {"failed": terminal.error or terminal.line or f"it ended with exit code {code}",
+             "killed": "it was killed, perhaps because memory ran out; it can go on where it was"}.get(state, "")
     _tell(folder, **who, state=state, progress=1.0 if code == 0 else terminal.progress, line=terminal.line, code=code,
           error=error, ended=time.time())
     return code

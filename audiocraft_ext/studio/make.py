@@ -172,7 +172,7 @@ def batch(workspace: Workspace, jobs: Jobs, given: dict[str, Any]) -> dict:
     folder = workspace.place("clips", name)
     command = ["infer.py", str(bundle.path), "-n", str(n), "-o", str(folder), "--seed", str(seed)]
     command += [word for words in _options(workspace, bundle, given) for word in words]
-    return jobs.start("make", f"{n} of {bundle.name}", command, folder=name, n=n, seed=str(seed))
+    return jobs.start("make", f"{n} clips of {bundle.name}", command, folder=name, n=n, seed=str(seed))
 
 
 def _seed(value: Any) -> int:

@@ -153,7 +153,7 @@ def resume(workspace: Workspace, jobs: Jobs, given: dict[str, Any]) -> dict:
 def _run(workspace: Workspace, jobs: Jobs, words: list[str], signature: str, minutes: float | None) -> dict:
     if _job_of(jobs, signature) or _state(workspace, signature) == "running":
         raise UserError(f"the run {signature} is under way; other settings make another run")
-    return jobs.start("train", f"run {signature}", [*RUN, *words], limit_s=minutes and 60 * minutes, run=signature)
+    return jobs.start("train", f"train {signature}", [*RUN, *words], limit_s=minutes and 60 * minutes, run=signature)
 
 
 def _state(workspace: Workspace, signature: str) -> str:
@@ -198,7 +198,7 @@ def export(workspace: Workspace, jobs: Jobs, given: dict[str, Any]) -> dict:
     if bundle.exists():
         raise UserError(f"bundles/{bundle.name} is there already; give the new one another name")
     bundle.parent.mkdir(exist_ok=True)
-    return jobs.start("export", f"{folder.name} to bundles/{bundle.name}",
+    return jobs.start("export", f"export {folder.name} to bundles/{bundle.name}",
                       ["-m", "audiocraft_ext.export", str(folder), str(bundle)], run=folder.name,
                       bundle=workspace.called(bundle))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -84,7 +85,11 @@ def test_a_clip_of_the_sampler_is_the_engines(shown, browser):  # noqa: F811
     browser.wait("document.querySelectorAll('#sampler li.kept').length === 1")
     browser.click("li .delete")
     browser.wait("!document.querySelector('#sampler li')")
-    assert not browser.complaints() and not list((shown.folder / "clips" / "kept").iterdir())
+    until = time.monotonic() + 30
+    while list((shown.folder / "clips" / "kept").iterdir()):
+        assert time.monotonic() < until, "what is not kept any more is still there"
+        time.sleep(0.1)
+    assert not browser.complaints()
 
 
 def test_a_beat_of_the_drums(shown, browser):  # noqa: F811

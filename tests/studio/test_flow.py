@@ -100,7 +100,7 @@ def test_from_sound_to_an_instrument(folder, served):
 def test_a_killed_run_and_a_killed_server(folder, served):
     """The server is killed too, and the next one finds what goes on."""
     tab = served.tab()
-    job = ask(tab, "train", store="stores/breaks", solver="musicgen/debug", updates=100_000, seed=7)
+    job = ask(tab, "train", store="stores/breaks", solver="musicgen/debug", updates=4000, seed=7)
     run = job["about"]["run"]
     place = folder / "outputs" / "xps" / run
 
@@ -115,13 +115,12 @@ def test_a_killed_run_and_a_killed_server(folder, served):
         assert state_of(tab, job)["state"] == state_of(other, job)["state"] == "running"
         until((place / "checkpoint.th").is_file)
         os.kill(read_status(place)["pid"], signal.SIGKILL)
-        assert "killed" in ended(tab, job, "killed")["error"] or True
+        assert "killed" in ended(tab, job, "killed")["error"]
         assert tab.get("/api/run", params={"run": run}).json()["state"] == "interrupted"
         before = step()
         job = ask(other, "resume", run=run)
         assert "is under way" in tab.post("/api/resume", json={"run": run}).json()["error"]
-        until(lambda: tab.get("/api/run", params={"run": run}).json()["state"] == "running" and step() > 0)
-        until(lambda: step() > min(before, 2500))
+        until(lambda: tab.get("/api/run", params={"run": run}).json()["state"] == "running" and step() > before)
         ask(tab, "stop-run", run=run)
         ended(other, job, "stopped")
         stopped = tab.get("/api/run", params={"run": run}).json()
@@ -161,7 +160,7 @@ def test_ctrl_c_ends_the_server_and_not_the_jobs(folder, served):
     until(lambda: state_of(tab, job)["line"])
     served.process.send_signal(signal.SIGINT)
     said = served.process.communicate(timeout=30)
-    assert served.process.returncode == 0 and "1 job goes on: 2000 of embedded" in said[1]
+    assert served.process.returncode == 0 and "1 job goes on: 2000 clips of embedded" in said[1]
     with Served(folder) as again:
         ask(again.tab(), "stop", job=job["id"], now=True)
         assert until(lambda: state_of(again.tab(), job)["state"] != "running")

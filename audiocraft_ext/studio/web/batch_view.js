@@ -193,12 +193,10 @@ export class BatchView {
       sound ? wave(sound, `Waveform of ${name}`) : make("span"),
       make("span", { class: "quiet" }, bpm ? `${Number(bpm.toFixed(2))} BPM` : ""),
       row(
-        ...files.map((path) =>
-          link(ending(path) === "json" ? "Recipe" : ending(path).toUpperCase(), path, {
-            download: path.split("/").pop(),
-            "aria-label": `${ending(path)} of ${name}`,
-          }),
-        ),
+        ...files.map((path) => {
+          const text = path.endsWith(".json") ? "Recipe" : ending(path).toUpperCase();
+          return link(text, path, { download: path.split("/").pop(), "aria-label": `${text} of ${name}` });
+        }),
         button("Delete", () => this.remove(files.at(-1), element), { "aria-label": `Delete ${name}` }),
       ),
     );

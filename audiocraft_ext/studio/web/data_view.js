@@ -74,8 +74,8 @@ export class DataView {
           ["Cut into", this.cut],
           ["So many", this.size],
           ["Held out, a share", this.share],
+          ["Variants of each", this.variants],
         ),
-        (this.more = fields(["Variants of each, altered a little", this.variants])),
         (this.sound = row(this.metronome.element, this.lock.element, this.slices.element)),
         row(button("Prepare", () => this.send(this.asked()), { class: "main", id: "prepare" })),
         quiet("Stopped or killed, it goes on where it was. A store that is there takes in what is new."),
@@ -145,7 +145,7 @@ export class DataView {
     const audio = this.kind.value === "audio";
     choose(this.codec, CODECS[this.kind.value]);
     choose(this.cut, audio ? CUTS : CUTS.slice(0, 1));
-    this.sound.hidden = this.more.hidden = !audio;
+    this.sound.hidden = this.variants.closest(".field").hidden = !audio;
     this.size.value = audio ? 2 : 4;
   }
 
@@ -171,7 +171,7 @@ export class DataView {
 
   list(stores) {
     return table(
-      ["name", "what is in it", "rows", ""],
+      ["name", "what is in it", "rows", "look"],
       stores.map((one) => [
         one.id,
         one.problem || `${one.kind}, ${span(one.seconds)}, ${one.codec}`,
@@ -205,7 +205,7 @@ export class DataView {
   async send(asked) {
     try {
       const job = await post("prepare", asked);
-      say(`${job.title} is being prepared.`);
+      say(`${job.about.store} is being prepared.`);
       this.studio.soon();
     } catch (error) {
       say(error.message, true);

@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { make, say } from "./dom.js";
-import { button, quiet, redraw, row } from "./parts.js";
+import { button, redraw, row } from "./parts.js";
 
 const WORDS = { running: "under way", finished: "done", failed: "failed", stopped: "stopped", killed: "killed" };
 const SHOWN = 6;
@@ -12,9 +12,12 @@ export class JobsView {
   constructor(root, changed) {
     Object.assign(this, { root, changed, known: new Map() });
     this.list = make("ul", { class: "jobs", role: "list" });
+    this.past = make("ul", { class: "jobs", role: "list" });
+    this.count = make("summary", {});
+    this.done = make("details", { class: "past" }, this.count, this.past);
     this.log = make("pre", { class: "log", tabindex: 0, "aria-label": "What the job said" });
     this.log.hidden = true;
-    root.append(this.list, this.log);
+    root.append(this.list, this.done, this.log);
   }
 
   show(jobs) {
@@ -26,11 +29,18 @@ export class JobsView {
         this.changed(job);
       }
     }
-    const shown = jobs.slice(0, SHOWN);
-    const key = shown.map(({ id, state }) => id + state).join();
-    redraw(this.list, key, () => shown.map((job) => this.line(job)));
-    shown.forEach((job) => this.fill(job));
+    const done = jobs.filter(({ state }) => state === "finished");
+    this.lines(this.list, jobs.filter((job) => !done.includes(job)).slice(0, SHOWN));
+    this.lines(this.past, done.slice(0, SHOWN));
+    this.done.hidden = !done.length;
+    this.count.textContent = `${done.length} job${done.length === 1 ? "" : "s"} done`;
     if (!this.log.hidden) this.read(this.log.dataset.job);
+  }
+
+  lines(list, jobs) {
+    const key = jobs.map(({ id, state }) => id + state).join();
+    redraw(list, key, () => jobs.map((job) => this.line(job)));
+    jobs.forEach((job) => this.fill(job));
   }
 
   line(job) {
@@ -90,5 +100,3 @@ export class JobsView {
     }
   }
 }
-
-export const nothing = (text) => quiet(text);

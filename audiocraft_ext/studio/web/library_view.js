@@ -20,7 +20,7 @@ export class LibraryView {
       panel(
         "Clips",
         table(
-          ["folder", "clips", ""],
+          ["folder", "clips", "listen"],
           clips.map((one) => this.clips(one)),
         ),
       ),

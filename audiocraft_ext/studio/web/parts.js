@@ -63,13 +63,17 @@ class Deck {
     if (again) return;
     this.button = pressed;
     pressed.textContent = "Stop";
+    pressed.ariaLabel = `Stop ${pressed.dataset.label}`;
     this.audio.src = fileUrl(path);
     this.audio.play().catch(() => this.stop());
   }
 
   stop() {
     this.audio.pause();
-    if (this.button) this.button.textContent = this.button.dataset.text;
+    if (this.button) {
+      this.button.textContent = this.button.dataset.text;
+      this.button.ariaLabel = `Play ${this.button.dataset.label}`;
+    }
     this.button = null;
   }
 }
@@ -78,7 +82,8 @@ export const deck = new Deck();
 /** A button that plays a file of the workspace; `text` is what stands on it. */
 export function player(path, label, text = "Play") {
   const act = () => deck.toggle(path, element);
-  const element = button(text, act, { class: "play", "data-text": text, "aria-label": `Play ${label}` });
+  const element = button(text, act, { class: "play", "data-text": text, "data-label": label });
+  element.ariaLabel = `Play ${label}`;
   return element;
 }
 
