@@ -86,7 +86,8 @@ def prepare(workspace: Workspace, jobs: Jobs, given: dict[str, Any]) -> dict:
     if earlier:
         command += ["--csv", str(earlier / LABELS)] if (earlier / LABELS).is_file() else []
         _take_over(earlier, store)
-    return jobs.start("data", f"prepare {store.name}", command, store=workspace.called(store), source=given.get("source"))
+    about = {"store": workspace.called(store), "source": given.get("source")}
+    return jobs.start("data", f"prepare {store.name}", command, **about)
 
 
 def _cut(given: dict[str, Any]) -> str:

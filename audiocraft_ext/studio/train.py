@@ -63,7 +63,8 @@ def overrides(workspace: Workspace, given: dict[str, Any]) -> list[str]:
     store = TokenStore(path)
     known = recipes()
     solvers = [one["name"] for one in known["solvers"].get(store.spec.kind, ())]
-    words = [f"solver={choice(given, 'solver', solvers) or USUAL[store.spec.kind]}"]
+    solver = choice(given, "solver", solvers) or USUAL[store.spec.kind]
+    words = [f"solver={solver}"]
     if scale := choice(given, "scale", [one["name"] for one in known["scales"]]):
         words.append(f"model/lm/model_scale={scale}")
     if given.get("start"):
@@ -73,6 +74,8 @@ def overrides(workspace: Workspace, given: dict[str, Any]) -> list[str]:
         words.append(f"continue_from={start if start == given['start'] else quoted(start)}")
     if (updates := number(given, "updates", 1, 10_000_000, whole=True)) is not None:
         words += _length(updates)
+    else:
+        words.append(f"generate.every={max(1, _epochs(solver) // LISTENS)}")
     for name, key, low, high in (("batch_size", "dataset.batch_size", 1, 1024), ("seed", "seed", 0, 2**53)):
         if (value := number(given, name, low, high, whole=True)) is not None:
             words.append(f"{key}={value}")
@@ -91,6 +94,14 @@ def _length(updates: int) -> list[str]:
     each = max(1, round(updates / epochs))
     return [f"optim.epochs={epochs}", f"optim.updates_per_epoch={each}", f"generate.every={max(1, epochs // LISTENS)}",
             f"schedule.cosine.warmup={min(100, epochs * each // 10)}"]
+
+
+def _epochs(solver: str) -> int:
+    """Of a recipe, as its own file says."""
+    import yaml
+
+    recipe = yaml.safe_load((CONFIGS / "solver" / f"{solver}.yaml").read_text("utf-8"))
+    return int((recipe.get("optim") or {}).get("epochs") or LISTENS)
 
 
 def check(workspace: Workspace, given: dict[str, Any]) -> dict[str, Any]:

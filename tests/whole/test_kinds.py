@@ -13,6 +13,7 @@ import pytest
 import infer
 from audiocraft_ext import kinds
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.packing import RecipeBase
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.engine.bundle import Bundle
 from audiocraft_ext.engine.sampling import Sampling
@@ -69,6 +70,12 @@ def test_every_line_keeps_the_protocols(name):
                 assert function in found
             else:
                 assert found.get(function) == parameters, f"{where}: {function}"
+
+
+@pytest.mark.parametrize("name", kinds.KINDS)
+def test_every_player_names_its_recipes(name):
+    module, _, player = kinds.modules_of(name).player.partition(":")
+    assert issubclass(getattr(import_module(module), player).RECIPE, RecipeBase)
 
 
 @pytest.mark.parametrize("name", kinds.FORMATS)
