@@ -8,6 +8,7 @@ import * as page from "./page/shelf.js";
 export const { kept } = page;
 
 export async function keep(record) {
+  if (!record.recipe) return page.keep(record); // no clip
   const before = await find(record.id);
   let files = before?.files;
   try {
