@@ -12,6 +12,7 @@ import pytest
 import soundfile as sf
 
 from audiocraft_ext.audio.instrument import Instrument
+from audiocraft_ext.audio.recipe import Recipe
 from tests.page.conftest import axe  # noqa: F401  a fixture
 from tests.studio.served import Served
 
@@ -76,14 +77,16 @@ def test_a_clip_of_the_sampler_is_the_engines(shown, browser):  # noqa: F811
     browser.run("[...document.querySelectorAll('#sampler input[type=number]')][0].value = 2")
     browser.click("#make")
     browser.wait(f"/s of sound in/.test({STATUS})", 120)
-    browser.click("li .keep")
-    browser.wait("!!document.querySelector('li.kept')", 60)
+    browser.click("#sampler .keep")
+    browser.wait("!!document.querySelector('#sampler .kept')", 60)
     (wav,) = (shown.folder / "clips" / "kept").glob("*.wav")
-    expected = Instrument.load("embedded", threads=1).generate(seconds=2, seed=1)[0].save(shown.folder / "python")
-    assert wav.name == expected.name and wav.read_bytes() == expected.read_bytes()
+    recipe = Recipe.from_dict(json.loads(wav.with_suffix(".json").read_text())["recipe"])
+    assert (recipe.bundle, recipe.seed, recipe.samples) == ("embedded", 1, 64_000)
+    (expected,) = Instrument.load("embedded", threads=1).play(recipe, [0])
+    assert wav.read_bytes() == expected.save(shown.folder / "python").read_bytes()
     enter(shown, browser)
-    browser.wait("document.querySelectorAll('#sampler li.kept').length === 1")
-    browser.click("li .delete")
+    browser.wait("document.querySelectorAll('#sampler .kept').length === 1")
+    browser.click("#sampler .delete")
     browser.wait("!document.querySelector('#sampler li')")
     until = time.monotonic() + 30
     while list((shown.folder / "clips" / "kept").iterdir()):
