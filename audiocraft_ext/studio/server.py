@@ -141,7 +141,7 @@ class Studio:
             "log": lambda r: {"log": jobs.log(r.query_params.get("job", ""))},
             "sources": lambda r: data.sources(here),
             "labels": lambda r: data.table(here, r.query_params.get("store")),
-            "recipes": lambda r: train.recipes(),
+            "recipes": lambda r: train.recipes(here),
         }
         writes: dict[str, Callable[[dict[str, Any]], Any]] = {
             "batch": lambda asked: make.batch(here, jobs, asked),

@@ -37,12 +37,15 @@ _checked: dict[tuple[str, ...], tuple[float, dict[str, Any]]] = {}
 MEMORY, SIZE = re.compile(r"memory: (about [^\x1b\n]*)"), re.compile(r"Model size: ([\d.]+ M) params")
 
 
-def recipes() -> dict[str, Any]:
-    """What can be chosen: solvers by kind, scales, grids, each with the first line that its file says of itself."""
+def recipes(workspace: Workspace) -> dict[str, Any]:
+    """What can be chosen: solvers by kind, scales, grids, each with the first line that its file says of itself; of a
+    grid that was started here its page."""
     solvers = {kind: [_config(path, CONFIGS / "solver") for path in sorted((CONFIGS / "solver" / folder).glob("*.yaml"))
                       if path.stem != "default"] for kind, folder in FOLDERS.items()}
     scales = [_config(path, path.parent) for path in sorted((CONFIGS / "model" / "lm" / "model_scale").glob("*.yaml"))]
-    grids = [{"name": path.stem, "about": path.read_text("utf-8").partition('"""')[2].partition("\n")[0]}
+    pages = {path.stem: workspace.called(path) for path in (workspace.root / "sweeps").glob("*.html")}
+    grids = [{"name": path.stem, "about": path.read_text("utf-8").partition('"""')[2].partition("\n")[0],
+              "page": pages.get(path.stem)}
              for path in sorted(GRIDS.glob("*.py")) if not path.stem.startswith("_")]
     return {"solvers": solvers, "usual": USUAL, "scales": scales, "grids": grids}
 
@@ -61,7 +64,7 @@ def overrides(workspace: Workspace, given: dict[str, Any]) -> list[str]:
     """
     path = workspace.store_path(given.get("store"))
     store = TokenStore(path)
-    known = recipes()
+    known = recipes(workspace)
     solvers = [one["name"] for one in known["solvers"].get(store.spec.kind, ())]
     solver = choice(given, "solver", solvers) or USUAL[store.spec.kind]
     words = [f"solver={solver}"]
@@ -216,7 +219,7 @@ def export(workspace: Workspace, jobs: Jobs, given: dict[str, Any]) -> dict:
 
 def sweep(workspace: Workspace, jobs: Jobs, given: dict[str, Any]) -> dict:
     """Start a grid on this machine; ``cancel`` ends its runs."""
-    grid = choice(given, "grid", [one["name"] for one in recipes()["grids"]])
+    grid = choice(given, "grid", [one["name"] for one in recipes(workspace)["grids"]])
     if grid is None:
         raise UserError("choose a grid")
     page = workspace.place("sweeps", f"{grid}.html")

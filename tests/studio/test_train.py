@@ -28,8 +28,12 @@ def store(workspace, monkeypatch):
     return folder
 
 
-def test_recipes_are_those_that_there_are():
-    known = train.recipes()
+def test_recipes_are_those_that_there_are(workspace):
+    (workspace.root / "sweeps").mkdir()
+    (workspace.root / "sweeps" / "lr.html").write_text("x")
+    known = train.recipes(workspace)
+    pages = {one["name"]: one["page"] for one in known["grids"]}
+    assert pages["lr"] == "sweeps/lr.html" and pages["debug"] is None
     for kind, usual in known["usual"].items():
         assert usual in [one["name"] for one in known["solvers"][kind]]
     everything = [*sum(known["solvers"].values(), []), *known["scales"], *known["grids"]]

@@ -75,7 +75,7 @@ export class TrainView {
   }
 
   async shown() {
-    const [known, library] = await Promise.all([this.known || get("recipes"), get("library")]);
+    const [known, library] = await Promise.all([get("recipes"), get("library")]);
     this.known = known;
     this.bundles = library.bundles.filter((one) => !one.problem);
     this.stores = library.stores.filter((one) => !one.problem);
@@ -120,7 +120,9 @@ export class TrainView {
   }
 
   gridded() {
-    this.gridAbout.textContent = this.known.grids.find(({ name }) => name === this.grid.value)?.about || "";
+    const grid = this.known.grids.find(({ name }) => name === this.grid.value);
+    this.gridAbout.textContent = grid?.about || "";
+    redraw(this.page, grid?.page || "", () => (grid?.page ? [link("Its page", grid.page)] : []));
   }
 
   asked() {
@@ -256,8 +258,10 @@ export class TrainView {
   }
 
   async tick(jobs) {
-    const page = jobs.find((job) => job.what === "sweep" && job.about.page && job.about.grid === this.grid.value);
-    redraw(this.page, page?.id || "", () => (page ? [link("Its page", page.about.page)] : []));
+    if (!this.page.children.length && jobs.some((job) => job.what === "sweep" && job.state === "running")) {
+      this.known = await get("recipes"); // its page is there after a while
+      this.gridded();
+    }
     const on = jobs.some((job) => ["train", "sweep"].includes(job.what) && job.state === "running");
     if (on || this.was) this.list(await get("runs"));
     this.was = on;
