@@ -6,11 +6,15 @@ here is how much, how many, and where to.
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
 import zipfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
 from typing import IO
+
+from starlette.concurrency import run_in_threadpool
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import take_name
@@ -61,14 +65,10 @@ def target(workspace: Workspace, folder: object, name: object) -> Path:
     if path.suffix.lower() not in ENDINGS | {".zip"}:
         raise UserError(f"{path.name[:80]}: expected sound, MIDI, a table of labels or a ZIP of them")
     place.mkdir(parents=True, exist_ok=True)
-    if sum(1 for _ in _files(place)) >= MOST_FILES:
+    if sum(len(files) for _, _, files in os.walk(place)) >= MOST_FILES:
         raise UserError(f"sounds/{place.name} holds {MOST_FILES} files, which is the most that the studio takes; put "
                         "more there yourself")
     return path
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
 
 
 async def receive(path: Path, blocks: AsyncIterator[bytes], announced: int | None, top: Path) -> int:
@@ -86,15 +86,15 @@ async def receive(path: Path, blocks: AsyncIterator[bytes], announced: int | Non
         bound.add(announced, path.name)  # before a byte was read
         bound.taken = 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # another tab may send the same
     try:
         with part.open("wb") as file:
             async for block in blocks:
                 bound.add(len(block), path.name)
                 file.write(block)
         if path.suffix.lower() == ".zip":
-            return unpack(part, path.with_suffix(""), path.name)
-        _take(part, path)
+            return await run_in_threadpool(unpack, part, path.with_suffix(""), path.name)
+        await run_in_threadpool(_take, part, path)
         return 1
     finally:
         part.unlink(missing_ok=True)
@@ -117,8 +117,7 @@ def unpack(archive: Path, folder: Path, called: str) -> int:
     """
     if folder.exists():
         raise UserError(f"{called}: {folder.name} is there already; rename the ZIP")
-    made = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(made, ignore_errors=True)
+    made = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
     try:
         with zipfile.ZipFile(archive) as zipped:
             wanted = _wanted(zipped, called)
