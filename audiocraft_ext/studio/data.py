@@ -22,7 +22,7 @@ from audiocraft_ext.studio.workspace import Workspace, choice, number
 from data_prep.shared.labels import read_csv
 
 CODECS = {"audio": ("spectral", "microcodec", "encodec_32khz", "debug"),
-          "midi": ("drum_grid", "drum_hits", "notes")}
+          "midi": ("drum_grid", "drum_hits", "notes", "song")}
 LABELS, FACTS = "labels.csv", Path(".prep") / "facts.sqlite"
 AUGMENT = "shift=20,gain=3,polarity"  # as the demo has it: what no ear calls another break
 EDITED = ("bpm", "split", "keep")  # columns that the studio writes

@@ -27,8 +27,8 @@ from audiocraft_ext.studio.jobs import Jobs
 from audiocraft_ext.studio.workspace import Workspace, choice, number
 
 CONFIGS, GRIDS = ROOT / "configs", Path(__file__).parents[1] / "grids"
-FOLDERS = {"audio": "musicgen", "drums": "drums", "notes": "notes"}  # of configs/solver, by the kind of a store
-USUAL = {"audio": "musicgen/demo_32khz", "drums": "drums/small", "notes": "notes/small"}
+FOLDERS = {"audio": "musicgen", "drums": "drums", "notes": "notes", "song": "songs"}  # of configs/solver, by kind
+USUAL = {"audio": "musicgen/demo_32khz", "drums": "drums/small", "notes": "notes/small", "song": "songs/small"}
 RUN = ["-m", "dora", "-P", "audiocraft_ext", "run"]
 LISTENS = 5  # times in a run of so many updates, at the least once
 CHECK_S = 180  # of the check; on a busy machine libraries take a minute to load

@@ -48,6 +48,8 @@ class Sketcher:
         UserError: the bundle is of something else.
     """
 
+    RECIPE = SongRecipe
+
     def __init__(self, bundle: Bundle, say: Callable[[str], object] = lambda text: None, **options: Any):
         self.bundle, self.say = bundle, say
         self._options = {"backend": "onnx", "precision": None, "max_batch": MAX_BATCH} | options

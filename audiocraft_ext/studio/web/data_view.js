@@ -32,6 +32,7 @@ const CODECS = {
     ["drum_grid", "drums, on a grid"],
     ["drum_hits", "drums, hit by hit"],
     ["notes", "all instruments"],
+    ["song", "songs of BeepBox"],
   ],
 };
 const CUTS = [
