@@ -341,7 +341,7 @@ def sounds(tmp_path_factory):
     ("--precision int9", "not int9"), ("--device cuda", "--backend torch"), ("--backend jax", "invalid choice"),
     ("--stream S/no/s.wav -d 0.1", "No such file"), ("--stream S -d 0.1", "Is a directory"),
     ("--from S/noise.wav", "no JSON"), ("--from S/other.json", "a clip's JSON"), ("--from S/broken.json", "no JSON"),
-    ("--from S", "cannot be read"), ("--from S/no.json", "cannot be read"),
+    ("--from S", "is a folder"), ("--from S/no.json", "cannot be read"),
     ("--from S/other.json --seed 1 -d 3", "-d, --seed"),
 ])
 def test_bad_values_are_one_line_and_exit_code_2(bundle, tmp_path, sounds, infer, args, what):

@@ -218,7 +218,7 @@ def test_a_full_disk_is_an_error_of_the_system(codecs, tmp_path):
 
 
 def test_an_error_of_safetensors_without_a_number(codecs, tmp_path, monkeypatch):
-    def fail(weights, path):
+    def fail(*_):
         raise SafetensorError("something")
 
     monkeypatch.setattr(safetensors.torch, "save_file", fail)
