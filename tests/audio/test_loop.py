@@ -255,8 +255,8 @@ def test_joins_of_real_clips_beside_those_inside(embedded):
 
     Percentiles among the joins inside, 0.5 is one like them; mean over the clips. Measured over 20 seeds of two bars at
     174 BPM of a model without a beat: a cut has 0.95 (click) and 0.82 (flux), a loop 0.50 and 0.37. Where a clip begins
-    with a hit on the downbeat, the spectrum changes in a good loop too, and the file begins with the hit: 8 seeds have 0.74
-    and 0.83, 0.42 and 0.62, and 0.77 where the file begins.
+    with a hit on the downbeat, the spectrum changes in a good loop too, and the file begins with the hit: 8 seeds have
+    0.74 and 0.83, 0.42 and 0.62, and 0.77 where the file begins.
     """
     bars, cut, looped, begins = Bars(171, 1), [], [], []
     samples, frames = bars.samples(RATE), bars.frames(RATE, 50.0)
