@@ -18,6 +18,7 @@ from audiocraft_ext.midi.time import meter_map
 
 NAMES = re.compile(r"drum|\bkit\b|perc|\bbeats?\b|\b[tc]r-?\d{2,3}\b", re.IGNORECASE)  # of a track that is drums
 ALL = 0
+BASSES = range(32, 40)  # programs of General MIDI
 # Kicks, snares, hats and cymbals of General MIDI, with the edges that electronic kits add; and with toms.
 CORE = (22, 26, 35, 36, 37, 38, 39, 40, 42, 44, 46, 49, 51, 53, 55, 57, 59)
 KIT = (*CORE, 41, 43, 45, 47, 48, 50, 52)
@@ -67,6 +68,38 @@ def drums_of(midi: Midi, channel: int | None = None) -> tuple[np.ndarray, str]:
     if channel != ALL:
         notes = notes[notes["channel"] == channel]
     return np.stack([notes["start"], notes["pitch"], notes["velocity"]], 1), guess
+
+
+def onsets_of(midi: Midi, pitch: int, channel: int | None = None) -> tuple[np.ndarray, str]:
+    """The onsets of a file's notes as drums that all have one ``pitch``, ``int64 [n, 3]`` as :func:`drums_of` gives
+    them, of a chord the loudest note; and how they were found, "" where there was nothing to guess.
+
+    Args:
+        channel: 1 to 16, 0 for all; None: the only one that is used, else the only one with a bass.
+
+    Raises:
+        BrokenMidi: no notes, none on that channel, or no way to know whose onsets are meant.
+    """
+    notes, guess = midi.notes, ""
+    used = sorted(set(notes["channel"].tolist()))
+    among = f"channel{'s' * (len(used) > 1)} {', '.join(map(str, used))}"
+    if not used:
+        raise BrokenMidi("; ".join(["has no notes", *midi.remarks]))
+    if channel is None and len(used) > 1:
+        basses = np.unique(midi.programs["channel"][np.isin(midi.programs["program"], BASSES)])
+        basses = [one for one in basses.tolist() if one in used and one != DRUMS]
+        if len(basses) != 1:
+            raise BrokenMidi(f"has notes on {among}, and {len(basses) or 'none'} of them with a bass; say whose onsets "
+                             "are meant with --channel, or --all-channels")
+        channel, guess = basses[0], f"the onsets of channel {basses[0]}, the only one with a bass"
+    if channel not in (None, ALL):
+        notes = notes[notes["channel"] == channel]
+        if not len(notes):
+            raise BrokenMidi(f"has no notes on channel {channel}, but on {among}")
+    start, which = np.unique(notes["start"], return_inverse=True)
+    velocity = np.zeros(len(start), np.int64)
+    np.maximum.at(velocity, which, notes["velocity"])
+    return np.stack([start, np.full(len(start), pitch), velocity], 1), guess
 
 
 def _like_drums(pitches: np.ndarray, channel: int) -> str:

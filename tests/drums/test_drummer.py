@@ -21,6 +21,7 @@ from audiocraft_ext.drums.play import edit, sampling
 from audiocraft_ext.drums.play.best_of import CANDIDATES, miss, numbers
 from audiocraft_ext.drums.play.drummer import Drummer
 from audiocraft_ext.drums.play.groove import with_groove
+from audiocraft_ext.drums.play.lanes import classes_named
 from audiocraft_ext.drums.play.recipe import BeatRecipe
 from tests.helpers.drum_bundle import GENRES, tiny_drummer
 
@@ -348,10 +349,10 @@ def test_names_of_drums():
     drums = DrumMap("mine", tuple(DrumClass(name, i, (i,)) for i, name in enumerate(names)))
     for said, meant in {"k": ("kick",), "kicks": ("kick",), "toms": ("floor_tom", "high_tom"), "tom": ("tom",),
                         " Hats,KICK": ("kick", "open_hat"), "hi,fl": ("floor_tom", "high_tom")}.items():
-        assert edit.classes_named("keep", said, drums) == meant
+        assert classes_named("keep", said, drums) == meant
     for said in ("", "x", "kick,,tom", "s"):
         with pytest.raises(UserError, match="keep: expected one of kick, floor_tom, high_tom, tom, open_hat"):
-            edit.classes_named("keep", said, drums)
+            classes_named("keep", said, drums)
 
 
 # reading files

@@ -6,6 +6,7 @@ one by one or together.
     --continue FILE.mid                       begin with it and continue it
     --from-midi FILE.mid --keep kick,snare    keep these, play the others anew (--reroll hats: the other way round)
     --from-midi FILE.mid --infill 3-4         keep the other bars, play these anew
+    --to FILE.mid                             drums to a rhythm: a tapped one, a bass line
     --humanise FILE.mid                       the same hits, other velocities and times
     --vary FILE.mid --amount 0.3              play some of it anew
     --swap A.mid B.mid                        each with the groove of the other
@@ -75,6 +76,8 @@ def recipes(args: argparse.Namespace, drummer) -> list:
         settings |= {"change": "as it is", "seed": 0}
     elif args.from_midi:
         settings |= {"keep": args.keep or (), "reroll": args.reroll or ()}
+    elif args.to:
+        settings["lane"] = args.to_lane
     elif args.humanise:
         settings["humanise"] = "velocities" if args.velocities_only else "offsets" if args.offsets_only else "both"
     elif args.vary:

@@ -26,7 +26,7 @@ from audiocraft_ext.core.packing import pack, unpack
 from audiocraft_ext.core.prompts import prompts_of
 from audiocraft_ext.drums import describe
 from audiocraft_ext.drums.codec import GRID, codec_of
-from audiocraft_ext.drums.play import edit
+from audiocraft_ext.drums.play import edit, lanes
 from audiocraft_ext.drums.play.beat import Beat
 from audiocraft_ext.drums.play.best_of import CANDIDATES, measurable
 from audiocraft_ext.drums.play.recipe import (
@@ -36,9 +36,9 @@ from audiocraft_ext.drums.play.recipe import (
     FACTS,
     HUMANISE,
     INFILL,
-    KEEP,
     PARTS,
     SCALES,
+    TO,
     VARY,
     BeatRecipe,
     check_bars,
@@ -120,7 +120,8 @@ class Drummer:
                min_p: Any = None, change: str = "", file: Any = None, keep: str | Iterable[str] = (),
                reroll: str | Iterable[str] = (), humanise: str = BOTH, amount: float | None = None,
                groove: Any = None, channel: int | None = None, guidance: float | None = None,
-               takes: int | None = None, span: tuple[int, int] | None = None, **words: Any) -> BeatRecipe:
+               takes: int | None = None, span: tuple[int, int] | None = None, lane: str | None = None,
+               **words: Any) -> BeatRecipe:
         """Check all settings and put them into a recipe, before anything is sampled.
 
         Args:
@@ -140,6 +141,8 @@ class Drummer:
                 swing is kept; CANDIDATES by default where one of them is in the prompt. Of "infill" the one is kept
                 that what follows goes with best.
             span: of "infill", the first and the last bar that are made anew, from 1.
+            lane: of "to", the class that plays at the onsets of the file, whatever part they are of; the first one by
+                default. The others are sampled to it.
             words: a word for any field of the model's prompts; a number for a level.
 
         Raises:
@@ -152,7 +155,7 @@ class Drummer:
         seed = secrets.randbelow(2**32) if seed is None else check_seed(seed)
         edit.check_change(change, file, self.type)
         edit.check_span(span, change)
-        kept = edit.kept_classes(keep, reroll, self.codec.drums) if change == KEEP else ()
+        kept = lanes.kept(change, keep, reroll, lane, self.codec.drums)
         if change == VARY and not (isinstance(amount, (int, float)) and 0 <= amount <= 1):
             raise UserError(f"amount: how much to vary is 0 (nothing) to 1 (all of it), got {amount}")
         if humanise not in PARTS:
@@ -169,7 +172,8 @@ class Drummer:
         source, notes = None, []
         if change:
             source = edit.read_source(file, self.codec, notes.append, bars=None if change == CONTINUE else bars,
-                                      meter=meter, channel=channel, last=change == CONTINUE)
+                                      meter=meter, channel=channel, last=change == CONTINUE,
+                                      lane=kept[0] if change == TO else None)
             meter, bpm = source.meter, check_bpm(source.bpm) if bpm is None else bpm
             bars = edit.bars_of(change, source, bars)
         bars, bpm, meter = bars or BARS, bpm or BPM, meter or METER

@@ -17,7 +17,7 @@ from audiocraft_ext.core.files import rereadable
 from audiocraft_ext.drums.codec import HITS
 from audiocraft_ext.drums.codec.clip import DrumClip
 from audiocraft_ext.drums.codec.drum_map import DrumMap
-from audiocraft_ext.drums.midi import Stretch, drums_of, stretches
+from audiocraft_ext.drums.midi import Stretch, drums_of, onsets_of, stretches
 from audiocraft_ext.drums.play.recipe import (
     CONTINUE,
     EDITS,
@@ -26,16 +26,16 @@ from audiocraft_ext.drums.play.recipe import (
     KEEP,
     MOST_BARS,
     OFFSETS,
+    TO,
     VARY,
     VELOCITIES,
     BeatRecipe,
-    one_of,
 )
 from audiocraft_ext.engine.sampler import SOME, UNKNOWN
 from audiocraft_ext.midi.file import BrokenMidi, parse
 
 MORE = 4  # bars, where a file is continued
-BY_CLASS = (KEEP, VARY)  # edits that need a stream for each class
+BY_CLASS = (KEEP, VARY, TO)  # edits that need a stream for each class
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,8 @@ class Source:
 
 
 def read_source(path: str | Path, codec, say: Callable[[str], object], *, bars: int | None = None,
-                meter: tuple[int, int] | None = None, channel: int | None = None, last: bool = False) -> Source:
+                meter: tuple[int, int] | None = None, channel: int | None = None, last: bool = False,
+                lane: str | None = None) -> Source:
     """The drums of a MIDI file on the codec's grid; the losses are reported in one line. Empty bars before the first
     hit and behind the last are left out. Of several time signatures it is the one with the most hits.
 
@@ -58,6 +59,8 @@ def read_source(path: str | Path, codec, say: Callable[[str], object], *, bars: 
         meter: read it in this time signature, whatever the file says.
         channel: see :func:`audiocraft_ext.drums.midi.drums_of`.
         last: the last time signature and the last bars instead.
+        lane: its notes need not be drums: all onsets are hits of this class; see
+            :func:`audiocraft_ext.drums.midi.onsets_of`.
 
     Raises:
         UserError: no MIDI file, none of its notes is known to the map, bars that the grid does not have.
@@ -65,7 +68,10 @@ def read_source(path: str | Path, codec, say: Callable[[str], object], *, bars: 
     try:
         with rereadable(path, f"{path}:", "a MIDI file") as file:
             midi = parse(file.read_bytes())
-        notes, guess = drums_of(midi, channel)
+        if lane is None:
+            notes, guess = drums_of(midi, channel)
+        else:
+            notes, guess = onsets_of(midi, next(one.write for one in codec.drums.classes if one.name == lane), channel)
     except BrokenMidi as error:
         raise UserError(f"{path}: {error}") from None
     if meter is not None:
@@ -110,6 +116,8 @@ def _played(part: Stretch, mapped: np.ndarray, half: float, bars: int | None, la
     if end - first > limit:
         first, end = (end - limit, end) if last else (first, first + limit)
         remark = f"the {'last' if last else 'first'} {limit} bars of it" if bars is None else ""
+    if first and not last:
+        remark = "; ".join(filter(None, [f"the first hit is in bar {first + 1}, where the beat begins", remark]))
     notes = notes[(at >= first) & (at < end)] - [first * bar, 0, 0]
     return DrumClip(notes, ticks, clip.bpm, clip.meter, end - first), remark
 
@@ -151,7 +159,7 @@ def given(recipe: BeatRecipe, source: np.ndarray, codec, rng: np.random.Generato
     if recipe.edit == HUMANISE:
         return _humanised(recipe.humanise, source, codec)
     out = source.copy()
-    if recipe.edit == KEEP:
+    if recipe.edit in (KEEP, TO):
         kept = [one.name in recipe.keep for one in codec.drums.classes]
         out[~np.array([*kept, *kept])] = UNKNOWN
     elif recipe.edit == VARY:
@@ -160,43 +168,6 @@ def given(recipe: BeatRecipe, source: np.ndarray, codec, rng: np.random.Generato
         bar = codec.steps_per_bar(recipe.meter)
         out[:, recipe.span[0] * bar : recipe.span[1] * bar] = UNKNOWN
     return out
-
-
-def classes_named(what: str, texts: str | Iterable[str], drums: DrumMap) -> tuple[str, ...]:
-    """The classes that are meant by ``kick,snare``, ``hats``, ``open`` (the beginning of one), in the map's order.
-
-    Raises:
-        UserError: none or several are; lists those there are.
-    """
-    names = [one.name for one in drums.classes]
-    plain, found = {name.lower(): name for name in names}, set()
-    for text in texts.split(",") if isinstance(texts, str) else texts:
-        word = text.strip().lower()
-        kin = word.removesuffix("s")
-        together = {name for name in names if "_" in name and name.lower().split("_")[-1] == kin}  # hats, toms
-        if word not in plain and (together or kin in plain):
-            found |= together or {plain[kin]}
-        else:
-            found.add(one_of(what, text, names))
-    return tuple(name for name in names if name in found)
-
-
-def kept_classes(keep: str | Iterable[str], reroll: str | Iterable[str], drums: DrumMap) -> tuple[str, ...]:
-    """The classes that stay, from a list of those or of the others.
-
-    Raises:
-        UserError: both or neither were given, or a class that there is not.
-    """
-    if bool(keep) == bool(reroll):
-        raise UserError("say which drums stay (--keep kick,snare) or which are played anew (--reroll hats), one of "
-                        f"them; there are {', '.join(one.name for one in drums.classes)}")
-    if keep:
-        kept = classes_named("keep", keep, drums)
-        if len(kept) == len(drums.classes):
-            raise UserError("keep: those are all there are, nothing is left to play anew; leave some out")
-        return kept
-    new = classes_named("reroll", reroll, drums)
-    return tuple(one.name for one in drums.classes if one.name not in new)
 
 
 def bars_of(change: str, source: Source, bars: int | None) -> int:
@@ -249,7 +220,7 @@ def check_change(change: str, file: object, codec: str) -> None:
                         "--infill needs one of drum_grid; --continue, --humanise and --swap go")
     if codec == HITS and change in BY_CLASS:
         raise UserError(f"a model of the codec {HITS} plays hit after hit and has no stream for each drum, so that "
-                        "--keep, --reroll and --vary need one of drum_grid; --continue, --humanise and --swap go")
+                        "--keep, --reroll, --vary and --to need one of drum_grid; --continue, --humanise and --swap go")
 
 
 def _humanised(what: str, source: np.ndarray, codec) -> np.ndarray:

@@ -18,9 +18,10 @@ CONDITIONING = ("guidance", "takes")
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 SOUNDS = ("wav", "soundfont", "kit")
 WRITTEN = ("wav", "picture", "tracks", "soundfont", "kit", "rate")
-CHANGES = {"continue": "continue", "from_midi": "keep", "humanise": "humanise", "vary": "vary"}  # option to change
+# Option to change:
+CHANGES = {"continue": "continue", "from_midi": "keep", "to": "to", "humanise": "humanise", "vary": "vary"}
 WHAT = ("n", "bars", "bpm", "meter", *ASKED, *CONDITIONING, "seed", *SAMPLING, *CHANGES, "keep", "reroll", "infill",
-        "velocities_only", "offsets_only", "amount", "swap", "groove", "channel", "all_channels", *WRITTEN)
+        "to_lane", "velocities_only", "offsets_only", "amount", "swap", "groove", "channel", "all_channels", *WRITTEN)
 
 
 def build_parser(description: str = "") -> Parser:
@@ -49,6 +50,9 @@ def build_parser(description: str = "") -> Parser:
     add("--keep", metavar="DRUMS", help="these, such as kick,snare (--prompts lists them)")
     add("--reroll", metavar="DRUMS", help="all but these, such as hats")
     add("--infill", type=span("3-4"), metavar="3-4", help="these bars of it anew")
+    add("--to", metavar="FILE", help="drums to a rhythm: a tapped one, a bass line; a drum plays at its onsets, the "
+        "others are played to it")
+    add("--to-lane", metavar="DRUM", help="which drum that is (default kick)")
     add("--humanise", metavar="FILE", help="its hits with new velocities and times")
     add("--velocities-only", action="store_true", help="its times stay")
     add("--offsets-only", action="store_true", help="its velocities stay")
@@ -56,8 +60,9 @@ def build_parser(description: str = "") -> Parser:
     add("--amount", type=float, metavar="SHARE", help="how much of it: 0 (nothing) to 1 (all); default 0.3")
     add("--swap", nargs=2, metavar=("A", "B"), help="two files, each in the groove of the other")
     add("--groove", metavar="FILE", help="velocities and times of this one, by place in the bar")
-    add("--channel", type=int, help="of the drums in these files, 1 to 16 (default: 10, or guessed)")
-    add("--all-channels", action="store_true", help="all notes are drums")
+    add("--channel", type=int, help="of the drums in these files, or of the rhythm of --to, 1 to 16 "
+        "(default: 10, or guessed)")
+    add("--all-channels", action="store_true", help="all notes are drums, or the rhythm")
     add("--from", dest="from_", type=Path, metavar="JSON", help="make the beat of this JSON again, the same file")
     add = parser.add_argument_group("sampling (one number, or one for each stream of codes)").add_argument
     add("--seed", type=int, help="0 to 2**64 - 1 (default: a random one, which is printed)")
@@ -107,8 +112,8 @@ def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
 
 def _check_parts(args: argparse.Namespace) -> None:
     """Options that belong to others."""
-    for names, of in ((("keep", "reroll", "infill"), "from_midi"), (("velocities_only", "offsets_only"), "humanise"),
-                      (("amount",), "vary")):
+    for names, of in ((("keep", "reroll", "infill"), "from_midi"), (("to_lane",), "to"), (("amount",), "vary"),
+                      (("velocities_only", "offsets_only"), "humanise")):
         if (stray := given(args, names)) and getattr(args, of) is None:
             raise UserError(f"{stray} belongs to --{of.replace('_', '-')} FILE; give that too")
         if ", " in stray:

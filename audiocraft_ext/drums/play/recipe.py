@@ -13,8 +13,9 @@ from audiocraft_ext.core.packing import RecipeBase
 from audiocraft_ext.engine.guidance import MOST as MOST_GUIDANCE
 from audiocraft_ext.engine.sampling import Sampling
 
-CONTINUE, KEEP, HUMANISE, VARY, INFILL, AS_IT_IS = "continue", "keep", "humanise", "vary", "infill", "as it is"
-EDITS = (CONTINUE, KEEP, HUMANISE, VARY, INFILL, AS_IT_IS)
+CONTINUE, KEEP, HUMANISE, VARY, INFILL = "continue", "keep", "humanise", "vary", "infill"
+TO, AS_IT_IS = "to", "as it is"
+EDITS = (CONTINUE, KEEP, HUMANISE, VARY, INFILL, TO, AS_IT_IS)
 PARTS = BOTH, VELOCITIES, OFFSETS = "both", "velocities", "offsets"  # what humanising makes anew
 SCALES = ("density", "intensity", "swing")  # fields of prompts whose words are levels, the lowest first
 MOST_BARS = 256
@@ -38,7 +39,8 @@ class BeatRecipe(RecipeBase):
         guidance: the weight of classifier-free guidance; 1 is no guidance.
         takes: how many candidates of each beat are sampled; the one nearest to the prompt is kept.
         edit: what is done with ``source``, packed codes of a file's drums: one of :data:`EDITS`, or "" for a new beat.
-        keep: of "keep", the classes that stay; ``humanise``, what "humanise" makes anew; ``amount``, of "vary".
+        keep: of "keep", the classes that stay; of "to", the one that plays the rhythm.
+        humanise: what "humanise" makes anew; ``amount``, of "vary".
         groove: packed codes whose velocities and offsets the hits take over, in ``groove_meter``.
         span: of "infill", the first bar that is made anew and the one behind the last, from 0.
         title: of the files it came from, for the name of those that become of it; no part of what the beat is, and
