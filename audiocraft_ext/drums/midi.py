@@ -82,9 +82,9 @@ def onsets_of(midi: Midi, pitch: int, channel: int | None = None) -> tuple[np.nd
     """
     notes, guess = midi.notes, ""
     used = sorted(set(notes["channel"].tolist()))
-    among = f"channel{'s' * (len(used) > 1)} {', '.join(map(str, used))}"
     if not used:
         raise BrokenMidi("; ".join(["has no notes", *midi.remarks]))
+    among = f"channel{'s' * (len(used) > 1)} {', '.join(map(str, used))}"
     if channel is None and len(used) > 1:
         basses = np.unique(midi.programs["channel"][np.isin(midi.programs["program"], BASSES)])
         basses = [one for one in basses.tolist() if one in used and one != DRUMS]

@@ -27,8 +27,8 @@ def program_name(program: int) -> str:
 
 
 def program_named(text: str) -> int:
-    """The program that ``text`` says: a number from 0, a name, the beginning of one, or a family (its first program;
-    of basses the finger bass).
+    """The program that ``text`` says: a number from 0, a name, the beginning of one (with a hyphen for a space), or a
+    family (its first program; of basses the finger bass).
 
     Raises:
         ValueError: it is none.
@@ -38,8 +38,9 @@ def program_named(text: str) -> int:
         return int(text)
     if text in FAMILIES:
         return 33 if text == "bass" else 8 * FAMILIES.index(text)
-    found = [i for i, name in enumerate(PROGRAMS) if name == text] or \
-        [i for i, name in enumerate(PROGRAMS) if text and name.startswith(text)]
+    plain, names = text.replace("-", " "), [name.replace("-", " ") for name in PROGRAMS]
+    found = [i for i, name in enumerate(names) if name == plain] or \
+        [i for i, name in enumerate(names) if plain and name.startswith(plain)]
     if not found:
         raise ValueError(f"expected a program from 0 to 127, its name, or one of {', '.join(FAMILIES)}, got {text!r}")
     return found[0]

@@ -121,6 +121,43 @@ def test_bars_are_made_anew_and_the_others_stay(composer):
     assert outside[0] == outside[1] != []
 
 
+def test_a_part_gets_the_instrument_that_is_said(composer):
+    piece = one(composer, change="revoice", file=BAND, part="guitar=synth-bass,ensemble=61", seed=0)
+    last = piece.score.bars
+    source = one(composer, change="infill", file=BAND, span=(last, last), takes=1).score
+    swaps = {instrument(28): instrument(38), instrument(29): instrument(38, 1), instrument(48): instrument(61)}
+    before = [note for note in notes_of(source) if note[0] < (last - 1) * 1920]
+    wanted = sorted([at, swaps.get(part, part), *rest] for at, part, *rest in before)
+    assert sorted(note for note in notes_of(piece.score) if note[0] < (last - 1) * 1920) == wanted
+    assert set(swaps) <= {part for _, part, *_ in before} and piece.recipe["said"]["bass"] == "yes"
+    assert piece.recipe["said"]["guitar"] == "no"
+
+
+def test_of_a_family_the_likeliest_instruments_come_first(composer):
+    from audiocraft_ext.notes.play.arrange import ordered
+
+    recipe = composer.recipe(change="revoice", file=BAND, part="guitar", seed=0)
+    pieces = list(composer.play(recipe, range(7)))
+    prompt = composer.prompts.codes(recipe.said)
+    likely = [float(composer.engine.score(np.concatenate([prompt, ordered(piece.codes)], axis=1)[
+        None, :, : composer.bundle.context], prompt.shape[1])[0]) for piece in pieces]
+    alone = one(composer, change="revoice", file=BAND, part="muted-guitar", seed=0)
+    assert likely[0] == max(likely) and len({piece.codes.tobytes() for piece in pieces}) == 7
+    there = {28, 29}
+    for piece in (*pieces, alone):
+        now = {int(part - 1) % 128 for part in np.unique(piece.score.notes[:, 2]) if part}
+        assert any(24 <= program < 32 for program in now) and len(piece.score) == len(alone.score)
+        assert len(set(piece.score.notes[:, 2])) == len(set(alone.score.notes[:, 2]))  # no two became one
+    assert there - {int(part - 1) % 128 for part in np.unique(alone.score.notes[:, 2])} == {28}
+    (again,) = composer.play(recipe, [3])
+    np.testing.assert_array_equal(again.codes, pieces[3].codes)
+    assert PieceRecipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    with pytest.raises(UserError, match="-n is at most 7 here: so many other programs"):
+        list(composer.play(recipe, [7]))
+    with pytest.raises(UserError, match="-n is at most 1 here: nothing is left"):
+        list(composer.play(composer.recipe(change="revoice", file=BAND, part="guitar=pad", bars=1, seed=0), [0, 1]))
+
+
 def test_files_and_that_they_are_made_again(composer, bundle, tmp_path, capsys):
     piece = one(composer, bars=2)
     files = composer.save(piece, tmp_path / "a", output.Output(picture=True, tracks=True))
@@ -156,6 +193,11 @@ def test_the_command_line(bundle, tmp_path, capsys):
     assert "2 of 3 pieces are in" in said.err and len(list(tmp_path.glob("*.mid"))) == 3
     infer.main([str(bundle), "--add", "lead", "--from-midi", str(BAND), "--bars", "1", "-o", str(tmp_path / "c")])
     assert "square lead" in capsys.readouterr().out
+    infer.main([str(bundle), "--revoice", "guitar=lead", "--from-midi", str(BAND), "--bars", "1", "-o",
+                str(tmp_path / "d")])
+    (beside,) = (tmp_path / "d").glob("*.json")
+    infer.main(["--from", str(beside), "-o", str(tmp_path / "e")])
+    assert "not the same" not in capsys.readouterr().err
     infer.main([str(bundle), "--prompts"])
     assert "--density: very-low, low" in capsys.readouterr().out
 
@@ -171,6 +213,10 @@ def test_the_command_line(bundle, tmp_path, capsys):
     (dict(change="infill", file=BAND, span=(3, 99)), "infill: expected bars from 1 to"),
     (dict(change="continue", file=BAND, bars=2), "the piece begins with the 25 bars of the file|begins with the"),
     (dict(parts="drums,drums"), "there are drums already"), (dict(parts="piano", takes=3), "leave out the file and"),
+    (dict(change="revoice", file=BAND, part="violin=organ"), "revoice: the file has no violin; it has drums, "),
+    (dict(change="revoice", file=BAND, part="guitar=kazoo"), "revoice: expected a program from 0 to 127"),
+    (dict(change="revoice", file=BAND, part="drums=piano"), "drums have sounds where others have pitches"),
+    (dict(change="revoice", file=BAND, part="guitar=pad,guitar"), "guitar is named twice"),
     (dict(change="add"), "go together"), (dict(change="add", file=BAND), "need a part"),
     (dict(change="continue", file=SONGS / "LICENSE"), "is not a MIDI file")])
 def test_what_cannot_be_is_said(composer, what, why):
@@ -181,6 +227,7 @@ def test_what_cannot_be_is_said(composer, what, why):
 @pytest.mark.parametrize("argv, why", [
     ([], "name the folder"), (["b", "--add", "bass"], "--from-midi FILE and one of"),
     (["b", "--from-midi", "x.mid"], "--from-midi FILE and one of"),
+    (["b", "--from-midi", "x", "--revoice", "piano", "--seed", "1"], "--revoice samples nothing"),
     (["b", "--rate", "8000"], "--rate is that of the sound"), (["b", "-n", "0"], "-n: expected 1"),
     (["b", "--add", "bass", "--from-midi", "x", "--continue", "y"], "take one of them"),
     (["--from", "x.json", "--bars", "3"], "--from takes everything from the file")])

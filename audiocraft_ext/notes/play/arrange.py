@@ -10,15 +10,18 @@ loop of its own is needed, only one call of the engine a bar.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 
+from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.prompts import Prompts
 from audiocraft_ext.engine.engine import Engine
 from audiocraft_ext.engine.guidance import Guide
 from audiocraft_ext.engine.sampler import UNKNOWN
 from audiocraft_ext.notes.codec.multitrack import DIVIDE, FIRST, INSTRUMENT, LINE, PITCH, POSITION
-from audiocraft_ext.notes.play.recipe import BUILD, CONTINUE, INFILL, PieceRecipe
+from audiocraft_ext.notes.play import revoice
+from audiocraft_ext.notes.play.recipe import BUILD, CONTINUE, INFILL, REVOICE, PieceRecipe
 
 MOST_NOTES = 96  # a bar: then the piece ends with empty bars
 APART = 2**40  # between the numbers of one piece's candidates, which seed them
@@ -48,7 +51,8 @@ class Arranger:
         if self.recipe.edit in ("", CONTINUE):
             codes = np.concatenate(list(self.pieces(numbers, progress)), axis=-1)
             return [up_to_bar(one, self.recipe.bars) for one in codes]
-        make = {INFILL: self._infilled, BUILD: self._built}.get(self.recipe.edit, self._arranged)
+        make = {INFILL: self._infilled, BUILD: self._built, REVOICE: self._revoiced}.get(
+            self.recipe.edit, self._arranged)
         return [make(number, lambda share, i=i: progress((i + share) / len(numbers)))
                 for i, number in enumerate(numbers)]
 
@@ -83,6 +87,24 @@ class Arranger:
                                 lambda share, i=i: progress((i + share) / len(parts)))
             codes = ordered(layer)
         return codes
+
+    def _revoiced(self, number: int, progress: Callable[[float], object]) -> np.ndarray:
+        """The source with other instruments; a piece's number is the rank of those that the model chose."""
+        if number >= len(self._versions):
+            raise UserError(f"-n is at most {len(self._versions)} here: " + (
+                "nothing is left to choose" if len(self._versions) == 1 else "so many other programs a family has"))
+        progress(1.0)
+        return self._versions[number]
+
+    @cached_property
+    def _versions(self) -> list[np.ndarray]:
+        room = self.engine.bundle.context
+
+        def likely(codes: np.ndarray) -> float:
+            heard = np.concatenate([self.prompt, ordered(codes)], axis=1)[:, :room]
+            return float(self.engine.score(heard[None], self.prompt.shape[1])[0])
+
+        return revoice.versions(self.source, self.recipe.parts, self.recipe.into, likely)
 
     def _layer(self, number: int, codes: np.ndarray, parts: np.ndarray,
                progress: Callable[[float], object]) -> np.ndarray:

@@ -8,6 +8,7 @@ gives the same pieces, one by one or together.
     --from-midi FILE.mid --add bass          a bass line to what is there
     --from-midi FILE.mid --reroll piano      one part anew, the others stay
     --from-midi FILE.mid --infill 5-8        bars anew
+    --from-midi FILE.mid --revoice piano     the same notes on other instruments (piano=organ: on this one)
 """
 
 from __future__ import annotations
@@ -55,9 +56,11 @@ def recipe_of(args: argparse.Namespace, composer):
     settings = chosen(args, ("bars", "bpm", "meter", "seed", "guidance", "takes", *ASKED, *SAMPLING))
     if (file := getattr(args, "continue")) is not None:
         settings |= {"change": "continue", "file": file}
-    for change, setting in (("add", "part"), ("reroll", "part"), ("infill", "span")):
+    for change, setting in (("add", "part"), ("reroll", "part"), ("infill", "span"), ("revoice", "part")):
         if (value := getattr(args, change)) is not None:
             settings |= {"change": change, "file": args.from_midi, setting: value}
+    if args.revoice is not None:
+        settings["seed"] = 0
     return composer.recipe(**settings)
 
 
@@ -73,7 +76,7 @@ def make(args: argparse.Namespace, composer, recipe, indices: range, output) -> 
     if len(missing) < len(found):
         note(f"{len(found) - len(missing)} of {len(found)} pieces are in {args.o} already")
     done, seconds = 0, 0.0
-    seed = "" if args.from_ else f" with --seed {recipe.seed}"
+    seed = "" if args.from_ or args.revoice else f" with --seed {recipe.seed}"
     try:
         for piece in composer.play(recipe, missing):
             found[piece.index] = composer.save(piece, args.o, output)[0]

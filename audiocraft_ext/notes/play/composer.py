@@ -28,6 +28,7 @@ from audiocraft_ext.notes import describe
 from audiocraft_ext.notes.codec import codec_of
 from audiocraft_ext.notes.codec.multitrack import INSTRUMENT
 from audiocraft_ext.notes.midi import families_of, name_of
+from audiocraft_ext.notes.play import revoice
 from audiocraft_ext.notes.play import source as sources
 from audiocraft_ext.notes.play.piece import Piece
 from audiocraft_ext.notes.play.recipe import BUILD, CONTINUE, EDITS, INFILL, PieceRecipe, check, words_of
@@ -98,7 +99,8 @@ class Composer:
             temperature, top_k, top_p, min_p: see :class:`~audiocraft_ext.engine.sampling.Sampling`; the bundle's own by
                 default.
             change: what to do with ``file``, a MIDI file: one of :data:`audiocraft_ext.notes.play.recipe.EDITS`.
-            part: of "add" and "reroll": "drums", a family such as "bass", a program's name or its number.
+            part: of "add" and "reroll": "drums", a family such as "bass", a program's name or its number; of "revoice"
+                see :func:`audiocraft_ext.notes.play.revoice.wanted`.
             span: of "infill": the first and the last bar that are made anew, from 1.
             parts: of a new piece: several as ``part`` says one, or a text with commas; each is made to those before it.
             guidance: the weight of classifier-free guidance; 1 is none, GUIDANCE by default where words are asked for.
@@ -121,15 +123,18 @@ class Composer:
         sampling = self._sampling({"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p})
         if parts is not None and (change or takes is not None):
             raise UserError("parts are those of a new piece, and made once; leave out the file and takes")
-        found, built, cut = None, () if parts is None else sources.parts_chosen(parts), None
+        found, built, into, cut = None, () if parts is None else sources.parts_chosen(parts), (), None
         if built:
             plays = set(families_of(np.array(built)))
             asked = {name: describe.YES if name in plays else describe.NO for name in describe.INSTRUMENTS} | asked
         if change:
             found = sources.read_source(file, self.codec, self.say, meter, bars if change != CONTINUE else None)
             bars, built, cut = sources.what_to_make(change, found, bars, part, span, MORE)
-            meter, bpm = found.meter, bpm or found.bpm
-            plays = set(families_of(np.array([*built, *found.instruments])))
+            meter, bpm, playing = found.meter, bpm or found.bpm, {*built, *found.instruments}
+            if change == "revoice":
+                built, into = revoice.wanted(part, found)
+                playing = revoice.left(found, built, into)
+            plays = set(families_of(np.array(list(playing), np.int64)))
             asked = {name: describe.YES if name in plays else describe.NO for name in describe.INSTRUMENTS
                      if change != CONTINUE or name in plays} | asked
         bars, bpm, meter = bars or BARS, float(bpm or BPM), tuple(meter or METER)
@@ -141,7 +146,7 @@ class Composer:
             check("bars", bars), check("bpm", bpm), meter, sampling, self._precision(), self._options["backend"], said,
             float((GUIDANCE if guided else 1.0) if guidance is None else guidance),
             (TAKES if change == INFILL else 1) if takes is None else takes, BUILD if parts is not None else change,
-            pack(found.codes) if found else "", built, cut, f"{change}-{plain_stem(file)}" if change else "")
+            pack(found.codes) if found else "", built, cut, into, f"{change}-{plain_stem(file)}" if change else "")
 
     def play(self, recipe: PieceRecipe, indices: Sequence[int],
              progress: Callable[[float], object] = lambda done: None) -> Iterator[Piece]:

@@ -12,7 +12,7 @@ MOST = 100_000  # pieces
 ASKED = ("parts", "instruments", "having", "without", "density", "polyphony", "register")
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 WRITTEN = ("picture", "tracks", "soundfont", "rate")
-CHANGES = ("add", "reroll", "infill")  # what --from-midi is for
+CHANGES = ("add", "reroll", "infill", "revoice")  # what --from-midi is for
 WHAT = ("n", "bars", "bpm", "meter", *ASKED, "guidance", "takes", "seed", *SAMPLING, "from_midi", "continue", *CHANGES,
         *WRITTEN)
 
@@ -46,6 +46,8 @@ def build_parser(description: str = "") -> Parser:
     add("--add", metavar="PART", help="a part to those that are there: drums, bass, lead, a program's name or number")
     add("--reroll", metavar="PART", help="this part anew, the others stay")
     add("--infill", type=span("5-8"), metavar="5-8", help="these bars anew")
+    add("--revoice", metavar="LIST", help="other instruments for these parts, such as bass=synth-bass,piano; where "
+        "none is said the likeliest of its family, with -n 7 all of them")
     add("--from", dest="from_", type=Path, metavar="JSON", help="make the piece of this JSON again, the same file")
     add = parser.add_argument_group("sampling (one number, or one for each stream of codes)").add_argument
     add("--seed", type=int, help="0 to 2**64 - 1 (default: a random one, which is printed)")
@@ -77,7 +79,10 @@ def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
     if ", " in changes:
         raise UserError(f"{changes}: each says what to do with a file; take one of them")
     if (args.from_midi is None) != (not given(args, CHANGES)):
-        raise UserError("--from-midi FILE and one of --add PART, --reroll PART and --infill BARS go together")
+        raise UserError("--from-midi FILE and one of --add PART, --reroll PART, --infill BARS and --revoice LIST go "
+                        "together")
+    if args.revoice is not None and (others := given(args, (*ASKED, "guidance", "takes", "seed", *SAMPLING))):
+        raise UserError(f"--revoice samples nothing, it takes the likeliest instruments; leave out {others}")
     if args.parts is not None and (others := given(args, ("takes", "from_midi", "continue"))):
         raise UserError(f"--parts are those of a new piece, and made once; leave out {others}")
     if args.rate is not None and args.soundfont is None:

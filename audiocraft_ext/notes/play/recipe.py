@@ -14,8 +14,9 @@ from audiocraft_ext.midi.names import FAMILIES
 from audiocraft_ext.notes.codec.score import INSTRUMENTS as MOST_INSTRUMENTS
 from audiocraft_ext.notes.describe import INSTRUMENTS, LEVELS, MEASURED, NO, YES
 
-CONTINUE, ADD, REROLL, INFILL, BUILD = "continue", "add", "reroll", "infill", "build"
-EDITS = (CONTINUE, ADD, REROLL, INFILL)  # of a file
+CONTINUE, ADD, REROLL, INFILL, REVOICE, BUILD = "continue", "add", "reroll", "infill", "revoice", "build"
+EDITS = (CONTINUE, ADD, REROLL, INFILL, REVOICE)  # of a file
+CHOSEN = -1  # in place of an instrument: the model chooses
 MOST_BARS, MOST_TAKES = 256, 100
 SLOWEST, FASTEST = 20.0, 400.0  # BPM
 UNITS = (1, 2, 4, 8, 16, 32, 64)
@@ -36,7 +37,8 @@ class PieceRecipe(RecipeBase):
         takes: how many candidates of each piece are sampled; the best is kept.
         edit: what is done with ``source``, packed codes of a file: one of :data:`EDITS`; :data:`BUILD` for a new piece
             of chosen parts, one after the other; "" for a new piece.
-        parts: of "add", "reroll" and "build", the instruments that are made.
+        parts: of "add", "reroll" and "build", the instruments that are made; of "revoice", those that are replaced.
+        into: of "revoice", by which, or :data:`CHOSEN`.
         span: of "infill", the first bar and the one behind the last, from 0.
         title: of the file it came from, for the name of those that become of it; no part of what the piece is.
     """
@@ -57,6 +59,7 @@ class PieceRecipe(RecipeBase):
     source: str = ""
     parts: tuple[int, ...] = ()
     span: tuple[int, int] | None = None
+    into: tuple[int, ...] = ()
     title: str = field(default="", compare=False)
 
     OF = "piece"
@@ -148,6 +151,7 @@ PieceRecipe.GOOD = {
     "guidance": lambda v: _number(v, 0, MOST_GUIDANCE), "takes": lambda v: _whole(v, 1, MOST_TAKES),
     "edit": lambda v: v in ("", BUILD, *EDITS), "source": _text,
     "parts": lambda v: all(_whole(one, 0, MOST_INSTRUMENTS - 1) for one in v),
+    "into": lambda v: all(_whole(one, CHOSEN, MOST_INSTRUMENTS - 1) for one in v),
     "span": lambda v: v is None or len(v) == 2 and _whole(v[0], 0, MOST_BARS) and _whole(v[1], v[0] + 1, MOST_BARS),
 }
-PieceRecipe.PARTS = {"sampling": Sampling.from_dict, **dict.fromkeys(("meter", "parts", "span"), _tuple)}
+PieceRecipe.PARTS = {"sampling": Sampling.from_dict, **dict.fromkeys(("meter", "parts", "span", "into"), _tuple)}

@@ -14,7 +14,7 @@ from audiocraft_ext.midi.names import FAMILIES, program_named
 from audiocraft_ext.notes.codec.multitrack import Multitrack
 from audiocraft_ext.notes.codec.score import DRUMS, VOICES, instrument, program_of
 from audiocraft_ext.notes.midi import name_of, stretches
-from audiocraft_ext.notes.play.recipe import ADD, CONTINUE, INFILL, MOST_BARS
+from audiocraft_ext.notes.play.recipe import ADD, CONTINUE, INFILL, MOST_BARS, REVOICE
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ def what_to_make(change: str, found: Source, bars: int | None, part: str | None,
         UserError: there is nothing to be made, or no such part.
     """
     if (part is not None) != (change not in (CONTINUE, INFILL)) or (span is not None) != (change == INFILL):
-        raise UserError("add and reroll need a part, infill a span of bars, and nothing else has them")
+        raise UserError("add, reroll and revoice need a part, infill a span of bars, and nothing else has them")
     if change == CONTINUE:
         bars = found.bars + more if bars is None else bars
         if bars <= found.bars:
@@ -85,6 +85,8 @@ def what_to_make(change: str, found: Source, bars: int | None, part: str | None,
         if not 1 <= first <= last <= found.bars:
             raise UserError(f"infill: expected bars from 1 to {found.bars}, the first one first, got {first}-{last}")
         return found.bars, (), (first - 1, last)
+    if change == REVOICE:
+        return found.bars, (), None
     return found.bars, (new_part(part, found.instruments) if change == ADD else parts_named(part, found)), None
 
 
@@ -115,7 +117,7 @@ def new_part(text: str, there: Sequence[int]) -> tuple[int, ...]:
     return (free[0],)
 
 
-def parts_named(text: str, found: Source) -> tuple[int, ...]:
+def parts_named(text: str, found: Source, what: str = "reroll") -> tuple[int, ...]:
     """Those of the file's instruments that are meant.
 
     Raises:
@@ -128,9 +130,9 @@ def parts_named(text: str, found: Source) -> tuple[int, ...]:
         parts = [one for one in found.instruments if one != DRUMS and program_of(one) // 8 == FAMILIES.index(word)]
     else:
         parts = [one for one in found.instruments if name_of(one) == word] or [
-            one for one in found.instruments if one != DRUMS and program_of(one) == _program(word, "reroll")]
+            one for one in found.instruments if one != DRUMS and program_of(one) == _program(word, what)]
     if not parts:
-        raise UserError(f"reroll: the file has no {text}; it has {', '.join(map(name_of, found.instruments))}")
+        raise UserError(f"{what}: the file has no {text}; it has {', '.join(map(name_of, found.instruments))}")
     return tuple(sorted(parts))
 
 
