@@ -155,6 +155,8 @@ def make(args, instrument, recipe, indices, output) -> list:
         raise KeyboardInterrupt(there) from None
     paths = [place.path for place in places.values()]
     if args.sheet:
+        from audiocraft_ext.core.files import free_name
+
         print(*draw(paths, free_name(args.o / f"{recipe.bundle}_seed{recipe.seed}.png")), sep="\n")
     wall = time.perf_counter() - STARTED
     if done:
@@ -218,13 +220,6 @@ def draw(paths: list[Path], path: Path) -> list[Path]:
 
     sounds = Sounds(paths)
     return sheet(sounds, sounds.sample_rate, path)
-
-
-def free_name(path: Path) -> Path:
-    """``path``, or with a number if it is taken."""
-    from audiocraft_ext.core.files import numbered
-
-    return next(free for name in numbered(path.stem) if not (free := path.with_name(name + path.suffix)).exists())
 
 
 def progress_bar(clips: int, seconds: float):

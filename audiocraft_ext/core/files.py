@@ -215,6 +215,11 @@ def numbered(name: str) -> Iterator[str]:
         yield f"{name}_v{number}"
 
 
+def free_name(path: Path) -> Path:
+    """``path``, or with a number if it is taken."""
+    return next(free for name in numbered(path.stem) if not (free := path.with_name(name + path.suffix)).exists())
+
+
 def take_name(part: Path, path: Path) -> None:
     """Rename, but never over a file that has come to be there: a link fails where a rename would not.
 

@@ -14,10 +14,13 @@ from matplotlib.image import imread
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.drums.codec.clip import DrumClip
+from audiocraft_ext.drums.play import cli, output
 from audiocraft_ext.drums.play import roll as rolls
 from audiocraft_ext.drums.play.beat import Beat
+from audiocraft_ext.drums.play.drummer import Drummer
 from audiocraft_ext.drums.play.roll import roll, sheet
 from audiocraft_ext.sound.picture import MARGIN, WIDTH
+from tests.helpers.drum_bundle import tiny_drummer
 
 NAMES = {36: "kick", 38: "snare", 42: "closed_hat"}
 LEFT, RIGHT = MARGIN + 124, WIDTH - MARGIN - rolls.SCALE  # of the bars
@@ -155,3 +158,17 @@ def test_without_pyplot(tmp_path):
     names = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True,
                            timeout=60).stdout.split()
     assert "matplotlib" in names and not {"librosa", "scipy", "torch", "matplotlib.pyplot"} & set(names)
+
+
+def test_the_command_line_draws_beats_side_by_side(tmp_path, capsys):
+    bundle = tiny_drummer(tmp_path / "tiny")
+    for number in ("2", "3"):
+        cli.main([str(bundle), "-n", number, "--seed", "1", "--bars", "1", "-o", str(tmp_path / "o"), "--sheet"])
+    assert [path.name for path in sorted((tmp_path / "o").glob("*.png"))] == ["tiny_seed1.png", "tiny_seed1_v2.png"]
+    assert str(tmp_path / "o" / "tiny_seed1_v2.png") in capsys.readouterr().out
+    beside = next((tmp_path / "o").glob("*.json"))
+    drummer = Drummer.load(bundle, threads=1)
+    (made,) = drummer.play(drummer.recipe(bars=1, seed=1), [output.read_sidecar(beside).index])
+    assert output.read(beside, drummer.codec).clip == made.clip
+    with pytest.raises(UserError, match="--from takes everything from the file; leave out --sheet"):
+        cli.main(["--from", str(beside), "--sheet"])

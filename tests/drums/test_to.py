@@ -118,6 +118,7 @@ def test_the_command_line(bundle, tmp_path, capsys):
     names = sorted(path.name for path in tmp_path.glob("*seed1*.mid"))
     assert len(names) == 2 and "to-tap" in names[0]
     file.unlink()  # all is in the JSON
+    assert not list(tmp_path.glob("*.png"))
     infer.main(["--from", str(next(tmp_path.glob("*_1_*.json"))), "-o", str(tmp_path / "again")])
     assert "not the same" not in capsys.readouterr().err
 

@@ -174,6 +174,20 @@ def test_files_and_that_they_are_made_again(composer, bundle, tmp_path, capsys):
     assert again[0].name == files[0].name
 
 
+def test_pieces_side_by_side(composer, tmp_path):
+    from audiocraft_ext.notes.play.roll import sheet
+
+    pieces = [(f"piece {piece.index}", piece) for piece in composer.play(composer.recipe(bars=2, seed=1), range(9))]
+    pages = sheet(pieces, tmp_path / "s.png")
+    assert [page.name for page in pages] == ["s.png", "s_2.png"] and sheet([], tmp_path / "none.png")
+    wide = [int.from_bytes(page.read_bytes()[16:20], "big") for page in pages]
+    high = [int.from_bytes(page.read_bytes()[20:24], "big") for page in pages]
+    assert wide == [1600, 1600] and high == [1280, 320]
+    saved = composer.save(pieces[0][1], tmp_path)
+    again = output.read(saved[0], composer.codec)
+    assert again.score == pieces[0][1].score and again.index == 0
+
+
 def test_a_changed_sidecar_is_refused(composer, tmp_path):
     *_, beside = composer.save(one(composer, bars=1), tmp_path)
     values = json.loads(beside.read_text())
@@ -188,9 +202,10 @@ def test_a_changed_sidecar_is_refused(composer, tmp_path):
 def test_the_command_line(bundle, tmp_path, capsys):
     infer.main([str(bundle), "-n", "2", "--bars", "2", "--seed", "3", "-o", str(tmp_path)])
     assert len(list(tmp_path.glob("*.mid"))) == len(list(tmp_path.glob("*.png"))) == 2
-    infer.main([str(bundle), "-n", "3", "--bars", "2", "--seed", "3", "-o", str(tmp_path)])
+    infer.main([str(bundle), "-n", "3", "--bars", "2", "--seed", "3", "-o", str(tmp_path), "--sheet"])
     said = capsys.readouterr()
     assert "2 of 3 pieces are in" in said.err and len(list(tmp_path.glob("*.mid"))) == 3
+    assert said.out.splitlines()[-1] == str(tmp_path / "tiny_seed3.png") and (tmp_path / "tiny_seed3.png").is_file()
     infer.main([str(bundle), "--add", "lead", "--from-midi", str(BAND), "--bars", "1", "-o", str(tmp_path / "c")])
     assert "square lead" in capsys.readouterr().out
     infer.main([str(bundle), "--revoice", "guitar=lead", "--from-midi", str(BAND), "--bars", "1", "-o",

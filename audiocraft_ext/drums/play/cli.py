@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TextIO
 
 from audiocraft_ext.core.errors import UserError, run_cli
-from audiocraft_ext.core.files import make_folder
+from audiocraft_ext.core.files import free_name, make_folder, plain
 from audiocraft_ext.drums.play.options import ASKED, CHANGES, CONDITIONING, SAMPLING, WRITTEN, build_parser, parse
 from audiocraft_ext.engine.cli import STARTED, cap_threads, chosen, difference_note, find_bundle_of
 
@@ -47,7 +47,13 @@ def main(argv: list[str] | None = None) -> None:
     output = Output(**chosen(args, WRITTEN))
     output.check()
     jobs = [(recipe, range(args.n or 1)) for recipe in recipes(args, drummer)]
-    make(args, drummer, jobs, output)
+    paths = make(args, drummer, jobs, output)
+    if args.sheet:
+        from audiocraft_ext.drums.play.output import read
+        from audiocraft_ext.drums.play.roll import sheet
+
+        where = free_name(args.o / f"{plain(jobs[0][0].bundle)}_seed{jobs[0][0].seed}.png")
+        say("\n".join(map(str, sheet([read(path, drummer.codec) for path in paths], where))))
 
 
 def say(text: str, file: TextIO | None = None) -> None:

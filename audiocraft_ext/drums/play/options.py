@@ -21,7 +21,8 @@ WRITTEN = ("wav", "picture", "tracks", "soundfont", "kit", "rate")
 # Option to change:
 CHANGES = {"continue": "continue", "from_midi": "keep", "to": "to", "humanise": "humanise", "vary": "vary"}
 WHAT = ("n", "bars", "bpm", "meter", *ASKED, *CONDITIONING, "seed", *SAMPLING, *CHANGES, "keep", "reroll", "infill",
-        "to_lane", "velocities_only", "offsets_only", "amount", "swap", "groove", "channel", "all_channels", *WRITTEN)
+        "to_lane", "velocities_only", "offsets_only", "amount", "swap", "groove", "channel", "all_channels", *WRITTEN,
+        "sheet")
 
 
 def build_parser(description: str = "") -> Parser:
@@ -72,6 +73,7 @@ def build_parser(description: str = "") -> Parser:
     add("--soundfont", type=Path, metavar="FILE", help="the sound through this SoundFont")
     add("--kit", type=Path, metavar="FOLDER", help="the sound with a kit of your own")
     add("--rate", type=int, help="of the sound, in Hz (default 44100)")
+    add("--sheet", action="store_true", default=None, help="a picture of all beats, to choose from at a glance")
     add("--picture", action="store_true", default=None, help="a piano roll of each")
     add("--tracks", action="store_true", default=None, help="a track for each drum")
     add = parser.add_argument_group("machine").add_argument

@@ -19,9 +19,11 @@ from typing import Any, NamedTuple
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import numbered, plain, write_all
 from audiocraft_ext.drums import midi as midi_drums
+from audiocraft_ext.drums.codec.base import DrumCodec
 from audiocraft_ext.drums.codec.clip import DrumClip
 from audiocraft_ext.drums.play import sidecar
 from audiocraft_ext.drums.play.beat import Beat
+from audiocraft_ext.drums.play.recipe import BeatRecipe
 from audiocraft_ext.drums.play.sidecar import Output, Sidecar
 from audiocraft_ext.drums.play.sidecar import read as read_sidecar
 
@@ -72,6 +74,18 @@ def save(beat: Beat, folder: Path | str = ".", output: Output = Output()) -> lis
             continue
         return [folder / name for name in (*names, f"{stem}.json")]
     raise AssertionError("numbers do not end")
+
+
+def read(path: Path | str, codec: DrumCodec) -> Beat:
+    """A beat that was saved, by its MIDI file or its JSON.
+
+    Raises:
+        UserError: it is none.
+    """
+    known = read_sidecar(Path(path).with_suffix(".json"))
+    recipe = BeatRecipe.from_dict(known.recipe)
+    return Beat(known.codes, codec.decode(known.codes, recipe.bpm, recipe.meter), known.index, known.recipe,
+                {one.write: one.name for one in codec.drums.classes}, known.about)
 
 
 class State(Enum):

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from audiocraft_ext.core.errors import UserError, run_cli
-from audiocraft_ext.core.files import make_folder
+from audiocraft_ext.core.files import free_name, make_folder, plain
 from audiocraft_ext.engine.cli import STARTED, chosen, difference_note, find_bundle_of
 from audiocraft_ext.notes.play.options import ASKED, SAMPLING, WRITTEN, build_parser, parse
 
@@ -39,7 +39,14 @@ def main(argv: list[str] | None = None) -> None:
         return list_prompts(composer)
     output = Output(**{"picture": True} | chosen(args, WRITTEN))
     output.check()
-    make(args, composer, recipe_of(args, composer), range(args.n or 1), output)
+    recipe = recipe_of(args, composer)
+    paths = make(args, composer, recipe, range(args.n or 1), output)
+    if args.sheet:
+        from audiocraft_ext.notes.play.output import read
+        from audiocraft_ext.notes.play.roll import sheet
+
+        where = free_name(args.o / f"{plain(recipe.bundle)}_seed{recipe.seed}.png")
+        say("\n".join(map(str, sheet([(path.stem, read(path, composer.codec)) for path in paths], where))))
 
 
 def say(text: str, file=None) -> None:

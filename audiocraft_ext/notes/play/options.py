@@ -14,7 +14,7 @@ SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 WRITTEN = ("picture", "tracks", "soundfont", "rate")
 CHANGES = ("add", "reroll", "infill", "revoice")  # what --from-midi is for
 WHAT = ("n", "bars", "bpm", "meter", *ASKED, "guidance", "takes", "seed", *SAMPLING, "from_midi", "continue", *CHANGES,
-        *WRITTEN)
+        *WRITTEN, "sheet")
 
 
 def build_parser(description: str = "") -> Parser:
@@ -53,6 +53,7 @@ def build_parser(description: str = "") -> Parser:
     add("--seed", type=int, help="0 to 2**64 - 1 (default: a random one, which is printed)")
     add_sampling(add, "stream of codes")
     add = parser.add_argument_group("files").add_argument
+    add("--sheet", action="store_true", default=None, help="a picture of all pieces, to choose from at a glance")
     add("--no-picture", dest="picture", action="store_false", default=None, help="no piano roll")
     add("--tracks", action="store_true", default=None, help="a file for each part too")
     add("--soundfont", type=Path, metavar="FILE", help="the sound through this General MIDI SoundFont (.sf2)")

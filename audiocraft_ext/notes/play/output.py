@@ -21,8 +21,10 @@ from audiocraft_ext.core.files import numbered, plain, write_all
 from audiocraft_ext.core.sidecar import Sidecar
 from audiocraft_ext.notes import midi
 from audiocraft_ext.notes.codec import score as scores
+from audiocraft_ext.notes.codec.multitrack import Multitrack
 from audiocraft_ext.notes.codec.score import Score
 from audiocraft_ext.notes.play.piece import Piece
+from audiocraft_ext.notes.play.recipe import PieceRecipe
 
 FORMAT, VERSION = "micro-musicgen piece", 1
 
@@ -107,6 +109,18 @@ def save(piece: Piece, folder: Path | str = ".", output: Output = Output()) -> l
     return sidecar.save(folder, _stems(piece.recipe, piece.index, piece.about.get("title", "")),
                         lambda stem: _complete(folder, stem, piece.recipe, piece.index, output),
                         lambda stem: _write(folder, stem, piece, output))
+
+
+def read(path: Path | str, codec: Multitrack) -> Piece:
+    """A piece that was saved, by its MIDI file or its JSON.
+
+    Raises:
+        UserError: it is none.
+    """
+    known = read_sidecar(Path(path).with_suffix(".json"))
+    recipe = PieceRecipe.from_dict(known.recipe)
+    return Piece(known.codes, codec.decode(known.codes, recipe.bpm, recipe.meter), known.index, known.recipe,
+                 known.about)
 
 
 def parts(score: Score) -> dict[str, Score]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from audiocraft_ext.midi.roll import draw
+from audiocraft_ext.midi import roll as rolls
+from audiocraft_ext.midi.roll import Roll
 from audiocraft_ext.notes.codec.score import DRUMS
 from audiocraft_ext.notes.midi import name_of, parts_of
 from audiocraft_ext.notes.play.piece import Piece
@@ -16,10 +18,23 @@ def roll(piece: Piece, path: Path) -> None:
     Raises:
         UserError: it cannot be written, or matplotlib is not there.
     """
-    score, recipe = piece.score, piece.recipe
-    bars = score.bars or 1
-    title = [str(recipe.get("bundle", "")), f"{score.bpm:.4g} BPM", f"{score.meter[0]}/{score.meter[1]}",
-             f"{bars} bars", f"{len(score)} notes", f"seed {recipe.get('seed', 0)}", f"piece {piece.index}"]
-    draw(path, score.notes, {part: name_of(part) for part in parts_of(score)}, (DRUMS,),
-         score.ticks_per_beat * 4 * score.meter[0] / score.meter[1], bars, score.ticks_per_beat // 8,
-         " · ".join(title))
+    rolls.draw(path, _drawn(piece, str(piece.recipe.get("bundle", "")), f"seed {piece.recipe.get('seed', 0)}",
+                            f"piece {piece.index}"))
+
+
+def sheet(pieces: Iterable[tuple[str, Piece]], path: Path) -> list[Path]:
+    """Draw pieces side by side, each with its name over it; returns the files.
+
+    Raises:
+        UserError: one cannot be written, or matplotlib is not there.
+    """
+    return rolls.sheet([_drawn(piece, name) for name, piece in pieces], path)
+
+
+def _drawn(piece: Piece, name: str, *more: str) -> Roll:
+    score, bars = piece.score, piece.score.bars or 1
+    title = [name, f"{score.bpm:.4g} BPM", f"{score.meter[0]}/{score.meter[1]}", f"{bars} bars",
+             f"{len(score)} notes", *more]
+    return Roll(score.notes, {part: name_of(part) for part in parts_of(score)}, (DRUMS,),
+                score.ticks_per_beat * 4 * score.meter[0] / score.meter[1], bars, score.ticks_per_beat // 8,
+                " · ".join(title))

@@ -132,7 +132,7 @@ def _bytes(data: bytes, path: Path) -> None:
 
 
 def _roll(sketch: Sketch, path: Path) -> None:
-    from audiocraft_ext.midi.roll import draw
+    from audiocraft_ext.midi.roll import Roll, draw
 
     song, recipe = sketch.song, sketch.recipe
     midi = to_midi.to_midi(song)
@@ -142,4 +142,5 @@ def _roll(sketch: Sketch, path: Path) -> None:
     drums = [i for i, channel in enumerate(song.channels, 1) if channel.noise]
     title = [str(recipe.get("bundle", "")), f"{song.tempo} BPM", f"{song.beats} beats in {song.rhythm}",
              f"{song.bars} bars", f"{notes_of(song)} notes", f"seed {recipe.get('seed', 0)}", f"sketch {sketch.index}"]
-    draw(path, notes, names, drums, song.parts * to_midi.PART, song.bars, PARTS * to_midi.PART // 8, " · ".join(title))
+    draw(path, Roll(notes, names, drums, song.parts * to_midi.PART, song.bars, PARTS * to_midi.PART // 8,
+                    " · ".join(title)))
