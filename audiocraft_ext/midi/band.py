@@ -14,10 +14,13 @@ import numpy as np
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import known_sha256
 from audiocraft_ext.midi.file import DRUMS, Midi
+from audiocraft_ext.midi.kit import Kit
 from audiocraft_ext.midi.soundfont import BANK, VOICES, player_module, presets_of
+from audiocraft_ext.midi.waves import PATH
 
 TAIL = 2.0  # seconds that the last notes may ring
 PEAK = 0.9
+KIT_GAIN = np.float32(1.5)  # of the kit beside a bank without drums
 OFF, ON = 0, 1
 
 
@@ -29,8 +32,8 @@ class Band:
     presets: dict[tuple[int, int], str]
 
     @classmethod
-    def load(cls, path: Path | str) -> Band:
-        """Go through a file without reading its sound.
+    def load(cls, path: Path | str = PATH) -> Band:
+        """Go through a file without reading its sound; by default that which ships.
 
         Raises:
             UserError: it is not there, no SoundFont, broken, or without an instrument in bank 0; or nothing is
@@ -48,13 +51,18 @@ class Band:
         """16 hex digits of the file."""
         return known_sha256(self.path)[:16]
 
+    @property
+    def drums(self) -> list[int]:
+        """The numbers in bank 128."""
+        return [number for bank, number in sorted(self.presets) if bank == BANK]
+
     def program(self, wanted: int) -> int:
         """The number in bank 0 that plays a program: its own, else the nearest."""
         return min((number for bank, number in self.presets if bank == 0), key=lambda number: abs(number - wanted))
 
     def render(self, midi: Midi, sample_rate: int) -> np.ndarray:
         """Play a file up to its end and a little on: ``float32 [N]``, left and right as one, its peak at 0.9 of full
-        scale unless it is silent. Drums are silent where the file has none in bank 128.
+        scale unless it is silent. Where the file has no drums in bank 128 they are played by the kit that ships.
 
         Raises:
             UserError: the player does not take the file.
@@ -71,6 +79,8 @@ class Band:
             else:
                 synth.noteoff(channel, pitch)
         wav = out.sum(1)
+        if not self.drums:
+            wav += KIT_GAIN * self._kit(midi, len(wav), sample_rate)
         peak = float(np.abs(wav).max(initial=0.0))
         return wav * np.float32(PEAK / peak) if peak else wav
 
@@ -83,17 +93,22 @@ class Band:
             events += [(start, ON, channel - 1, pitch, velocity), (max(end, start + 1), OFF, channel - 1, pitch, 0)]
         return sorted(events)
 
+    def _kit(self, midi: Midi, samples: int, sample_rate: int) -> np.ndarray:
+        """The drums of the kit that ships, ``float32 [samples]``."""
+        rows = midi.notes[midi.notes["channel"] == DRUMS]
+        notes = np.stack([midi.seconds(rows["start"]), rows["pitch"], rows["velocity"]], 1)
+        return Kit.load().render(notes, samples / sample_rate, sample_rate)
+
     def _synth(self, midi: Midi, sample_rate: int):
         """A player with a preset on each channel that is used."""
         tinysoundfont = player_module()
         synth = tinysoundfont.Synth(samplerate=sample_rate)
         programs = dict(zip(midi.programs["channel"].tolist(), midi.programs["program"].tolist()))
-        drums = [number for bank, number in sorted(self.presets) if bank == BANK]
         try:
             sound = synth.sfload(self.path.read_bytes(), max_voices=VOICES)  # as a name it has to be Unicode
             for channel in np.unique(midi.notes["channel"]).tolist():
-                if channel == DRUMS and drums:
-                    synth.program_select(channel - 1, sound, BANK, drums[0], True)
+                if channel == DRUMS and self.drums:
+                    synth.program_select(channel - 1, sound, BANK, self.drums[0], True)
                 elif channel == DRUMS:
                     synth.control_change(channel - 1, 7, 0)  # its volume
                 else:

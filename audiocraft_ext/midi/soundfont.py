@@ -121,8 +121,8 @@ def player_module():
     try:
         import tinysoundfont
     except ImportError:
-        raise UserError(f"a SoundFont is played by tinysoundfont, which is not installed; '{INSTALL}', or leave "
-                        "--soundfont out: the drum kit that ships needs nothing") from None
+        raise UserError(f"a SoundFont is played by tinysoundfont, which is not installed; '{INSTALL}', or do "
+                        "without: drums alone are played by the kit that ships, which needs nothing") from None
     return tinysoundfont
 
 

@@ -174,6 +174,20 @@ def test_files_and_that_they_are_made_again(composer, bundle, tmp_path, capsys):
     assert again[0].name == files[0].name
 
 
+def test_the_sound_without_a_soundfont(composer, tmp_path):
+    pytest.importorskip("tinysoundfont")
+    import soundfile
+
+    piece = one(composer, bars=2, seed=1, parts="drums,piano")
+    files = composer.save(piece, tmp_path, output.Output(wav=True, rate=16_000))
+    (path,) = (file for file in files if file.suffix == ".wav")
+    wav, rate = soundfile.read(path)
+    assert rate == 16_000 and len(wav) == round((piece.score.seconds + 2) * rate) and abs(wav).max() > 0.8
+    assert composer.save(piece, tmp_path, output.Output(wav=True, rate=16_000)) == files  # it is there
+    other = composer.save(piece, tmp_path, output.Output(wav=True, rate=8000))
+    assert other[0] != files[0]
+
+
 def test_pieces_side_by_side(composer, tmp_path):
     from audiocraft_ext.notes.play.roll import sheet
 

@@ -11,7 +11,7 @@ from audiocraft_ext.engine.cli import add_sampling, given, meter, span
 MOST = 100_000  # pieces
 ASKED = ("parts", "instruments", "having", "without", "density", "polyphony", "register")
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
-WRITTEN = ("picture", "tracks", "soundfont", "rate")
+WRITTEN = ("picture", "tracks", "wav", "soundfont", "rate")
 CHANGES = ("add", "reroll", "infill", "revoice")  # what --from-midi is for
 WHAT = ("n", "bars", "bpm", "meter", *ASKED, "guidance", "takes", "seed", *SAMPLING, "from_midi", "continue", *CHANGES,
         *WRITTEN, "sheet")
@@ -56,6 +56,8 @@ def build_parser(description: str = "") -> Parser:
     add("--sheet", action="store_true", default=None, help="a picture of all pieces, to choose from at a glance")
     add("--no-picture", dest="picture", action="store_false", default=None, help="no piano roll")
     add("--tracks", action="store_true", default=None, help="a file for each part too")
+    add("--wav", action="store_true", default=None, help="the sound too, with the plain waves and the drum kit "
+        "that are here")
     add("--soundfont", type=Path, metavar="FILE", help="the sound through this General MIDI SoundFont (.sf2)")
     add("--rate", type=int, help="of the sound, in Hz (default 44100)")
     add = parser.add_argument_group("machine").add_argument
@@ -86,6 +88,6 @@ def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
         raise UserError(f"--revoice samples nothing, it takes the likeliest instruments; leave out {others}")
     if args.parts is not None and (others := given(args, ("takes", "from_midi", "continue"))):
         raise UserError(f"--parts are those of a new piece, and made once; leave out {others}")
-    if args.rate is not None and args.soundfont is None:
-        raise UserError("--rate is that of the sound, and none was asked for; give --soundfont too")
+    if args.rate is not None and not given(args, ("wav", "soundfont")):
+        raise UserError("--rate is that of the sound, and none was asked for; give --wav or --soundfont too")
     return args

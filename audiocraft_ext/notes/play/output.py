@@ -1,4 +1,4 @@
-"""Pieces as files: MIDI, on request a file a part, a piano roll and a WAV through a SoundFont; and a JSON sidecar from
+"""Pieces as files: MIDI, on request a file a part, a piano roll and a WAV; and a JSON sidecar from
 which a piece can be made again.
 
 Nothing is overwritten. A name that another file has gets a number. A piece that is there already, by its JSON, with all
@@ -36,7 +36,8 @@ class Output:
     Attributes:
         picture: as a piano roll, ``NAME.png``.
         tracks: each part as a file of its own, ``NAME_drums.mid``.
-        soundfont: a General MIDI SoundFont that plays it, into ``NAME.wav``.
+        wav: as sound, ``NAME.wav``; a ``soundfont`` asks for it too.
+        soundfont: a General MIDI SoundFont that plays; None is the plain waves and the drum kit that ship.
         rate: of the WAV, in Hz.
     """
 
@@ -44,15 +45,25 @@ class Output:
     tracks: bool = False
     soundfont: Path | None = None
     rate: int = 44_100
+    wav: bool = False
+
+    @property
+    def sounds(self) -> bool:
+        return self.wav or self.soundfont is not None
+
+    def band(self):
+        """What plays."""
+        from audiocraft_ext.midi.band import Band
+
+        return Band.load(*(() if self.soundfont is None else (self.soundfont,)))
 
     def check(self) -> None:
         """Raise a :class:`UserError` for what cannot be, before a piece is made."""
-        if self.soundfont is not None:
-            from audiocraft_ext.midi.band import Band
+        if self.sounds:
             from audiocraft_ext.sound import level
 
             level.check(self.rate)
-            Band.load(self.soundfont)
+            self.band()
         if self.picture:
             from audiocraft_ext.midi import roll
 
@@ -74,7 +85,8 @@ class Output:
             output = cls(**values | {"soundfont": None if font is None else Path(font)})
         except TypeError as error:
             raise UserError(f"not how a piece was written ({error})") from None
-        if type(output.rate) is not int or {type(output.picture), type(output.tracks)} != {bool}:
+        if type(output.rate) is not int or {type(output.picture), type(output.tracks), type(output.wav)} != {
+                bool}:
             raise UserError(f"not how a piece was written: {values}")
         return output
 
@@ -144,7 +156,7 @@ def _complete(folder: Path, stem: str, recipe: dict[str, Any], index: int, outpu
         return ()
     was = Output.from_dict(known.output)
     enough = was.picture >= output.picture and was.tracks >= output.tracks and (
-        output.soundfont is None or (was.soundfont, was.rate) == (output.soundfont, output.rate))
+        not output.sounds or (was.sounds, was.soundfont, was.rate) == (True, output.soundfont, output.rate))
     same = sidecar.identity(known.recipe, known.index) == sidecar.identity(recipe, index)
     return known.files if same and enough and all((folder / name).is_file() for name in known.files) else ()
 
@@ -174,7 +186,7 @@ def _files(piece: Piece, data: bytes, stem: str, output: Output) -> dict[str, Ca
     if output.tracks:
         files |= {f"{stem}_{name}.mid": partial(_bytes, midi.to_bytes(part))
                   for name, part in parts(piece.score).items()}
-    if output.soundfont is not None:
+    if output.sounds:
         files[f"{stem}.wav"] = partial(_sound, piece, output)
     if output.picture:
         from audiocraft_ext.notes.play.roll import roll
@@ -192,8 +204,7 @@ def _text(text: str, path: Path) -> None:
 
 
 def _sound(piece: Piece, output: Output, path: Path) -> None:
-    from audiocraft_ext.midi.band import Band
     from audiocraft_ext.sound.wav import write_wav
 
-    wav = Band.load(output.soundfont).render(midi.to_midi(piece.score)[0], output.rate)
+    wav = output.band().render(midi.to_midi(piece.score)[0], output.rate)
     write_wav(path, wav, output.rate, comment=f"piece {sidecar.identity(piece.recipe, piece.index)}", title=path.stem)
