@@ -184,6 +184,8 @@ def test_the_sound_without_a_soundfont(composer, tmp_path):
     wav, rate = soundfile.read(path)
     assert rate == 16_000 and len(wav) == round((piece.score.seconds + 2) * rate) and abs(wav).max() > 0.8
     assert composer.save(piece, tmp_path, output.Output(wav=True, rate=16_000)) == files  # it is there
+    again = composer.save(piece, tmp_path / "again", output.Output(wav=True, rate=16_000))
+    assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes() and again[0].name == files[0].name
     other = composer.save(piece, tmp_path, output.Output(wav=True, rate=8000))
     assert other[0] != files[0]
 

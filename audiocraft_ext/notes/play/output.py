@@ -187,7 +187,7 @@ def _files(piece: Piece, data: bytes, stem: str, output: Output) -> dict[str, Ca
         files |= {f"{stem}_{name}.mid": partial(_bytes, midi.to_bytes(part))
                   for name, part in parts(piece.score).items()}
     if output.sounds:
-        files[f"{stem}.wav"] = partial(_sound, piece, output)
+        files[f"{stem}.wav"] = partial(_sound, piece, output, stem)
     if output.picture:
         from audiocraft_ext.notes.play.roll import roll
 
@@ -203,8 +203,8 @@ def _text(text: str, path: Path) -> None:
     path.write_text(text, "utf-8")
 
 
-def _sound(piece: Piece, output: Output, path: Path) -> None:
+def _sound(piece: Piece, output: Output, stem: str, path: Path) -> None:
     from audiocraft_ext.sound.wav import write_wav
 
     wav = output.band().render(midi.to_midi(piece.score)[0], output.rate)
-    write_wav(path, wav, output.rate, comment=f"piece {sidecar.identity(piece.recipe, piece.index)}", title=path.stem)
+    write_wav(path, wav, output.rate, comment=f"piece {sidecar.identity(piece.recipe, piece.index)}", title=stem)
