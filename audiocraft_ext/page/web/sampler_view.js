@@ -75,6 +75,7 @@ export class SamplerView {
     this.minP = make("input", { id: "min-p", type: "range", min: 0, max: 0.3, step: 0.01, value: 0 });
     this.beat = make("input", { id: "beat", type: "range", min: BEAT.low, max: BEAT.high, step: 0.1, value: GUIDANCE });
     this.beatField = field("Beat: how closely it is kept", this.beat, closely);
+    this.beatField.classList.add("double");
     this.loop = make("input", { type: "checkbox", id: "loop" });
     this.round = make("input", { type: "checkbox", id: "round", checked: true });
     this.live = make("input", { type: "checkbox", id: "live", checked: true });

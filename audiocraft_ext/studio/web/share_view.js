@@ -6,7 +6,7 @@ import { table } from "./library_view.js";
 import { button, check, choose, fields, panel, quiet, row, select } from "./parts.js";
 
 const PLAYED = /\.(wav|flac|ogg|mp3|mid)$/,
-  MB = (bytes) => `${(bytes / 1e6).toFixed(2)} MB`;
+  sizeOf = (bytes) => (bytes < 1e5 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
 export class ShareView {
   constructor(root, studio) {
@@ -83,10 +83,10 @@ export class ShareView {
         { files, card, url } = await post("contents", asked);
       const size = files.reduce((sum, { bytes }) => sum + bytes, 0);
       this.sent.replaceChildren(
-        quiet(`${files.length} files, ${MB(size)}, would go to ${url}:`),
+        quiet(`${files.length} files, ${sizeOf(size)}, would go to ${url}:`),
         table(
           ["file", "size"],
-          files.map(({ name, bytes }) => [name, MB(bytes)]),
+          files.map(({ name, bytes }) => [name, sizeOf(bytes)]),
         ),
         make(
           "details",
@@ -97,7 +97,7 @@ export class ShareView {
         row(button("Push it", () => this.push(asked), { class: "main", id: "push" })),
       );
       this.sent.focus();
-      say(`Nothing was sent yet: ${files.length} files, ${MB(size)}.`);
+      say(`Nothing was sent yet: ${files.length} files, ${sizeOf(size)}.`);
     } catch (error) {
       say(error.message, true);
     }
