@@ -44,7 +44,7 @@ class Address:
         for head in (f"{endpoint()}/", f"{PUBLIC}/", "hf://"):
             plain = plain.removeprefix(head)
         found = _ADDRESS.fullmatch(plain.removesuffix("/"))
-        if not found:
+        if not found or ".." in found[0]:
             raise UserError(f"expected owner/name or owner/name@revision, a repository of {endpoint()}, got {text!r}")
         return cls(found[1], found[2])
 

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.page.build import KIT
 from audiocraft_ext.page.build import WEB as PAGE
-from audiocraft_ext.studio import data, library, make, train, uploads
+from audiocraft_ext.studio import data, library, make, share, train, uploads
 from audiocraft_ext.studio.jobs import Jobs
 from audiocraft_ext.studio.workspace import Workspace
 
@@ -158,7 +158,10 @@ class Studio:
             "again": lambda asked: jobs.again(str(asked.get("job"))),
             "forget": lambda asked: jobs.forget(str(asked.get("job"))),
             "drop": self.drop_clip,
-        }  # "push" and "pull" of the Hub have their place here
+            "contents": lambda asked: share.contents(here, asked),
+            "push": lambda asked: share.push(here, jobs, asked),
+            "pull": lambda asked: share.pull(here, jobs, asked),
+        }
         return [
             *(Route(f"/api/{name}", _reader(answer)) for name, answer in reads.items()),
             *(Route(f"/api/{name}", _writer(answer), methods=["POST"]) for name, answer in writes.items()),

@@ -285,7 +285,8 @@ def test_no_such_repository_or_revision(bundles, hub):
     assert "ann/none: there is no such repository" in refused("ann/none")
     push(bundles[0], REPO, **QUIET)
     assert f"{REPO} has no revision v2" in refused(f"{REPO}@v2")
-    for wrong in ("breaks", "ann/breaks/x", "ann/../x", "ann/breaks@", "", "ann/br eaks", "ann/breaks@a b"):
+    for wrong in ("breaks", "ann/breaks/x", "ann/../x", "ann/breaks@", "", "ann/br eaks", "ann/breaks@a b",
+                  "ann/a..b", "ann/breaks@../x"):
         assert "expected owner/name" in refused(wrong)
     assert "a push makes a new version" in refused(bundles[0], f"{REPO}@v2", push=True)
     assert leaves_nothing()

@@ -104,10 +104,27 @@ def test_a_beat_is_played_and_changed(shown):
     visit(shown, "#drums")
     browser.click("#fill")
     assert "tick the lanes that stay" in browser.run(STATUS)
-    for button, bars in (("#make-beat", 4), ("#humanise", 4), ("#continue", 8)):
+    browser.click("#fill-bars")
+    assert "tick the bars that are made anew" in browser.run(STATUS)
+
+    def change(button: str, bars: int) -> list[str]:
+        """Press it; the hits that there are then, by their cells' names."""
         browser.click(button)
         browser.wait(f"/^{bars} bars in/.test({STATUS}) && !document.querySelector('{button}').disabled")
         browser.run(f"{STATUS} = ''")
+        return browser.run("[...document.querySelectorAll('.cell[aria-pressed=true]')].map(c => c.ariaLabel)")
+
+    change("#make-beat", 4)
+    before = change("#humanise", 4)
+    browser.click("[aria-label='Bar 2 anew']")
+    browser.click("[aria-label='Bar 4 anew']")
+    browser.click("#fill-bars")
+    assert "that follow each other" in browser.run(STATUS)
+    browser.click("[aria-label='Bar 4 anew']")
+    filled = change("#fill-bars", 4)
+    assert [hit for hit in filled if "bar 2" not in hit] == [hit for hit in before if "bar 2" not in hit]
+    assert browser.run("document.querySelector(\"[aria-label='Bar 2 anew']\").checked")
+    change("#continue", 8)
     browser.click("#play-beat")
     first = browser.wait("document.querySelector('.cell.now')?.ariaLabel")
     browser.wait(f"document.querySelector('.cell.now')?.ariaLabel !== {json.dumps(first)}")

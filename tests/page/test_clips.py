@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import soundfile as sf
 
 from audiocraft_ext.audio.clips import read_sidecar
-from tests.page.person import STATUS, beep, downloaded, drop, infer, make_clip, visit
+from audiocraft_ext.page import build
+from tests.helpers import tiny
+from tests.page.conftest import CACHE
+from tests.page.person import STATUS, Quiet, beep, downloaded, drop, infer, make_clip, visit
 
 
 def again(shown, recipe) -> tuple:
@@ -38,6 +43,29 @@ def test_a_loop(shown):
     assert ours.recipe.loop and np.array_equal(ours.codes, theirs.codes)
     assert np.abs(sf.read(path)[0] - wav).max() < 1e-3
     browser.wait("document.querySelector('li .play').textContent === 'Stop'")  # it goes round and round
+    assert not browser.complaints()
+
+
+def test_the_beat_has_a_slider_where_there_is_a_metronome(shown, tmp_path):
+    deaf = tiny.tiny_bundle(tmp_path / "deaf")
+    folder = build.build(tmp_path / "page", ["embedded", str(deaf)], CACHE)
+    shown.server.RequestHandlerClass = partial(Quiet, directory=folder)
+    browser, hidden = shown.browser, "document.getElementById('beat').closest('.field').hidden"
+    visit(shown)
+    choose = "(name => { const e = document.getElementById('instrument'); e.value = name; " \
+        "e.dispatchEvent(new Event('change')); })"
+    assert not browser.run(hidden) and browser.run("document.getElementById('beat').value") == "2.5"
+    browser.run(f"{choose}('deaf')")
+    assert browser.run(hidden)
+    browser.run(f"{choose}('embedded')")
+    assert not browser.run(hidden)
+    browser.run("(e => { e.value = 5; e.dispatchEvent(new Event('input')); })(document.getElementById('beat'))")
+    assert browser.run("document.querySelector('output[for=beat]').value") == "5.0, strict"
+    make_clip(shown, seconds=1)
+    assert "beat 5" in browser.run("document.querySelector('li .quiet').textContent")
+    browser.press("j")
+    ours, theirs, _ = again(shown, downloaded(shown, "embedded_seed1_0_166.667bpm.json"))
+    assert ours.recipe.guidance == 5 and np.array_equal(ours.codes, theirs.codes)
     assert not browser.complaints()
 
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile as sf
 
 from audiocraft_ext.audio.clips import read_sidecar
-from audiocraft_ext.core.packing import pack
+from audiocraft_ext.core.packing import pack, unpack
 from audiocraft_ext.drums.play import sidecar
 from audiocraft_ext.drums.play.drummer import Drummer
 from audiocraft_ext.engine.bundle import Bundle, find_bundle
@@ -33,6 +33,9 @@ BEATS = [
 CHANGES = [{"edit": "keep", "keep": ["kick", "snare"], "words": {"density": "high"}}, {"edit": "humanise"},
            {"edit": "continue", "bars": 4}, {"edit": "as it is"}, {"edit": "vary", "amount": 0.3},
            {"edit": "vary", "amount": 0.75, "words": {"swing": "hard"}}]
+FILLS = [{"bars": 2, "span": (1, 1)},
+         {"bars": 2, "span": (2, 2), "words": {"density": "high"}},  # which nothing follows
+         {"bars": 8, "span": (5, 6)}]  # longer than the model's context
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +101,26 @@ def test_a_changed_beat_is_that_of_python(page, node, tmp_path):
     for number, recipe in enumerate(recipes):
         ours, theirs = next(iter(drummer.play(recipe, [0]))), sidecar.read(tmp_path / f"{number}.json")
         assert theirs.recipe == recipe.to_dict() and pack(theirs.codes) == pack(ours.codes), recipe.edit
+
+
+def test_bars_made_anew_are_those_of_python(page, node, tmp_path):
+    drummer = Drummer.load("drums", threads=1)
+    files = {bars: drummer.save(next(iter(drummer.play(drummer.recipe(bars=bars, seed=4), [0]))), tmp_path / "flat")[0]
+             for bars in (2, 8)}
+
+    def recipe(fill: dict, **more):
+        return drummer.recipe(file=files[fill["bars"]], change="infill", seed=13, span=fill["span"],
+                              **fill.get("words", {}), **more)
+
+    recipes = [recipe(fill) for fill in FILLS]
+    played(page, node, [{"name": "drums", "source": one.source, "asked": {"seed": "13", "edit": "infill"} | fill}
+                        for one, fill in zip(recipes, FILLS)], tmp_path)
+    for number, one in enumerate(recipes):
+        ours, theirs = next(iter(drummer.play(one, [0]))), sidecar.read(tmp_path / f"{number}.json")
+        assert theirs.recipe == one.to_dict() and pack(theirs.codes) == pack(ours.codes), FILLS[number]
+        begin, end = (16 * bar for bar in one.span)
+        source = unpack(one.source)
+        same = (theirs.codes == source).all(axis=0)
+        assert same[:begin].all() and same[end:].all() and not same[begin:end].all()
+    first = next(iter(drummer.play(recipe(FILLS[0], takes=1), [0])))
+    assert pack(first.codes) != pack(sidecar.read(tmp_path / "0.json").codes)  # it was chosen among four

@@ -30,7 +30,9 @@ CHAINS = ["mutate:share=0.3,pick=any,books=1-", "shift:by=-3f", "stutter:at=1f,l
 CLIPS = [{"asked": {"seed": "1", "bpm": 166.5, "bars": 1.5}},
          {"asked": {"seed": "2", "seconds": 1.5, "prompt": pack(CODES[:, :40])}},  # which has no tempo
          {"asked": {"seed": "1", "bpm": 174, "bars": 1, "loop": True}},
-         {"asked": {"seed": "5", "seconds": 1.5, "loop": True}, "index": 2}]
+         {"asked": {"seed": "5", "seconds": 1.5, "loop": True}, "index": 2},
+         {"asked": {"seed": "6", "seconds": 1, "guidance": 4.7}},  # the slider for the beat
+         {"asked": {"seed": "6", "seconds": 1, "guidance": 1}}]
 WITHOUT_TEMPO = ("fill", "stutter", "reverse", "drag", "longer")
 CHILDREN = [{"parent": 1, "index": 1, "asked": {"seed": "9", "preset": name} | OTHER} for name in PRESETS] \
     + [{"parent": 2, "asked": {"seed": "3", "preset": name}} for name in WITHOUT_TEMPO] \
@@ -88,6 +90,9 @@ def test_a_recipe_is_what_python_asks_for(made, instrument):
 
     assert recipe(1) == instrument.recipe(1.5, seed=2, prompt=CODES[:, :40]).to_dict()
     assert recipe(2) == instrument.recipe(seed=1, bpm=174, bars=1, loop=True).to_dict()
+    assert recipe(4) == instrument.recipe(1, seed=6, guidance=4.7).to_dict() and recipe(4)["guidance"] == 4.7
+    assert recipe(5) == instrument.recipe(1, seed=6, guidance=1).to_dict() and "guidance" not in recipe(5)
+    assert not np.array_equal(*(read_sidecar(made / f"{number}.json").codes for number in (4, 5)))
     source = read_sidecar(made / "0.json").codes
     assert recipe(len(CLIPS)) == instrument.recipe(
         seed=9, bpm=166.5, bars=1.5, source=source, weird=recipe(len(CLIPS))["weird"]).to_dict()

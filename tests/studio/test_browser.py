@@ -17,7 +17,7 @@ from tests.page.conftest import axe  # noqa: F401  a fixture
 from tests.studio.served import Served
 
 STATUS = "document.getElementById('status').textContent"
-ROOMS = ("sampler", "drums", "batch", "data", "train", "library")
+ROOMS = ("sampler", "drums", "batch", "data", "train", "library", "share")
 SIZES = {"phone": (390, 800), "desk": (1440, 900)}
 
 
@@ -141,6 +141,24 @@ def test_dropped_files_become_a_folder(shown, browser):  # noqa: F811
     browser.wait(f"/1 file in sounds.kick; 1 refused/.test({STATUS})")
     assert [p.name for p in (shown.folder / "sounds" / "kick").iterdir()] == ["kick.wav"]
     browser.wait("document.querySelector('#data select').value === 'sounds/kick'")
+
+
+def test_what_would_be_sent_is_shown_first(shown, browser):  # noqa: F811
+    room(browser, "library")
+    browser.wait("!!document.querySelector('[aria-label=\"Share drums\"]')")
+    browser.click("[aria-label=\"Share drums\"]")
+    browser.wait("document.querySelector('#share select').value === 'drums'")
+    browser.click("#look")
+    browser.wait(f"/expected you.name/.test({STATUS})")
+    fill(browser, Repository="ann/beats")
+    browser.click("#look")
+    browser.wait("/^[0-9]+ files/.test(document.getElementById('sent').textContent)")
+    shown_there = browser.run("document.getElementById('sent').textContent")
+    assert "https://huggingface.co/ann/beats" in shown_there and "lm.safetensors" in shown_there
+    assert "# beats" in shown_there and browser.run("!!document.getElementById('push')")
+    put(browser, "#share input", "ann/other")  # what was shown is not what would be sent now
+    browser.wait("!document.getElementById('push')")
+    assert "push" not in [job["what"] for job in shown.tab().get("/api/jobs").json()]
 
 
 @pytest.mark.parametrize("size", SIZES)

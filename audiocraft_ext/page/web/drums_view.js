@@ -77,6 +77,7 @@ export class DrumsView {
       button("vary", "Vary", () => this.make("vary")),
       button("humanise", "Humanise", () => this.make("humanise")),
       button("fill", "New around the ticked lanes", () => this.make("keep")),
+      button("fill-bars", "New in the ticked bars", () => this.make("infill")),
       button("continue", `${MORE} bars more`, () => this.make("continue")),
     ];
     this.playing = button("play-beat", "Play", () => this.toggle());
@@ -226,11 +227,15 @@ export class DrumsView {
     if (!edit) return all;
     const { bars, meter } = this.beat.recipe,
       keep = this.grid.classes.map(({ name }) => name).filter((name) => this.view.locked.has(name));
+    const ticked = [...this.view.bars].sort((a, b) => a - b),
+      span = [ticked[0], ticked.at(-1)];
+    if (edit === "infill" && (!ticked.length || span[1] - span[0] + 1 !== ticked.length))
+      throw new Error("tick the bars that are made anew, above the grid: one, or several that follow each other");
     if (edit === "keep" && (!keep.length || keep.length === this.grid.classes.length))
       throw new Error("tick the lanes that stay: one at least, and not all");
     if ((edit === "vary" || edit === "humanise") && !this.grid.hits(this.beat.codes).length)
       throw new Error("there is no hit in the grid yet: make a beat, or set some");
-    return { ...all, bars: bars + (edit === "continue" ? MORE : 0), meter, edit, source: this.beat.codes, keep };
+    return { ...all, bars: bars + (edit === "continue" ? MORE : 0), meter, edit, source: this.beat.codes, keep, span };
   }
 
   busy(on) {

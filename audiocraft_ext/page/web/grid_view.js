@@ -6,7 +6,7 @@ export class GridView {
   /** `onedit()` is called after each change; `onpick(where)` when a cell is chosen; `ondrop(name, file)` when a file is
    * dropped on the lane of a class. */
   constructor(grid, onedit, onpick, ondrop) {
-    Object.assign(this, { grid, onedit, onpick, ondrop, locked: new Set() });
+    Object.assign(this, { grid, onedit, onpick, ondrop, locked: new Set(), bars: new Set() });
     this.element = make("div", { class: "scroll" });
     this.element.addEventListener("keydown", (event) => this.key(event));
   }
@@ -65,12 +65,29 @@ export class GridView {
           class: "grid",
           "aria-label": "Hits: arrows move, Enter sets, plus and minus change the velocity, brackets the time",
         },
+        make("thead", {}, this.heads(Math.ceil(codes[0].length / bar), bar, codes[0].length)),
         make("tbody", {}, ...rows),
       ),
     );
     for (let drum = 0; drum < C; drum++) for (let step = 0; step < codes[0].length; step++) this.paint(drum, step);
     const at = this.at && this.at.drum < C && this.at.step < codes[0].length ? this.at : { drum: 0, step: 0 };
     this.pick(at.drum, at.step, false);
+  }
+
+  /** A row with a box for each bar, which the bars that are made anew are ticked in. */
+  heads(bars, bar, steps) {
+    for (const number of this.bars) if (number > bars) this.bars.delete(number);
+    const heads = Array.from({ length: bars }, (_, i) => {
+      const box = make("input", {
+        type: "checkbox",
+        "aria-label": `Bar ${i + 1} anew`,
+        checked: this.bars.has(i + 1),
+        onchange: () => (box.checked ? this.bars.add(i + 1) : this.bars.delete(i + 1)),
+      });
+      const colspan = Math.min(bar, steps - i * bar);
+      return make("th", { scope: "col", colspan }, make("label", {}, box, String(i + 1)));
+    });
+    return make("tr", {}, make("td", {}), ...heads);
   }
 
   get hit() {

@@ -206,6 +206,7 @@ function aboutOf({ recipe, seconds }) {
   const length = recipe.bars === undefined ? `${seconds.toFixed(1)} s` : `${recipe.bars} bars`;
   const tempo = recipe.bpm === undefined ? "" : ` at ${Number(recipe.bpm.toFixed(2))} BPM`,
     said = [recipe.bundle, `seed ${recipe.seed}`, length + tempo];
+  if (recipe.guidance !== undefined) said.push(`beat ${recipe.guidance}`);
   if (recipe.loop) said.push("a loop");
   if (recipe.prompt) said.push("begins with a sound");
   said.push(recipe.weird || `temperature ${[recipe.sampling.temperature].flat().join(" ")}`);

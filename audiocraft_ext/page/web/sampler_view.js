@@ -2,7 +2,7 @@
 
 import { Making, newClip } from "./clips.js";
 import { field, make, progress, randomSeed, say, seedOf } from "./dom.js";
-import { childRecipe, soundRecipe } from "./engine/recipe.js";
+import { childRecipe, GUIDANCE, hasMetronome, soundRecipe } from "./engine/recipe.js";
 import { clipSpec } from "./engine/spec.js";
 import { context, Player } from "./player.js";
 import { PromptView } from "./prompt_view.js";
@@ -21,7 +21,10 @@ const KEYS = [
   ["Delete", "delete"],
   ["Esc", "stop"],
 ];
+const BEAT = { low: 1, high: 5 }; // from the model by itself to twice what is usual
 const decimals = (value) => Number(value).toFixed(2);
+const closely = (value) =>
+  Number(value).toFixed(1) + ({ [BEAT.low]: ", loose", [GUIDANCE]: ", as usual", [BEAT.high]: ", strict" }[value] || "");
 
 export class SamplerView {
   constructor(root, instruments) {
@@ -70,6 +73,9 @@ export class SamplerView {
     this.bpm = number(174, 20, 400, "any");
     this.bars = number(4, 0.25, 64, 0.25);
     this.minP = make("input", { id: "min-p", type: "range", min: 0, max: 0.3, step: 0.01, value: 0 });
+    this.beat = make("input", { id: "beat", type: "range", min: BEAT.low, max: BEAT.high, step: 0.1, value: GUIDANCE });
+    this.beatField = field("Beat: how closely it is kept", this.beat, closely);
+    this.beatField.classList.add("double");
     this.loop = make("input", { type: "checkbox", id: "loop" });
     this.round = make("input", { type: "checkbox", id: "round", checked: true });
     this.live = make("input", { type: "checkbox", id: "live", checked: true });
@@ -97,6 +103,7 @@ export class SamplerView {
           ...this.lengths.seconds,
           ...this.lengths.bars,
           field("min-p", this.minP, decimals),
+          this.beatField,
         ),
         make(
           "fieldset",
@@ -141,6 +148,7 @@ export class SamplerView {
     this.about.textContent = info.card || "";
     this.minP.value = [info.sampling.min_p ?? 0].flat()[0];
     this.minP.dispatchEvent(new Event("input"));
+    this.beatField.hidden = !hasMetronome(info);
     this.temperatures.replaceChildren(
       ...Array.from({ length: K }, (_, k) =>
         field(
@@ -175,6 +183,7 @@ export class SamplerView {
       ...length,
       seed: seedOf(this.seed.value),
       loop: this.loop.checked,
+      guidance: Number(this.beat.value),
       sampling: { temperature, min_p: Number(this.minP.value) },
     };
   }
@@ -205,7 +214,8 @@ export class SamplerView {
       const { spec, context: most } = info,
         prompt = clip.codes.map((row) => row.slice(-Math.min(most / 2, row.length))),
         frames = prompt[0].length + clip.codes[0].length;
-      const asked = { seconds: frames / spec.frame_rate, bpm: clip.recipe.bpm ?? null, sampling: clip.recipe.sampling };
+      const { bpm = null, guidance = 1, sampling } = clip.recipe,
+        asked = { seconds: frames / spec.frame_rate, bpm, guidance, sampling };
       return soundRecipe(info, { ...asked, seed: randomSeed(), prompt });
     });
   }

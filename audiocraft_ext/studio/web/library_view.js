@@ -14,7 +14,13 @@ export class LibraryView {
   async shown() {
     const { bundles, stores, runs, clips } = await get("library");
     this.root.replaceChildren(
-      panel("Instruments", table(["name", "what it is", "parameters", "size", "precisions"], bundles.map(bundle))),
+      panel(
+        "Instruments",
+        table(
+          ["name", "what it is", "parameters", "size", "precisions", "share"],
+          bundles.map((one) => [...bundle(one), this.share(one)]),
+        ),
+      ),
       panel("Token stores", table(["name", "what is in it", "rows", "report"], stores.map(store))),
       panel("Runs", table(["signature", "state", "updates", "best loss", "settings"], runs.map(run))),
       panel(
@@ -29,6 +35,15 @@ export class LibraryView {
 
   clips({ id, clips }) {
     return [id, String(clips), button("Listen", () => this.open(id), { "aria-label": `Listen to ${id}` })];
+  }
+
+  share({ id, problem }) {
+    return problem ? "" : button("Share", () => this.push(id), { "aria-label": `Share ${id}` });
+  }
+
+  push(id) {
+    sessionStorage.setItem("share", id);
+    this.studio.show("share");
   }
 
   open(id) {

@@ -8,12 +8,21 @@ import { DrumsView } from "./drums_view.js";
 import { JobsView } from "./jobs_view.js";
 import { LibraryView } from "./library_view.js";
 import { SamplerView } from "./sampler_view.js";
+import { ShareView } from "./share_view.js";
 import { deck } from "./parts.js";
 import { TrainView } from "./train_view.js";
 
 const PULSE_MS = { busy: 1000, idle: 4000 };
-const ROOMS = { sampler: "Sampler", drums: "Drums", batch: "Batch", data: "Data", train: "Train", library: "Library" };
-const OWN = { batch: BatchView, data: DataView, train: TrainView, library: LibraryView }; // "share" has its place here
+const ROOMS = {
+  sampler: "Sampler",
+  drums: "Drums",
+  batch: "Batch",
+  data: "Data",
+  train: "Train",
+  library: "Library",
+  share: "Share",
+};
+const OWN = { batch: BatchView, data: DataView, train: TrainView, library: LibraryView, share: ShareView };
 const views = {},
   tabs = {},
   panels = {};

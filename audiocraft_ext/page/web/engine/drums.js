@@ -6,6 +6,7 @@ import { rint } from "./numbers.js";
 import { dumps, pack, sha256, unpack } from "./packing.js";
 import { Draws } from "./random.js";
 import { generate, SOME, UNKNOWN } from "./sampler.js";
+import { score } from "./score.js";
 import { clamped } from "./spec.js";
 import {
   candidates,
@@ -39,14 +40,18 @@ function windowOf(info, grid, bars, meter) {
 /** What a beat is a function of, besides its index.
  *
  * `asked`: bars, bpm, meter, seed (a BigInt), sampling, `words` by field; and for a change of a beat `edit` ("keep",
- * "humanise", "vary", "continue" or "as it is"), `source` (codes), `keep` (names of classes) and `amount`, 0 to 1. */
+ * "humanise", "vary", "continue", "infill" or "as it is"), `source` (codes), `keep` (names of classes), `amount`, 0 to 1,
+ * and `span`, the first and the last bar that "infill" makes anew, from 1. */
 export function beatRecipe(
   info,
-  { bars = 4, bpm = 120, meter = [4, 4], seed, sampling = {}, words = {}, edit = "", source = null, keep = [], amount = 0.3 },
+  { bars = 4, bpm = 120, meter = [4, 4], seed, sampling = {}, words = {}, edit = "", source = null, keep = [], amount = 0.3, span = null },
 ) {
   if (!(TEMPO[0] <= bpm && bpm <= TEMPO[1])) throw new Error(`a tempo is ${TEMPO[0]} to ${TEMPO[1]} BPM, got ${bpm}`);
   if (!(Number.isInteger(bars) && bars >= 1 && bars <= MOST_BARS))
     throw new Error(`a beat has 1 to ${MOST_BARS} bars, got ${bars}`);
+  const [begin, last] = span || [];
+  if (edit === "infill" && !(Number.isInteger(begin) && Number.isInteger(last) && 1 <= begin && begin <= last && last <= bars))
+    throw new Error(`infill: expected bars such as 3-4, counted from 1, of which the beat has ${bars}; got ${begin}-${last}`);
   const grid = new DrumGrid(info.codec),
     asIs = edit === "as it is";
   const asked = Object.fromEntries(Object.entries(words).filter(([, word]) => word));
@@ -57,7 +62,8 @@ export function beatRecipe(
   };
   const said = asIs || !info.codec.prompts ? {} : ordered(info.codec.prompts, { ...facts, ...asked });
   const conditional = !asIs && Object.keys(asked).length > 0;
-  const takes = conditional && edit !== "humanise" && measurable(asked) ? TAKES : 1;
+  const chosen = edit === "infill" || (conditional && edit !== "humanise" && measurable(asked)),
+    takes = chosen ? TAKES : 1;
   return {
     bundle: info.name,
     bundle_hash: info.hash,
@@ -76,6 +82,7 @@ export function beatRecipe(
     ...(edit === "vary" ? { amount } : {}),
     ...(conditional ? { guidance: GUIDANCE } : {}),
     ...(takes > 1 ? { takes } : {}),
+    ...(edit === "infill" ? { span: [begin - 1, last] } : {}),
   };
 }
 
@@ -106,11 +113,13 @@ function given(info, grid, recipe, index) {
     ? promptCodes(info.codec.prompts, recipe.said || {})
     : Array.from({ length: K }, () => new Int32Array(0));
   const source = recipe.source ? unpack(recipe.source) : null,
-    anew = recipe.edit === "vary" ? rerolled(grid, recipe, source, index) : null;
+    anew = recipe.edit === "vary" ? rerolled(grid, recipe, source, index) : null,
+    bar = grid.barSteps(recipe.meter);
   return prompt.map((row, k) => {
     if (!source) return row;
     let more = source[k];
     if (recipe.edit === "keep" && !recipe.keep.includes(grid.classes[k % C].name)) more = more.map(() => UNKNOWN);
+    if (recipe.edit === "infill") more = more.slice().fill(UNKNOWN, recipe.span[0] * bar, recipe.span[1] * bar);
     if (anew) more = more.map((code, t) => (anew[k % C][t] ? UNKNOWN : code));
     if (recipe.edit === "humanise")
       more = more.map((code, t) => (source[k % C][t] ? (k < C ? SOME : UNKNOWN) : code));
@@ -142,14 +151,28 @@ export async function playBeat(bundle, recipe, index) {
       given: numbers.map(() => known),
     })
   ).map((clip) => clip.map((row) => row.slice(P)));
-  return takes === 1
-    ? clips[0]
-    : clips[
-        nearest(
-          clips.map((clip) => grid.pattern(clip, recipe.meter)),
-          recipe.said,
-        )
-      ];
+  if (takes === 1) return clips[0];
+  if (recipe.edit === "infill" && recipe.span[1] < recipe.bars) return likeliest(bundle, grid, recipe, clips);
+  return clips[
+    nearest(
+      clips.map((clip) => grid.pattern(clip, recipe.meter)),
+      recipe.said || {},
+    )
+  ];
+}
+
+/** Of beats with bars made anew the one after which the model expects the following bar most. */
+async function likeliest({ info, stepper }, grid, recipe, clips) {
+  const prompt = info.codec.prompts ? promptCodes(info.codec.prompts, recipe.said || {}) : clips[0].map(() => []),
+    bar = grid.barSteps(recipe.meter),
+    end = recipe.span[1] * bar,
+    T = prompt[0].length + end + bar,
+    cut = Math.max(0, T - info.context);
+  const heard = clips.map((clip) =>
+    clip.map((row, k) => Int32Array.from([...prompt[k], ...row.subarray(0, end + bar)]).subarray(cut)),
+  );
+  const likely = await score(stepper, info.spec, heard, Math.max(0, T - bar - cut));
+  return clips[likely.indexOf(Math.max(...likely))];
 }
 
 /** The beat as files: `{stem, midi, json}`; `infer.py drums --from` makes it again from the JSON. */

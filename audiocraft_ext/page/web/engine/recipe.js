@@ -10,7 +10,8 @@ const TEMPO = [20, 400],
   LONGEST = 600,
   BEATS = 4,
   USUAL = 18,
-  GUIDANCE = 2.5;
+  MOST_GUIDANCE = 20;
+export const GUIDANCE = 2.5; // how closely the beat is kept, where nobody says; 1 is the model by itself
 
 export const hasMetronome = (info) => (info.spec.controls || 0) === 1;
 
@@ -27,6 +28,8 @@ export function soundRecipe(
   if (bpm === null && !prompt && hasMetronome(info)) bpm = (60 * info.spec.frame_rate) / (info.codec.beat_frames ?? USUAL);
   if (bpm !== null && !(TEMPO[0] <= bpm && bpm <= TEMPO[1]))
     throw new Error(`a tempo is ${TEMPO[0]} to ${TEMPO[1]} BPM, got ${bpm}`);
+  if (!(0 <= guidance && guidance <= MOST_GUIDANCE))
+    throw new Error(`guidance: 0 to ${MOST_GUIDANCE}, 1 is the model by itself, got ${guidance}`);
   if (bars !== null && !(bars > 0)) throw new Error(`expected more than 0 bars, got ${bars}`);
   if (bars !== null && bpm === null) throw new Error("bars last as long as a tempo says: give one");
   const exact = bars === null ? seconds : (bars * BEATS * 60) / bpm;
