@@ -44,11 +44,11 @@ def test_keys_and_what_is_kept(shown):
     browser.press(" ")
     browser.press("Escape")
     browser.press("k")
-    browser.wait("!!document.querySelector('li.kept')")
-    browser.run("(() => { const n = document.querySelector('li.kept .name'); n.value = 'my clip'; "
+    browser.wait("!!document.querySelector('.card.kept')")
+    browser.run("(() => { const n = document.querySelector('.card.kept .name'); n.value = 'my clip'; "
                 "n.dispatchEvent(new Event('change')); n.blur(); })()")
     visit(shown)
-    browser.wait("document.querySelectorAll('li.kept').length === 1")
+    browser.wait("document.querySelectorAll('.card.kept').length === 1")
     assert browser.run("document.querySelector('li .name').value") == "my clip"
     browser.press("d")
     assert sf.info(downloaded(shown, "my-clip.wav")).frames == 32000
