@@ -148,8 +148,8 @@ def make(args, instrument, recipe, indices, output) -> list:
                 done, sound = done + 1, sound + clip.seconds
     except (KeyboardInterrupt, UserError) as stop:
         seed = "" if args.from_ else f" with --seed {recipe.seed}"
-        there = (f"{done + len(places) - len(missing)} of {len(places)} clips are in {args.o}; the same command{seed} "
-                 "continues")
+        count = sum(find_place(args.o, recipe, index, output).there for index in indices)  # one may have just come
+        there = f"{count} of {len(places)} clips are in {args.o}; the same command{seed} continues"
         if isinstance(stop, UserError):
             raise UserError(f"{stop}; {there}" if done else str(stop)) from None
         raise KeyboardInterrupt(there) from None
