@@ -14,16 +14,13 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.core.lazy import Lazy
 from audiocraft_ext.core.packing import pack, unpack
-from audiocraft_ext.core.prompts import prompts_of
 from audiocraft_ext.drums import describe
 from audiocraft_ext.drums.codec import GRID, codec_of
 from audiocraft_ext.drums.play import edit, lanes
@@ -51,69 +48,38 @@ from audiocraft_ext.drums.play.recipe import (
     title,
 )
 from audiocraft_ext.drums.play.sampling import Playing, window_of
-from audiocraft_ext.engine.bundle import BUNDLES, Bundle, find_bundle
+from audiocraft_ext.engine.bundle import Bundle
 from audiocraft_ext.engine.guidance import check_weight
+from audiocraft_ext.engine.player import PlayerBase, Say
 from audiocraft_ext.midi.tempos import tempo_word
 
 BARS, BPM, METER = 4, 120.0, (4, 4)
 GUIDANCE = 2.0  # at 1 the prompt shows only in the mean of many beats (docs/RUNS.md)
-MAX_BATCH = 50
 
 if TYPE_CHECKING:
     from audiocraft_ext.drums.play.output import Output
     from audiocraft_ext.engine.engine import Engine
 
-Say = Callable[[str], object]
 
 
-class Drummer:
-    """A bundle of drums, ready to make beats; an :class:`audiocraft_ext.kinds.Player`. Any number of threads may share
-    it, and each gets the beats that it would get alone; a fork of the process opens the bundle again.
+class Drummer(PlayerBase):
+    """A bundle of drums, ready to make beats; an :class:`audiocraft_ext.kinds.Player`."""
 
-    Args:
-        say: called with notes for the user, a line each.
-        options: those of :class:`~audiocraft_ext.engine.engine.Engine`: threads, precision, backend, device, max_batch.
-
-    Raises:
-        UserError: the bundle is of something else.
-    """
-
-    RECIPE = BeatRecipe
+    RECIPE, KIND, MAKES, ONE, MAX_BATCH = BeatRecipe, "drums", "drums", "beat", 50
+    codec_of = staticmethod(codec_of)
 
     def __init__(self, bundle: Bundle, say: Say = lambda text: None, **options: Any):
-        self.bundle, self.say = bundle, say
-        self._options = {"backend": "onnx", "precision": None, "max_batch": MAX_BATCH} | options
-        config = bundle.codec_config
-        if bundle.spec.kind != "drums" or not config:
-            raise UserError(f"{bundle.path}: this bundle makes {bundle.spec.kind}, not drums; see infer.py --list")
-        self.codec, self.prompts = codec_of(config), prompts_of(config)
-        self.type = config.get("type", GRID)
+        super().__init__(bundle, say, **options)
+        self.type = bundle.codec_config.get("type", GRID)
         if self.codec.spec.n_q != bundle.spec.n_q:
             raise UserError(f"{bundle.path}: its codec has {self.codec.spec.n_q} streams and its model "
                             f"{bundle.spec.n_q}; export it again")
-        self._names = {one.write: one.name for one in self.codec.drums.classes}
-        shipped = bundle.path.resolve().parent == BUNDLES.resolve()
-        self._about = {} if shipped else {"bundle": str(bundle.path.resolve())}
-        self._engine, self._noted = Lazy(self._open), set()
+        self._names, self._noted = {one.write: one.name for one in self.codec.drums.classes}, set()
 
     @classmethod
     def load(cls, path: str | Path = "drums", **options: Any) -> Drummer:
-        """Open a bundle by its folder or name.
-
-        Raises:
-            UserError: there is none, it is damaged, or it is of something else.
-        """
-        return cls(Bundle(find_bundle(path)), **options)
-
-    @property
-    def engine(self):
-        """Loaded when it is first needed: a recipe is checked before that."""
-        return self._engine()
-
-    def _open(self, **other: Any) -> Engine:
-        from audiocraft_ext.engine.engine import Engine
-
-        return Engine(self.bundle, **self._options | other)
+        """As :meth:`PlayerBase.load`; by default the drummer that ships."""
+        return super().load(path, **options)
 
     def recipe(self, bars: int | None = None, bpm: float | None = None, meter: tuple[int, int] | None = None, *,
                seed: int | None = None, temperature: Any = None, top_k: Any = None, top_p: Any = None,
@@ -265,11 +231,6 @@ class Drummer:
             about["title"] = recipe.title
         return Beat(codes, clip, index, values, self._names, about)
 
-    def _sampling(self, given: dict[str, Any]):
-        sampling = replace(self.bundle.sampling, **{name: value for name, value in given.items() if value is not None})
-        sampling.check(self.bundle.spec.n_q)
-        return sampling.clamped(self.bundle.spec.card)[0]
-
     def _prompt(self, asked: dict[str, Any], bars: int = BARS, bpm: float = BPM,
                 meter: tuple[int, int] = METER) -> dict[str, str]:
         """The words of the prompt: those asked for, and bars, tempo and time signature."""
@@ -285,17 +246,3 @@ class Drummer:
         if len(codes) != len(sizes) or (codes.size and (codes.max(axis=1) >= sizes).any()):
             raise UserError("the recipe's codes are none of this drummer's")
         return codes
-
-    def _precision(self) -> str:
-        if self._options["backend"] == "onnx":
-            return self.bundle.check_precision(self._options["precision"])
-        return self.engine.precision
-
-    def _check_mine(self, recipe: BeatRecipe) -> None:
-        wanted = (recipe.bundle_hash, recipe.precision, recipe.backend)
-        mine = (self.bundle.hash[:16], self._precision(), self._options["backend"])
-        for name, a, b in zip(("bundle", "precision", "backend"), wanted, mine):
-            if a != b:
-                raise UserError(f"the beat was made with the {name} {a}, and this is {self.bundle.name} with {b}; it "
-                                "would be another beat")
-

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,7 @@ import numpy as np
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import plain_stem
 from audiocraft_ext.core.packing import pack, unpack
-from audiocraft_ext.core.prompts import prompts_of
-from audiocraft_ext.engine.bundle import BUNDLES, Bundle, find_bundle
+from audiocraft_ext.engine.player import PlayerBase
 from audiocraft_ext.midi.tempos import tempo_word
 from audiocraft_ext.notes import describe
 from audiocraft_ext.notes.codec import codec_of
@@ -36,54 +34,16 @@ from audiocraft_ext.notes.play.recipe import BUILD, CONTINUE, EDITS, INFILL, Pie
 BARS, BPM, METER = 8, 120.0, (4, 4)
 MORE = 4  # bars, where a file is continued
 GUIDANCE, TAKES = 1.5, 4  # where words are asked for; where bars are infilled
-MAX_BATCH = 8
 
 if TYPE_CHECKING:
-    from audiocraft_ext.engine.engine import Engine
     from audiocraft_ext.notes.play.output import Output
 
 
-class Composer:
-    """A bundle of notes, ready to make pieces; an :class:`audiocraft_ext.kinds.Player`.
+class Composer(PlayerBase):
+    """A bundle of notes, ready to make pieces; an :class:`audiocraft_ext.kinds.Player`."""
 
-    Args:
-        say: called with notes for the user, a line each.
-        options: those of :class:`~audiocraft_ext.engine.engine.Engine`: threads, precision, backend, device, max_batch.
-
-    Raises:
-        UserError: the bundle is of something else.
-    """
-
-    RECIPE = PieceRecipe
-
-    def __init__(self, bundle: Bundle, say: Callable[[str], object] = lambda text: None, **options: Any):
-        self.bundle, self.say = bundle, say
-        self._options = {"backend": "onnx", "precision": None, "max_batch": MAX_BATCH} | options
-        config = bundle.codec_config
-        if bundle.spec.kind != "notes" or not config:
-            raise UserError(f"{bundle.path}: this bundle makes {bundle.spec.kind}, not notes; see infer.py --list")
-        self.codec, self.prompts = codec_of(config), prompts_of(config)
-        shipped = bundle.path.resolve().parent == BUNDLES.resolve()
-        self._about = {} if shipped else {"bundle": str(bundle.path.resolve())}
-        self._engine: Engine | None = None
-
-    @classmethod
-    def load(cls, path: str | Path, **options: Any) -> Composer:
-        """Open a bundle by its folder or name.
-
-        Raises:
-            UserError: there is none, it is damaged, or it is of something else.
-        """
-        return cls(Bundle(find_bundle(path)), **options)
-
-    @property
-    def engine(self) -> Engine:
-        """Loaded when it is first needed: a recipe is checked before that."""
-        if self._engine is None:
-            from audiocraft_ext.engine.engine import Engine
-
-            self._engine = Engine(self.bundle, **self._options)
-        return self._engine
+    RECIPE, KIND, MAKES, ONE, MAX_BATCH = PieceRecipe, "notes", "notes", "piece", 8
+    codec_of = staticmethod(codec_of)
 
     def recipe(self, bars: int | None = None, bpm: float | None = None, meter: tuple[int, int] | None = None, *,
                seed: int | None = None, temperature: Any = None, top_k: Any = None, top_p: Any = None,
@@ -223,12 +183,7 @@ class Composer:
     def _arranger(self, recipe: PieceRecipe):
         from audiocraft_ext.notes.play.arrange import Arranger
 
-        wanted = (recipe.bundle_hash, recipe.precision, recipe.backend)
-        mine = (self.bundle.hash[:16], self._precision(), self._options["backend"])
-        for name, a, b in zip(("bundle", "precision", "backend"), wanted, mine):
-            if a != b:
-                raise UserError(f"the piece was made with the {name} {a}, and this is {self.bundle.name} with {b}; it "
-                                "would be another piece")
+        self._check_mine(recipe)
         return Arranger(self.engine, recipe, self.prompts, self._unpacked(recipe.source))
 
     def _finished(self, codes: np.ndarray, recipe: PieceRecipe) -> np.ndarray:
@@ -267,11 +222,6 @@ class Composer:
                                                                for part, count in zip(parts, counts)}}
         return Piece(codes, score, index, values, about | ({"title": recipe.title} if recipe.title else {}))
 
-    def _sampling(self, given: dict[str, Any]):
-        sampling = replace(self.bundle.sampling, **{name: value for name, value in given.items() if value is not None})
-        sampling.check(self.bundle.spec.n_q)
-        return sampling.clamped(self.bundle.spec.card)[0]
-
     def _said(self, asked: dict[str, str], bpm: float, meter: tuple[int, int]) -> dict[str, str]:
         """The words of the prompt: those asked for, and tempo and time signature."""
         there = {} if self.prompts is None else self.prompts.words
@@ -286,8 +236,3 @@ class Composer:
         if len(codes) != len(sizes) or not codes.size or (codes.max(axis=1) >= sizes).any() or codes[0, 0] != 0:
             raise UserError("the recipe's codes are none of this composer's")
         return codes
-
-    def _precision(self) -> str:
-        if self._options["backend"] == "onnx":
-            return self.bundle.check_precision(self._options["precision"])
-        return self.engine.precision

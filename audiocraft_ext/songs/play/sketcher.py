@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,7 @@ import numpy as np
 from audiocraft_ext.core.delay import steps_of
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.packing import pack, unpack
-from audiocraft_ext.core.prompts import prompts_of
-from audiocraft_ext.engine.bundle import BUNDLES, Bundle, find_bundle
+from audiocraft_ext.engine.player import PlayerBase
 from audiocraft_ext.songs.beepbox.song import CHORD
 from audiocraft_ext.songs.codec.voices import FIRST, HOLD, Facts, codec_of
 from audiocraft_ext.songs.describe import describe
@@ -30,54 +28,16 @@ from audiocraft_ext.songs.play.sketch import Sketch
 from audiocraft_ext.songs.play.source import read_source
 
 BARS, MORE = 8, 4  # by default: of a new sketch, behind a file
-MAX_BATCH = 8
 
 if TYPE_CHECKING:
-    from audiocraft_ext.engine.engine import Engine
     from audiocraft_ext.songs.play.output import Output
 
 
-class Sketcher:
-    """A bundle of songs, ready to make them; an :class:`audiocraft_ext.kinds.Player`.
+class Sketcher(PlayerBase):
+    """A bundle of songs, ready to make them; an :class:`audiocraft_ext.kinds.Player`."""
 
-    Args:
-        say: called with notes for the user, a line each.
-        options: those of :class:`~audiocraft_ext.engine.engine.Engine`: threads, precision, backend, device, max_batch.
-
-    Raises:
-        UserError: the bundle is of something else.
-    """
-
-    RECIPE = SongRecipe
-
-    def __init__(self, bundle: Bundle, say: Callable[[str], object] = lambda text: None, **options: Any):
-        self.bundle, self.say = bundle, say
-        self._options = {"backend": "onnx", "precision": None, "max_batch": MAX_BATCH} | options
-        config = bundle.codec_config
-        if bundle.spec.kind != "song" or not config:
-            raise UserError(f"{bundle.path}: this bundle makes {bundle.spec.kind}, not songs; see infer.py --list")
-        self.codec, self.prompts = codec_of(config), prompts_of(config)
-        shipped = bundle.path.resolve().parent == BUNDLES.resolve()
-        self._about = {} if shipped else {"bundle": str(bundle.path.resolve())}
-        self._engine: Engine | None = None
-
-    @classmethod
-    def load(cls, path: str | Path, **options: Any) -> Sketcher:
-        """Open a bundle by its folder or name.
-
-        Raises:
-            UserError: there is none, it is damaged, or it is of something else.
-        """
-        return cls(Bundle(find_bundle(path)), **options)
-
-    @property
-    def engine(self) -> Engine:
-        """Loaded when it is first needed: a recipe is checked before that."""
-        if self._engine is None:
-            from audiocraft_ext.engine.engine import Engine
-
-            self._engine = Engine(self.bundle, **self._options)
-        return self._engine
+    RECIPE, KIND, MAKES, ONE, MAX_BATCH = SongRecipe, "song", "songs", "sketch", 8
+    codec_of = staticmethod(codec_of)
 
     def recipe(self, bars: int | None = None, bpm: float | None = None, *, channels: int | None = None,
                drums: int | None = None, rhythm: int | None = None, beats: int | None = None, key: Any = None,
@@ -203,12 +163,7 @@ class Sketcher:
 
     def _given(self, recipe: SongRecipe) -> np.ndarray:
         """What is known before sampling: the prompt, and the codes of the source."""
-        wanted = (recipe.bundle_hash, recipe.precision, recipe.backend)
-        mine = (self.bundle.hash[:16], self._precision(), self._options["backend"])
-        for name, a, b in zip(("bundle", "precision", "backend"), wanted, mine):
-            if a != b:
-                raise UserError(f"the sketch was made with the {name} {a}, and this is {self.bundle.name} with {b}; it "
-                                "would be another sketch")
+        self._check_mine(recipe)
         prompt = np.zeros((CHORD, 0), np.int64)
         if self.prompts is not None:
             words = describe(recipe.facts, recipe.bpm)
@@ -226,13 +181,3 @@ class Sketcher:
                  progress: Callable[[int, int], object] | None = None) -> Iterator[np.ndarray]:
         return self.engine.stream(indices, self._frames(recipe), seed=recipe.seed, sampling=recipe.sampling,
                                   given=given, progress=progress, window=self.window_of(recipe.facts))
-
-    def _sampling(self, given: dict[str, Any]):
-        sampling = replace(self.bundle.sampling, **{name: value for name, value in given.items() if value is not None})
-        sampling.check(self.bundle.spec.n_q)
-        return sampling.clamped(self.bundle.spec.card)[0]
-
-    def _precision(self) -> str:
-        if self._options["backend"] == "onnx":
-            return self.bundle.check_precision(self._options["precision"])
-        return self.engine.precision
