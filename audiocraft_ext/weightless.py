@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.core.prompts import prompts_of
+from audiocraft_ext.core.prompts import Prompts, prompts_of
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.store.reader import TokenStore
 
@@ -53,6 +53,19 @@ def judge(store: TokenStore) -> None:
 
 def controls(spec: Spec, codec_config: dict | None, frames: int) -> None:
     """There are none."""
+
+
+def store_prompts(store: TokenStore) -> Prompts | None:
+    """Those that the settings of a store say.
+
+    Raises:
+        UserError: its codes have prompt frames of which the settings say nothing, or the other way round.
+    """
+    prompts = prompts_of(store.settings)
+    if store.spec.prompt != (prompts.frames if prompts else 0):
+        raise UserError(f"{store.path}: has {store.spec.prompt} prompt frames, but none in its settings; prepare it "
+                        "anew")
+    return prompts
 
 
 def view_options(options: Mapping, usual: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.core.prompts import prompts_of
 from audiocraft_ext.drums.augment import AUGMENTATIONS, Around, augment, named
 from audiocraft_ext.drums.codec import HITS, codec_of
 from audiocraft_ext.drums.codec.pattern import Pattern
 from audiocraft_ext.drums.describe import describe, meter_of
 from audiocraft_ext.store.reader import TokenStore, Track
+from audiocraft_ext.weightless import store_prompts
 
 SHIFT, METER = "shift", "meter"
 PERFORMANCES = 4096  # kept as patterns; hundreds of hits each
@@ -76,13 +76,11 @@ class DrumView:
 
     def __init__(self, store: TokenStore, options: Mapping | None = None):
         self.options = _checked(options or {})
-        self.store, self.codec, self.prompts = store, codec_of(store.settings["codec"]), prompts_of(store.settings)
+        self.store, self.codec = store, codec_of(store.settings["codec"])
         if store.spec.gates != self.codec.spec.gates:
             raise UserError(f"{store.path}: made by an earlier version, without the codes that rest where there is no "
                             "hit; prepare it anew, in a new folder")
-        if store.spec.prompt != (self.prompts.frames if self.prompts else 0):
-            raise UserError(f"{store.path}: has {store.spec.prompt} prompt frames, but none in its settings; "
-                            "prepare it anew")
+        self.prompts = store_prompts(store)
         self.names = named([one.name for one in self.codec.drums.classes])
         self._starts = np.array([row["start"] for row in store.rows])
         self._first = _performances(store.rows)

@@ -1,21 +1,36 @@
-"""What the command lines of clips and of beats have in common; bundles are imported only when they are needed."""
+"""What the command lines of all kinds have in common; bundles are imported only when they are needed."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, TextIO
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.machine import at_most_usable
 
 if TYPE_CHECKING:
     from audiocraft_ext.engine.bundle import Bundle
+    from audiocraft_ext.engine.player import PlayerBase
 
 STARTED = time.perf_counter()  # of a cold start: infer.py imports this before all that takes time
+MOST = 100_000  # of what :func:`check_common` counts
 SHORT = {"n": "-n", "seconds": "-d"}  # options of one letter
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print a line; a file's name may have bytes that are no text."""
+    print(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), file=file)
+
+
+def note(text: str) -> None:
+    """A line for the user that is no result."""
+    say(text, sys.stderr)
 
 
 def cap_threads(args: argparse.Namespace, note: Callable[[str], object]) -> None:
@@ -48,6 +63,24 @@ def add_sampling(add: Callable[..., object], each: str) -> None:
     add("--top-k", type=numbers, help="choose among so many of the likeliest codes; 0 is all of them")
     add("--top-p", type=numbers, help="choose among the likeliest that together have this probability; 1 is off")
     add("--min-p", type=numbers, help="no code less likely than so many times the likeliest; 0 is off")
+
+
+def check_common(args: argparse.Namespace, what: tuple[str, ...], bundles: str) -> None:
+    """What the command lines of MIDI check alike.
+
+    Args:
+        what: the options that decide what is made; ``bundles``: of what the bundles are, for the error.
+
+    Raises:
+        UserError: a number that cannot be, an option beside --from, or no bundle.
+    """
+    for name, value in (("-n", args.n), ("--threads", args.threads), ("--batch", args.max_batch)):
+        if value is not None and not 1 <= value <= MOST:
+            raise UserError(f"{name}: expected 1 to {MOST}, got {value}")
+    if args.from_ is not None and (others := given(args, (*what, "precision"))):
+        raise UserError(f"--from takes everything from the file; leave out {others}")
+    if args.from_ is None and args.bundle is None:
+        raise UserError(f"name the folder of a bundle of {bundles}: infer.py BUNDLE")
 
 
 def meter(such_as: str) -> Callable[[str], tuple[int, int]]:
@@ -96,6 +129,26 @@ def find_bundle_of(json: Path, name: str | None, folder: str | None, bundle: str
         raise UserError(f"{json} was made with {bundle} {bundle_hash}, and {found.path} is {found.hash[:16]}; name the "
                         "folder of the right one")
     return found
+
+
+def again(args: argparse.Namespace, player: type[PlayerBase], files: ModuleType,
+          make: Callable[..., list[Path]]) -> None:
+    """Make one clip from its sidecar, and say where it is not the same.
+
+    Args:
+        files: the module that writes and reads what the player makes.
+        make: of the command line: makes clips of a recipe by their indices; returns their files.
+    """
+    known = files.read_sidecar(args.from_)
+    recipe = replace(player.RECIPE.from_dict(known.recipe), title=str(known.about.get("title", "")))
+    output = files.Output.from_dict(known.output)
+    output.check()
+    bundle = find_bundle_of(args.from_, args.bundle, known.about.get("bundle"), recipe.bundle, recipe.bundle_hash)
+    opened = player(bundle, note, precision=recipe.precision, backend=recipe.backend,
+                    **chosen(args, ("threads", "max_batch")))
+    path = make(args, opened, recipe, range(known.index, known.index + 1), output)[0]
+    if text := difference_note(path, known.sha256):
+        note(text)
 
 
 def difference_note(path: Path, sha256: str) -> str:

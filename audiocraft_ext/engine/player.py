@@ -33,6 +33,7 @@ class PlayerBase:
         UserError: the bundle is of something else.
     """
 
+    RECIPE: ClassVar[Any]  # the class of its recipes
     KIND: ClassVar[str]  # of its bundles
     MAKES: ClassVar[str]  # what they make, and ONE of it, in messages
     ONE: ClassVar[str]

@@ -14,14 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.core.prompts import prompts_of
 from audiocraft_ext.notes import augment
 from audiocraft_ext.notes.codec import codec_of
 from audiocraft_ext.notes.codec.multitrack import FIRST, INSTRUMENT, LINE, POSITION
 from audiocraft_ext.notes.describe import describe, meter_of
 from audiocraft_ext.store.reader import TokenStore, Track, first_of_runs
-from audiocraft_ext.weightless import view_options
+from audiocraft_ext.weightless import store_prompts, view_options
 
 METER = "meter"
 SONGS = 1024  # kept in memory; thousands of notes each
@@ -74,10 +72,7 @@ class NotesView:
 
     def __init__(self, store: TokenStore, options: Mapping | None = None):
         self.options = view_options(options or {}, OPTIONS)
-        self.store, self.codec, self.prompts = store, codec_of(store.settings["codec"]), prompts_of(store.settings)
-        if store.spec.prompt != (self.prompts.frames if self.prompts else 0):
-            raise UserError(f"{store.path}: has {store.spec.prompt} prompt frames, but none in its settings; "
-                            "prepare it anew")
+        self.store, self.codec, self.prompts = store, codec_of(store.settings["codec"]), store_prompts(store)
         self._starts = np.array([row["start"] for row in store.rows])
         self._first = first_of_runs(store.rows, SAME)
         self._song = lru_cache(SONGS)(self._read)

@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.core.prompts import prompts_of
 from audiocraft_ext.songs import augment
 from audiocraft_ext.songs.beepbox.song import CHORD
 from audiocraft_ext.songs.codec.voices import Facts, codec_of, joined
 from audiocraft_ext.songs.describe import describe
 from audiocraft_ext.store.reader import TokenStore, Track, first_of_runs
-from audiocraft_ext.weightless import view_options
+from audiocraft_ext.weightless import store_prompts, view_options
 
 SONGS = 1024  # kept in memory; 40 KB each
 SAME = ("source", "split", "beats", "rhythm", "channels", "drums")  # of the rows of a song
@@ -43,10 +41,7 @@ class SongView:
 
     def __init__(self, store: TokenStore, options: Mapping | None = None):
         self.options = view_options(options or {}, OPTIONS)
-        self.store, self.codec, self.prompts = store, codec_of(store.settings["codec"]), prompts_of(store.settings)
-        if store.spec.prompt != (self.prompts.frames if self.prompts else 0):
-            raise UserError(f"{store.path}: has {store.spec.prompt} prompt frames, but none in its settings; "
-                            "prepare it anew")
+        self.store, self.codec, self.prompts = store, codec_of(store.settings["codec"]), store_prompts(store)
         self._starts = np.array([row["start"] for row in store.rows])
         self._first = first_of_runs(store.rows, SAME)
         self._song = lru_cache(SONGS)(self._read)

@@ -21,12 +21,11 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
 
 from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.core.files import free_name, make_folder, plain
 from audiocraft_ext.drums.play.options import ASKED, CHANGES, CONDITIONING, SAMPLING, WRITTEN, build_parser, parse
-from audiocraft_ext.engine.cli import STARTED, cap_threads, chosen, difference_note, find_bundle_of
+from audiocraft_ext.engine.cli import STARTED, cap_threads, chosen, difference_note, find_bundle_of, note, say
 
 __all__ = ["build_parser", "main"]
 
@@ -54,15 +53,6 @@ def main(argv: list[str] | None = None) -> None:
 
         where = free_name(args.o / f"{plain(jobs[0][0].bundle)}_seed{jobs[0][0].seed}.png")
         say("\n".join(map(str, sheet([read(path, drummer.codec) for path in paths], where))))
-
-
-def say(text: str, file: TextIO | None = None) -> None:
-    """Print a line; a file's name may have bytes that are no text."""
-    print(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), file=file)
-
-
-def note(text: str) -> None:
-    say(text, sys.stderr)
 
 
 def recipes(args: argparse.Namespace, drummer) -> list:

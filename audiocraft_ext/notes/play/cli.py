@@ -14,14 +14,12 @@ gives the same pieces, one by one or together.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.core.files import free_name, make_folder, plain
-from audiocraft_ext.engine.cli import STARTED, chosen, difference_note, find_bundle_of
+from audiocraft_ext.engine.cli import STARTED, again, cap_threads, chosen, note, say
 from audiocraft_ext.notes.play.options import ASKED, SAMPLING, WRITTEN, build_parser, parse
 
 __all__ = ["build_parser", "main"]
@@ -29,33 +27,24 @@ __all__ = ["build_parser", "main"]
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv, __doc__)
-    if args.from_ is not None:
-        return again(args)
+    cap_threads(args, note)
+    from audiocraft_ext.notes.play import output as files
     from audiocraft_ext.notes.play.composer import Composer
-    from audiocraft_ext.notes.play.output import Output
 
+    if args.from_ is not None:
+        return again(args, Composer, files, make)
     composer = Composer.load(args.bundle, say=note, **chosen(args, ("threads", "precision", "max_batch")))
     if args.prompts:
         return list_prompts(composer)
-    output = Output(**{"picture": True} | chosen(args, WRITTEN))
+    output = files.Output(**{"picture": True} | chosen(args, WRITTEN))
     output.check()
     recipe = recipe_of(args, composer)
     paths = make(args, composer, recipe, range(args.n or 1), output)
     if args.sheet:
-        from audiocraft_ext.notes.play.output import read
         from audiocraft_ext.notes.play.roll import sheet
 
         where = free_name(args.o / f"{plain(recipe.bundle)}_seed{recipe.seed}.png")
-        say("\n".join(map(str, sheet([(path.stem, read(path, composer.codec)) for path in paths], where))))
-
-
-def say(text: str, file=None) -> None:
-    """Print a line; a file's name may have bytes that are no text."""
-    print(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), file=file)
-
-
-def note(text: str) -> None:
-    say(text, sys.stderr)
+        say("\n".join(map(str, sheet([(path.stem, files.read(path, composer.codec)) for path in paths], where))))
 
 
 def recipe_of(args: argparse.Namespace, composer):
@@ -105,24 +94,6 @@ def make(args: argparse.Namespace, composer, recipe, indices: range, output) -> 
         print(f"{done} piece{'s' * (done != 1)}, {seconds:.1f} s of music in {time.perf_counter() - STARTED:.2f} s, "
               f"from a cold start{again}")
     return list(found.values())
-
-
-def again(args: argparse.Namespace) -> None:
-    """Make one piece from its JSON, and see whether it is the same."""
-    from audiocraft_ext.notes.play.composer import Composer
-    from audiocraft_ext.notes.play.output import Output, read_sidecar
-    from audiocraft_ext.notes.play.recipe import PieceRecipe
-
-    known = read_sidecar(args.from_)
-    recipe = replace(PieceRecipe.from_dict(known.recipe), title=str(known.about.get("title", "")))
-    output = Output.from_dict(known.output)
-    output.check()
-    bundle = find_bundle_of(args.from_, args.bundle, known.about.get("bundle"), recipe.bundle, recipe.bundle_hash)
-    composer = Composer(bundle, note, precision=recipe.precision, backend=recipe.backend,
-                        **chosen(args, ("threads", "max_batch")))
-    path = make(args, composer, recipe, range(known.index, known.index + 1), output)[0]
-    if text := difference_note(path, known.sha256):
-        note(text)
 
 
 def list_prompts(composer) -> None:

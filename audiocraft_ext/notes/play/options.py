@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 
 from audiocraft_ext.core.errors import Parser, UserError
-from audiocraft_ext.engine.cli import add_sampling, given, meter, span
+from audiocraft_ext.engine.cli import add_sampling, check_common, given, meter, span
 
-MOST = 100_000  # pieces
 ASKED = ("parts", "instruments", "having", "without", "density", "polyphony", "register")
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 WRITTEN = ("picture", "tracks", "wav", "soundfont", "rate")
@@ -71,13 +70,7 @@ def build_parser(description: str = "") -> Parser:
 def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
     """Raises a :class:`UserError` for options that cannot be, or not together."""
     args = build_parser(description).parse_args(argv)
-    for name, value in (("-n", args.n), ("--threads", args.threads), ("--batch", args.max_batch)):
-        if value is not None and not 1 <= value <= MOST:
-            raise UserError(f"{name}: expected 1 to {MOST}, got {value}")
-    if args.from_ is not None and (others := given(args, (*WHAT, "precision"))):
-        raise UserError(f"--from takes everything from the file; leave out {others}")
-    if args.from_ is None and args.bundle is None:
-        raise UserError("name the folder of a bundle of notes: infer.py BUNDLE")
+    check_common(args, WHAT, "notes")
     changes = given(args, ("continue", *CHANGES))
     if ", " in changes:
         raise UserError(f"{changes}: each says what to do with a file; take one of them")

@@ -9,14 +9,12 @@ sidecar, from which --from makes it again. The same seed gives the same sketches
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.core.files import make_folder
-from audiocraft_ext.engine.cli import STARTED, chosen, difference_note, find_bundle_of
+from audiocraft_ext.engine.cli import STARTED, again, cap_threads, chosen, note, say
 from audiocraft_ext.songs.play.options import ASKED, SAMPLING, build_parser, parse
 
 __all__ = ["build_parser", "main"]
@@ -25,25 +23,17 @@ SHORT_URL = 400  # characters of one that is printed
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv, __doc__)
-    if args.from_ is not None:
-        return again(args)
-    from audiocraft_ext.songs.play.output import Output
+    cap_threads(args, note)
+    from audiocraft_ext.songs.play import output as files
     from audiocraft_ext.songs.play.sketcher import Sketcher
 
+    if args.from_ is not None:
+        return again(args, Sketcher, files, make)
     sketcher = Sketcher.load(args.bundle, say=note, **chosen(args, ("threads", "precision", "max_batch")))
-    output = Output(args.picture is not False)
+    output = files.Output(args.picture is not False)
     output.check()
     recipe = sketcher.recipe(file=getattr(args, "continue"), **chosen(args, (*ASKED, *SAMPLING)))
     make(args, sketcher, recipe, range(args.n or 1), output)
-
-
-def say(text: str, file=None) -> None:
-    """Print a line; a file's name may have bytes that are no text."""
-    print(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), file=file)
-
-
-def note(text: str) -> None:
-    say(text, sys.stderr)
 
 
 def make(args: argparse.Namespace, sketcher, recipe, indices: range, output) -> list[Path]:
@@ -78,24 +68,6 @@ def make(args: argparse.Namespace, sketcher, recipe, indices: range, output) -> 
         print(f"{done} sketch{'es' * (done != 1)}, {seconds:.1f} s of music in {time.perf_counter() - STARTED:.2f} s, "
               f"from a cold start{again}")
     return list(found.values())
-
-
-def again(args: argparse.Namespace) -> None:
-    """Make one sketch from its sidecar, and see whether it is the same."""
-    from audiocraft_ext.songs.play.output import Output, read_sidecar
-    from audiocraft_ext.songs.play.recipe import SongRecipe
-    from audiocraft_ext.songs.play.sketcher import Sketcher
-
-    known = read_sidecar(args.from_)
-    recipe = replace(SongRecipe.from_dict(known.recipe), title=str(known.about.get("title", "")))
-    output = Output.from_dict(known.output)
-    output.check()
-    bundle = find_bundle_of(args.from_, args.bundle, known.about.get("bundle"), recipe.bundle, recipe.bundle_hash)
-    sketcher = Sketcher(bundle, note, precision=recipe.precision, backend=recipe.backend,
-                        **chosen(args, ("threads", "max_batch")))
-    path = make(args, sketcher, recipe, range(known.index, known.index + 1), output)[0]
-    if text := difference_note(path, known.sha256):
-        note(text)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from audiocraft_ext.core.errors import Parser, UserError
-from audiocraft_ext.engine.cli import add_sampling, given
+from audiocraft_ext.core.errors import Parser
+from audiocraft_ext.engine.cli import add_sampling, check_common
 
-MOST = 100_000  # sketches
 ASKED = ("bars", "bpm", "channels", "drums", "rhythm", "beats", "key", "seed")
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 WHAT = ("n", *ASKED, *SAMPLING, "continue", "picture")
@@ -48,11 +47,5 @@ def build_parser(description: str = "") -> Parser:
 def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
     """Raises a :class:`UserError` for options that cannot be, or not together."""
     args = build_parser(description).parse_args(argv)
-    for name, value in (("-n", args.n), ("--threads", args.threads), ("--batch", args.max_batch)):
-        if value is not None and not 1 <= value <= MOST:
-            raise UserError(f"{name}: expected 1 to {MOST}, got {value}")
-    if args.from_ is not None and (others := given(args, (*WHAT, "precision"))):
-        raise UserError(f"--from takes everything from the file; leave out {others}")
-    if args.from_ is None and args.bundle is None:
-        raise UserError("name the folder of a bundle of songs: infer.py BUNDLE")
+    check_common(args, WHAT, "songs")
     return args
