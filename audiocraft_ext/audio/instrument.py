@@ -29,7 +29,7 @@ from audiocraft_ext.core.lazy import Lazy
 from audiocraft_ext.core.packing import pack, unpack
 from audiocraft_ext.engine.bundle import BUNDLES, LONGEST, find_bundle
 from audiocraft_ext.engine.engine import MAX_BATCH
-from audiocraft_ext.engine.guidance import CONTROLLED, Guide, check_weight
+from audiocraft_ext.engine.guidance import CONTROLLED, check_weight
 from audiocraft_ext.engine.sampling import clip_rng
 from audiocraft_ext.sound.bars import Bars
 
@@ -41,11 +41,6 @@ def _whole(what: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise UserError(f"the {what} is a whole number, got {value!r}") from None
-
-
-def guide_of(recipe: Recipe) -> Guide | None:
-    """What keeps a recipe's clips in time."""
-    return None if recipe.guidance == 1 else Guide(recipe.guidance)
 
 
 class Instrument:
@@ -178,7 +173,7 @@ class Instrument:
         controls = self._controls(recipe, frames)
         plain = not (recipe.loop or recipe.weird or recipe.source)
         sampling = 1.0 if plain else 0.0 if recipe.source else 0.5  # of a clip's work, for the progress
-        guide = guide_of(recipe)
+        guide = recipe.guide
         for batch in self.engine.batches(indices, frames, 1 if guide is None else 2):
             def report(at: int, of: int, done: int = done, size: int = len(batch)) -> None:
                 progress(done + sampling * size * at / max(1, of))
@@ -213,7 +208,7 @@ class Instrument:
         frames = self._frames(recipe.samples)
         pieces = self.engine.stream([index], frames, seed=recipe.seed, sampling=recipe.sampling,
                                     given=self._unpacked(recipe.prompt), controls=self._controls(recipe, frames),
-                                    guide=guide_of(recipe))
+                                    guide=recipe.guide)
         nothing = np.zeros((1, self.bundle.spec.n_q, 0), np.int64)
         for piece in itertools.chain(pieces, [None]):
             decoding.push(nothing if piece is None else piece, last=piece is None)
@@ -246,7 +241,7 @@ class Instrument:
 
             beat = Bars(recipe.bpm, 1).beat_frames(self.bundle.spec.frame_rate) if recipe.bpm else None
             loop = make_loop(self.engine, codes, samples, seed=recipe.seed, index=index, sampling=recipe.sampling,
-                             beat_frames=beat, controls=self._controls(recipe, codes.shape[1]), guide=guide_of(recipe))
+                             beat_frames=beat, controls=self._controls(recipe, codes.shape[1]), guide=recipe.guide)
             codes, wav, about["loop"] = loop.codes, loop.wav, loop.report.to_dict()
         elif wav is None:
             wav = self.engine.decode(codes[None])[0, 0, :samples]

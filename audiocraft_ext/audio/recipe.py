@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from audiocraft_ext.core.packing import RecipeBase
+from audiocraft_ext.engine.guidance import Guide
 from audiocraft_ext.engine.sampling import Sampling
 
 _TEXT, _NUMBER = (str,), (int, float, type(None))
@@ -48,6 +49,11 @@ class Recipe(RecipeBase):
     weird: str = ""
     clips: dict[str, str] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def guide(self) -> Guide | None:
+        """What keeps its clips in time; None: nothing does."""
+        return None if self.guidance == 1 else Guide(self.guidance)
 
     OF = "clip"
     PARTS = {"sampling": Sampling.from_dict}

@@ -17,7 +17,6 @@ from audiocraft_ext.core.packing import pack, unpack
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.engine.bundle import LONGEST, Bundle, find_bundle
 from audiocraft_ext.engine.engine import Engine
-from audiocraft_ext.engine.guidance import Guide
 from audiocraft_ext.engine.sampling import Sampling
 
 
@@ -97,7 +96,7 @@ def resampler(engine: Engine, index: int, sampling: Sampling, recipe: Recipe) ->
     def resample(given: np.ndarray, seed: int) -> np.ndarray:
         T = given.shape[1]
         beat = metronome.codes(engine.lm_spec, T, recipe.bpm)
-        guide = None if beat is None or recipe.guidance == 1 else Guide(recipe.guidance)
+        guide = None if beat is None else recipe.guide
         return engine.generate([index], T, seed=seed, sampling=sampling, given=given, controls=beat, guide=guide)[0]
 
     return resample
