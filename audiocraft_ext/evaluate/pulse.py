@@ -11,11 +11,12 @@ from scipy.fft import irfft, rfft
 from audiocraft_ext.evaluate.mel import spectrogram
 from audiocraft_ext.evaluate.sounds import RATE, Clip
 from audiocraft_ext.sound.onsets import onsets
-from data_prep.audio.beats.grid import SURE
+from data_prep.audio.beats.grid import SURE, Beats
 from data_prep.audio.beats.listener import BeatListener
 
 FPS = 100  # of the onset envelope
 LAGS = 0.3, 1.0  # seconds: 200 to 60 BPM
+TEMPO, NEAR, MOST = 0.02, 0.03, 0.8  # share a tempo may be off, seconds a downbeat may be, of how many of them
 QUIET = 1e-3  # RMS of 20 ms: 42 dB below the loudness of a clip
 
 
@@ -73,7 +74,7 @@ def describe(clip: Clip) -> dict[str, float]:
 
     Returns:
         ``pulse``, ``in_step``, ``bpm``: a :class:`Pulse`; ``sure``, 0 or 1: our beat tracker is sure of the bars;
-        ``onsets``, a second; ``flatness``, of the spectrum, 1 is white noise; ``silence``, the share of 20 ms pieces.
+        ``found``, 0 or 1: it found them where they are, NaN where nobody said where; ``onsets``, a second; ``flatness``, of the spectrum, 1 is white noise; ``silence``, the share of 20 ms pieces.
     """
     wav = clip.wav
     found = pulse(wav)
@@ -81,15 +82,30 @@ def describe(clip: Clip) -> dict[str, float]:
     listener.push(wav)
     beats = listener.result(whole_loop=False)
     return {"pulse": found.pulse, "in_step": found.bars, "bpm": found.bpm,
-            "sure": float(beats is not None and beats.confidence >= SURE),
+            "sure": float(beats is not None and beats.confidence >= SURE), "found": _found(clip, beats),
             "onsets": len(onsets(wav, RATE)) * RATE / len(wav), "flatness": _flatness(wav), "silence": _silence(wav)}
 
 
 def summary(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Medians over clips; of ``sure`` and ``silence``, which are shares, means."""
-    names = ("pulse", "in_step", "sure", "onsets", "flatness", "silence")
-    return {name: float((np.mean if name in ("sure", "silence") else np.median)([row[name] for row in rows]))
-            for name in names if rows}
+    """Medians over clips; of ``sure``, ``found`` and ``silence``, which are shares, means (of ``found`` over the clips
+    of which it is known)."""
+    out = {}
+    for name in ("pulse", "in_step", "sure", "found", "onsets", "flatness", "silence") if rows else ():
+        known = [row[name] for row in rows if row[name] == row[name]]
+        middle = np.mean if name in ("sure", "found", "silence") else np.median
+        out[name] = float(middle(known)) if known else float("nan")
+    return out
+
+
+def _found(clip: Clip, beats: Beats | None) -> float:
+    """Whether the tracker has the tempo and most of its downbeats lie where bars begin."""
+    if clip.bpm is None:
+        return float("nan")
+    if beats is None or abs(beats.bpm / clip.bpm - 1) > TEMPO:
+        return 0.0
+    bar = 240 / clip.bpm
+    off = (beats.downbeats / RATE + clip.start + bar / 2) % bar - bar / 2
+    return float((np.abs(off) <= NEAR).mean() >= MOST)
 
 
 def _flatness(wav: np.ndarray) -> float:

@@ -35,6 +35,7 @@ ROWS = {
     "KAD, msd": lambda f: _distance(f["kad_msd"], f["kad_msd_error"]),
     "KAD, mtt": lambda f: _distance(f["kad_mtt"], f["kad_mtt_error"]),
     "pulse": lambda f: number(f["pulse"]),
+    "bars found": lambda f: _share(f["found"]),
     "sure bars": lambda f: _share(f["sure"]),
     "copies": lambda f: _share(f["copied"]),
     "in step": lambda f: number(f["in_step"]),

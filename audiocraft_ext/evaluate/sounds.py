@@ -12,6 +12,7 @@ import numpy as np
 
 from audiocraft_ext import kinds
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.files import json_or_empty
 from audiocraft_ext.core.split import TRAIN, VALID
 from audiocraft_ext.sound.files import BrokenAudio, find_audio, read, resample
 from audiocraft_ext.sound.level import loudness
@@ -27,10 +28,12 @@ NOISES = 12  # clips
 
 @dataclass(frozen=True)
 class Sound:
-    """A file's or a clip's ``wav float32 [N]`` at :data:`RATE`."""
+    """A file's or a clip's ``wav float32 [N]`` at :data:`RATE`; ``bpm`` of its bars of four beats, of which one begins
+    where it begins, None where nobody said."""
 
     name: str
     wav: np.ndarray
+    bpm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,14 @@ class Clip:
         track: the number of its sound in the set; pieces of one sound are no independent ones.
         start: seconds into the sound.
         wav: ``float32 [N]`` at :data:`RATE`.
+        bpm: of the bars of its sound, see :class:`Sound`.
     """
 
     track: int
     name: str
     start: float
     wav: np.ndarray
+    bpm: float | None = None
 
 
 def cut(sounds: Sequence[Sound], most: int | None = None) -> list[Clip]:
@@ -62,7 +67,7 @@ def cut(sounds: Sequence[Sound], most: int | None = None) -> list[Clip]:
     for track, at in places:
         wav = levelled(sounds[track].wav[at: at + size])
         if wav is not None:
-            clips.append(Clip(track, sounds[track].name, at / RATE, wav))
+            clips.append(Clip(track, sounds[track].name, at / RATE, wav, sounds[track].bpm))
     return clips
 
 
@@ -87,7 +92,7 @@ def of_folder(folder: Path) -> list[Sound]:
             print(f"{folder}: compared with {len(sounds)} of its {len(paths)} files, an hour of sound", file=sys.stderr)
             break
         try:
-            sounds[i] = Sound(str(paths[i].relative_to(folder)), read(paths[i], RATE)[:left])
+            sounds[i] = Sound(str(paths[i].relative_to(folder)), read(paths[i], RATE)[:left], said_bpm(paths[i]))
             left -= len(sounds[i].wav)
         except BrokenAudio as error:
             print(f"skipped {error}", file=sys.stderr)
@@ -126,7 +131,18 @@ def of_store(path: Path, split: str, codec: str | None = None) -> list[Sound]:
 
 def of_clips(paths: Sequence[Path]) -> list[Sound]:
     """Clips as they were written."""
-    return [Sound(path.name, read(path, RATE)) for path in paths]
+    return [Sound(path.name, read(path, RATE), said_bpm(path)) for path in paths]
+
+
+def said_bpm(path: Path) -> float | None:
+    """The tempo that the JSON beside a sound tells, where the sound begins with a bar: clips of ``infer.py`` that are
+    nothing but sampled, breaks of ``data_prep.breaks``."""
+    about = json_or_empty(path.with_suffix(".json"))
+    recipe = about.get("recipe", about)
+    if not isinstance(recipe, dict) or any(recipe.get(key) for key in ("prompt", "source", "weird")):
+        return None
+    bpm = recipe.get("bpm")
+    return float(bpm) if type(bpm) in (int, float) and 20 <= bpm <= 400 else None
 
 
 def of_bundle(path: str | Path, count: int, seed: int = 1) -> list[Sound]:
@@ -141,7 +157,7 @@ def of_bundle(path: str | Path, count: int, seed: int = 1) -> list[Sound]:
         raise UserError(f"{path}: a bundle of {kind}, and this compares sound; make its clips audible with 'python "
                         f"infer.py {path} -n {count} --wav -o FOLDER' and give that folder")
     clips = player.play(player.recipe(seconds=SECONDS, seed=seed), range(count))
-    return [Sound(f"clip {clip.index}", resample(clip.wav, clip.sample_rate, RATE)) for clip in clips]
+    return [Sound(f"clip {clip.index}", resample(clip.wav, clip.sample_rate, RATE), clip.recipe.bpm) for clip in clips]
 
 
 def noise(count: int = NOISES) -> list[Sound]:

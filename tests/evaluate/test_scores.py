@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 
 from audiocraft_ext import evaluate
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.evaluate import pulse as pulse_module
 from audiocraft_ext.evaluate.embed import Windows, embed
 from audiocraft_ext.evaluate.kad import Kernel, jackknife
 from audiocraft_ext.evaluate.mel import filters, spectrogram
-from audiocraft_ext.evaluate.pulse import describe, pulse
-from audiocraft_ext.evaluate.sounds import LUFS, RATE, Clip, Sound, cut, noise
+from audiocraft_ext.evaluate.pulse import describe, pulse, summary
+from audiocraft_ext.evaluate.sounds import LUFS, RATE, Clip, Sound, cut, noise, said_bpm
 from audiocraft_ext.sound.level import loudness
+from data_prep.audio.beats.grid import Beats
 from tests.evaluate.synthetic import beat, scattered, white
 
 
@@ -83,6 +86,28 @@ def test_a_beat_is_told_from_scattered_hits():
     assert steady["pulse"] > 2 * loose["pulse"] and steady["in_step"] > 2 * loose["in_step"]
     assert steady["onsets"] == pytest.approx(2, abs=0.3)
     assert describe(Clip(0, "", 0, white(10)))["flatness"] > 5 * steady["flatness"]
+
+
+@pytest.mark.parametrize("bpm, late, found",
+                         [(160, 0.0, 1), (160, 0.02, 1), (160, 0.375, 0), (162, 0.0, 1), (80, 0.0, 0)])
+def test_bars_are_found_where_they_begin(bpm, late, found, monkeypatch):
+    """The tracker's bars of a clip that begins at 10 s of a sound whose bars last 1.5 s."""
+    downbeats = np.round((np.arange(6) * 1.5 + 0.5 + late) * RATE).astype(np.int64)
+    monkeypatch.setattr(pulse_module.BeatListener, "result",
+                        lambda self, **how: Beats(bpm, 0.4, 4, downbeats, downbeats))
+    clip = Clip(0, "", 10.0, beat(10), 160.0)
+    assert describe(clip)["found"] == found
+    rows = [describe(clip), describe(Clip(1, "", 0, beat(10)))]
+    assert math.isnan(rows[1]["found"]) and summary(rows)["found"] == found
+
+
+def test_a_tempo_is_read_where_the_json_says_that_bars_begin(tmp_path):
+    for name, about, told in (("break", {"bpm": 158.1, "bars": 16}, 158.1), ("clip", {"recipe": {"bpm": 166.7}}, 166.7),
+                              ("prompted", {"recipe": {"bpm": 166.7, "prompt": "codes"}}, None),
+                              ("list", [1], None), ("odd", {"recipe": {"bpm": "fast"}}, None), ("none", None, None)):
+        if about is not None:
+            (tmp_path / f"{name}.json").write_text(json.dumps(about))
+        assert said_bpm(tmp_path / f"{name}.wav") == told
 
 
 def test_clips_are_cut_drawn_and_levelled():
