@@ -74,7 +74,8 @@ def describe(clip: Clip) -> dict[str, float]:
 
     Returns:
         ``pulse``, ``in_step``, ``bpm``: a :class:`Pulse`; ``sure``, 0 or 1: our beat tracker is sure of the bars;
-        ``found``, 0 or 1: it found them where they are, NaN where nobody said where; ``onsets``, a second; ``flatness``, of the spectrum, 1 is white noise; ``silence``, the share of 20 ms pieces.
+        ``found``, 0 or 1: it found them where they are, NaN where nobody said where; ``onsets``, a second;
+        ``flatness``, of the spectrum, 1 is white noise; ``silence``, the share of 20 ms pieces.
     """
     wav = clip.wav
     found = pulse(wav)
