@@ -31,7 +31,8 @@ TRAINING = ("dropout", "checkpointing")  # of LMConfig, no part of what is expor
 
 
 def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = False,
-                 codec_licence: str = sources.UNKNOWN_LICENCE, precisions: Sequence[str] = ()) -> None:
+                 codec_licence: str = sources.UNKNOWN_LICENCE, precisions: Sequence[str] = (),
+                 quarter: bool = False) -> None:
     """Write ``model`` as a bundle.
 
     Args:
@@ -40,25 +41,29 @@ def write_bundle(out: Path, model: Trained, half: bool = False, force: bool = Fa
         codec_licence: that of the codec's weights, where the codec is not one whose licence is known.
         precisions: those besides fp32 that the LM can be sampled in, the default first. By default int8 and int4
             where the LM is large enough to gain by it.
+        quarter: store the LM's matrices as int8, a quarter of the size; they are computed with in fp32 all the same.
+            A codec's weights are stored as fp16 then.
     """
     if not precisions and model.cfg.weights_per_step() >= QUANTISED_FROM:
         uneven = any(p.columns % BLOCK for p in model.cfg.block.products if not p.exact)
         precisions = ["int8"] if uneven else ["int8", "int4"]
-    write_whole(out, force, lambda folder: _fill_bundle(folder, model, half, codec_licence, precisions))
+    write_whole(out, force, lambda folder: _fill_bundle(folder, model, half, codec_licence, precisions, quarter))
 
 
-def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str, precisions: Sequence[str]) -> None:
+def _fill_bundle(folder: Path, model: Trained, half: bool, codec_licence: str, precisions: Sequence[str],
+                 quarter: bool) -> None:
     from audiocraft_ext.export import quantize
     from audiocraft_ext.export.onnx_lm import write_lm
 
-    write_safetensors(stored(model.state, half), folder / "lm.safetensors", {"format": "pt"})
+    weights = quantize.in_bytes(model.state, model.cfg) if quarter else stored(model.state, half)
+    write_safetensors(weights, folder / "lm.safetensors", {"format": "pt"})
     write_lm(model.cfg, folder / "lm.safetensors", folder / "lm.onnx", model.spec.sizes)
     for precision in precisions:
         if precision != "fp32":
             quantised = folder / f"lm.{precision}.safetensors"
             quantize.write(model.state, model.cfg, precision, quantised)
             write_lm(model.cfg, quantised, folder / f"lm.{precision}.onnx", model.spec.sizes)
-    codec = kinds.kind_of(model.spec).bundle_parts(folder, model, half, codec_licence)
+    codec = kinds.kind_of(model.spec).bundle_parts(folder, model, half or quarter, codec_licence)
     for path in folder.glob("*.safetensors"):  # written for the owner alone; a bundle is to be passed on
         path.chmod((folder / "lm.onnx").stat().st_mode & 0o777)
     info = {
@@ -124,7 +129,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("source", help="a checkpoint, a run's folder or signature, audiocraft's export, or a bundle")
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--format", choices=("bundle", *kinds.FORMATS), default="bundle")
-    parser.add_argument("--half", action="store_true", help="store the weights as fp16: half the size")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--half", action="store_true", help="store the weights as fp16: half the size")
+    size.add_argument("--quarter", action="store_true", help="store the LM's matrices as int8, what else there is as "
+                      "with --half: a quarter of the size; computed with in fp32 all the same")
     parser.add_argument("--precisions", help="of the LM's products, the default first: fp32, int8, int4 (by default "
                         "int8,int4 for a large model, fp32 for a small one); fp32 is always there")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is an earlier export")
@@ -137,6 +145,8 @@ def main(argv: list[str] | None = None) -> None:
     precisions = [p.strip() for p in (args.precisions or "").split(",") if p.strip()]
     if not set(precisions) <= set(PRECISIONS):
         raise UserError(f"--precisions are some of {', '.join(PRECISIONS)}, got {args.precisions}")
+    if args.quarter and args.format != "bundle":
+        raise UserError(f"--quarter is for bundles; {args.format}'s format takes --half")
     check_out(Path(os.path.abspath(args.out)), args.force)  # before a large file is read
     start = time.perf_counter()
     print(f"reading {args.source} ...", flush=True)
@@ -151,7 +161,8 @@ def main(argv: list[str] | None = None) -> None:
     kind = kinds.kind_of(model.spec)
     if args.format == "bundle":
         write_bundle(args.out, model, args.half, args.force,
-                     args.codec_licence or kind.codec_licence(model.codec, (args.codec, args.source)), precisions)
+                     args.codec_licence or kind.codec_licence(model.codec, (args.codec, args.source)), precisions,
+                     args.quarter)
     else:
         kinds.format_of(args.format).write(args.out, model, args.half, args.force)
     size = sum(p.stat().st_size for p in args.out.iterdir())

@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from audiocraft_ext.model.weights import SCALE
+
 OPSET = 20  # the first with Gelu
 IR_VERSION = 10
 _TYPES = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16, "I8": TensorProto.INT8, "U8": TensorProto.UINT8}
@@ -83,12 +85,16 @@ class Graph:
         return name
 
     def weight(self, name: str) -> str:
-        """A weight as fp32. The Cast of a stored fp16 is done once, when ONNX Runtime loads the graph."""
+        """A weight as fp32. The Cast of a stored fp16, and what makes an int8 with its scale that, is done once, when
+        ONNX Runtime loads the graph."""
         stored = self.stored(name)
         if self.entries[name]["dtype"] == "F32":
             return stored
         if name not in self._floats:
             self._floats[name] = self.op("Cast", stored, to=TensorProto.FLOAT)
+            if (scale := name + SCALE) in self.entries:
+                column = self.op("Unsqueeze", self.stored(scale), self.constant(np.array([1])))
+                self._floats[name] = self.op("Mul", self._floats[name], column)
         return self._floats[name]
 
     def shape(self, name: str) -> list[int]:

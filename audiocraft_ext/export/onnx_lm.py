@@ -47,7 +47,8 @@ def write_lm(cfg: LMConfig, weights: Path, out: Path, sizes: Sequence[int] = ())
     """Write the step graph of an LM.
 
     Args:
-        weights: a safetensors file with audiocraft's names, or one of :func:`audiocraft_ext.export.quantize.write`.
+        weights: a safetensors file with audiocraft's names (fp32, fp16, or of
+            :func:`audiocraft_ext.export.quantize.in_bytes`), or one of :func:`audiocraft_ext.export.quantize.write`.
         sizes: how many values each stream takes; the logits of others are -inf. () is ``card`` of all.
 
     Raises:
@@ -87,9 +88,14 @@ def _embed(g: Graph, cfg: LMConfig, codes: str) -> str:
     rows = []
     for k, stream in enumerate(streams):
         name = f"emb.{k}.weight"
-        row = g.op("Gather", g.stored(name), g.op("Squeeze", stream, g.constant(np.array([1]))))  # [B, S, dim]
-        rows.append(row if g.entries[name]["dtype"] == "F32" else g.op("Cast", row, to=FLOAT))
+        row = g.op("Gather", _table(g, name), g.op("Squeeze", stream, g.constant(np.array([1]))))  # [B, S, dim]
+        rows.append(g.op("Cast", row, to=FLOAT) if g.entries[name]["dtype"] == "F16" else row)
     return g.op("Sum", *rows)
+
+
+def _table(g: Graph, name: str) -> str:
+    """A table of embeddings as it is stored; one of int8 as fp32, for its rows have scales."""
+    return g.weight(name) if g.entries[name]["dtype"] == "I8" else g.stored(name)
 
 
 def _embed_many(g: Graph, cfg: LMConfig, codes: str) -> str:
@@ -98,8 +104,8 @@ def _embed_many(g: Graph, cfg: LMConfig, codes: str) -> str:
     names = [f"emb.{k}.weight" for k in range(cfg.n_q)]
     begins = np.arange(cfg.n_q)[:, None, None] * (cfg.card + 1)
     places = g.op("Add", g.op("Transpose", codes, perm=[1, 0, 2]), g.constant(begins))  # [K, B, S]
-    rows = g.op("Gather", g.op("Concat", *map(g.stored, names), axis=0), places)
-    if g.entries[names[0]]["dtype"] != "F32":
+    rows = g.op("Gather", g.op("Concat", *(_table(g, name) for name in names), axis=0), places)
+    if g.entries[names[0]]["dtype"] == "F16":
         rows = g.op("Cast", rows, to=FLOAT)
     return g.op("ReduceSum", rows, g.constant(np.array([0])), keepdims=0)  # [K, B, S, dim] to [B, S, dim]
 

@@ -1,4 +1,5 @@
-"""Weights of a matrix product in 8 and in 4 bits: what a step of the LM reads is a quarter or an eighth.
+"""Weights of a matrix product in 8 and in 4 bits: what a step of the LM reads is a quarter or an eighth. And all
+matrices as 8 bits on the disk alone (:func:`in_bytes`), which are fp32 again when they are loaded.
 
 Both round to nearest, without data. What that costs in cross entropy is measured (``python -m
 benchmarks.sampling.precision``, docs/RUNS.md); the way a row is quantised at run time is in
@@ -14,18 +15,19 @@ import torch
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.engine.bundle import QUANTISED
 from audiocraft_ext.model.config import LMConfig
-from audiocraft_ext.model.weights import write_safetensors
+from audiocraft_ext.model.weights import SCALE, stored, write_safetensors
 
 PRECISIONS = ("fp32", *QUANTISED)
 WEIGHT_MAX = 63  # 7 bits: two products of a row (8 bits) and a weight never overflow the 16 bits that AVX2 adds them in
+STORED_MAX = 127  # of a weight that is fp32 before it is multiplied
 BLOCK = 32  # weights of one row that share a scale in 4 bits
 HEADS = "linears"  # the K heads read the same vector: quantised, they are one matrix
 
 
 def int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """``[out, in]`` to ``int8 [in, out]`` and a scale for each output, ``float32 [out]``."""
-    scale = weight.float().abs().amax(dim=1).clamp(min=1e-12) / WEIGHT_MAX
-    return (weight.float() / scale[:, None]).round().to(torch.int8).T.contiguous(), scale
+    q, scale = _rows(weight, WEIGHT_MAX)
+    return q.T.contiguous(), scale
 
 
 def int4(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -44,6 +46,25 @@ def int4(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
     q = ((w / scale[..., None]).round() + zero[..., None]).clamp(0, 15).to(torch.uint8)
     zero = torch.nn.functional.pad(zero.to(torch.uint8), (0, blocks % 2))
     return _pack(q), scale.reshape(-1), _pack(zero).reshape(-1)
+
+
+def in_bytes(state: dict[str, torch.Tensor], cfg: LMConfig) -> dict[str, torch.Tensor]:
+    """An LM with its matrices and tables as ``int8 [rows, columns]`` and ``NAME.scale``, ``float32 [rows]``; all else,
+    and products that are ``exact``, fp32. :func:`audiocraft_ext.model.weights.read_safetensors` reads it."""
+    exact = {name for name, product in cfg.matrices().items() if product.exact}
+    out = {}
+    for name, weight in stored(state, False).items():
+        if weight.ndim == 2 and name not in exact:
+            out[name], out[name + SCALE] = _rows(weight, STORED_MAX)
+        else:
+            out[name] = weight
+    return out
+
+
+def _rows(weight: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rounded to ``int8 [out, in]`` from -most to most, with a scale for each row ``[out]``."""
+    scale = weight.float().abs().amax(dim=1).clamp(min=1e-12) / most
+    return (weight.float() / scale[:, None]).round().to(torch.int8), scale
 
 
 def _pack(nibbles: torch.Tensor) -> torch.Tensor:

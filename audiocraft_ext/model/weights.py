@@ -63,17 +63,31 @@ def stored(state: dict[str, torch.Tensor], half: bool) -> dict[str, torch.Tensor
     return out
 
 
+SCALE = ".scale"  # behind the name of a matrix that is stored as int8: of each of its rows
+
+
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a safetensors file, floating ones as float32."""
+    """All tensors of a safetensors file, floating ones and those that have a scale as float32."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not path.is_file():
         raise UserError(f"missing file: {path}")
     try:
-        return {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
+        return _as_floats(load_file(path))
     except SafetensorError as error:
         raise UserError(f"{path}: not a whole safetensors file ({error}); get it again") from None
+
+
+def _as_floats(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    out = {}
+    for name, value in tensors.items():
+        if name.endswith(SCALE) and name.removesuffix(SCALE) in tensors:
+            continue
+        scale = tensors.get(name + SCALE)
+        out[name] = value.float() * scale[:, None] if scale is not None else (
+            value.float() if value.is_floating_point() else value)
+    return out
 
 
 def write_safetensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:

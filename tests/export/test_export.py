@@ -20,7 +20,7 @@ from audiocraft_ext.engine.sampling import Sampling
 from audiocraft_ext.export import audiocraft, sources
 from audiocraft_ext.export.bundle import main, write_bundle
 from audiocraft_ext.model import checkpoint
-from audiocraft_ext.model.lm import LMConfig
+from audiocraft_ext.model.lm import LM, LMConfig
 from audiocraft_ext.model.weights import write_safetensors
 from tests.helpers import tiny
 
@@ -113,6 +113,36 @@ def test_half_is_half_and_computes_in_single(bundle, tmp_path):
     assert np.abs(whole.decode(codes) - half.decode(codes)).max() < 0.05 * np.abs(whole.decode(codes)).max()
     for state in (sources.read(tmp_path / "half").state, sources.read(tmp_path / "half").codec.model.state_dict()):
         assert all(t.dtype == torch.float32 for t in state.values())
+
+
+def test_a_quarter_is_read_as_it_plays_and_a_quarter_again(tmp_path):
+    """Tables and matrices are a byte a weight, and at most half a step of their row off."""
+    cfg = LMConfig(n_q=4, card=64, dim=128, num_heads=2, num_layers=2)
+    lm, codec = tiny.tiny_lm(cfg), tiny.tiny_codec()
+    model = sources.Trained(codec.spec, cfg, lm.state_dict(), codec, 60)
+    write_bundle(tmp_path / "a", model, quarter=True)
+    size = (tmp_path / "a" / "lm.safetensors").stat().st_size
+    assert size < 0.3 * 4 * cfg.parameter_count()
+    again = sources.read(tmp_path / "a")
+    for name, weight in model.state.items():
+        step = weight.abs().amax(dim=-1, keepdim=True) / 127 if weight.ndim == 2 else torch.zeros(1)
+        assert ((again.state[name] - weight).abs() <= 0.501 * step).all(), name
+    codes = np.arange(12).reshape(1, 4, 3)
+    engine, loaded = SoundEngine(tmp_path / "a"), LM(cfg, again.spec.delays).eval()
+    loaded.load_state_dict(again.state)
+    engine.stepper.start(1, 3)
+    with torch.no_grad():
+        ours = torch.from_numpy(engine.stepper.logits(codes)).transpose(1, 2)
+        torch.testing.assert_close(ours, loaded(torch.from_numpy(codes)), rtol=0, atol=1e-5)
+    state, spec = sources.read_weights(tmp_path / "a", cfg, tmp_path)  # what another run starts from
+    assert_same(state, again.state)
+    assert spec == codec.spec
+    write_bundle(tmp_path / "b", again, quarter=True)
+    assert (tmp_path / "b" / "lm.safetensors").read_bytes() == (tmp_path / "a" / "lm.safetensors").read_bytes()
+    for out, words in (("c", ["--quarter", "--format", "audiocraft"]), ("c", ["--quarter", "--half"])):
+        with pytest.raises((UserError, SystemExit)):
+            main([str(tmp_path / "a"), str(tmp_path / out), *words])
+        assert not (tmp_path / out).exists()
 
 
 def test_an_export_is_the_same_bytes_every_time(bundle, tmp_path):

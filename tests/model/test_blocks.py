@@ -152,6 +152,19 @@ def test_a_bundle_is_read_back(lm, bundle, tmp_path):
         assert (tmp_path / "again" / file).read_bytes() == (bundle / file).read_bytes()
 
 
+def test_matrices_of_a_byte_play_as_they_are_read(lm, tmp_path, whole):
+    """ONNX Runtime makes them what torch reads; tables, heads, routers and all."""
+    write_bundle(tmp_path / "b", Trained(SPEC, lm.cfg, lm.state_dict(), None, 60), precisions=["fp32"], quarter=True)
+    model = LM(lm.cfg, SPEC.delays).eval()
+    model.load_state_dict(read(tmp_path / "b").state)
+    stepper, (codes, logits) = Engine(tmp_path / "b").stepper, whole
+    stepper.start(2, STEPS)
+    with torch.no_grad():
+        rounded = model(codes)
+    off = np.abs(stepper.logits(codes.numpy()).transpose(0, 2, 1, 3) - rounded.numpy()).max()
+    assert off < 1e-4 and 0 < (rounded - logits).abs().mean() < 0.03 * logits.std()
+
+
 def test_options_of_the_first_models_are_all_that_is_written_of_them():
     first = ("n_q", "card", "dim", "num_heads", "num_layers", "hidden_scale", "dropout", "bias_proj", "bias_ff",
              "bias_attn", "max_period", "checkpointing")
