@@ -19,7 +19,7 @@ def composer():
 
 
 def test_it_is_small_and_says_whom_it_owes(composer):
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 8_000_000
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 4_000_000
     info = json.loads((FOLDER / "model.json").read_text("utf-8"))
     assert "CC-BY-4.0" in info["licence"] and "/" not in json.dumps(info["run"])  # no path of anybody's
     owed = (FOLDER / "LICENCES.md").read_text("utf-8")
@@ -43,7 +43,8 @@ def test_a_piece_is_built_of_the_parts_that_it_is_asked_for(composer):
 
 
 def test_density_steers(composer):
+    """It leans: single pieces differ by more than the word does, so it takes some."""
     count = [np.mean([len(piece.score) for piece in composer.play(
-        composer.recipe(bars=4, seed=2, density=word, instruments=["piano"]), range(8))])
+        composer.recipe(bars=4, seed=3, density=word, having=["piano"]), range(24))])
         for word in ("very-low", "very-high")]
     assert count[1] > 1.15 * count[0]
