@@ -6,12 +6,14 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from audiocraft_ext.core.errors import UserError
+from audiocraft_ext.core.files import free_name, make_folder, plain
 from audiocraft_ext.core.machine import at_most_usable
 
 if TYPE_CHECKING:
@@ -63,6 +65,20 @@ def add_sampling(add: Callable[..., object], each: str) -> None:
     add("--top-k", type=numbers, help="choose among so many of the likeliest codes; 0 is all of them")
     add("--top-p", type=numbers, help="choose among the likeliest that together have this probability; 1 is off")
     add("--min-p", type=numbers, help="no code less likely than so many times the likeliest; 0 is off")
+
+
+def add_sound(add: Callable[..., object]) -> None:
+    """The options of sound, for :class:`audiocraft_ext.midi.written.Written`."""
+    add("--wav", action="store_true", default=None, help="the sound too, with the plain waves and the drum kit "
+        "that are here")
+    add("--soundfont", type=Path, metavar="FILE", help="the sound through this General MIDI SoundFont (.sf2)")
+    add("--rate", type=int, help="of the sound, in Hz (default 44100)")
+
+
+def check_sound(args: argparse.Namespace) -> None:
+    """Raises a :class:`UserError` for a rate of nothing."""
+    if args.rate is not None and not given(args, ("wav", "soundfont")):
+        raise UserError("--rate is that of the sound, and none was asked for; give --wav or --soundfont too")
 
 
 def check_common(args: argparse.Namespace, what: tuple[str, ...], bundles: str) -> None:
@@ -149,6 +165,55 @@ def again(args: argparse.Namespace, player: type[PlayerBase], files: ModuleType,
     path = make(args, opened, recipe, range(known.index, known.index + 1), output)[0]
     if text := difference_note(path, known.sha256):
         note(text)
+
+
+def make_missing(args: argparse.Namespace, player: PlayerBase, recipe: Any, indices: range, output: Any,
+                 files: ModuleType, tell: Callable[[Any, list[Path]], float], seeded: bool = True) -> list[Path]:
+    """Make those clips of a recipe that are not in the folder ``args.o`` yet; returns the main file of each.
+
+    Args:
+        files: as in :func:`again`.
+        tell: says what became of a clip and its files; returns how many seconds of music it is.
+        seeded: whether the clips depend on the seed.
+
+    Raises:
+        UserError, KeyboardInterrupt: it was stopped; the message says how many are in the folder.
+    """
+    make_folder(args.o)
+    values = recipe.to_dict()
+
+    def found() -> dict[int, Path | None]:
+        return {index: files.there(args.o, values, index, output, recipe.title) for index in indices}
+
+    places = found()
+    missing = [index for index, path in places.items() if path is None]
+    if len(missing) < len(places):
+        note(f"{len(places) - len(missing)} of {len(places)} {player.MANY} are in {args.o} already")
+    done, seconds = 0, 0.0
+    seeded = seeded and not args.from_
+    try:
+        with closing(player.play(recipe, missing)) as clips:  # what is under way stops when this does
+            for clip in clips:
+                written = player.save(clip, args.o, output)
+                places[clip.index] = written[0]
+                done, seconds = done + 1, seconds + tell(clip, written)
+    except (KeyboardInterrupt, UserError) as stop:
+        there = sum(path is not None for path in found().values())  # it may have stopped between a file and the count
+        so_far = (f"{there} of {len(places)} {player.MANY} are in {args.o}; the same command"
+                  f"{f' with --seed {recipe.seed}' if seeded else ''} resumes")
+        if isinstance(stop, UserError):
+            raise UserError(f"{stop}; {so_far}" if done else str(stop)) from None
+        raise KeyboardInterrupt(so_far) from None
+    if done:
+        seed = f"; --seed {recipe.seed} makes {'them' if done > 1 else 'it'} again" if seeded else ""
+        print(f"{done} {player.MANY if done > 1 else player.ONE}, {seconds:.1f} s of music in "
+              f"{time.perf_counter() - STARTED:.2f} s, from a cold start{seed}")
+    return list(places.values())
+
+
+def say_sheet(args: argparse.Namespace, recipe: Any, draw: Callable[[Path], list[Path]]) -> None:
+    """Let ``draw`` make a picture of all clips of a recipe in the folder ``args.o``, and say the files."""
+    say("\n".join(map(str, draw(free_name(args.o / f"{plain(recipe.bundle)}_seed{recipe.seed}.png")))))
 
 
 def difference_note(path: Path, sha256: str) -> str:

@@ -35,8 +35,9 @@ class PlayerBase:
 
     RECIPE: ClassVar[Any]  # the class of its recipes
     KIND: ClassVar[str]  # of its bundles
-    MAKES: ClassVar[str]  # what they make, and ONE of it, in messages
+    MAKES: ClassVar[str]  # what they make, ONE of it and MANY, in messages
     ONE: ClassVar[str]
+    MANY: ClassVar[str]
     MAX_BATCH: ClassVar[int]
     codec_of: ClassVar[Callable[[dict], Any]]  # a codec from its config
 

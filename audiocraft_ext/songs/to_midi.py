@@ -81,6 +81,12 @@ def sounding(channel: Channel, bars: int, parts: int) -> Iterator[tuple[int, int
         yield start, length, note
 
 
+def notes_of(song: Song) -> int:
+    """How many pitches are played, what is tied over a bar line once."""
+    return sum(len(note.pitches) for channel in song.channels
+               for _, _, note in sounding(channel, song.bars, song.parts))
+
+
 def _bends(start: int, note: Note) -> Iterator[tuple[int, int]]:
     """When a note's bend is what, part by part, and that it is none at its end."""
     before = 0

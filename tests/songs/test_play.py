@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile as sf
 
 import infer
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.midi.file import parse
+from audiocraft_ext.songs import to_midi
 from audiocraft_ext.songs.beepbox import as_json, files, url_write
 from audiocraft_ext.songs.beepbox.song import song_of_bars
 from audiocraft_ext.songs.codec.voices import Facts
@@ -88,7 +90,7 @@ def test_files_and_that_they_are_made_again(sketcher, bundle, tmp_path, capsys):
     made = sketcher.save(sketch, tmp_path / "a", output.Output(picture=True))
     assert [path.name.split("bpm")[1] for path in made] == [".beepbox.json", ".url.txt", ".mid", ".png", ".json"]
     assert files.read(made[0])[0] == files.read(made[1])[0] == sketch.song
-    assert len(parse(made[2].read_bytes()).notes) == output.notes_of(sketch.song)
+    assert len(parse(made[2].read_bytes()).notes) == to_midi.notes_of(sketch.song)
     infer.main([str(bundle), "--from", str(made[-1]), "-o", str(tmp_path / "b")])
     assert {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir() if path.suffix != ".png"} == {
         path.name: path.read_bytes() for path in made if path.suffix != ".png"}
@@ -157,3 +159,35 @@ def test_options_that_do_not_go_together(argv, why):
 
     with pytest.raises(UserError, match=why):
         cli.main(argv)
+
+
+def test_a_stopped_command_says_what_is_there(bundle, tmp_path, monkeypatch):
+    """Also where it stopped between a file and the count."""
+    save = Sketcher.save
+
+    def interrupted(self, sketch, folder, made):
+        written = save(self, sketch, folder, made)
+        if sketch.index == 1:
+            raise KeyboardInterrupt
+        return written
+
+    monkeypatch.setattr(Sketcher, "save", interrupted)
+    words = [str(bundle), "-n", "3", "--bars", "1", "--seed", "3", "-o", str(tmp_path), "--no-picture"]
+    with pytest.raises(KeyboardInterrupt, match="2 of 3 sketches are in .*; the same command with --seed 3 resumes"):
+        infer.main(words)
+
+
+def test_a_sheet_and_the_sound(bundle, tmp_path, capsys):
+    words = [str(bundle), "-n", "2", "--bars", "1", "--seed", "3", "-o", str(tmp_path)]
+    infer.main([*words, "--no-picture", "--sheet", "--wav", "--rate", "16000"])
+    assert (tmp_path / "tiny_seed3.png").read_bytes().startswith(b"\x89PNG")
+    for path in tmp_path.glob("*.wav"):
+        wav, rate = sf.read(path)
+        assert rate == 16_000 and len(wav) == 16_000 * (2 + 2) and 0.1 < np.abs(wav).max() < 1
+    assert len(list(tmp_path.glob("*.wav"))) == 2
+    infer.main([*words, "--wav", "--rate", "16000"])  # now with pictures: all of both again, under other names
+    assert len(list(tmp_path.glob("*.beepbox.json"))) == 4 and "already" not in capsys.readouterr().err
+    with pytest.raises(UserError, match="--rate is that of the sound"):
+        infer.main([*words, "--rate", "16000"])
+    shown = output.read(next(tmp_path.glob("*.beepbox.json")))
+    assert shown.song == files.read(next(tmp_path.glob("*.beepbox.json")))[0]

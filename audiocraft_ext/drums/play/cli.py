@@ -20,12 +20,22 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from audiocraft_ext.core.errors import UserError, run_cli
-from audiocraft_ext.core.files import free_name, make_folder, plain
+from audiocraft_ext.core.files import make_folder
 from audiocraft_ext.drums.play.options import ASKED, CHANGES, CONDITIONING, SAMPLING, WRITTEN, build_parser, parse
-from audiocraft_ext.engine.cli import STARTED, cap_threads, chosen, difference_note, find_bundle_of, note, say
+from audiocraft_ext.engine.cli import (
+    STARTED,
+    cap_threads,
+    chosen,
+    difference_note,
+    find_bundle_of,
+    note,
+    say,
+    say_sheet,
+)
 
 __all__ = ["build_parser", "main"]
 
@@ -51,8 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         from audiocraft_ext.drums.play.output import read
         from audiocraft_ext.drums.play.roll import sheet
 
-        where = free_name(args.o / f"{plain(jobs[0][0].bundle)}_seed{jobs[0][0].seed}.png")
-        say("\n".join(map(str, sheet([read(path, drummer.codec) for path in paths], where))))
+        say_sheet(args, jobs[0][0], partial(sheet, [read(path, drummer.codec) for path in paths]))
 
 
 def recipes(args: argparse.Namespace, drummer) -> list:

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 class Drummer(PlayerBase):
     """A bundle of drums, ready to make beats; an :class:`audiocraft_ext.kinds.Player`."""
 
-    RECIPE, KIND, MAKES, ONE, MAX_BATCH = BeatRecipe, "drums", "drums", "beat", 50
+    RECIPE, KIND, MAKES, ONE, MANY, MAX_BATCH = BeatRecipe, "drums", "drums", "beat", "beats", 50
     codec_of = staticmethod(codec_of)
 
     def __init__(self, bundle: Bundle, say: Say = lambda text: None, **options: Any):

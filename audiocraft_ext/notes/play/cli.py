@@ -14,12 +14,11 @@ gives the same pieces, one by one or together.
 from __future__ import annotations
 
 import argparse
-import time
+from functools import partial
 from pathlib import Path
 
-from audiocraft_ext.core.errors import UserError, run_cli
-from audiocraft_ext.core.files import free_name, make_folder, plain
-from audiocraft_ext.engine.cli import STARTED, again, cap_threads, chosen, note, say
+from audiocraft_ext.core.errors import run_cli
+from audiocraft_ext.engine.cli import again, cap_threads, chosen, make_missing, note, say, say_sheet
 from audiocraft_ext.notes.play.options import ASKED, SAMPLING, WRITTEN, build_parser, parse
 
 __all__ = ["build_parser", "main"]
@@ -43,8 +42,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.sheet:
         from audiocraft_ext.notes.play.roll import sheet
 
-        where = free_name(args.o / f"{plain(recipe.bundle)}_seed{recipe.seed}.png")
-        say("\n".join(map(str, sheet([(path.stem, files.read(path, composer.codec)) for path in paths], where))))
+        pieces = [(path.stem, files.read(path, composer.codec)) for path in paths]
+        say_sheet(args, recipe, partial(sheet, pieces))
 
 
 def recipe_of(args: argparse.Namespace, composer):
@@ -63,37 +62,18 @@ def recipe_of(args: argparse.Namespace, composer):
 def make(args: argparse.Namespace, composer, recipe, indices: range, output) -> list[Path]:
     """Make the pieces that are not there yet; returns the MIDI file of each."""
     from audiocraft_ext.notes import midi
-    from audiocraft_ext.notes.play.output import there
+    from audiocraft_ext.notes.play import output as files
 
-    make_folder(args.o)
-    values = recipe.to_dict()
-    found = {index: there(args.o, values, index, output, recipe.title) for index in indices}
-    missing = [index for index, path in found.items() if path is None]
-    if len(missing) < len(found):
-        note(f"{len(found) - len(missing)} of {len(found)} pieces are in {args.o} already")
-    done, seconds = 0, 0.0
-    seed = "" if args.from_ or args.revoice else f" with --seed {recipe.seed}"
-    try:
-        for piece in composer.play(recipe, missing):
-            found[piece.index] = composer.save(piece, args.o, output)[0]
-            parts = ", ".join(midi.name_of(part) for part in midi.parts_of(piece.score)) or "no notes at all"
-            say(f"{found[piece.index]}  {piece.score.bars} bars, {piece.score.bpm:.4g} BPM, {len(piece.score)} notes: "
-                f"{parts}")
-            if not len(piece.score) and recipe.said:
-                note("note: what is asked for leaves no note; --parts builds a piece of the instruments it names")
-            if merged := midi.to_midi(piece.score)[1]:
-                note(f"note: {merged[0]}" + (f" (and {len(merged) - 1} more)" if len(merged) > 1 else ""))
-            done, seconds = done + 1, seconds + piece.score.seconds
-    except (KeyboardInterrupt, UserError) as stop:
-        so_far = f"{done} of {len(missing)} pieces were made; the same command{seed} resumes"
-        if isinstance(stop, UserError):
-            raise UserError(f"{stop}; {so_far}" if done else str(stop)) from None
-        raise KeyboardInterrupt(so_far) from None
-    if done:
-        again = f";{seed.replace(' with', '')} makes {'them' if done > 1 else 'it'} again" if seed else ""
-        print(f"{done} piece{'s' * (done != 1)}, {seconds:.1f} s of music in {time.perf_counter() - STARTED:.2f} s, "
-              f"from a cold start{again}")
-    return list(found.values())
+    def tell(piece, written: list[Path]) -> float:
+        parts = ", ".join(midi.name_of(part) for part in midi.parts_of(piece.score)) or "no notes at all"
+        say(f"{written[0]}  {piece.score.bars} bars, {piece.score.bpm:.4g} BPM, {len(piece.score)} notes: {parts}")
+        if not len(piece.score) and recipe.said:
+            note("note: what is asked for leaves no note; --parts builds a piece of the instruments it names")
+        if merged := midi.to_midi(piece.score)[1]:
+            note(f"note: {merged[0]}" + (f" (and {len(merged) - 1} more)" if len(merged) > 1 else ""))
+        return piece.score.seconds
+
+    return make_missing(args, composer, recipe, indices, output, files, tell, seeded=not args.revoice)
 
 
 def list_prompts(composer) -> None:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 class Composer(PlayerBase):
     """A bundle of notes, ready to make pieces; an :class:`audiocraft_ext.kinds.Player`."""
 
-    RECIPE, KIND, MAKES, ONE, MAX_BATCH = PieceRecipe, "notes", "notes", "piece", 8
+    RECIPE, KIND, MAKES, ONE, MANY, MAX_BATCH = PieceRecipe, "notes", "notes", "piece", "pieces", 8
     codec_of = staticmethod(codec_of)
 
     def recipe(self, bars: int | None = None, bpm: float | None = None, meter: tuple[int, int] | None = None, *,

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from audiocraft_ext.core.errors import Parser, UserError
-from audiocraft_ext.engine.cli import add_sampling, check_common, given, meter, span
+from audiocraft_ext.engine.cli import add_sampling, add_sound, check_common, check_sound, given, meter, span
 
 ASKED = ("parts", "instruments", "having", "without", "density", "polyphony", "register")
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
@@ -55,10 +55,7 @@ def build_parser(description: str = "") -> Parser:
     add("--sheet", action="store_true", default=None, help="a picture of all pieces, to choose from at a glance")
     add("--no-picture", dest="picture", action="store_false", default=None, help="no piano roll")
     add("--tracks", action="store_true", default=None, help="a file for each part too")
-    add("--wav", action="store_true", default=None, help="the sound too, with the plain waves and the drum kit "
-        "that are here")
-    add("--soundfont", type=Path, metavar="FILE", help="the sound through this General MIDI SoundFont (.sf2)")
-    add("--rate", type=int, help="of the sound, in Hz (default 44100)")
+    add_sound(add)
     add = parser.add_argument_group("machine").add_argument
     add("--precision", help="of the model: fp32, int8, int4 (default: the bundle's choice); each makes other pieces")
     add("--threads", type=int, help="processor threads (default: one per core)")
@@ -81,6 +78,5 @@ def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
         raise UserError(f"--revoice samples nothing, it takes the likeliest instruments; leave out {others}")
     if args.parts is not None and (others := given(args, ("takes", "from_midi", "continue"))):
         raise UserError(f"--parts are those of a new piece, and made once; leave out {others}")
-    if args.rate is not None and not given(args, ("wav", "soundfont")):
-        raise UserError("--rate is that of the sound, and none was asked for; give --wav or --soundfont too")
+    check_sound(args)
     return args

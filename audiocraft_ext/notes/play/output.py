@@ -8,9 +8,8 @@ that is asked for stays as it is.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from audiocraft_ext.core import sidecar
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import numbered, plain, write_all
 from audiocraft_ext.core.sidecar import Sidecar
+from audiocraft_ext.midi.written import Written
 from audiocraft_ext.notes import midi
 from audiocraft_ext.notes.codec import score as scores
 from audiocraft_ext.notes.codec.multitrack import Multitrack
@@ -30,65 +30,16 @@ FORMAT, VERSION = "micro-musicgen piece", 1
 
 
 @dataclass(frozen=True)
-class Output:
+class Output(Written):
     """How a piece is written, besides its MIDI file and its JSON.
 
     Attributes:
-        picture: as a piano roll, ``NAME.png``.
         tracks: each part as a file of its own, ``NAME_drums.mid``.
-        wav: as sound, ``NAME.wav``; a ``soundfont`` asks for it too.
-        soundfont: a General MIDI SoundFont that plays; None is the plain waves and the drum kit that ship.
-        rate: of the WAV, in Hz.
     """
 
-    picture: bool = False
     tracks: bool = False
-    soundfont: Path | None = None
-    rate: int = 44_100
-    wav: bool = False
 
-    @property
-    def sounds(self) -> bool:
-        return self.wav or self.soundfont is not None
-
-    def band(self):
-        """What plays."""
-        from audiocraft_ext.midi.band import Band
-
-        return Band.load(*(() if self.soundfont is None else (self.soundfont,)))
-
-    def check(self) -> None:
-        """Raise a :class:`UserError` for what cannot be, before a piece is made."""
-        if self.sounds:
-            from audiocraft_ext.sound import level
-
-            level.check(self.rate)
-            self.band()
-        if self.picture:
-            from audiocraft_ext.midi import roll
-
-            roll.check()
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self) | {"soundfont": None if self.soundfont is None else os.fspath(self.soundfont)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Output:
-        """The inverse of :meth:`to_dict`.
-
-        Raises:
-            UserError: an unknown option, or a value of another type.
-        """
-        try:
-            font = values.get("soundfont")
-            output = cls(**values | {"soundfont": None if font is None else Path(font)})
-        except TypeError as error:
-            raise UserError(f"not how a piece was written ({error})") from None
-        if type(output.rate) is not int or {type(output.picture), type(output.tracks), type(output.wav)} != {
-                bool}:
-            raise UserError(f"not how a piece was written: {values}")
-        return output
+    OF = "piece"
 
 
 def read_sidecar(path: Path | str) -> Sidecar:
@@ -154,9 +105,7 @@ def _complete(folder: Path, stem: str, recipe: dict[str, Any], index: int, outpu
         known = read_sidecar(folder / f"{stem}.json")
     except UserError:
         return ()
-    was = Output.from_dict(known.output)
-    enough = was.picture >= output.picture and was.tracks >= output.tracks and (
-        not output.sounds or (was.sounds, was.soundfont, was.rate) == (True, output.soundfont, output.rate))
+    enough = Output.from_dict(known.output).has(output)
     same = sidecar.identity(known.recipe, known.index) == sidecar.identity(recipe, index)
     return known.files if same and enough and all((folder / name).is_file() for name in known.files) else ()
 
@@ -187,7 +136,8 @@ def _files(piece: Piece, data: bytes, stem: str, output: Output) -> dict[str, Ca
         files |= {f"{stem}_{name}.mid": partial(_bytes, midi.to_bytes(part))
                   for name, part in parts(piece.score).items()}
     if output.sounds:
-        files[f"{stem}.wav"] = partial(_sound, piece, output, stem)
+        files[f"{stem}.wav"] = partial(output.sound, midi.to_midi(piece.score)[0], title=stem,
+                                       comment=f"piece {sidecar.identity(piece.recipe, piece.index)}")
     if output.picture:
         from audiocraft_ext.notes.play.roll import roll
 
@@ -201,10 +151,3 @@ def _bytes(data: bytes, path: Path) -> None:
 
 def _text(text: str, path: Path) -> None:
     path.write_text(text, "utf-8")
-
-
-def _sound(piece: Piece, output: Output, stem: str, path: Path) -> None:
-    from audiocraft_ext.sound.wav import write_wav
-
-    wav = output.band().render(midi.to_midi(piece.score)[0], output.rate)
-    write_wav(path, wav, output.rate, comment=f"piece {sidecar.identity(piece.recipe, piece.index)}", title=stem)

@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 
 from audiocraft_ext.core.errors import Parser
-from audiocraft_ext.engine.cli import add_sampling, check_common
+from audiocraft_ext.engine.cli import add_sampling, add_sound, check_common, check_sound
 
 ASKED = ("bars", "bpm", "channels", "drums", "rhythm", "beats", "key", "seed")
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
-WHAT = ("n", *ASKED, *SAMPLING, "continue", "picture")
+WRITTEN = ("picture", "wav", "soundfont", "rate")
+WHAT = ("n", *ASKED, *SAMPLING, "continue", *WRITTEN, "sheet")
 
 
 def build_parser(description: str = "") -> Parser:
@@ -35,7 +36,9 @@ def build_parser(description: str = "") -> Parser:
     add("--seed", type=int, help="0 to 2**64 - 1 (default: a random one, which is printed)")
     add_sampling(add, "voice")
     add = parser.add_argument_group("files").add_argument
+    add("--sheet", action="store_true", default=None, help="a picture of all sketches, to choose from at a glance")
     add("--no-picture", dest="picture", action="store_false", default=None, help="no piano roll")
+    add_sound(add)
     add = parser.add_argument_group("machine").add_argument
     add("--precision", help="of the model: fp32, int8, int4 (default: the bundle's choice); each makes other sketches")
     add("--threads", type=int, help="processor threads (default: one per core)")
@@ -48,4 +51,5 @@ def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
     """Raises a :class:`UserError` for options that cannot be, or not together."""
     args = build_parser(description).parse_args(argv)
     check_common(args, WHAT, "songs")
+    check_sound(args)
     return args

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Sketcher(PlayerBase):
     """A bundle of songs, ready to make them; an :class:`audiocraft_ext.kinds.Player`."""
 
-    RECIPE, KIND, MAKES, ONE, MAX_BATCH = SongRecipe, "song", "songs", "sketch", 8
+    RECIPE, KIND, MAKES, ONE, MANY, MAX_BATCH = SongRecipe, "song", "songs", "sketch", "sketches", 8
     codec_of = staticmethod(codec_of)
 
     def recipe(self, bars: int | None = None, bpm: float | None = None, *, channels: int | None = None,
