@@ -16,7 +16,7 @@ MODEL ?= audiocraft_ext/bundles/embedded
 STORE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-drums demo-notes page studio test test-rest test-all test-audiocraft bench lint clean
+.PHONY: help setup demo demo-drums demo-notes demo-songs page studio test test-rest test-all test-audiocraft bench lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,9 @@ demo-drums: setup  ## the same for drums: MIDI performances in, MIDI files, a WA
 
 demo-notes: setup  ## the same for songs: MIDI of several instruments in, MIDI files and piano rolls out
 	@$(RUN) -m audiocraft_ext.notes.demo $(ARGS)
+
+demo-songs: setup  ## the same for BeepBox: the same MIDI in, BeepBox's JSON, URLs, MIDI files and piano rolls out
+	@$(RUN) -m audiocraft_ext.songs.demo $(ARGS)
 
 page: setup  ## out/page: instruments that play in a browser, offline (ARGS="out/mine --bundles my/jungle,drums")
 	@$(RUN) -m audiocraft_ext.page.build $(ARGS)

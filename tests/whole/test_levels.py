@@ -14,13 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 # The longest path that a file begins with decides. None: a program or a test bench, which may import anything.
 LEVELS: dict[str, int | None] = {
     "audiocraft_ext/__init__.py": 0, "audiocraft_ext/kinds.py": 0, "audiocraft_ext/core": 0, "audiocraft_ext/store": 0,
-    "audiocraft_ext/runs": 0, "audiocraft_ext/midi": 0, "audiocraft_ext/drums": 0,
+    "audiocraft_ext/runs": 0, "audiocraft_ext/runs/demo.py": 1, "audiocraft_ext/midi": 0, "audiocraft_ext/drums": 0,
     "audiocraft_ext/sound": 1, "audiocraft_ext/midi/kit.py": 1, "audiocraft_ext/midi/soundfont.py": 1,
     "audiocraft_ext/midi/band.py": 1, "audiocraft_ext/midi/roll.py": 1,
     "audiocraft_ext/drums/play": 1, "audiocraft_ext/drums/kind.py": 1, "audiocraft_ext/drums/demo.py": 1,
     "audiocraft_ext/notes": 0, "audiocraft_ext/notes/play": 1, "audiocraft_ext/notes/kind.py": 1,
     "audiocraft_ext/notes/demo.py": 1, "audiocraft_ext/weightless.py": 0,
-    "audiocraft_ext/songs": 0, "audiocraft_ext/songs/play": 1,
+    "audiocraft_ext/songs": 0, "audiocraft_ext/songs/play": 1, "audiocraft_ext/songs/demo.py": 1,
     "audiocraft_ext/engine": 1, "audiocraft_ext/audio": 1, "audiocraft_ext/audio/kind.py": 2,
     "audiocraft_ext/audio/demo.py": 2, "audiocraft_ext/audio/codec": 2, "audiocraft_ext/audio/codec/decoder.py": 1,
     "audiocraft_ext/page": 1, "audiocraft_ext/hub": 1, "audiocraft_ext/codecs": 2, "audiocraft_ext/soup.py": 2,

@@ -80,17 +80,18 @@ def test_training_and_export_leave_nothing_else(tmp_path):
     assert not {path for path in left if not KNOWN.fullmatch(path)}
 
 
-DEMOS = {"drums": ("--midi", ROOT / "tests/data/groove", 12), "notes": ("--midi", ROOT / "data_prep/songs/freedoom", 6)}
+DEMOS = {"drums": (ROOT / "tests/data/groove", 12), "notes": (ROOT / "data_prep/songs/freedoom", 6),
+         "songs": (ROOT / "data_prep/songs/freedoom", 6)}
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize("kind", DEMOS)
 def test_a_demo_leaves_nothing_else(tmp_path, kind):
-    option, source, files = DEMOS[kind]
+    source, files = DEMOS[kind]
     (tmp_path / "midi").mkdir()
     for path in sorted(source.glob("*.mid"))[:files]:
         shutil.copy(path, tmp_path / "midi")
-    left = left_by(tmp_path, "-m", f"audiocraft_ext.{kind}.demo", option, tmp_path / "midi", "--name", "own", "--out",
+    left = left_by(tmp_path, "-m", f"audiocraft_ext.{kind}.demo", "--midi", tmp_path / "midi", "--name", "own", "--out",
                    tmp_path / "out" / "own", "-n", 2, "optim.epochs=1", "optim.updates_per_epoch=2")
     assert list((tmp_path / "out" / "own").glob("*.mid"))
     assert not {path for path in left if not KNOWN.fullmatch(path)}

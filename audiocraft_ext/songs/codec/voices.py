@@ -191,6 +191,11 @@ def joined(channels: np.ndarray) -> np.ndarray:
     return channels.reshape(len(channels), -1)
 
 
+def pitches_of(codes: np.ndarray) -> int:
+    """How many pitches begin in codes ``[4, T]``."""
+    return int((codes >= np.array(FIRST)[:, None]).sum())
+
+
 def facts_of(song: Song) -> Facts:
     """What the codes of a song do not say."""
     return Facts(song.beats, rhythm_of(song), song.pitched, len(song.channels) - song.pitched, song.tempo, song.key,

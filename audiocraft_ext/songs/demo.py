@@ -1,0 +1,23 @@
+"""The whole path for songs of BeepBox in one command: ``make demo-songs``, or ``python -m audiocraft_ext.songs.demo
+--midi DIR`` for a folder of your own (:mod:`audiocraft_ext.runs.demo`). Ends with BeepBox's JSON, URLs, MIDI files and
+piano rolls.
+"""
+
+from __future__ import annotations
+
+from audiocraft_ext.core.errors import run_cli
+from audiocraft_ext.runs.demo import Demo
+from audiocraft_ext.runs.pipeline import ROOT
+from audiocraft_ext.songs.codec.voices import pitches_of
+from audiocraft_ext.songs.play import output
+
+DEMO = Demo(
+    "songs", "The whole path for songs of BeepBox in one command.", ROOT / "data_prep" / "songs",
+    ["solver=songs/small", "generate.use=false"], "sketches", 4, lambda args: ["--codec", "song"], ["--bars", "8"],
+    output.read_sidecar, "note", lambda codes, spec: pitches_of(codes), "songs",
+    {"open": output.SONG, "as a URL": output.URL, "play": ".mid", "look at": ".png"},
+    ["-n", "8", "--channels", "3", "--drums", "1", "--rhythm", "4"])
+main = DEMO.main
+
+if __name__ == "__main__":
+    run_cli(main)
