@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import spearmanr, wasserstein_distance
+from scipy.stats import spearmanr
 
 from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from audiocraft_ext.core.split import TRAIN, VALID
@@ -43,13 +43,13 @@ from audiocraft_ext.notes.codec.score import DRUMS, Score
 from audiocraft_ext.notes.midi import families_of, stretches
 from audiocraft_ext.notes.play.composer import Composer
 from audiocraft_ext.store.reader import TokenStore
+from benchmarks.common import music
 from benchmarks.common.machine import ROOT, finish
 from benchmarks.common.machine import describe as machine_of
+from benchmarks.common.music import Music, tell
 
-RUN = 8  # notes of a copy
 BARS = 4  # of a piece, as of a row
 PITCHED = "piano"  # is asked for beside a level
-LISTEN = 16  # how often a bar of 4/4 is looked at for polyphony
 BANDS = ("piano", "drums,bass", "drums,bass,guitar", "piano,strings", "drums,bass,pad,lead")
 
 
@@ -78,15 +78,11 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"{args.store}: another codec than the bundle's")
         results |= obeyed(composer, args.pieces, args.seed)
         made = like_held_out(composer, store, args.pieces, args.seed)
-        results |= distances(made, store, args.seed) | copies(made, store)
+        held, train = ([music_of(one) for one in scores_of(store, rows_of(store, split))] for split in (VALID, TRAIN))
+        mine = [music_of(one) for one in made]
+        results |= music.distances(mine, held, train, "pieces", np.random.default_rng(args.seed))
+        results |= music.copies(mine, held, train, "pieces")
     finish("notes", machine_of("numpy", "onnxruntime", "music21"), results, args.save)
-
-
-def tell(results: dict[str, object]) -> dict[str, object]:
-    """Print them, a line each; returns them."""
-    for name, value in results.items():
-        print(f"{name:<44}{value:>12.4g}" if isinstance(value, float) else f"{name:<44}{value!s:>12}", flush=True)
-    return results
 
 
 def files_of(folders: Iterable[Path]) -> list[Path]:
@@ -221,69 +217,10 @@ def like_held_out(composer: Composer, store: TokenStore, pieces: int, seed: int)
     return made
 
 
-def distances(made: Sequence[Score], store: TokenStore, seed: int) -> dict[str, object]:
-    held = [features(score) for score in scores_of(store, rows_of(store, VALID))]
-    rows, rng = rows_of(store, TRAIN), np.random.default_rng(seed)
-    others = [apart([features(one) for one in scores_of(store, [rows[i] for i in rng.choice(len(rows), len(made))])],
-                    held) for _ in range(5)]
-    results = {}
-    for name, value in apart([features(score) for score in made], held).items():
-        results |= {f"{name}: pieces to held-out rows": value,
-                    f"{name}: as many train rows to them": float(np.mean([one[name] for one in others]))}
-    return tell(results)
-
-
-def features(score: Score) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of what is not drums: how often each pitch class is played ``[12]``, how many notes sound at each sixteenth
-    ``[n]``, and how long they are in quarter notes."""
-    notes = score.notes[score.notes[:, scores.INSTRUMENT] != DRUMS]
-    start, length = notes[:, scores.START], notes[:, scores.LENGTH]
-    at = np.arange(score.bars * LISTEN)[:, None] * 4 * score.ticks_per_beat // LISTEN
-    sounding = ((start <= at) & (at < start + length)).sum(axis=1)
-    return (np.bincount(notes[:, scores.PITCH] % 12, minlength=12), sounding if len(notes) else sounding[:0],
-            length / score.ticks_per_beat)
-
-
-def apart(some: Sequence[tuple], others: Sequence[tuple]) -> dict[str, float]:
-    """Distances of the features of two lots of music."""
-    (one, sounding, long), (two, other_sounding, other_long) = (
-        (np.sum([x[0] for x in lot], axis=0), *(np.concatenate([x[i] for x in lot]) for i in (1, 2)))
-        for lot in (some, others))
-    return {"pitch classes": float(np.abs(one / max(1, one.sum()) - two / max(1, two.sum())).sum() / 2),
-            "polyphony": float(wasserstein_distance(sounding, other_sounding)),
-            "note length": float(wasserstein_distance(long, other_long))}
-
-
-def copies(made: Sequence[Score], store: TokenStore) -> dict[str, object]:
-    known = np.unique(np.concatenate([runs(score) for score in scores_of(store, rows_of(store, TRAIN))]))
-    held = [runs(score) for score in scores_of(store, rows_of(store, VALID))]
-    mine, theirs = np.concatenate([runs(score) for score in made]), np.concatenate(held)
-    return tell({"copies: runs of the train split": len(known), "copies: runs of pieces": len(mine),
-                 "copies: of pieces, in the train split": known_share(mine, known),
-                 "copies: of held-out rows, in it": known_share(theirs, known)})
-
-
-def known_share(found: np.ndarray, known: np.ndarray) -> float:
-    """The share of ``found`` that is in ``known``; 0 of nothing."""
-    return float(np.isin(found, known).sum()) / max(1, len(found))
-
-
-def runs(score: Score) -> np.ndarray:
-    """A number for each run of :data:`RUN` notes of an instrument, ``uint64 [n]``; the same in any key, drums but
-    theirs."""
-    found, notes = [np.zeros(0, np.uint64)], score.notes
-    for part in np.unique(notes[:, scores.INSTRUMENT]):
-        mine = notes[notes[:, scores.INSTRUMENT] == part]
-        mine = mine[np.lexsort((mine[:, scores.PITCH], mine[:, scores.START]))]
-        if len(mine) < RUN:
-            continue
-        pitch = 256 + mine[1:, scores.PITCH] if part == DRUMS else 128 + np.diff(mine[:, scores.PITCH])
-        steps = (np.diff(mine[:, scores.START]) * 512 + pitch).astype(np.uint64)
-        hashed = np.zeros(len(mine) - RUN + 1, np.uint64)
-        for i in range(RUN - 1):
-            hashed = hashed * np.uint64(0x9E3779B97F4A7C15) + steps[i : i + len(hashed)] + np.uint64(1)
-        found.append(hashed)
-    return np.concatenate(found)
+def music_of(score: Score) -> Music:
+    """A score as it is compared."""
+    beats = score.bars * 4 * score.meter[0] / score.meter[1]
+    return Music(score.notes, frozenset([DRUMS]), score.ticks_per_beat, beats)
 
 
 if __name__ == "__main__":

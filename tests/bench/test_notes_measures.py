@@ -8,6 +8,7 @@ import pytest
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.notes.codec.score import DRUMS, Score, instrument
+from benchmarks.common.music import Music, apart, features, runs
 from benchmarks.notes import measures
 from data_prep.midi import cli as midi
 from tests.helpers.notes_bundle import tiny_composer
@@ -17,31 +18,31 @@ TUNE = np.array([(i * 240, 240, instrument(0), pitch, 90) for i, pitch in
                  enumerate((60, 62, 64, 65, 67, 69, 71, 72, 74))])
 
 
-def score(notes) -> Score:
-    return Score(notes, 480, 120.0, (4, 4), 2)
+def score(notes) -> Music:
+    return measures.music_of(Score(np.asarray(notes), 480, 120.0, (4, 4), 2))
 
 
 def test_runs_are_the_same_in_another_key_and_of_drums_are_not():
-    assert len(measures.runs(score(TUNE))) == 2 and not len(measures.runs(score(TUNE[:7])))
-    higher = measures.runs(score(TUNE + [480, 9, 5, 3, -20]))
-    np.testing.assert_array_equal(measures.runs(score(TUNE)), higher)
+    assert len(runs(score(TUNE))) == 2 and not len(runs(score(TUNE[:7])))
+    higher = runs(score(TUNE + [480, 9, 5, 3, -20]))
+    np.testing.assert_array_equal(runs(score(TUNE)), higher)
     other = TUNE + (np.arange(9) == 8)[:, None] * [0, 0, 0, 1, 0]
-    assert (measures.runs(score(other)) == higher).tolist() == [True, False]
+    assert (runs(score(other)) == higher).tolist() == [True, False]
     drums = TUNE * [1, 1, 0, 1, 1] + [0, 0, DRUMS, 0, 0]
-    assert not set(measures.runs(score(drums))) & set(measures.runs(score(drums + [0, 0, 0, 1, 0])))
-    assert not set(measures.runs(score(drums))) & set(higher)
+    assert not set(runs(score(drums))) & set(runs(score(drums + [0, 0, 0, 1, 0])))
+    assert not set(runs(score(drums))) & set(higher)
 
 
 def test_distances_are_those_that_one_counts():
-    one = measures.features(score(TUNE[:4]))
+    one = features(score(TUNE[:4]))
     assert one[0].tolist() == [1, 0, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0] and one[2].tolist() == [0.5] * 4
     assert one[1].tolist() == [1] * 8 + [0] * 24  # sixteenths
-    assert set(measures.apart([one], [one]).values()) == {0.0}
-    longer = measures.features(score(TUNE[:4] * [1, 2, 1, 1, 1] + [0, 0, 0, 1, 0]))  # a semitone up, twice as long
-    found = measures.apart([one], [longer])
+    assert set(apart([one], [one]).values()) == {0.0}
+    longer = features(score(TUNE[:4] * [1, 2, 1, 1, 1] + [0, 0, 0, 1, 0]))  # a semitone up, twice as long
+    found = apart([one], [longer])
     assert found["pitch classes"] == pytest.approx(3 / 4)  # of C# D# F F#, only F is there
     assert found["note length"] == pytest.approx(0.5) and found["polyphony"] == pytest.approx(8 / 32)
-    drums = measures.features(score([(0, 0, DRUMS, 36, 90)]))
+    drums = features(score([(0, 0, DRUMS, 36, 90)]))
     assert not drums[0].any() and not len(drums[1]) and not len(drums[2])
 
 

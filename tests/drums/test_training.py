@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.drums import demo
@@ -22,14 +20,13 @@ from audiocraft_ext.model import checkpoint
 from audiocraft_ext.store.reader import TokenStore
 from audiocraft_ext.train import main
 from data_prep.midi import cli as midi
+from tests.helpers.learning import SHORT, TINY, by_heart, whole_and_stopped
 from tests.helpers.programs import stages_here
 from tests.helpers.runs import run, solver_of
 
 pytestmark = pytest.mark.early
 ROOT = Path(__file__).resolve().parents[2]
 GROOVE = ROOT / "tests" / "data" / "groove"
-TINY = ("transformer_lm.dim=64", "transformer_lm.num_layers=2", "transformer_lm.num_heads=2", "num_threads=1",
-        "generate.use=false", "logging.log_tensorboard=false")
 DELAYS = {"drum_grid": (0,) * 24, "drum_hits": (0, 1, 2, 3)}
 
 
@@ -45,40 +42,15 @@ def drums(store: Path) -> tuple[str, ...]:
 
 
 def test_a_batch_is_learned_by_heart(store, tmp_path):
-    with solver_of(tmp_path, store, *drums(store), "dataset.batch_size=4", "dataset.view.altered=0",
-                   "transformer_lm.dropout=0") as solver:
-        batch = next(iter(solver.dataloaders["train"]))
-        spec = solver.spec
-        assert spec.delays == DELAYS[spec.codec]
-        assert (batch[:, :, : spec.prompt] >= max(spec.sizes)).all()
-        model, losses = solver.model.train(), []
-        optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-        for _ in range(180):
-            loss, _ = model.losses(batch)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(float(loss.detach()))
-        assert losses[-1] < 0.1 * losses[0]
+    found = by_heart(tmp_path, store, *drums(store), "dataset.view.altered=0", updates=180)
+    assert found.spec.delays == DELAYS[found.spec.codec]
+    assert (found.batch[:, :, : found.spec.prompt] >= max(found.spec.sizes)).all()
+    assert found.losses[-1] < 0.1 * found.losses[0]
 
 
 def test_a_stopped_run_ends_as_one_that_was_not(store, tmp_path):
-    recipe = (*drums(store), "optim.updates_per_epoch=3", "optim.epochs=2", "schedule.cosine.warmup=1",
-              "dataset.batch_size=4")
-    whole = checkpoint.load(run(tmp_path / "whole", store, *recipe).checkpoint_path())
-    with solver_of(tmp_path / "cut", store, *recipe) as solver:
-        update = solver.optimizer.step
-
-        def step(*args, **kwargs):
-            update(*args, **kwargs)
-            if solver.updates_done + 1 == 4:
-                os.kill(os.getpid(), signal.SIGINT)
-
-        solver.optimizer.step = step
-        with pytest.raises(KeyboardInterrupt):
-            solver.run()
-    cut = checkpoint.load(run(tmp_path / "cut", store, *recipe).checkpoint_path())
-    assert [name for name, value in whole["model"].items() if not torch.equal(value, cut["model"][name])] == []
+    whole, cut = map(checkpoint.load, whole_and_stopped(tmp_path, store, *drums(store), *SHORT,
+                                                        "optim.updates_per_epoch=3", at=4))
     assert [h["valid"]["ce"] for h in whole["history"]] == [h["valid"]["ce"] for h in cut["history"]]
     assert codec_of(cut["meaning"]).hash == TokenStore(store).spec.codec_hash
 

@@ -1,0 +1,37 @@
+"""What a trained model loses on the side of a store that it never saw, as its training measured it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from audiocraft_ext import kinds
+from audiocraft_ext.core.split import VALID
+from audiocraft_ext.export import sources
+from audiocraft_ext.model.lm import LM
+from audiocraft_ext.store.reader import TokenStore
+from audiocraft_ext.training.dataset import StreamDataset
+
+ROWS = 8  # at once
+
+
+def held_out(source: Path | str, store: TokenStore, windows: int) -> np.ndarray:
+    """Cross entropy ``[K]`` in nats a code over so many windows of the context, spread over the valid split.
+
+    Args:
+        source: a bundle, or whatever else :func:`audiocraft_ext.export.sources.read` reads.
+    """
+    model = sources.read(source)
+    lm = LM(model.cfg, model.spec.delays, model.spec.sizes, model.spec.gates).eval()
+    lm.load_state_dict(model.state)
+    view = kinds.kind_of(store.spec).view(store, {})
+    data = StreamDataset(store, VALID, model.context - model.spec.prompt, num_samples=windows, view=view)
+    sums, counts = np.zeros(store.spec.n_q), np.zeros(store.spec.n_q)
+    with torch.no_grad():
+        for first in range(0, len(data), ROWS):
+            codes = torch.from_numpy(data.batch(1, range(first, min(first + ROWS, len(data)))))
+            count = lm.targets(codes).double().numpy()
+            sums, counts = sums + lm.losses(codes)[1].double().numpy() * count, counts + count
+    return sums / counts
