@@ -67,9 +67,10 @@ def hits_of(codes: np.ndarray, spec: Spec) -> int:
 
 
 DEMO = Demo(
-    "drums", "The whole path for drums in one command.", ROOT / "data_prep" / "grooves",
-    ["solver=drums/small", "generate.use=false"], "beats", 8, prepare, ["--bars", str(BARS), "--wav"], sidecar.read,
-    "hit", hits_of, "performances", {"play": ".mid", "listen to": ".wav"}, ["-n", "16", "--bpm", "174"], drawn, options)
+    kind="drums", about="The whole path for drums in one command.", files=ROOT / "data_prep" / "grooves",
+    recipe=["solver=drums/small", "generate.use=false"], things="beats", n=8, prepare=prepare,
+    sample=["--bars", str(BARS), "--wav"], read=sidecar.read, unit="hit", count=hits_of, unseen="performances",
+    shows={"play": ".mid", "listen to": ".wav"}, draw=drawn, options=options, more=["-n", "16", "--bpm", "174"])
 main = DEMO.main
 
 if __name__ == "__main__":

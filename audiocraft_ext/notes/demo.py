@@ -11,10 +11,11 @@ from audiocraft_ext.runs.demo import Demo
 from audiocraft_ext.runs.pipeline import ROOT
 
 DEMO = Demo(
-    "notes", "The whole path for notes in one command.", ROOT / "data_prep" / "songs",
-    ["solver=notes/small", "generate.use=false"], "pieces", 4, lambda args: ["--codec", "notes"], ["--bars", "8"],
-    output.read_sidecar, "note", lambda codes, spec: int((codes[POSITION] >= FIRST).sum()), "songs",
-    {"play": ".mid", "look at": ".png"}, ["-n", "8", "--parts", "drums,bass,piano"])
+    kind="notes", about="The whole path for notes in one command.", files=ROOT / "data_prep" / "songs",
+    recipe=["solver=notes/small", "optim.epochs=4", "generate.use=false"], things="pieces", n=4,
+    prepare=lambda args: ["--codec", "notes"], sample=["--bars", "8"], read=output.read_sidecar,
+    unit="note", count=lambda codes, spec: int((codes[POSITION] >= FIRST).sum()), unseen="songs",
+    shows={"play": ".mid", "look at": ".png"}, more=["-n", "8", "--parts", "drums,bass,piano"])
 main = DEMO.main
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ from audiocraft_ext.songs.codec.voices import pitches_of
 from audiocraft_ext.songs.play import output
 
 DEMO = Demo(
-    "songs", "The whole path for songs of BeepBox in one command.", ROOT / "data_prep" / "songs",
-    ["solver=songs/small", "generate.use=false"], "sketches", 4, lambda args: ["--codec", "song"], ["--bars", "8"],
-    output.read_sidecar, "note", lambda codes, spec: pitches_of(codes), "songs",
-    {"open": output.SONG, "as a URL": output.URL, "play": ".mid", "look at": ".png"},
-    ["-n", "8", "--channels", "3", "--drums", "1", "--rhythm", "4"])
+    kind="songs", about="The whole path for songs of BeepBox in one command.", files=ROOT / "data_prep" / "songs",
+    recipe=["solver=songs/small", "optim.epochs=4", "generate.use=false"], things="sketches", n=4,
+    prepare=lambda args: ["--codec", "song"], sample=["--bars", "8"], read=output.read_sidecar,
+    unit="note", count=lambda codes, spec: pitches_of(codes), unseen="songs",
+    shows={"open": output.SONG, "as a URL": output.URL, "play": ".mid", "look at": ".png"},
+    more=["-n", "8", "--channels", "3", "--drums", "1", "--rhythm", "4"])
 main = DEMO.main
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def test_every_option_is_known(command):
     program = words[1:3] if words[1] == "-m" else words[1:2]
     if words[0] == "./train.sh":
         program = ["-m", "audiocraft_ext.drums.demo" if "--midi" in words else "audiocraft_ext.audio.demo"]
-    elif words[1:3] in (["infer.py", "drums"], ["infer.py", "notes"]):
+    elif words[1:3] in (["infer.py", kind] for kind in ("drums", "notes", "songs")):
         program = words[1:3]
     said = help_of(*program)
     assert [w for w in words if re.fullmatch(r"--?[a-z][a-z-]*", w) and w != "-m" and w not in said] == []
