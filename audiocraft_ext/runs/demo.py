@@ -32,7 +32,8 @@ class Demo:
 
     Attributes:
         kind: its folder; ``about``, a line for ``--help``.
-        files: the folder that it begins with unless it is told another.
+        files: the folder that it begins with unless it is told another; ``name``, what that is called (None: as the
+            folder is).
         recipe: of training, overrides.
         things: what is made, and how many, ``n``.
         prepare: words for ``data_prep.midi``, of the options; ``sample``, words for ``infer.py``.
@@ -60,6 +61,7 @@ class Demo:
     shows: Mapping[str, str]
     more: list[str]
     draw: Callable[[TokenStore, list[Path], Path, Path], list[Path]] | None = None
+    name: str | None = None
     options: Callable[[argparse.ArgumentParser], object] = field(default=lambda parser: None)
 
     def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -70,6 +72,8 @@ class Demo:
         self.options(parser)
         add_options(parser, self.things, self.n, self.recipe)
         args = parser.parse_intermixed_args(argv)
+        if args.midi == self.files:
+            args.name = args.name or self.name
         settle(args, "midi", self.things)
         return args
 

@@ -11,6 +11,7 @@ import infer
 from audiocraft_ext import kinds
 from audiocraft_ext.engine.bundle import Bundle
 from audiocraft_ext.export import bundle as bundles
+from audiocraft_ext.notes import demo as notes_demo
 from audiocraft_ext.songs import demo
 from audiocraft_ext.songs.beepbox import files
 from data_prep.midi import cli as prep
@@ -53,6 +54,11 @@ def test_samples_of_a_run_are_songs(store, tmp_path):
         assert kind.write_samples(codes[None], spec, config, tmp_path, 0, print) == []
         assert (tmp_path / "clip_0.mid").read_bytes()[:4] == b"MThd"
         assert files.read(tmp_path / "clip_0.json")[0].pitched == 3
+
+
+def test_the_demos_of_the_same_files_keep_apart():
+    places = {demo.DEMO.parse([]).name, notes_demo.DEMO.parse([]).name}
+    assert places == {"songs", "beepbox"} and demo.DEMO.parse(["--name", "mine"]).name == "mine"
 
 
 def test_the_whole_path_in_one_command(tmp_path, monkeypatch, capsys):
