@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from audiocraft_ext.core.errors import Parser, UserError, run_cli
-from audiocraft_ext.engine.bundle import Bundle, find_bundle
+from audiocraft_ext.engine.bundle import Bundle, find_bundle, list_bundles
+from audiocraft_ext.midi import waves
+from audiocraft_ext.midi.names import FAMILIES, PROGRAMS
 
 WEB = Path(__file__).parent / "web"
 KIT = Path(__file__).parents[1] / "kits" / "cc0"
 CACHE = Path("build") / "npm"
-BUNDLES = "embedded,drums"
+BUNDLES = ",".join(name for name in ("embedded", "drums", "notes", "songs") if name in list_bundles())
 ORT = "onnxruntime-web@1.30.0"
 ORT_FILES = {  # sha256 of what is taken out of the package
     "ort.wasm.min.mjs": "219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b",
@@ -38,6 +40,7 @@ PACKED = ".planes.gz"  # how weights lie in the folder: see in_planes
 DECODER, ENCODER = ("front.onnx", "back.onnx"), "encoder.onnx"
 PIECE = 32  # frames, where front.onnx does not say; as in audio/codec/decoder.py
 GRID = "drum_grid"  # the codec of drums that the page can edit
+SCORES = ("notes", "song")  # kinds of several instruments
 
 
 def build(out: Path, bundles: Sequence[str], cache: Path = CACHE) -> Path:
@@ -84,9 +87,12 @@ def instrument(bundle: Bundle) -> dict[str, Any]:
               "path": f"bundles/{bundle.name}", "lm_files": bundle.lm_files(precision)}
     if bundle.spec.kind == "audio":
         about["decoder"] = decoder(bundle)
+    elif bundle.spec.kind in SCORES:
+        about["general_midi"] = general_midi()
     elif bundle.spec.kind != "drums" or codec.get("type", GRID) != GRID:
-        raise UserError(f"{bundle.path}: the page plays sound and drums of the codec {GRID}, this bundle has "
-                        f"{bundle.spec.kind} of {codec.get('type', bundle.spec.kind)}; leave it out, infer.py plays it")
+        raise UserError(f"{bundle.path}: the page plays sound, drums of the codec {GRID}, notes and songs, this bundle "
+                        f"has {bundle.spec.kind} of {codec.get('type', bundle.spec.kind)}; leave it out, infer.py plays "
+                        "it")
     return about
 
 
@@ -100,6 +106,12 @@ def decoder(bundle: Bundle) -> dict[str, Any]:
     channels = next(o.shape[1] for o in session.get_outputs() if o.name == "features")
     return {"front": int(meta["front"]), "reach": int(meta["reach"]), "piece": int(meta.get("piece", PIECE)),
             "channels": channels, "state": state and [state[0], 1, state[2]]}
+
+
+def general_midi() -> dict[str, Any]:
+    """What instruments are called, and the plain waves that the page plays them with: those of ``kits/waves.sf2``."""
+    return {"programs": PROGRAMS, "families": ("drums", *FAMILIES), "registers": waves.REGISTERS,
+            "loud": waves.LOUD, "voices": [voice._asdict() for voice in waves.VOICES.values()]}
 
 
 def fetch_runtime(cache: Path) -> Path:

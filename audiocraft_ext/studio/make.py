@@ -27,7 +27,6 @@ KEPT = "kept"  # the folder of clips/ that the page's "Keep" writes to
 LONGEST_S, MOST = 600, 10_000
 OPENED = 3  # bundles that stay in memory
 MODEL, OTHER = re.compile(r"(\bmodel\s*=\s*)([^,;]+)"), re.compile(r"(\bwith\s*=\s*)([^,;]+)")
-WHAT = ("sound", "beat")  # the page's words for the kinds' clips
 
 
 class Stopped(Exception):

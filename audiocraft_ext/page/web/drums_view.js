@@ -3,7 +3,8 @@
 import { BeatShelf } from "./beat_shelf.js";
 import { field, make, progress, say } from "./dom.js";
 import { beatFiles, beatRecipe, beatStem } from "./engine/drums.js";
-import { DrumGrid, midiTempo, TICKS } from "./engine/grid.js";
+import { DrumGrid } from "./engine/grid.js";
+import { midiTempo, TICKS } from "./engine/midi.js";
 import { levelled, wavBytes } from "./engine/wav.js";
 import { download, draggable, plain } from "./files.js";
 import { GridView } from "./grid_view.js";
@@ -210,7 +211,7 @@ export class DrumsView {
     this.busy(true);
     let codes = null;
     try {
-      await ask("beat", { name: this.info.name, recipe, index: 0 }, ({ loaded, total, codes: made }) => {
+      await ask("codes", { name: this.info.name, recipe, index: 0 }, ({ loaded, total, codes: made }) => {
         if (total) progress(loaded / total);
         if (made) codes = made;
       }).promise;

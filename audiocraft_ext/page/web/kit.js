@@ -1,6 +1,6 @@
 // The drum kit that ships, one-shots of the user's in it, and beats played with it: as audiocraft_ext/midi/kit.py plays them.
 
-import { TICKS } from "./engine/grid.js";
+import { TICKS } from "./engine/midi.js";
 import { rint } from "./engine/numbers.js";
 import { context } from "./player.js";
 

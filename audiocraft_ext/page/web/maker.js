@@ -5,7 +5,7 @@
 //   "sound"   name, recipe, index                  {codes, wav}: K arrays [t] and Float32Array [n], together the clip;
 //                                                  of what cannot be had in pieces {share} and {preview}, a sound to hear
 //                                                  meanwhile, then all of it as {codes, wav, about}
-//   "beat"    name, recipe, index                  {codes}: K arrays [T]
+//   "codes"   name, recipe, index                  {share}, 0 to 1, and {codes}: K arrays [T]; of beats, pieces and songs
 //   "encode"  name, wav: Float32Array [N],         {codes}: K arrays [T]
 //             mono, at the codec's rate
 //

@@ -1,6 +1,6 @@
 // MIDI to a device (WebMIDI): hits on channel 10, with start, stop and the clock of 24 to a quarter note.
 
-import { TICKS } from "./engine/grid.js";
+import { TICKS } from "./engine/midi.js";
 
 const CHANNEL = 9,
   LENGTH_MS = 60,

@@ -3,9 +3,15 @@
 import * as ort from "./ort/ort.wasm.min.mjs";
 import { open } from "./engine/bundle.js";
 import { encode } from "./engine/codec.js";
-import { playBeat } from "./engine/drums.js";
 import { fromPlanes } from "./engine/packing.js";
 import { playSound } from "./engine/sound.js";
+
+/** What makes codes, by kind; of clips without sound. Read when it is first asked for. */
+const PLAYS = {
+  drums: async (...asked) => (await import("./engine/drums.js")).playBeat(...asked),
+  notes: async (...asked) => (await import("./engine/pieces.js")).playPiece(...asked),
+  song: async (...asked) => (await import("./engine/songs.js")).playSong(...asked),
+};
 
 const WASM = "ort/ort-wasm-simd-threaded.wasm.gz";
 const opened = new Map(); // name to (a promise of) a bundle
@@ -28,7 +34,10 @@ async function answer({ id, what, name, recipe, index, wav }) {
   };
   try {
     const bundle = await ready(name, (loaded, total) => tell({ loaded, total }));
-    if (what === "beat") tell({ codes: await playBeat(bundle, recipe, index) });
+    if (what === "codes") {
+      const share = (done) => tell({ share: done });
+      tell({ codes: await PLAYS[bundle.info.kind](bundle, recipe, index, { stop, share }) });
+    }
     if (what === "encode") tell({ codes: await encode(bundle, wav) });
     if (what === "sound")
       for await (const piece of playSound(bundle, recipe, index, stop)) {
@@ -37,7 +46,7 @@ async function answer({ id, what, name, recipe, index, wav }) {
       }
     tell({ done: true });
   } catch (error) {
-    tell({ error: error.message || String(error) });
+    tell(stopped.has(id) ? { done: true } : { error: error.message || String(error) });
   }
   stopped.delete(id);
 }

@@ -4,7 +4,7 @@ import { reach } from "./api.js";
 import { progress } from "./dom.js";
 import { dumps } from "./engine/packing.js";
 
-const ANSWERS = { open: async () => {}, sound: made, beat: made, encode: encoded };
+const ANSWERS = { open: async () => {}, sound: made, codes: made, encode: encoded };
 
 /** As the page's: `{promise, stop}`; `hear` takes what comes of it. */
 export function ask(what, request, hear = () => {}) {

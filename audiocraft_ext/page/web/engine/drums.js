@@ -1,7 +1,8 @@
 // Beats: the twin of audiocraft_ext/drums/play/drummer.py, sampling.py, edit.py and sidecar.py.
 
-import { DrumGrid, midi, midiTempo } from "./grid.js";
+import { DrumGrid, midi } from "./grid.js";
 import { GuidedStepper } from "./guidance.js";
+import { midiTempo } from "./midi.js";
 import { rint } from "./numbers.js";
 import { dumps, pack, sha256, unpack } from "./packing.js";
 import { Draws } from "./random.js";

@@ -1,10 +1,6 @@
-// The drum grid, and beats as MIDI: the twins of drums/codec/grid.py, drums/midi.py and midi/write.py.
+// The drum grid, and beats as MIDI: the twins of drums/codec/grid.py and drums/midi.py.
 
-import { rint } from "./numbers.js";
-
-export const TICKS = 480;
-const NOTE_TICKS = 60,
-  CHANNEL = 9;
+import { DRUMS, HIT, midiBytes, noteEvents, TICKS, timeEvents } from "./midi.js";
 
 /** What `codec` of model.json says, with the sizes that follow. */
 export class DrumGrid {
@@ -83,45 +79,11 @@ export class DrumGrid {
   }
 }
 
-/** The tempo nearest to `bpm` that a MIDI file can say. */
-export const midiTempo = (bpm) => 60e6 / beatUs(bpm);
-const beatUs = (bpm) => Math.min(Math.max(rint(60e6 / bpm), 1), 2 ** 24 - 1);
-
 /** Notes `[tick, pitch, velocity]` as a MIDI file of type 0 on channel 10, `Uint8Array`. */
-export function midi(notes, bpm, [over, under], bars) {
-  const end = Math.floor((bars * TICKS * 4 * over) / under),
-    us = beatUs(bpm);
-  const events = [
-    [0, 1, 0, [0xff, 0x51, 3, us >> 16, (us >> 8) & 255, us & 255]],
-    [0, 1, 0, [0xff, 0x58, 4, over, Math.log2(under), 24, 8]],
-  ];
-  for (const [start, stop, pitch, velocity] of lengths(notes, end)) {
-    events.push([start, 6, 0, [0x90 + CHANNEL, pitch, velocity]]);
-    events.push([stop, 2, pitch, [0x80 + CHANNEL, pitch, 0]]);
-  }
-  events.sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2]);
-  const last = Math.max(end, ...events.map(([tick]) => tick)),
-    track = [];
-  let before = 0;
-  for (const [tick, , , bytes] of [...events, [last, 9, 0, [0xff, 0x2f, 0]]]) {
-    track.push(...variable(tick - before), ...bytes);
-    before = tick;
-  }
-  const word = (x) => [x >>> 24, (x >> 16) & 255, (x >> 8) & 255, x & 255],
-    text = (s) => [...s].map((c) => c.charCodeAt(0));
-  return Uint8Array.from([
-    ...text("MThd"),
-    ...word(6),
-    0,
-    0,
-    0,
-    1,
-    TICKS >> 8,
-    TICKS & 255,
-    ...text("MTrk"),
-    ...word(track.length),
-    ...track,
-  ]);
+export function midi(notes, bpm, meter, bars) {
+  const end = Math.floor((bars * TICKS * 4 * meter[0]) / meter[1]),
+    hits = lengths(notes, end).map(([start, stop, ...hit]) => noteEvents(DRUMS, [start, stop, ...hit]));
+  return midiBytes([[...timeEvents(bpm, meter), ...hits.flat()]], end);
 }
 
 /** Each hit with its end: after 60 ticks, at the next of its pitch, or with the last bar. */
@@ -136,14 +98,8 @@ function lengths(notes, last) {
     .map((key) => [Math.floor(key / 2 ** 32), key % 2 ** 32, loudest.get(key)]);
   const found = order.map(([pitch, tick, velocity], i) => {
     const [other, following] = order[i + 1] ?? [-1, 0];
-    const end = other === pitch ? Math.min(tick + NOTE_TICKS, following) : tick + NOTE_TICKS;
+    const end = other === pitch ? Math.min(tick + HIT, following) : tick + HIT;
     return [tick, tick < last ? Math.min(end, last) : end, pitch, velocity];
   });
   return found.sort((a, b) => a[0] - b[0] || a[2] - b[2]);
-}
-
-function variable(number) {
-  const out = [number & 0x7f];
-  while ((number >>= 7)) out.unshift((number & 0x7f) | 0x80);
-  return out;
 }

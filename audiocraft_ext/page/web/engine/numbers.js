@@ -41,3 +41,6 @@ export function pairwise(values, start, n, round = Math.fround) {
 export function level(value, edges) {
   return edges.filter((edge) => edge <= value).length;
 }
+
+/** Rounded to two places as Python does it: of two that are as near the even one. */
+export const hundredths = (x) => (Number.isInteger(8 * x) ? rint(100 * x) / 100 : Number(x.toFixed(2)));

@@ -37,21 +37,22 @@ export function fromPlanes(data) {
 }
 
 /** A value as `json.dumps(value, sort_keys=sorted, indent=indent)`. Whole numbers under the keys `floats` get a `.0`,
- * as Python's floats have it; BigInts are whole numbers. */
-export function dumps(value, { sorted = false, floats = new Set(), indent = 0 } = {}) {
+ * as Python's floats have it; BigInts are whole numbers. `ascii` as `ensure_ascii`. */
+export function dumps(value, { sorted = false, floats = new Set(), indent = 0, ascii = true } = {}) {
+  const quoted = ascii ? escaped : JSON.stringify;
   const line = (depth) => (indent ? "\n" + " ".repeat(indent * depth) : "");
   const comma = (depth) => (indent ? "," + line(depth) : ", ");
   function text(x, float, depth) {
     if (x === null || typeof x === "boolean" || typeof x === "bigint") return String(x);
     if (typeof x === "number") return number(x, float);
-    if (typeof x === "string") return ascii(x);
+    if (typeof x === "string") return quoted(x);
     const parts = Array.isArray(x) ? x.map((one) => text(one, float, depth + 1)) : entries(x, depth);
     const [open, end] = Array.isArray(x) ? "[]" : "{}";
     return parts.length ? open + line(depth + 1) + parts.join(comma(depth + 1)) + line(depth) + end : open + end;
   }
   function entries(x, depth) {
     const keys = Object.keys(x).filter((key) => x[key] !== undefined);
-    return (sorted ? keys.sort() : keys).map((key) => `${ascii(key)}: ${text(x[key], floats.has(key), depth + 1)}`);
+    return (sorted ? keys.sort() : keys).map((key) => `${quoted(key)}: ${text(x[key], floats.has(key), depth + 1)}`);
   }
   return text(value, false, 0);
 }
@@ -61,7 +62,7 @@ function number(x, float) {
   return String(x).replace(/e-(\d)$/, "e-0$1");
 }
 
-const ascii = (text) =>
+const escaped = (text) =>
   JSON.stringify(text).replace(/[\u007f-\uffff]/g, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
 
 const primes = [];

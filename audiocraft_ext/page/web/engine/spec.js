@@ -1,4 +1,4 @@
-// What of a spec and of sampling settings the engine and the recipes share.
+// What of a spec, of sampling settings and of a clip's measures the engine and the recipes share.
 
 /** The spec of a clip's codes: without the controls. */
 export function clipSpec(spec) {
@@ -16,3 +16,14 @@ export function clamped({ temperature = 1, top_k = 250, top_p = 1, min_p = 0 }, 
   const least = (k) => Math.min(k, card);
   return { temperature, top_k: Array.isArray(top_k) ? top_k.map(least) : least(top_k), top_p, min_p };
 }
+
+export function checkedTempo(bpm, [slowest, fastest]) {
+  if (!(slowest <= bpm && bpm <= fastest)) throw new Error(`a tempo is ${slowest} to ${fastest} BPM, got ${bpm}`);
+}
+
+export function checkedBars(bars, most) {
+  if (!(Number.isInteger(bars) && bars >= 1 && bars <= most)) throw new Error(`expected 1 to ${most} bars, got ${bars}`);
+}
+
+/** A clip's name of what says which it is. */
+export const named = (words) => words.filter((word) => word !== undefined).join("_");

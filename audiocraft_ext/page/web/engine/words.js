@@ -2,8 +2,8 @@
 
 import { level } from "./numbers.js";
 
-const LEVELS = ["very-low", "low", "medium", "high", "very-high"],
-  SWINGS = ["straight", "light", "hard"];
+export const LEVELS = ["very-low", "low", "medium", "high", "very-high"];
+const SWINGS = ["straight", "light", "hard"];
 const EDGES = { density: [14.0, 17.4, 20.8, 24.2], intensity: [0.48, 0.56, 0.62, 0.68], swing: [0.25, 0.55] };
 const EIGHTH = [0.44, 17 / 24],
   SIXTEENTH = [5 / 12, 17 / 24],

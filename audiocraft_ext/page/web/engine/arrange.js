@@ -1,0 +1,163 @@
+// How a piece is sampled, from bar line to bar line: the twin of audiocraft_ext/notes/play/arrange.py.
+
+import { GuidedStepper } from "./guidance.js";
+import {
+  barsOf,
+  cut,
+  DIVIDE,
+  empty,
+  filtered,
+  FIRST,
+  frame,
+  INSTRUMENT,
+  join,
+  LINE,
+  ordered,
+  POSITION,
+  upToBar,
+} from "./multitrack.js";
+import { stream, UNKNOWN } from "./sampler.js";
+import { score } from "./score.js";
+import { promptCodes } from "./words.js";
+
+const MOST_NOTES = 96; // a bar: then the piece ends with empty bars
+const APART = 1n << 40n; // between the numbers of one piece's candidates
+const FACTS = ["tempo", "meter"];
+
+/** Whoever asked for a clip does not want it any more. */
+export class Stopped extends Error {}
+
+export class Arranger {
+  /** `source` are codes of whole bars, or null; `stop()`, or what it promises, is asked before each step; `share(done)`
+   * takes how much there is, 0 to 1. */
+  constructor({ info, stepper }, recipe, source, stop, share) {
+    const { prompts } = info.codec;
+    Object.assign(this, { info, stepper, recipe, source, stop, share });
+    this.prompt = prompts ? promptCodes(prompts, recipe.said || {}) : empty();
+    this.guided = stepper;
+    if (recipe.guidance !== undefined && prompts) {
+      const facts = Object.fromEntries(Object.entries(recipe.said || {}).filter(([name]) => FACTS.includes(name)));
+      this.guided = new GuidedStepper(stepper, recipe.guidance, info.spec, promptCodes(prompts, facts));
+    }
+  }
+
+  /** The codes, 5 arrays [T], of each number, without the prompt. Throws `Stopped`. */
+  async batch(numbers) {
+    const { edit } = this.recipe;
+    if (!edit || edit === "continue") return this.new(numbers);
+    const made = [];
+    for (const number of numbers)
+      made.push(
+        edit === "infill"
+          ? await this.infilled(number)
+          : edit === "build"
+            ? await this.built(number)
+            : await this.layer(number, this.source, this.recipe.parts, this.share),
+      );
+    return made;
+  }
+
+  /** New pieces, or that go on from the source: until all have enough bar lines. */
+  async new(numbers) {
+    const { bars } = this.recipe,
+      given = join(this.prompt, this.source || empty(), frame(LINE)),
+      P = this.prompt[0].length;
+    const codes = numbers.map(() => given.map(() => [])),
+      linesOf = (clip) => clip[POSITION].filter((position, t) => t >= P && position === LINE).length;
+    for await (const piece of this.stream(numbers, given, given[0].length + bars * MOST_NOTES)) {
+      piece.forEach((clip, b) => clip.forEach((row, k) => codes[b][k].push(...row)));
+      const lines = codes.map(linesOf);
+      this.share(lines.reduce((sum, n) => sum + Math.min(n / (bars + 1), 1), 0) / lines.length);
+      if (Math.min(...lines) > bars) break;
+    }
+    return codes.map((clip) =>
+      upToBar(
+        clip.map((row) => Int32Array.from(row.slice(P))),
+        bars,
+      ),
+    );
+  }
+
+  /** The parts of the recipe one after the other, each to those before it. */
+  async built(number) {
+    const { bars, parts } = this.recipe;
+    let codes = join(...Array.from({ length: bars }, () => frame(LINE)));
+    for (const [i, part] of parts.entries()) {
+      const share = (done) => this.share((i + done) / parts.length);
+      codes = ordered(await this.layer(number + BigInt(i) * APART, codes, [part], share));
+    }
+    return codes;
+  }
+
+  /** Codes with some parts made anew, bar by bar; where there are no others, in bars that are not divided. */
+  async layer(number, codes, parts, share) {
+    const kept = filtered(codes, (t) => codes[POSITION][t] < FIRST || !parts.includes(codes[INSTRUMENT][t]));
+    const divide = kept[POSITION].some((position) => position >= FIRST) ? frame(DIVIDE) : empty(),
+      bars = barsOf(kept),
+      done = [];
+    let soFar = this.prompt;
+    for (const [i, bar] of bars.entries()) {
+      soFar = join(soFar, bar, divide);
+      const made = await this.bar(number, soFar, parts);
+      soFar = join(soFar, made);
+      done.push(bar, made);
+      share((i + 1) / bars.length);
+    }
+    return join(...done);
+  }
+
+  /** The source with the bars of the span made anew; of several takes the one that makes what follows likeliest. */
+  async infilled(number) {
+    const { span, takes = 1 } = this.recipe,
+      bars = barsOf(this.source),
+      { context } = this.info;
+    const before = join(empty(), ...bars.slice(0, span[0])),
+      after = join(empty(), ...bars.slice(span[1])),
+      found = [],
+      likely = [];
+    for (let take = 0; take < takes; take++) {
+      let codes = join(this.prompt, before);
+      for (let bar = span[0]; bar < span[1]; bar++) {
+        codes = join(codes, frame(LINE));
+        codes = join(codes, await this.bar(number + BigInt(take) * APART, codes, null));
+      }
+      found.push(cut(codes, this.prompt[0].length));
+      if (takes > 1 && after[0].length) {
+        const heard = join(codes, cut(after, 0, Math.floor(context / 2))),
+          early = Math.max(0, heard[0].length - context);
+        const first = Math.max(0, codes[0].length - early);
+        likely.push((await score(this.stepper, this.info.spec, [cut(heard, early)], first))[0]);
+      }
+      this.share((take + 1) / takes);
+    }
+    return join(found[likely.length ? likely.indexOf(Math.max(...likely)) : 0], after);
+  }
+
+  /** The notes that follow what is given, up to a bar line or a division; those of other `parts` are left out, null
+   * takes any. */
+  async bar(number, given, parts) {
+    const T = given[0].length,
+      room = given.map(() => new Int32Array(MOST_NOTES).fill(UNKNOWN));
+    if (parts?.length === 1) room[INSTRUMENT].fill(parts[0]);
+    let made = empty(),
+      at = 0;
+    for await (const [piece] of this.stream([number], join(given, room), T + MOST_NOTES)) {
+      made = join(made, cut(piece, Math.max(0, T - at)));
+      at += piece[0].length;
+      const end = made[POSITION].findIndex((position) => position < FIRST);
+      if (end < 0) continue;
+      made = cut(made, 0, end);
+      break;
+    }
+    return parts ? filtered(made, (t) => parts.includes(made[INSTRUMENT][t])) : made;
+  }
+
+  async *stream(numbers, given, frames) {
+    const { seed, sampling } = this.recipe,
+      how = { seed, sampling, given: numbers.map(() => given), window: this.info.context };
+    let stopped = false;
+    const stop = async () => (stopped = await this.stop());
+    yield* stream(this.guided, this.info.spec, numbers, frames, { ...how, stop });
+    if (stopped) throw new Stopped();
+  }
+}

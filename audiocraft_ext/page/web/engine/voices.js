@@ -1,0 +1,107 @@
+// Songs of BeepBox as codes, 4 arrays [T], and as the song that it has: the twins of songs/codec/voices.py and of what of
+// songs/beepbox/song.py a model's songs need: no bends, all as loud as can be.
+
+export const PARTS = 24; // of a beat
+export const RHYTHMS = [3, 4, 6, 8, 24]; // steps a beat
+export const KEYS = ["C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B"];
+export const CHORD = 4; // pitches of a note
+const PITCHES = 85,
+  VALUES = PITCHES + 12, // with the pitches of noise
+  HOLD = 1,
+  FIRST = [2, 1, 1, 1], // the code of pitch 0, by voice
+  OCTAVES = 7;
+
+/** Frames of a bar of a recipe. */
+export const barFrames = ({ beats, rhythm, channels, drums }) => beats * rhythm * (channels + drums);
+
+/** A song of any codes: `{channels, beats, rhythm, bpm, key, bars}`, a channel `{patterns, sequence, noise, octave}`, a
+ * pattern a list of notes `{start, end, pitches, continues}`, times in parts from the start of the bar. */
+export function songOf(codes, recipe) {
+  const { beats, rhythm, channels: pitched, drums, bpm, key = 0 } = recipe,
+    C = pitched + drums;
+  const bars = Math.max(1, Math.ceil(codes[0].length / barFrames(recipe))),
+    steps = bars * beats * rhythm;
+  const found = Array.from({ length: C }, (_, c) => {
+    const rows = Array.from({ length: steps }, (_, s) => codes.map((row) => row[s * C + c] ?? 0));
+    return patternsOf(barsOf(rows, beats * rhythm, PARTS / rhythm, c >= pitched));
+  });
+  const most = Math.max(1, ...found.map(({ patterns }) => patterns.length));
+  const channels = found.map(({ patterns, sequence }, c) => ({
+    patterns: [...patterns, ...Array.from({ length: most - patterns.length }, () => [])],
+    sequence,
+    noise: c >= pitched,
+    octave: c >= pitched ? 0 : octaveOf(patterns),
+  }));
+  return { channels, pitched, beats, rhythm, bpm, key, bars };
+}
+
+/** The bars of a channel's frames, each a list of notes. */
+function barsOf(rows, perBar, step, noise) {
+  const bars = [];
+  let pitches = []; // that sound
+  for (let at = 0; at < rows.length; at += perBar) {
+    const notes = [];
+    let begin = 0,
+      tied = pitches.length > 0;
+    for (let i = 0; i <= perBar; i++) {
+      const frame = i < perBar ? rows[at + i] : [0];
+      if (frame[0] === HOLD) continue;
+      if (pitches.length && i > begin) notes.push({ start: begin * step, end: i * step, pitches, continues: tied });
+      if (i < perBar) [pitches, begin, tied] = [pitchesOf(frame, noise), i, false];
+    }
+    bars.push(notes);
+  }
+  return bars;
+}
+
+/** Of a frame that holds nothing: those of its sort of channel, none if the first is not. */
+function pitchesOf([first, ...others], noise) {
+  const [low, high] = noise ? [PITCHES, VALUES] : [0, PITCHES],
+    inside = (value) => low <= value && value < high;
+  if (first < FIRST[0] || !inside(first - FIRST[0])) return [];
+  const end = others.indexOf(0),
+    values = others.slice(0, end < 0 ? others.length : end).map((code, voice) => code - FIRST[voice + 1]);
+  return [...new Set([first - FIRST[0], ...values].filter(inside).map((value) => value - low))];
+}
+
+/** Each bar that is not empty once, in the order in which they come; of each bar its number, 0 for a rest. */
+function patternsOf(bars) {
+  const number = new Map(),
+    patterns = [];
+  const sequence = bars.map((bar) => {
+    if (!bar.length) return 0;
+    const key = JSON.stringify(bar);
+    if (!number.has(key)) number.set(key, patterns.push(bar));
+    return number.get(key);
+  });
+  return { patterns, sequence };
+}
+
+/** The middle pitch of a channel's patterns; `none` where there is no note. */
+export function middleOf(patterns, none) {
+  const pitches = patterns.flatMap((pattern) => pattern.flatMap((note) => note.pitches)).sort((a, b) => a - b);
+  return pitches.length ? pitches[pitches.length >> 1] : none;
+}
+
+/** The one that shows most of a channel's notes, of the three that are seen at once. */
+function octaveOf(patterns) {
+  const middle = middleOf(patterns, null);
+  return middle === null ? OCTAVES >> 1 : Math.min(Math.max(Math.floor(middle / 12) - 1, 0), OCTAVES - 1);
+}
+
+/** The notes of a channel, `{start, length, pitches}` in parts of the song: what is tied over a bar line is one. */
+export function sounding({ patterns, sequence }, barParts) {
+  const notes = [];
+  sequence.forEach((number, bar) => {
+    for (const note of number ? patterns[number - 1] : []) {
+      const start = bar * barParts + note.start,
+        before = notes.at(-1);
+      if (note.continues && before && before.start + before.length === start && same(before.pitches, note.pitches))
+        before.length += note.end - note.start;
+      else notes.push({ start, length: note.end - note.start, pitches: note.pitches });
+    }
+  });
+  return notes;
+}
+
+const same = (a, b) => a.length === b.length && a.every((pitch, i) => pitch === b[i]);

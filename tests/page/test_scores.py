@@ -1,0 +1,87 @@
+"""Pieces and songs on the page are Python's: what their codes say, and what the models that ship (of songs, a random one)
+draw with the same seed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audiocraft_ext.core.packing import pack
+from audiocraft_ext.engine.bundle import Bundle, find_bundle
+from audiocraft_ext.kinds import player
+from audiocraft_ext.midi.file import parse
+from audiocraft_ext.notes.play.piece import Piece
+from audiocraft_ext.page import build
+from audiocraft_ext.songs.play.sketch import Sketch
+from tests.helpers.songs import tiny_sketcher
+from tests.page.conftest import CACHE
+from tests.page.test_play import played
+
+DECODE = Path(__file__).with_name("decode.mjs")
+METERS = [(4, 4), (3, 4), (6, 8), (7, 8), (2, 4)]
+SONGS = [{}, {"channels": 10, "drums": 5, "rhythm": 24, "beats": 3}, {"channels": 1, "drums": 0, "rhythm": 3, "key": 3},
+         {"beats": 16, "rhythm": 8, "bpm": 300, "key": "F#"}, {"channels": 2, "drums": 2, "rhythm": 6, "bars": 128}]
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory) -> Path:
+    return tiny_sketcher(tmp_path_factory.mktemp("songs") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def players(songs) -> dict:
+    return {"notes": player("notes", threads=1), "song": player(songs, threads=1)}
+
+
+def random_clips(players: dict) -> list[tuple]:
+    """Clips of any codes in range, most of which no model would make."""
+    rng, clips = np.random.default_rng(5), []
+    for i, meter in enumerate(METERS * 3):
+        composer, T = players["notes"], int(rng.integers(1, 400))
+        codes = np.stack([rng.integers(0, size, T) for size in composer.codec.sizes])
+        codes[1] = rng.choice(rng.integers(0, 385, 30), T) if i % 3 else rng.choice([0, 1, 129, 34], T)
+        codes[2] = rng.integers(50, 58, T) if i % 2 else codes[2]
+        codes[0] = np.where(rng.random(T) < 0.1, 0, codes[0])
+        recipe = composer.recipe(bars=4, bpm=float(rng.integers(60, 200)) + 0.3 * (i % 3), meter=meter, seed=i)
+        clips.append((composer, composer._piece(recipe, recipe.to_dict(), 0, codes.astype(np.int64))))
+    for i, asked in enumerate(SONGS * 2):
+        sketcher = players["song"]
+        recipe = sketcher.recipe(**{"bars": 5} | asked, seed=2**64 - 1 - i)
+        T = recipe.bars * recipe.facts.bar - int(rng.integers(0, 5))
+        codes = np.stack([rng.integers(0, size, T) for size in sketcher.codec.sizes])
+        codes[0] = np.where(rng.random(T) < 0.7, rng.integers(0, 2, T), codes[0])
+        codes[0, : T // 2] = codes[0, T // 2 : 2 * (T // 2)]
+        codes[1:] = np.where(rng.random((3, T)) < 0.5, 0, codes[1:])
+        clips.append((sketcher, Sketch(codes, sketcher.codec.decode(codes, recipe.facts), 0, recipe.to_dict())))
+    return clips
+
+
+def test_files_of_any_codes_are_those_of_python(players, node, tmp_path):
+    clips = random_clips(players)
+    cases = [{"kind": of.KIND, "info": build.instrument(of.bundle), "recipe": clip.recipe | {
+        "seed": str(clip.recipe["seed"])}, "codes": pack(clip.codes)} for of, clip in clips]
+    (tmp_path / "cases").write_text(json.dumps(cases))
+    done = subprocess.run([node, str(DECODE), str(build.WEB / "engine"), str(tmp_path / "cases")], capture_output=True,
+                          text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for number, ((of, clip), made) in enumerate(zip(clips, json.loads(done.stdout))):
+        same_files(of, clip, made, tmp_path / str(number))
+
+
+def same_files(of, clip: Piece | Sketch, made: dict, folder: Path) -> None:
+    """Whether the page's files are those that Python writes of a clip, to the byte."""
+    paths = {"".join(path.suffixes[-2:]): path for path in of.save(clip, folder)}
+    midi = next(path for path in paths.values() if path.suffix == ".mid")
+    mine = base64.b64decode(made["midi"])
+    assert parse(mine).notes.tolist() == parse(midi.read_bytes()).notes.tolist() and mine == midi.read_bytes()
+    if of.KIND == "song":
+        assert made["song"] == paths[".beepbox.json"].read_text() and f"{made['url']}\n" == paths[".url.txt"].read_text()
+    beside = json.loads(midi.with_suffix(".json").read_text())
+    beside["about"].pop("bundle", None)
+    assert list(json.loads(made["json"])) == list(beside) and json.loads(made["json"]) == beside
+    assert midi.stem == made["stem"]
