@@ -14,10 +14,17 @@ const { open } = await load("engine/bundle.js");
 const { playSound, soundFiles } = await load("engine/sound.js");
 const { childRecipe, soundRecipe } = await load("engine/recipe.js");
 const { beatFiles, beatRecipe, playBeat } = await load("engine/drums.js");
+const { pieceFiles, pieceRecipe, playPiece } = await load("engine/pieces.js");
+const { playSong, songFiles, songRecipe } = await load("engine/songs.js");
 const { PRESETS, measureOf } = await load("engine/presets.js");
 const { joined } = await load("engine/sampler.js");
 const { fromPlanes, pack, unpack } = await load("engine/packing.js");
 
+const SCORES = {
+  drums: [beatRecipe, playBeat, beatFiles],
+  notes: [pieceRecipe, playPiece, pieceFiles],
+  song: [songRecipe, playSong, songFiles],
+};
 const read = (path) =>
   existsSync(path) ? new Uint8Array(readFileSync(path)) : fromPlanes(gunzipSync(readFileSync(`${path}.planes.gz`)));
 const instruments = JSON.parse(readFileSync(`${page}/instruments.json`)),
@@ -29,11 +36,13 @@ for (const [number, { name, asked, index = 0, source, parent }] of JSON.parse(re
   opened[name] ??= await open(ort, info, (file) => read(`${page}/${info.path}/${file}`));
   const all = { ...asked, seed: BigInt(asked.seed), ...(source ? { source: unpack(source) } : {}) };
   const began = performance.now();
-  if (info.kind === "drums") {
-    const recipe = beatRecipe(info, all),
-      codes = await playBeat(opened[name], recipe, index);
-    const files = beatFiles(info, { recipe, index, codes });
+  if (SCORES[info.kind]) {
+    const [recipeOf, play, filesOf] = SCORES[info.kind],
+      recipe = recipeOf(info, all),
+      codes = await play(opened[name], recipe, index);
+    const files = filesOf(info, { recipe, index, codes });
     writeFileSync(`${out}/${number}.mid`, files.midi);
+    if (files.song) writeFileSync(`${out}/${number}.beepbox.json`, files.song);
     writeFileSync(`${out}/${number}.json`, files.json);
     results.push({ codes: pack(codes), stem: files.stem, ms: performance.now() - began });
   } else {

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from audiocraft_ext.core.packing import pack
-from audiocraft_ext.engine.bundle import Bundle, find_bundle
 from audiocraft_ext.kinds import player
 from audiocraft_ext.midi.file import parse
 from audiocraft_ext.notes.play.piece import Piece
@@ -20,12 +19,22 @@ from audiocraft_ext.page import build
 from audiocraft_ext.songs.play.sketch import Sketch
 from tests.helpers.songs import tiny_sketcher
 from tests.page.conftest import CACHE
+from tests.page.person import infer
 from tests.page.test_play import played
 
 DECODE = Path(__file__).with_name("decode.mjs")
 METERS = [(4, 4), (3, 4), (6, 8), (7, 8), (2, 4)]
 SONGS = [{}, {"channels": 10, "drums": 5, "rhythm": 24, "beats": 3}, {"channels": 1, "drums": 0, "rhythm": 3, "key": 3},
-         {"beats": 16, "rhythm": 8, "bpm": 300, "key": "F#"}, {"channels": 2, "drums": 2, "rhythm": 6, "bars": 128}]
+         {"beats": 16, "rhythm": 8, "bpm": 300, "key": "F#"}, {"channels": 2, "drums": 2, "rhythm": 6, "bars": 40}]
+
+PIECES = [{"seed": "1", "bars": 4}, {"seed": str(2**64 - 1), "bars": 3, "bpm": 97.5, "meter": [3, 4],
+                                     "words": {"drums": "no", "piano": "yes", "density": "high"},
+                                     "sampling": {"temperature": [0.9, 1, 1, 1, 1], "min_p": 0.02}},
+          {"seed": "3", "bars": 2, "parts": [0, 34, 1]}]  # drums, finger bass, piano, one after the other
+CHANGES = [("continue", {"bars": 6}), ("add", {"part": "strings", "parts": [41]}), ("reroll", {"part": "bass",
+           "parts": [34]}), ("infill", {"span": (1, 1)}), ("infill", {"span": (2, 2)})]
+SKETCHES = [{"seed": "1"}, {"seed": "5", "bars": 3, "channels": 2, "drums": 2, "rhythm": 3, "beats": 5, "bpm": 150,
+                            "key": 6, "sampling": {"temperature": 0.9}}]
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +94,69 @@ def same_files(of, clip: Piece | Sketch, made: dict, folder: Path) -> None:
     beside["about"].pop("bundle", None)
     assert list(json.loads(made["json"])) == list(beside) and json.loads(made["json"]) == beside
     assert midi.stem == made["stem"]
+
+
+@pytest.fixture(scope="module")
+def scores_page(songs, tmp_path_factory) -> Path:
+    return build.build(tmp_path_factory.mktemp("page") / "page", ["notes", str(songs)], CACHE)
+
+
+def asked_of(of, asked: dict, **more):
+    """The recipe of what the page was asked."""
+    words = dict(asked.get("words", {}))
+    if words:
+        more |= {"having": [name for name, word in words.items() if word == "yes"], "without": [
+            name for name, word in words.items() if word == "no"], "density": words.get("density")}
+    plain = {name: value for name, value in asked.items() if name not in ("words", "sampling", "seed", "parts", "meter")}
+    if "parts" in asked:
+        more["parts"] = "drums,bass,piano"
+    if "meter" in asked:
+        more["meter"] = tuple(asked["meter"])
+    return of.recipe(seed=int(asked["seed"]), **plain, **asked.get("sampling", {}), **more)
+
+
+@pytest.mark.browser
+def test_the_same_seed_gives_the_same_piece_and_song(players, scores_page, node, tmp_path):
+    composer, sketcher = players["notes"], players["song"]
+    jobs = [{"name": "notes", "index": i, "asked": asked} for i, asked in enumerate(PIECES)]
+    jobs += [{"name": sketcher.bundle.name, "index": i, "asked": asked} for i, asked in enumerate(SKETCHES)]
+    played(scores_page, node, jobs, tmp_path)
+    for number, job in enumerate(jobs):
+        of = composer if job["name"] == "notes" else sketcher
+        clip = next(of.play(asked_of(of, job["asked"]), [job["index"]]))
+        beside = json.loads((tmp_path / f"{number}.json").read_text())
+        assert beside["recipe"] == clip.recipe and beside["codes"] == pack(clip.codes), job
+        midi, = {path for path in of.save(clip, tmp_path / "python") if path.suffix == ".mid"}
+        assert (tmp_path / f"{number}.mid").read_bytes() == midi.read_bytes()
+
+
+@pytest.mark.browser
+def test_a_changed_piece_is_that_of_python(players, scores_page, node, tmp_path):
+    """Also a song that goes on."""
+    composer, sketcher = players["notes"], players["song"]
+    file = composer.save(next(composer.play(composer.recipe(bars=2, seed=3, parts="drums,bass,piano"), [0])), tmp_path)[0]
+    recipes = [composer.recipe(file=file, change=change, seed=7, **{
+        name: value for name, value in asked.items() if name != "parts"}) for change, asked in CHANGES]
+    jobs = [{"name": "notes", "source": one.source, "asked": {"seed": "7", "edit": one.edit, "bars": 2} | {
+        name: value for name, value in asked.items() if name != "part"}} for one, (_, asked) in zip(recipes, CHANGES)]
+    song = sketcher.save(next(sketcher.play(sketcher.recipe(bars=2, seed=1), [0])), tmp_path)[0]
+    recipes.append(sketcher.recipe(file=song, bars=5, seed=7))
+    jobs.append({"name": sketcher.bundle.name, "source": recipes[-1].source, "asked": {"seed": "7", "bars": 5}})
+    played(scores_page, node, jobs, tmp_path)
+    for number, recipe in enumerate(recipes):
+        of = composer if number < len(CHANGES) else sketcher
+        beside = json.loads((tmp_path / f"{number}.json").read_text())
+        assert beside["recipe"] == recipe.to_dict(), number
+        assert beside["codes"] == pack(next(of.play(recipe, [0])).codes), recipe
+
+
+@pytest.mark.browser
+def test_infer_makes_them_again(players, scores_page, node, tmp_path):
+    """From the JSON alone, the same files."""
+    name = players["song"].bundle.name
+    played(scores_page, node, [{"name": "notes", "asked": PIECES[0]}, {"name": name, "asked": SKETCHES[1]}], tmp_path)
+    infer("notes", "--from", str(tmp_path / "0.json"), "-o", str(tmp_path / "again"))
+    infer(str(players["song"].bundle.path), "--from", str(tmp_path / "1.json"), "-o", str(tmp_path / "again"))
+    for number, ending in ((0, ".mid"), (1, ".mid"), (1, ".beepbox.json")):
+        whole = json.loads((tmp_path / f"{number}.json").read_text())["file"].split(".")[0]
+        assert (tmp_path / "again" / f"{whole}{ending}").read_bytes() == (tmp_path / f"{number}{ending}").read_bytes()
