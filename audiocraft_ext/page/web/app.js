@@ -1,33 +1,35 @@
 // The page: its tabs, its keys, and what makes it work offline.
 
 import { make, progress, say } from "./dom.js";
-import { DrumsView } from "./drums_view.js";
 import { ask } from "./maker.js";
-import { SamplerView } from "./sampler_view.js";
+import { KINDS, viewOf } from "./views.js";
 
-const TABS = ["sampler", "drums"];
-const views = {};
+const TABS = Object.keys(KINDS);
+const views = {}, // by tab, each and
+  opening = {}, // its promise
+  instruments = {};
 let shown = null;
 
 async function start() {
   const response = await fetch("instruments.json");
   if (!response.ok) throw new Error("instruments.json is not there; write the folder again with 'make page'");
-  const instruments = await response.json();
-  const of = (kind) => instruments.filter((one) => one.kind === kind);
-  if (of("audio").length) views.sampler = new SamplerView(document.getElementById("sampler"), of("audio"));
-  if (of("drums").length) views.drums = new DrumsView(document.getElementById("drums"), of("drums"));
-  document.getElementById("instruments").append(...instruments.map(line));
-  for (const name of TABS) tab(name).hidden = !views[name];
-  const there = TABS.filter((name) => views[name]);
-  show(there.includes(location.hash.slice(1)) ? location.hash.slice(1) : there[0]);
-  await warm(views[shown].info);
+  const all = await response.json();
+  for (const name of TABS) instruments[name] = all.filter((one) => one.kind === KINDS[name].kind);
+  document.getElementById("instruments").append(...all.map(line));
+  const there = TABS.filter((name) => instruments[name].length);
+  for (const name of TABS) tab(name).hidden = !there.includes(name);
+  const asked = location.hash.slice(1),
+    first = there.includes(asked) ? asked : there[0];
+  await warm(instruments[first][0], show(first));
   await offline();
 }
+
+const KINDS_IN_WORDS = { drums: "drums as MIDI", notes: "MIDI of several instruments", song: "songs for BeepBox" };
 
 /** An instrument in the list of all. */
 function line({ name, kind, card, codec, licence, bytes, precision }) {
   const size = Object.values(bytes).reduce((a, b) => a + b) / 1e6,
-    what = kind === "audio" ? `sound at ${codec.sample_rate / 1000} kHz` : "drums as MIDI";
+    what = kind === "audio" ? `sound at ${codec.sample_rate / 1000} kHz` : KINDS_IN_WORDS[kind];
   return make(
     "li",
     {},
@@ -36,13 +38,13 @@ function line({ name, kind, card, codec, licence, bytes, precision }) {
   );
 }
 
-/** Load an instrument before it is asked for. */
-async function warm(info) {
+/** Load an instrument before it is asked for; `drawn` promises its view. */
+async function warm(info, drawn) {
   const { promise } = ask("open", { name: info.name }, ({ loaded, total }) => {
     if (total) progress(loaded / total);
   });
   try {
-    await promise;
+    await Promise.all([promise, drawn]);
     say(`${info.name} is ready.`);
   } catch (error) {
     say(error.message, true);
@@ -59,8 +61,8 @@ async function offline() {
 
 const tab = (name) => document.getElementById(`tab-${name}`);
 
-function show(name) {
-  if (shown && shown !== name) views[shown].hide();
+async function show(name) {
+  if (shown && shown !== name) views[shown]?.hide();
   shown = name;
   for (const one of TABS) {
     const on = one === name;
@@ -69,17 +71,21 @@ function show(name) {
     document.getElementById(one).hidden = !on;
   }
   history.replaceState(null, "", `#${name}`);
+  opening[name] ??= viewOf(name, document.getElementById(name), instruments[name]);
+  views[name] = await opening[name];
 }
 
+const go = (name) => show(name).catch((error) => say(error.message, true));
+
 for (const name of TABS) {
-  tab(name).addEventListener("click", () => show(name));
+  tab(name).addEventListener("click", () => go(name));
   tab(name).addEventListener("keydown", (event) => {
     if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-    const other = TABS.filter((one) => views[one]).find((one) => one !== name);
-    if (other) {
-      show(other);
-      tab(other).focus();
-    }
+    const there = TABS.filter((one) => instruments[one].length),
+      by = event.key === "ArrowRight" ? 1 : there.length - 1;
+    const other = there[(there.indexOf(name) + by) % there.length];
+    go(other);
+    tab(other).focus();
     event.stopPropagation();
   });
 }
@@ -91,7 +97,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && text) return at.blur();
   if (text || (event.key === " " && at.matches("button, input"))) return;
   if (event.key.startsWith("Arrow") && at.matches("input[type=range], [role=tab]")) return;
-  if (views[shown].key(event)) event.preventDefault();
+  if (views[shown]?.key(event)) event.preventDefault();
 });
 
 /** Files may be dropped anywhere; an element that takes them itself has said so by then. */

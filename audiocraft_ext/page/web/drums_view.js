@@ -1,6 +1,6 @@
 // The drums: the grid, and what can be done with a beat.
 
-import { BeatShelf } from "./beat_shelf.js";
+import { ClipShelf } from "./clip_shelf.js";
 import { field, make, progress, say } from "./dom.js";
 import { beatFiles, beatRecipe, beatStem } from "./engine/drums.js";
 import { DrumGrid } from "./engine/grid.js";
@@ -65,7 +65,10 @@ export class DrumsView {
       (lane, file) => this.kit.take(lane, file),
     );
     this.knobs = new Knobs(this.info, (bpm) => this.tempo(bpm));
-    this.kept = new BeatShelf(this.info.name, (one) => this.show(one, one.codes));
+    this.kept = new ClipShelf(
+      { kind: "drums", bundle: this.info.name, label: "Kept beats", stem: beatStem },
+      (one) => this.show({ ...one, name: one.name === beatStem(one.recipe, one.index) ? "" : one.name }, one.codes),
+    );
     this.build();
     const empty = this.grid.empty(4 * this.grid.barSteps([4, 4]));
     this.show({ recipe: beatRecipe(this.info, { seed: 0n, edit: "as it is", source: empty }), index: 0 }, empty);

@@ -62,7 +62,7 @@ export function render(kit, { notes, bpm, ticks }) {
 }
 
 export class Beats {
-  /** `beat()` is asked again and again: `{notes: [tick, pitch, velocity], bpm, ticks}`, the last the whole length. `out`
+  /** `beat()` is asked again and again: `{notes: [tick, pitch, velocity, ...], bpm, ticks}`, the last the whole length. `out`
    * is a MidiOut; where it has a device, that plays instead of the kit. */
   constructor(beat, onchange, out) {
     Object.assign(this, { beat, onchange, out, playing: false, kit: null, own: new Map(), sounding: [] });
@@ -119,7 +119,7 @@ export class Beats {
       const until = Math.min(ticks, this.tick + Math.max(1, Math.round(AHEAD / 2 / tickS)));
       const when = (tick) => this.at + (tick - this.tick) * tickS;
       this.marks.push({ at: this.at, tick: this.tick, tickS });
-      for (const [tick, ...hit] of notes) if (tick >= this.tick && tick < until) this.hit(hit, when(tick));
+      for (const [tick, ...hit] of notes) if (tick >= this.tick && tick < until) this.hit(hit, when(tick), tickS);
       this.out.clocks(this.tick, until, (tick) => this.clock(when(tick)));
       this.at += (until - this.tick) * tickS;
       this.tick = until;

@@ -1,27 +1,34 @@
-// The settings of a beat: prompt words as knobs, tempo, bars, time signature, seed, temperature.
+// The settings of a beat: prompt words as knobs, tempo, bars, time signature, seed, temperature. And what other kinds' settings
+// are made of.
 
 import { field, make, seedOf } from "./dom.js";
-import { FACTS, SCALES } from "./engine/words.js";
+import { FACTS, LEVELS, SCALES } from "./engine/words.js";
 
 const METERS = ["4/4", "3/4", "6/8", "7/8", "5/4"];
+
+export const number = (value, min, max, step) => make("input", { type: "number", value, min, max, step });
+
+export const list = (words, value) => {
+  const options = words.map((one) => [one].flat()).map(([word, text = word]) => make("option", { value: word, selected: word === value }, text));
+  return make("select", {}, ...options);
+};
+
+export const twoPlaces = (value) => Number(value).toFixed(2);
+
+/** A slider that begins where the model has it. */
+export const temperatureOf = ({ sampling }) =>
+  make("input", { type: "range", min: 0.3, max: 1.6, step: 0.05, value: [sampling.temperature ?? 1].flat()[0] });
 
 export class Knobs {
   /** `ontempo(bpm)` is told of another tempo. */
   constructor(info, ontempo) {
-    const number = (value, min, max, step) => make("input", { type: "number", value, min, max, step });
     const prompts = info.codec.prompts?.fields.filter(({ name, words }) => !FACTS.includes(name) && words.length) || [];
     this.words = prompts.map(({ name, words }) => ({ name, ...knob(name, words) }));
     this.bpm = number(120, 20, 400, "any");
     this.bars = number(4, 1, 32, 1);
-    this.meter = make("select", {}, ...METERS.map((one) => make("option", {}, one)));
+    this.meter = list(METERS);
     this.seed = make("input", { inputmode: "numeric", placeholder: "random", autocomplete: "off", id: "beat-seed" });
-    this.temperature = make("input", {
-      type: "range",
-      min: 0.3,
-      max: 1.6,
-      step: 0.05,
-      value: [info.sampling.temperature ?? 1].flat()[0],
-    });
+    this.temperature = temperatureOf(info);
     this.amount = make("input", { id: "amount", type: "range", min: 0, max: 1, step: 0.05, value: 0.3 });
     this.bpm.addEventListener("change", () => ontempo(this.bpm.valueAsNumber));
     this.element = make(
@@ -35,7 +42,7 @@ export class Knobs {
         field("Bars", this.bars),
         field("Time signature", this.meter),
         field("Seed", this.seed),
-        field("Temperature", this.temperature, (value) => Number(value).toFixed(2)),
+        field("Temperature", this.temperature, twoPlaces),
         field("Vary by", this.amount, (value) => `${Math.round(100 * value)}%`),
       ),
     );
@@ -61,19 +68,15 @@ export class Knobs {
   }
 }
 
-/** A prompt field as an input: levels are a slider whose 0 is "any", other words a list. */
-function knob(name, words) {
-  const label = name[0].toUpperCase() + name.slice(1);
-  if (!SCALES.includes(name)) {
-    const list = make(
-      "select",
-      { id: `word-${name}` },
-      make("option", { value: "" }, "any"),
-      ...words.map((word) => make("option", {}, word)),
-    );
-    return { element: field(label, list), value: () => list.value };
+/** A prompt field as an input: levels are a slider whose 0 is "any", other words a list. `{element, value}` */
+export function knob(name, words, prefix = "word") {
+  const label = name[0].toUpperCase() + name.slice(1),
+    id = `${prefix}-${name}`;
+  if (!SCALES.includes(name) && words[0] !== LEVELS[0]) {
+    const select = Object.assign(list([["", "any"], ...words]), { id });
+    return { element: field(label, select), value: () => select.value };
   }
-  const slider = make("input", { id: `word-${name}`, type: "range", min: 0, max: words.length, value: 0 });
+  const slider = make("input", { id, type: "range", min: 0, max: words.length, value: 0 });
   return {
     element: field(label, slider, (value) => (Number(value) ? words[value - 1] : "any")),
     value: () => words[slider.value - 1] || "",
