@@ -12,6 +12,7 @@ from audiocraft_ext.engine.bundle import BUNDLES, Bundle, list_bundles
 from audiocraft_ext.page.build import instrument
 from audiocraft_ext.runs.pipeline import ROOT
 from audiocraft_ext.runs.record import read_curve
+from audiocraft_ext.songs.play.output import SONG, URL
 from audiocraft_ext.store.reader import TokenStore
 from audiocraft_ext.studio.workspace import Workspace
 from audiocraft_ext.sweep import sounds
@@ -139,7 +140,7 @@ def clip_folders(workspace: Workspace) -> list[dict[str, Any]]:
     """The folders of ``clips/``, the newest first, each with how many clips it has."""
     top = workspace.root / "clips"
     folders = [path for path in top.iterdir() if path.is_dir()] if top.is_dir() else []
-    return [{"id": path.name, "clips": sum(file.suffix == ".json" for file in path.iterdir()),
+    return [{"id": path.name, "clips": sum(map(_is_sidecar, path.iterdir())),
              "touched": path.stat().st_mtime}
             for path in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)]
 
@@ -150,11 +151,22 @@ def clips(workspace: Workspace, name: str) -> list[dict[str, Any]]:
     if not folder.is_dir():
         raise UserError(f"no clips are called {name[:40]!r} here")
     found = []
-    for path in sorted(folder.glob("*.json"), key=lambda path: (path.stat().st_mtime, path.name))[:MOST_CLIPS]:
+    for path in sorted(filter(_is_sidecar, folder.iterdir()), key=lambda path: (path.stat().st_mtime, path.name))[
+            :MOST_CLIPS]:
         about = json_or_empty(path)
         recipe = about.get("recipe") if isinstance(about.get("recipe"), dict) else {}
-        files = [path.with_suffix(ending) for ending in (*SOUND, *MIDI)]
+        files = [path.with_name(path.stem + ending) for ending in (*SOUND, SONG, *MIDI)]
         found.append({"name": path.stem, "seed": str(recipe.get("seed", "")), "index": about.get("index"),
                       "bundle": recipe.get("bundle"), "bpm": recipe.get("bpm"),
                       "files": [workspace.called(file) for file in [*files, path] if file.is_file()]})
     return found
+
+
+def files_of(path: Path) -> list[Path]:
+    """What a clip's files may be called, by one of them that is no song's."""
+    return [path.with_name(path.stem + ending) for ending in (".wav", ".mid", SONG, URL, ".png", ".json")]
+
+
+def _is_sidecar(path: Path) -> bool:
+    """Whether it is a clip's JSON."""
+    return path.suffix == ".json" and not path.name.endswith(SONG)

@@ -19,12 +19,17 @@ from audiocraft_ext import kinds
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import make_folder
 from audiocraft_ext.engine.bundle import Bundle, list_bundles
+from audiocraft_ext.midi import names
+from audiocraft_ext.songs.beepbox import song
 from audiocraft_ext.studio import library
 from audiocraft_ext.studio.jobs import Jobs
 from audiocraft_ext.studio.workspace import Workspace, choice, number
 
 KEPT = "kept"  # the folder of clips/ that the page's "Keep" writes to
 LONGEST_S, MOST = 600, 10_000
+ASKED = {"drums": ("genre", "kind", "density", "intensity", "swing"), "notes": ("density", "polyphony", "register"),
+         "song": ("channels", "drums", "rhythm", "beats")}  # options that take a word of the model's prompts, by kind
+FAMILIES, KEYS = ("drums", *names.FAMILIES), [key.replace("♯", "#") for key in song.KEYS]
 OPENED = 3  # bundles that stay in memory
 MODEL, OTHER = re.compile(r"(\bmodel\s*=\s*)([^,;]+)"), re.compile(r"(\bwith\s*=\s*)([^,;]+)")
 
@@ -198,12 +203,23 @@ def _options(workspace: Workspace, bundle: Any, given: dict[str, Any]) -> Iterat
         yield ["--precision", precision]
     if audio:
         yield from _sound_options(workspace, given)
-    elif bundle.spec.kind == "drums":
-        prompts = (bundle.codec_config or {}).get("prompts") or {}
-        words = {field["name"]: field["words"] for field in prompts.get("fields", ())}
-        for name in ("genre", "kind", "density", "intensity", "swing"):
-            if word := choice(given, name, words.get(name, ())):
-                yield [f"--{name}", word]
+    else:
+        yield from _word_options(bundle, given)
+
+
+def _word_options(bundle: Any, given: dict[str, Any]) -> Iterator[list[str]]:
+    """The words of a model's prompts, and what its command line has beside them."""
+    prompts = (bundle.codec_config or {}).get("prompts") or {}
+    words = {field["name"]: field["words"] for field in prompts.get("fields", ())}
+    for name in ASKED[bundle.spec.kind]:
+        if word := choice(given, name, words.get(name, ())):
+            yield [f"--{name}", word]
+    if bundle.spec.kind == "notes" and given.get("parts"):
+        parts = str(given["parts"]).replace(" ", "").split(",")
+        yield ["--parts", ",".join(filter(None, (choice({"parts": part}, "parts", FAMILIES) for part in parts)))]
+    if bundle.spec.kind == "song" and (key := choice(given, "key", KEYS)):
+        yield ["--key", key]
+    if bundle.spec.kind != "song":
         yield ["--wav"]
 
 

@@ -219,7 +219,7 @@ class Studio:
         top = self.workspace.root / "clips"
         if path.parent.parent != top or path.suffix.lower() not in (".wav", ".mid", ".json"):
             raise UserError(f"{str(asked.get('file'))[:80]}: expected a clip below clips/")
-        there = [file for ending in (".wav", ".mid", ".json", ".png") if (file := path.with_suffix(ending)).is_file()]
+        there = [file for file in library.files_of(path) if file.is_file()]
         for file in there:
             file.unlink()
         return {"files": len(there)}

@@ -13,17 +13,19 @@ import soundfile as sf
 
 from audiocraft_ext.audio.instrument import Instrument
 from audiocraft_ext.audio.recipe import Recipe
+from tests.helpers.songs import tiny_sketcher
 from tests.page.conftest import axe  # noqa: F401  a fixture
 from tests.studio.served import Served
 
 STATUS = "document.getElementById('status').textContent"
-ROOMS = ("sampler", "drums", "batch", "data", "train", "library", "share")
+ROOMS = ("sampler", "drums", "notes", "songs", "batch", "data", "train", "library", "share")
 SIZES = {"phone": (390, 800), "desk": (1440, 900)}
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("studio")
+    tiny_sketcher(folder / "bundles" / "bleeps")
     with Served(folder) as server:
         server.folder = folder
         yield server
@@ -100,6 +102,29 @@ def test_a_beat_of_the_drums(shown, browser):  # noqa: F811
     put(browser, "#beat-seed", "3")
     browser.click("#make-beat")
     browser.wait("document.querySelectorAll('.cell[aria-pressed=true]').length > 4", 120)
+    assert not browser.complaints()
+
+
+def test_pieces_and_songs_are_made_and_kept_as_files(shown, browser):  # noqa: F811
+    kept = shown.folder / "clips" / "kept"
+    for name, kind, main in (("notes", "notes", "notes_seed3_0_120bpm.mid"),
+                             ("songs", "song", "bleeps_seed3_0_120bpm.beepbox.json")):
+        room(browser, name)
+        put(browser, f"#{kind}-seed", "3")
+        fill(browser, Bars=2)
+        browser.click(f"#{kind}-make")
+        browser.wait(f"/bars in/.test({STATUS})", 120)
+        browser.run(f"{STATUS} = ''")
+        browser.click(f"#{kind}-keep")
+        browser.wait(f"!!document.querySelector('#{name} .card.kept')", 60)
+        whole = json.loads((kept / main.replace(".beepbox.json", ".json").replace(".mid", ".json")).read_text())
+        assert whole["recipe"]["bars"] == 2 and all((kept / file).is_file() for file in (main, *whole["files"]))
+        browser.click(f"#{name} ol .delete")
+        browser.wait(f"!document.querySelector('#{name} ol li')")
+        until = time.monotonic() + 30
+        while list(kept.iterdir()):
+            assert time.monotonic() < until, "what is not kept any more is still there"
+            time.sleep(0.1)
     assert not browser.complaints()
 
 

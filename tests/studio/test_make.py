@@ -13,6 +13,8 @@ from audiocraft_ext import kinds
 from audiocraft_ext.studio import make
 from audiocraft_ext.studio.jobs import Jobs
 from tests.helpers.drum_bundle import tiny_drummer
+from tests.helpers.notes_bundle import tiny_composer
+from tests.helpers.songs import tiny_sketcher
 from tests.helpers.tiny import tiny_bundle
 from tests.studio.conftest import refused
 
@@ -20,7 +22,8 @@ from tests.studio.conftest import refused
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory):
     top = tmp_path_factory.mktemp("bundles")
-    return {"sound": tiny_bundle(top / "sound"), "beats": tiny_drummer(top / "beats")}
+    return {"sound": tiny_bundle(top / "sound"), "beats": tiny_drummer(top / "beats"),
+            "pieces": tiny_composer(top / "pieces"), "bleeps": tiny_sketcher(top / "bleeps")}
 
 
 @pytest.fixture
@@ -55,6 +58,23 @@ def test_a_beat_is_the_engines(stocked, workspace):
     clip = lines_of(stocked.post("/api/clip", json=body))[-2]
     (expected,) = player.play(recipe, [0])
     assert np.array_equal(clip["codes"], expected.codes) and clip["wav"] is None
+
+
+@pytest.mark.parametrize("name, what", [("pieces", {"parts": "drums,bass"}), ("bleeps", {"channels": 2})])
+def test_a_piece_and_a_song_are_the_engines_and_kept_as_files(stocked, workspace, name, what):
+    player, recipe, body = asked(workspace, name, 1, bars=2, seed=5, **what)
+    *progress, clip, done = lines_of(stocked.post("/api/clip", json=body))
+    (expected,) = player.play(recipe, [1])
+    assert done == {"done": True} and progress and np.array_equal(clip["codes"], expected.codes)
+    files = stocked.post("/api/keep", json=body).json()["files"]
+    theirs = player.save(expected, workspace.root / "python")
+    assert [workspace.root / file for file in files] == [workspace.root / "clips" / "kept" / path.name for path in theirs]
+    assert all((workspace.root / file).read_bytes() == path.read_bytes() for file, path in zip(files, theirs))
+    (listed,) = stocked.get("/api/clips", params={"folder": "kept"}).json()
+    assert set(listed["files"]) == {file for file in files if not file.endswith(".txt")} and listed["index"] == 1
+    assert stocked.get("/api/folders").json()[0]["clips"] == 1
+    assert stocked.post("/api/drop", json={"file": files[-1]}).json() == {"files": len(files)}
+    assert not list((workspace.root / "clips" / "kept").iterdir())
 
 
 def test_a_sound_to_begin_with_is_encoded_as_the_engine_does(stocked, workspace):
@@ -137,6 +157,10 @@ def test_a_batch_is_a_command_of_infer(command, workspace, stocked):
                          "fp32", "--loop", "--lufs=-14", "--weird=mutate:share=5%,books=1-3; through:model=drums"]
     drums = command({"bundle": "drums", "genre": "funk", "bars": 4, "loop": True})
     assert drums[-5:] == ["--bars", "4", "--genre", "funk", "--wav"] and "--loop" not in drums
+    notes = command({"bundle": "notes", "parts": "drums, bass", "density": "high", "bars": 4})
+    assert notes[-7:] == ["--bars", "4", "--density", "high", "--parts", "drums,bass", "--wav"]
+    song = command({"bundle": "bundles/bleeps", "channels": "2", "drums": "0", "rhythm": "8", "key": "F#", "bpm": 150})
+    assert song[8:] == ["--bpm", "150", "--channels", "2", "--drums", "0", "--rhythm", "8", "--key", "F#"]
     own = command({"bundle": "bundles/sound", "weird": "through:model=bundles/sound"})
     assert own[1] == str(workspace.root / "bundles" / "sound") and own[-1].endswith(str(own[1]))
 
@@ -153,3 +177,4 @@ def test_a_batch_that_cannot_be(client, workspace, given):
 
 def test_a_word_that_the_drummer_does_not_know(client):
     refused(client.post("/api/batch", json={"bundle": "drums", "genre": "--help"}), "genre: expected one of")
+    refused(client.post("/api/batch", json={"bundle": "notes", "parts": "bass,--help"}), "parts: expected one of drums,")

@@ -80,7 +80,7 @@ export class ScoreView {
     this.title = make("h2", {});
     this.parts = make("ul", { class: "parts", role: "list", "aria-label": "Parts" });
     const keys = KEYS.map(([key, what]) => make("span", {}, make("kbd", {}, key), ` ${what}`));
-    this.shown = make(
+    this.result = make(
       "div",
       { class: "panel", hidden: true },
       make(
@@ -109,7 +109,7 @@ export class ScoreView {
         make("div", { class: "row" }, this.making, this.stopping),
         make("details", {}, make("summary", {}, "Keys"), make("p", { class: "quiet row" }, ...keys)),
       ),
-      this.shown,
+      this.result,
       this.shelf.element,
     );
   }
@@ -125,7 +125,7 @@ export class ScoreView {
     if (this.clip !== clip) this.band.stop();
     Object.assign(this, { clip, picture: this.desk.picture(clip) });
     this.desk.show(clip);
-    this.shown.hidden = false;
+    this.result.hidden = false;
     this.roll.show(this.picture);
     this.title.textContent = clip.name;
     this.shelf.select(clip.id);
@@ -215,7 +215,7 @@ export class ScoreView {
   busy(on) {
     if (!on) this.job = null;
     this.stopping.hidden = !on;
-    for (const one of [this.making, ...this.shown.querySelectorAll(".changes button, .anew")]) one.disabled = on;
+    for (const one of [this.making, ...this.result.querySelectorAll(".changes button, .anew")]) one.disabled = on;
     if (!on) progress(null);
   }
 

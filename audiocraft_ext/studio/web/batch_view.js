@@ -22,6 +22,13 @@ import { carried, wave } from "./wave.js";
 
 const SOUND = /\.(wav|flac|ogg|mp3)$/,
   PAGE = 100; // clips that are listed at a time
+const WORDS = {
+  drums: ["genre", "kind", "density", "intensity", "swing"],
+  notes: ["density", "polyphony", "register"],
+  song: ["channels", "drums", "rhythm", "beats"],
+};
+const KEYS = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"],
+  BEEPBOX = ".beepbox.json";
 
 export class BatchView {
   constructor(root, studio) {
@@ -112,11 +119,16 @@ export class BatchView {
       rows.unshift(["Seconds, without bars", this.asked.seconds]);
       rows.push(["Loudness, LUFS", this.asked.lufs], ["Weird tools", this.weird]);
     }
-    for (const [name, words] of Object.entries(info.words))
-      if (["genre", "kind", "density", "intensity", "swing"].includes(name)) {
-        this.asked[name] = select([["", "any"], ...words.map((word) => [word])]);
-        rows.push([name[0].toUpperCase() + name.slice(1), this.asked[name]]);
-      }
+    const chosen = (name, words, none) => {
+      this.asked[name] = select([["", none], ...words.map((word) => [word])]);
+      rows.push([name[0].toUpperCase() + name.slice(1), this.asked[name]]);
+    };
+    for (const name of WORDS[info.kind] || []) if (info.words[name]) chosen(name, info.words[name], info.kind === "song" ? "usual" : "any");
+    if (info.kind === "song") chosen("key", KEYS, "usual");
+    if (info.kind === "notes") {
+      this.asked.parts = make("input", { placeholder: "drums,bass,piano", autocomplete: "off" });
+      rows.push(["Parts, one after the other", this.asked.parts]);
+    }
     this.own.replaceChildren(...fields(...rows).children);
     this.loop.element.hidden = info.kind !== "audio";
   }
@@ -194,7 +206,7 @@ export class BatchView {
       make("span", { class: "quiet" }, bpm ? `${Number(bpm.toFixed(2))} BPM` : ""),
       row(
         ...files.map((path) => {
-          const text = path.endsWith(".json") ? "Recipe" : ending(path).toUpperCase();
+          const text = path.endsWith(BEEPBOX) ? "BeepBox" : path.endsWith(".json") ? "Recipe" : ending(path).toUpperCase();
           return link(text, path, { download: path.split("/").pop(), "aria-label": `${text} of ${name}` });
         }),
         button("Delete", () => this.remove(files.at(-1), element), { "aria-label": `Delete ${name}` }),

@@ -6,6 +6,7 @@ import { dumps } from "./engine/packing.js";
 import * as page from "./page/shelf.js";
 
 export const { kept } = page;
+const KINDS = ["sound", "drums", "notes", "song"]; // of records that are clips
 
 export async function keep(record) {
   if (!record.recipe) return page.keep(record); // no clip
@@ -28,10 +29,11 @@ export async function keep(record) {
 
 export async function drop(id) {
   const record = await find(id);
-  if (record?.files) await post("drop", { file: record.files[0] }).catch((error) => say(error.message, true));
+  if (record?.files) await post("drop", { file: record.files.at(-1) }).catch((error) => say(error.message, true));
   return page.drop(id);
 }
 
 async function find(id) {
-  return [...(await kept("sound")), ...(await kept("drums"))].find((one) => one.id === id);
+  const all = await Promise.all(KINDS.map(kept));
+  return all.flat().find((one) => one.id === id);
 }

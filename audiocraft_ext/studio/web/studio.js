@@ -4,18 +4,16 @@ import { get } from "./api.js";
 import { BatchView } from "./batch_view.js";
 import { DataView } from "./data_view.js";
 import { make, say } from "./dom.js";
-import { DrumsView } from "./drums_view.js";
 import { JobsView } from "./jobs_view.js";
 import { LibraryView } from "./library_view.js";
-import { SamplerView } from "./sampler_view.js";
 import { ShareView } from "./share_view.js";
 import { deck } from "./parts.js";
 import { TrainView } from "./train_view.js";
+import { KINDS, viewOf } from "./views.js";
 
 const PULSE_MS = { busy: 1000, idle: 4000 };
 const ROOMS = {
-  sampler: "Sampler",
-  drums: "Drums",
+  ...Object.fromEntries(Object.entries(KINDS).map(([name, { title }]) => [name, title])),
   batch: "Batch",
   data: "Data",
   train: "Train",
@@ -47,9 +45,10 @@ function build() {
 async function start() {
   build();
   const [instruments, library] = await Promise.all([get("instruments"), get("library")]);
-  const of = (kind) => instruments.filter((one) => one.kind === kind);
-  if (of("audio").length) views.sampler = new SamplerView(panels.sampler, of("audio"));
-  if (of("drums").length) views.drums = new DrumsView(panels.drums, of("drums"));
+  for (const [name, { kind }] of Object.entries(KINDS)) {
+    const mine = instruments.filter((one) => one.kind === kind);
+    if (mine.length) views[name] = await viewOf(name, panels[name], mine);
+  }
   for (const [name, View] of Object.entries(OWN)) views[name] = new View(panels[name], studio);
   for (const name of Object.keys(ROOMS)) tabs[name].hidden = !views[name];
   document.getElementById("folder").textContent = `Workspace: ${library.folder}`;
