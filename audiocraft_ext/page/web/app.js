@@ -1,13 +1,14 @@
 // The page: its tabs, its keys, and what makes it work offline.
 
 import { make, progress, say } from "./dom.js";
-import { ask } from "./maker.js";
+import { ask, quiet } from "./maker.js";
 import { KINDS, viewOf } from "./views.js";
 
 const TABS = Object.keys(KINDS);
 const views = {}, // by tab, each and
   opening = {}, // its promise
   instruments = {};
+const QUIET_MS = 1500;
 let shown = null;
 
 async function start() {
@@ -52,8 +53,10 @@ async function warm(info, drawn) {
   progress(null);
 }
 
+/** Fetch all the rest, when the engine has had nothing to do for a while: it would slow the first clip down. */
 async function offline() {
   if (!navigator.serviceWorker) return;
+  await quiet(QUIET_MS);
   await navigator.serviceWorker.register("sw.js");
   await navigator.serviceWorker.ready;
   document.getElementById("offline").hidden = false;

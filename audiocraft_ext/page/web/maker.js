@@ -13,7 +13,8 @@
 
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
 const jobs = new Map();
-let last = 0;
+let last = 0,
+  ended = 0; // when a job did
 
 worker.onmessage = ({ data }) => jobs.get(data.id)?.(data);
 worker.onerror = (event) => jobs.forEach((hear) => hear({ error: event.message || "the engine cannot start" }));
@@ -24,7 +25,10 @@ export function ask(what, request, hear = () => {}) {
   const id = ++last;
   const promise = new Promise((done, fail) => {
     jobs.set(id, (data) => {
-      if (data.error || data.done) jobs.delete(id);
+      if (data.error || data.done) {
+        jobs.delete(id);
+        ended = performance.now();
+      }
       if (data.error) fail(new Error(data.error));
       else if (data.done) done();
       else hear(data);
@@ -32,4 +36,9 @@ export function ask(what, request, hear = () => {}) {
   });
   worker.postMessage({ id, what, ...request });
   return { promise, stop: () => worker.postMessage({ id, what: "stop" }) };
+}
+
+/** Ends when nothing was asked for so long. */
+export async function quiet(ms) {
+  while (jobs.size || performance.now() - ended < ms) await new Promise((done) => setTimeout(done, ms / 4));
 }

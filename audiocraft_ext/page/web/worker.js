@@ -1,24 +1,21 @@
-// Makes clips beside the page, so that it stays quick. maker.js says what is asked for and what is answered.
-
-import * as ort from "./ort/ort.wasm.min.mjs";
-import { open } from "./engine/bundle.js";
-import { encode } from "./engine/codec.js";
-import { fromPlanes } from "./engine/packing.js";
-import { playSound } from "./engine/sound.js";
-
-/** What makes codes, by kind; of clips without sound. Read when it is first asked for. */
-const PLAYS = {
-  drums: async (...asked) => (await import("./engine/drums.js")).playBeat(...asked),
-  notes: async (...asked) => (await import("./engine/pieces.js")).playPiece(...asked),
-  song: async (...asked) => (await import("./engine/songs.js")).playSong(...asked),
-};
+// Makes clips beside the page, so that it stays quick. maker.js says what is asked for and what is answered. What takes
+// longest to come is fetched first, and code when it is needed.
 
 const WASM = "ort/ort-wasm-simd-threaded.wasm.gz";
 const opened = new Map(); // name to (a promise of) a bundle
 const stopped = new Set();
-let runtime = null,
+let runtime = start(),
   instruments = null,
   queue = Promise.resolve();
+
+/** What makes clips, by kind. */
+const ENGINE = {
+  audio: () => import("./engine/sound.js"),
+  drums: () => import("./engine/drums.js"),
+  notes: () => import("./engine/pieces.js"),
+  song: () => import("./engine/songs.js"),
+};
+const PLAYS = { drums: "playBeat", notes: "playPiece", song: "playSong" }; // of clips without sound
 
 self.onmessage = ({ data }) => {
   if (data.what === "stop") stopped.add(data.id);
@@ -34,13 +31,15 @@ async function answer({ id, what, name, recipe, index, wav }) {
   };
   try {
     const bundle = await ready(name, (loaded, total) => tell({ loaded, total }));
+    const { kind } = bundle.info,
+      engine = await ENGINE[kind]();
     if (what === "codes") {
       const share = (done) => tell({ share: done });
-      tell({ codes: await PLAYS[bundle.info.kind](bundle, recipe, index, { stop, share }) });
+      tell({ codes: await engine[PLAYS[kind]](bundle, recipe, index, { stop, share }) });
     }
-    if (what === "encode") tell({ codes: await encode(bundle, wav) });
+    if (what === "encode") tell({ codes: await (await import("./engine/codec.js")).encode(bundle, wav) });
     if (what === "sound")
-      for await (const piece of playSound(bundle, recipe, index, stop)) {
+      for await (const piece of engine.playSound(bundle, recipe, index, stop)) {
         tell(piece);
         await rest();
       }
@@ -78,16 +77,26 @@ async function load(name, progress) {
   let loaded = 0;
   const count = (n) => progress((loaded += n), total);
   runtime ??= start();
+  ENGINE[info.kind]().catch(() => {}); // it is asked for again, and fails in words then
   const files = Object.fromEntries(
     Object.keys(info.bytes).map((one) => [plainName(one), unpacked(`${info.path}/${one}`, count)]),
   );
-  await runtime;
+  const { ort, open } = await runtime.catch((error) => {
+    runtime = null;
+    throw error;
+  });
   return open(ort, info, (one) => files[one] ?? unpacked(`${info.path}/${packedName(one)}`, () => {}));
 }
 
+/** onnxruntime-web, and what opens a bundle in it. */
 async function start() {
-  ort.env.wasm.wasmBinary = await unpacked(WASM, () => {});
-  ort.env.wasm.numThreads = 1;
+  const [wasmBinary, ort, { open }] = await Promise.all([
+    unpacked(WASM, () => {}),
+    import("./ort/ort.wasm.min.mjs"),
+    import("./engine/bundle.js"),
+  ]);
+  Object.assign(ort.env.wasm, { wasmBinary, numThreads: 1 });
+  return { ort, open };
 }
 
 const plainName = (name) => name.replace(/(\.planes)?\.gz$/, "");
@@ -100,7 +109,7 @@ async function unpacked(path, count) {
     data = new Uint8Array(
       await new Response(new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer(),
     );
-  return path.endsWith(".planes.gz") ? fromPlanes(data) : data;
+  return path.endsWith(".planes.gz") ? (await import("./engine/packing.js")).fromPlanes(data) : data;
 }
 
 async function file(path) {
