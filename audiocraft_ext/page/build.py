@@ -91,8 +91,8 @@ def instrument(bundle: Bundle) -> dict[str, Any]:
         about["general_midi"] = general_midi()
     elif bundle.spec.kind != "drums" or codec.get("type", GRID) != GRID:
         raise UserError(f"{bundle.path}: the page plays sound, drums of the codec {GRID}, notes and songs, this bundle "
-                        f"has {bundle.spec.kind} of {codec.get('type', bundle.spec.kind)}; leave it out, infer.py plays "
-                        "it")
+                        f"has {bundle.spec.kind} of {codec.get('type', bundle.spec.kind)}; leave it out, infer.py "
+                        "plays it")
     return about
 
 

@@ -23,6 +23,13 @@ DRUMS = {"kind": "drums", "n_q": 6, "card": 52, "frame_rate": 8.0, "delays": [0]
          "codec": {"name": "stand-in", "hash": "0"}, "sizes": [33] * 3 + [25] * 3,
          "gates": [[3, 0, 12], [4, 1, 12], [5, 2, 12]], "prompt": 1}
 CHAIN = DRUMS | {"delays": [0, 0, 0, 1, 1, 1], "gates": [[3, 0, 12], [4, 3, 7, [1, 2, 3, 4, 5]], [5, 2, 12]]}
+NOTES = {"kind": "notes", "n_q": 5, "card": 60, "delays": [0, 1, 2, 3, 4], "unit": "notes",
+         "codec": {"name": "stand-in", "hash": "0"}, "sizes": [26, 41, 50, 32, 20], "prompt": 2,
+         "gates": [[1, 0, 0, list(range(2, 26))], [2, 0, 0, list(range(2, 26))], [3, 0, 0, list(range(2, 26))],
+                   [4, 1, 0, list(range(1, 41))]]}
+SONG = {"kind": "song", "n_q": 4, "card": 60, "delays": [0, 1, 2, 3], "unit": "notes",
+        "codec": {"name": "stand-in", "hash": "0"}, "sizes": [50, 49, 49, 49], "prompt": 2,
+        "gates": [[1, 0, 0, list(range(2, 50))], [2, 1, 0], [3, 2, 0]]}
 
 
 def cases() -> list[dict]:
@@ -32,6 +39,8 @@ def cases() -> list[dict]:
     frozen = [[1] * 30, [-1] * 30, [-2] * 30, [-1] * 12 + [5] * 6 + [-1] * 12]
     beat = [[40 + k] + [-2, -1, 7] * 8 for k in range(3)] + [[44] + [-1] * 24] * 3
     said = [[40], [35], [33], [33], [33], [33]]
+    bar = [[51, 52, 0], [53, 50, 0], [50, 50, 0], [50, 54, 0], [50, 50, 0]]  # a prompt and a bar line
+    part = [[*row, *[7 if k == 1 else -1] * 30] for k, row in enumerate(bar)]  # notes of one instrument
     base = {"indices": [0], "seed": 1, "frames": 60, "sampling": {}, "window": None, "given": None, "guide": None}
     some = [
         ("plain", AUDIO, {"sampling": {"top_k": 0}}),
@@ -51,6 +60,11 @@ def cases() -> list[dict]:
         ("guided", DRUMS, {"given": said, "frames": 65, "window": 33, "indices": [0, 2**40, 2**41],
                            "guide": {"weight": 2.0, "codes": [[33], [35], [33], [33], [33], [33]]},
                            "sampling": {"temperature": 0.95, "top_k": 10, "min_p": 0.01}}),
+        ("notes", NOTES, {"given": bar, "frames": 60, "window": 40, "indices": [0, 2**40],
+                          "guide": {"weight": 1.5, "codes": [[50, 50], [50, 50], [50, 50], [50, 50], [50, 50]]}}),
+        ("a part of notes", NOTES, {"given": part, "frames": 33, "sampling": {"min_p": 0.02}}),
+        ("a song", SONG, {"given": [row[:2] for row in bar[:4]], "frames": 80, "window": 38,
+                          "sampling": {"temperature": [0.9, 1.0, 1.1, 1.0], "top_k": 20}}),
         ("gates in a chain", CHAIN, {"given": beat, "frames": 40, "sampling": {"temperature": 1.1, "top_p": 0.95}}),
     ]
     return [{"name": name, "spec": spec} | base | more for name, spec, more in some]

@@ -1,4 +1,4 @@
-"""Pieces and songs on the page as a person makes them, in Chromium: made, heard, changed, kept and taken away as files."""
+"""Pieces and songs on the page as a person makes them, in Chromium: made, heard, changed, kept, taken away as files."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Pieces and songs on the page are Python's: what their codes say, and what the models that ship (of songs, a random one)
-draw with the same seed."""
+"""Pieces and songs on the page are Python's: what their codes say, and what the model that ships (of songs, a random
+one) draws with the same seed."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ def same_files(of, clip: Piece | Sketch, made: dict, folder: Path) -> None:
     mine = base64.b64decode(made["midi"])
     assert parse(mine).notes.tolist() == parse(midi.read_bytes()).notes.tolist() and mine == midi.read_bytes()
     if of.KIND == "song":
-        assert made["song"] == paths[".beepbox.json"].read_text() and f"{made['url']}\n" == paths[".url.txt"].read_text()
+        assert made["song"] == paths[".beepbox.json"].read_text()
+        assert f"{made['url']}\n" == paths[".url.txt"].read_text()
     beside = json.loads(midi.with_suffix(".json").read_text())
     beside["about"].pop("bundle", None)
     assert list(json.loads(made["json"])) == list(beside) and json.loads(made["json"]) == beside
@@ -107,7 +108,8 @@ def asked_of(of, asked: dict, **more):
     if words:
         more |= {"having": [name for name, word in words.items() if word == "yes"], "without": [
             name for name, word in words.items() if word == "no"], "density": words.get("density")}
-    plain = {name: value for name, value in asked.items() if name not in ("words", "sampling", "seed", "parts", "meter")}
+    own = ("words", "sampling", "seed", "parts", "meter")
+    plain = {name: value for name, value in asked.items() if name not in own}
     if "parts" in asked:
         more["parts"] = "drums,bass,piano"
     if "meter" in asked:
@@ -134,7 +136,8 @@ def test_the_same_seed_gives_the_same_piece_and_song(players, scores_page, node,
 def test_a_changed_piece_is_that_of_python(players, scores_page, node, tmp_path):
     """Also a song that goes on."""
     composer, sketcher = players["notes"], players["song"]
-    file = composer.save(next(composer.play(composer.recipe(bars=2, seed=3, parts="drums,bass,piano"), [0])), tmp_path)[0]
+    piece = next(composer.play(composer.recipe(bars=2, seed=3, parts="drums,bass,piano"), [0]))
+    file = composer.save(piece, tmp_path)[0]
     recipes = [composer.recipe(file=file, change=change, seed=7, **{
         name: value for name, value in asked.items() if name != "parts"}) for change, asked in CHANGES]
     jobs = [{"name": "notes", "source": one.source, "asked": {"seed": "7", "edit": one.edit, "bars": 2} | {

@@ -12,6 +12,15 @@ export function make(tag, values = {}, ...children) {
   return element;
 }
 
+/** What keys do, `[[key, words], ...]`, to be unfolded. */
+export const keyList = (keys) =>
+  make(
+    "details",
+    {},
+    make("summary", {}, "Keys"),
+    make("p", { class: "quiet row" }, ...keys.map(([key, what]) => make("span", {}, make("kbd", {}, key), ` ${what}`))),
+  );
+
 let fields = 0;
 
 /** A label with its input; a range shows `text(value)` beside it. */

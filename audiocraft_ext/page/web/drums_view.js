@@ -1,16 +1,16 @@
 // The drums: the grid, and what can be done with a beat.
 
 import { ClipShelf } from "./clip_shelf.js";
-import { field, make, progress, say } from "./dom.js";
+import { field, keyList, make, progress, say } from "./dom.js";
 import { beatFiles, beatRecipe, beatStem } from "./engine/drums.js";
 import { DrumGrid } from "./engine/grid.js";
 import { midiTempo, TICKS } from "./engine/midi.js";
 import { levelled, wavBytes } from "./engine/wav.js";
-import { download, draggable, plain } from "./files.js";
+import { download, draggable, jsonFile, midiFile, plain } from "./files.js";
 import { GridView } from "./grid_view.js";
 import { Beats, RATE, render } from "./kit.js";
 import { KitView } from "./kit_view.js";
-import { Knobs } from "./knobs.js";
+import { chooser, Knobs } from "./knobs.js";
 import { ask } from "./maker.js";
 import { MidiOut } from "./midi_out.js";
 import { context } from "./player.js";
@@ -93,17 +93,16 @@ export class DrumsView {
     this.velocity = slider("velocity", this.grid.velocities);
     this.offset = slider("offset", this.grid.offsets - 1);
     this.title = make("h2", {});
-    const keys = KEYS.map(([key, what]) => make("span", {}, make("kbd", {}, key), ` ${what}`));
     this.root.append(
       make(
         "div",
         { class: "panel" },
         make("h2", {}, "A beat"),
         make("p", { class: "quiet" }, this.info.card || ""),
-        ...(this.instruments.length > 1 ? [this.chooser()] : []),
+        chooser(this.instruments, this.info, (info) => this.choose(info)),
         this.knobs.element,
         make("div", { class: "row" }, ...this.makers),
-        make("details", {}, make("summary", {}, "Keys"), make("p", { class: "quiet row" }, ...keys)),
+        keyList(KEYS),
       ),
       make(
         "div",
@@ -130,12 +129,6 @@ export class DrumsView {
       ),
       this.kept.element,
     );
-  }
-
-  chooser() {
-    const names = this.instruments.map(({ name }) => make("option", { value: name, selected: name === this.info.name }, name));
-    const list = make("select", { id: "drummer", onchange: () => this.choose(this.instruments[list.selectedIndex]) }, ...names);
-    return make("div", { class: "fields" }, field("Instrument", list));
   }
 
   loudness = (velocity) => (velocity ? this.grid.loudness(velocity) : "no hit");
@@ -258,9 +251,7 @@ export class DrumsView {
     const { recipe, index, codes } = this.now(),
       stem = (this.beat.name && plain(this.beat.name)) || beatStem(recipe, index);
     const { midi, json } = beatFiles(this.info, { recipe, index, codes }, stem);
-    return what === "midi"
-      ? { name: `${stem}.mid`, bytes: midi, type: "audio/midi" }
-      : { name: `${stem}.json`, bytes: json, type: "application/json" };
+    return what === "midi" ? midiFile(stem, midi) : jsonFile(stem, json);
   }
 
   /** The beat as it sounds, with its tempo inside. */

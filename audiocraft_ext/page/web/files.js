@@ -25,6 +25,9 @@ export function draggable(element, file) {
   element.addEventListener("dragend", () => setTimeout(() => URL.revokeObjectURL(url), 60_000));
 }
 
+export const midiFile = (stem, bytes) => ({ name: `${stem}.mid`, bytes, type: "audio/midi" });
+export const jsonFile = (stem, bytes) => ({ name: `${stem}.json`, bytes, type: "application/json" });
+
 /** A name as a part of a file's. */
 export const plain = (name) =>
   name

@@ -13,6 +13,17 @@ export const list = (words, value) => {
   return make("select", {}, ...options);
 };
 
+/** A choice among instruments, if there is more than one; `choose(info)` takes another. */
+export function chooser(instruments, info, choose) {
+  if (instruments.length < 2) return "";
+  const names = list(
+    instruments.map(({ name }) => name),
+    info.name,
+  );
+  names.addEventListener("change", () => choose(instruments[names.selectedIndex]));
+  return make("div", { class: "fields" }, field("Instrument", names));
+}
+
 export const twoPlaces = (value) => Number(value).toFixed(2);
 
 /** A slider that begins where the model has it. */

@@ -5,6 +5,7 @@ import { familiesOf, MEASURED, nameOf, NO, YES } from "./engine/describe.js";
 import { TICKS } from "./engine/midi.js";
 import { DRUMS, programOf } from "./engine/multitrack.js";
 import { changed, instrumentFor, instrumentsOf, partsOf, pieceFiles, pieceRecipe, pieceStem, scoreOf } from "./engine/pieces.js";
+import { jsonFile, midiFile } from "./files.js";
 import { knob, list, number, temperatureOf, twoPlaces } from "./knobs.js";
 
 const METERS = ["4/4", "3/4", "6/8", "2/4", "5/4", "7/8"];
@@ -159,8 +160,8 @@ export class PieceDesk {
   files(clip, stem) {
     const { midi, json } = pieceFiles(this.info, clip, stem);
     return {
-      midi: { name: `${stem}.mid`, bytes: midi, type: "audio/midi" },
-      json: { name: `${stem}.json`, bytes: json, type: "application/json" },
+      midi: midiFile(stem, midi),
+      json: jsonFile(stem, json),
     };
   }
 }

@@ -1,7 +1,7 @@
 // The sampler: settings, "Make", and the rack.
 
 import { Making, newClip } from "./clips.js";
-import { field, make, progress, randomSeed, say, seedOf } from "./dom.js";
+import { field, keyList, make, progress, randomSeed, say, seedOf } from "./dom.js";
 import { childRecipe, GUIDANCE, hasMetronome, soundRecipe } from "./engine/recipe.js";
 import { clipSpec } from "./engine/spec.js";
 import { context, Player } from "./player.js";
@@ -121,16 +121,7 @@ export class SamplerView {
           check(this.live, "Play while it is made"),
           check(this.round, "Play round and round"),
         ),
-        make(
-          "details",
-          {},
-          make("summary", {}, "Keys"),
-          make(
-            "p",
-            { class: "quiet row" },
-            ...KEYS.map(([key, what]) => make("span", {}, make("kbd", {}, key), ` ${what}`)),
-          ),
-        ),
+        keyList(KEYS),
       ),
       this.rack.element,
     );

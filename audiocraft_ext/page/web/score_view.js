@@ -3,11 +3,12 @@
 
 import { Band } from "./band.js";
 import { ClipShelf } from "./clip_shelf.js";
-import { field, make, progress, say } from "./dom.js";
+import { keyList, make, progress, say } from "./dom.js";
 import { midiTempo, TICKS } from "./engine/midi.js";
 import { levelled, wavBytes } from "./engine/wav.js";
 import { download, draggable, plain } from "./files.js";
 import { RATE } from "./kit.js";
+import { chooser } from "./knobs.js";
 import { ask } from "./maker.js";
 import { context } from "./player.js";
 import { colourOf, drawRoll, RollView } from "./roll_view.js";
@@ -79,7 +80,6 @@ export class ScoreView {
         : [];
     this.title = make("h2", {});
     this.parts = make("ul", { class: "parts", role: "list", "aria-label": "Parts" });
-    const keys = KEYS.map(([key, what]) => make("span", {}, make("kbd", {}, key), ` ${what}`));
     this.result = make(
       "div",
       { class: "panel", hidden: true },
@@ -104,20 +104,14 @@ export class ScoreView {
         { class: "panel" },
         make("h2", {}, heading),
         make("p", { class: "quiet" }, this.info.card || ""),
-        ...(this.instruments.length > 1 ? [this.chooser()] : []),
+        chooser(this.instruments, this.info, (info) => this.choose(info)),
         this.desk.element,
         make("div", { class: "row" }, this.making, this.stopping),
-        make("details", {}, make("summary", {}, "Keys"), make("p", { class: "quiet row" }, ...keys)),
+        keyList(KEYS),
       ),
       this.result,
       this.shelf.element,
     );
-  }
-
-  chooser() {
-    const names = this.instruments.map(({ name }) => make("option", { value: name, selected: name === this.info.name }, name));
-    const list = make("select", { onchange: () => this.choose(this.instruments[list.selectedIndex]) }, ...names);
-    return make("div", { class: "fields" }, field("Instrument", list));
   }
 
   /** Show a clip, a record of the shelf. */

@@ -4,6 +4,7 @@ import { field, make, seedOf } from "./dom.js";
 import { longer, songFiles, songRecipe, songStem, tracksOf } from "./engine/songs.js";
 import { TICKS } from "./engine/midi.js";
 import { KEYS, RHYTHMS, songOf } from "./engine/voices.js";
+import { jsonFile, midiFile } from "./files.js";
 import { list, number, temperatureOf, twoPlaces } from "./knobs.js";
 
 export class SongDesk {
@@ -89,9 +90,9 @@ export class SongDesk {
   files(clip, stem) {
     const { midi, json, song, url } = songFiles(this.info, clip, stem);
     return {
-      midi: { name: `${stem}.mid`, bytes: midi, type: "audio/midi" },
-      json: { name: `${stem}.json`, bytes: json, type: "application/json" },
-      song: { name: `${stem}.beepbox.json`, bytes: song, type: "application/json" },
+      midi: midiFile(stem, midi),
+      json: jsonFile(stem, json),
+      song: jsonFile(`${stem}.beepbox`, song),
       url,
     };
   }
