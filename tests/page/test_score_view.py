@@ -61,12 +61,18 @@ def test_a_piece(tabs):
     assert set(names.values()) == {"drums", "finger bass"}
     wav, rate = sf.read(downloaded(tabs, "notes_seed3_0_120bpm.wav"))
     assert rate == 44100 and len(wav) == 4 * rate and 0.05 < np.abs(wav).max() <= 1
+    browser.run("""window.begun = {}; for (const node of [OscillatorNode, AudioBufferSourceNode]) {
+        const start = node.prototype.start, name = node.name;
+        node.prototype.start = function (...when) { begun[name] = 1 + (begun[name] || 0); start.apply(this, when); }; }""")
     browser.click("#notes-play")
     head = "document.querySelector('#notes .roll i').style.left"
     first = browser.wait(head)
     browser.wait(f"{head} !== {json.dumps(first)}")
+    browser.wait("begun.OscillatorNode && begun.AudioBufferSourceNode")
     pressed(browser, "Escape")
     browser.wait("document.getElementById('notes-play').textContent === 'Play'")
+    notes = json.loads(recipe.read_text())["notes"]
+    assert sum(browser.run("begun").values()) < notes, "some notes sound more than once"
     recipe.unlink()
     make_one(tabs, "notes", "[aria-label='finger bass anew']")
     pressed(browser, "j", "k")

@@ -89,7 +89,7 @@ export class Band extends Beats {
   }
 
   /** All of it as a loop, `Float32Array [N]` at `RATE`. */
-  async sound() {
+  async rendered() {
     const { notes, bpm, ticks } = this.beat(),
       tickS = 60 / bpm / TICKS,
       drums = notes.filter(([, , , , program]) => program === null);

@@ -235,7 +235,7 @@ export class ScoreView {
   async sound() {
     const { name } = this.file("midi"),
       { ticks } = this.sounding(),
-      { wav } = levelled(await this.band.sound());
+      { wav } = levelled(await this.band.rendered());
     const bytes = wavBytes(wav, RATE, { bpm: this.clip.recipe.bpm, beats: Math.max(1, Math.round(ticks / TICKS)) });
     return { name: name.replace(/mid$/, "wav"), bytes, type: "audio/wav" };
   }
