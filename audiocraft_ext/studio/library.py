@@ -12,7 +12,6 @@ from audiocraft_ext.engine.bundle import BUNDLES, Bundle, list_bundles
 from audiocraft_ext.page.build import instrument
 from audiocraft_ext.runs.pipeline import ROOT
 from audiocraft_ext.runs.record import read_curve
-from audiocraft_ext.songs.play.output import SONG, URL
 from audiocraft_ext.store.reader import TokenStore
 from audiocraft_ext.studio.workspace import Workspace
 from audiocraft_ext.sweep import sounds
@@ -20,6 +19,7 @@ from audiocraft_ext.sweep.summary import overrides, summary
 
 SHIPPED = {name: ROOT / "data_prep" / name for name in ("breaks", "grooves", "songs")}  # what the demos train on
 SOUND, MIDI = (".wav", ".flac", ".ogg", ".mp3"), (".mid", ".midi")
+SONG = ".beepbox.json"  # what a song's JSON ends with, which is no clip's sidecar
 MOST_CLIPS = 2000  # of a folder
 
 
@@ -163,8 +163,11 @@ def clips(workspace: Workspace, name: str) -> list[dict[str, Any]]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """What a clip's files may be called, by one of them that is no song's."""
-    return [path.with_name(path.stem + ending) for ending in (".wav", ".mid", SONG, URL, ".png", ".json")]
+    """What a clip's files may be, by its sidecar or its main file: what the sidecar says, and the usual ones."""
+    said = json_or_empty(path.with_suffix(".json")).get("files")
+    names = [Path(name).name for name in said if isinstance(name, str)] if isinstance(said, list) else []
+    usual = (path.stem + ending for ending in (".wav", ".mid", ".png", ".json"))
+    return [path.with_name(name) for name in dict.fromkeys([*filter(None, names), *usual])]
 
 
 def _is_sidecar(path: Path) -> bool:

@@ -20,7 +20,6 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.files import make_folder
 from audiocraft_ext.engine.bundle import Bundle, list_bundles
 from audiocraft_ext.midi import names
-from audiocraft_ext.songs.beepbox import song
 from audiocraft_ext.studio import library
 from audiocraft_ext.studio.jobs import Jobs
 from audiocraft_ext.studio.workspace import Workspace, choice, number
@@ -29,7 +28,7 @@ KEPT = "kept"  # the folder of clips/ that the page's "Keep" writes to
 LONGEST_S, MOST = 600, 10_000
 ASKED = {"drums": ("genre", "kind", "density", "intensity", "swing"), "notes": ("density", "polyphony", "register"),
          "song": ("channels", "drums", "rhythm", "beats")}  # options that take a word of the model's prompts, by kind
-FAMILIES, KEYS = ("drums", *names.FAMILIES), [key.replace("♯", "#") for key in song.KEYS]
+FAMILIES, KEYS = ("drums", *names.FAMILIES), tuple("C C# D D# E F F# G G# A A# B".split())
 OPENED = 3  # bundles that stay in memory
 MODEL, OTHER = re.compile(r"(\bmodel\s*=\s*)([^,;]+)"), re.compile(r"(\bwith\s*=\s*)([^,;]+)")
 

@@ -63,7 +63,8 @@ def test_a_piece(tabs):
     assert rate == 44100 and len(wav) == 4 * rate and 0.05 < np.abs(wav).max() <= 1
     browser.run("""window.begun = {}; for (const node of [OscillatorNode, AudioBufferSourceNode]) {
         const start = node.prototype.start, name = node.name;
-        node.prototype.start = function (...when) { begun[name] = 1 + (begun[name] || 0); start.apply(this, when); }; }""")
+        node.prototype.start = function (...when) {
+            begun[name] = 1 + (begun[name] || 0); start.apply(this, when); }; }""")
     browser.click("#notes-play")
     head = "document.querySelector('#notes .roll i').style.left"
     first = browser.wait(head)
