@@ -218,8 +218,7 @@ def _word_options(bundle: Any, given: dict[str, Any]) -> Iterator[list[str]]:
         yield ["--parts", ",".join(filter(None, (choice({"parts": part}, "parts", FAMILIES) for part in parts)))]
     if bundle.spec.kind == "song" and (key := choice(given, "key", KEYS)):
         yield ["--key", key]
-    if bundle.spec.kind != "song":
-        yield ["--wav"]
+    yield ["--wav"]
 
 
 def _sound_options(workspace: Workspace, given: dict[str, Any]) -> Iterator[list[str]]:

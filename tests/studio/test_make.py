@@ -160,7 +160,8 @@ def test_a_batch_is_a_command_of_infer(command, workspace, stocked):
     notes = command({"bundle": "notes", "parts": "drums, bass", "density": "high", "bars": 4})
     assert notes[-7:] == ["--bars", "4", "--density", "high", "--parts", "drums,bass", "--wav"]
     song = command({"bundle": "bundles/bleeps", "channels": "2", "drums": "0", "rhythm": "8", "key": "F#", "bpm": 150})
-    assert song[8:] == ["--bpm", "150", "--channels", "2", "--drums", "0", "--rhythm", "8", "--key", "F#"]
+    assert song[8:] == ["--bpm", "150", "--channels", "2", "--drums", "0", "--rhythm", "8", "--key", "F#",
+                        "--wav"]
     own = command({"bundle": "bundles/sound", "weird": "through:model=bundles/sound"})
     assert own[1] == str(workspace.root / "bundles" / "sound") and own[-1].endswith(str(own[1]))
 

@@ -13,7 +13,7 @@ const GUIDANCE = 1.5,
   TAKES = 4,
   MORE = 4;
 const FLOATS = { floats: new Set(["bpm", "temperature", "top_p", "min_p", "guidance", "seconds", ...MEASURED]) };
-const OUTPUT = { picture: false, tracks: false, soundfont: null, rate: 44100, wav: false };
+const OUTPUT = { picture: false, wav: false, soundfont: null, rate: 44100, tracks: false };
 const plays = (info, instruments) => new Set(instruments.map((one) => familyOf(info, one)));
 
 /** The instruments that play in codes, in order. */

@@ -16,6 +16,7 @@ const PART = TICKS / PARTS,
   LOWEST = 12, // MIDI's pitch of pitch 0 in C
   MORE = 4;
 const FLOATS = { floats: new Set(["temperature", "top_p", "min_p", "seconds"]) };
+const OUTPUT = { picture: false, wav: false, soundfont: null, rate: 44100 };
 const LIMITS = { channels: [1, 10], drums: [0, 5], beats: [3, 16], key: [0, 11] };
 
 /** What a song is a function of, besides its index.
@@ -145,7 +146,7 @@ export function songFiles(info, { recipe, index, codes }, stem = songStem(recipe
       index,
       codes: pack(codes),
       sha256: sha256(text),
-      output: { picture: false },
+      output: OUTPUT,
       files: [`${stem}.beepbox.json`, `${stem}.url.txt`, `${stem}.mid`],
       about: {},
       sketch: sha256(dumps([recipe, index], { sorted: true, ...FLOATS })).slice(0, 16),
