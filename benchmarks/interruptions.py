@@ -88,7 +88,7 @@ def jobs(home: Path) -> dict[str, Job]:
         "sample": Job(lambda to: ["infer.py", "-n", "8", "-d", "0.5", "--seed", "1", "--batch", "2", "-o", str(to)],
                       files),
         "beats": Job(lambda to: ["infer.py", "drums", "-n", "60", "--seed", "1", "-o", str(to)], files),
-        "grid": Job(lambda to: ["-m", "audiocraft_ext.sweep.cli", "grid", "debug", "0", "--local", "--slots", "1"],
+        "grid": Job(lambda to: ["-m", "audiocraft_ext.sweep.cli", "grid", "debug", "0", "--local", "--slots", "2"],
                     checkpoints, ("-r",), (0, 1, 2), TORCH)}  # 1: a run failed, which is tried again if one says so
 
 

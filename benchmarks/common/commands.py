@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.common.machine import ROOT
@@ -30,16 +30,16 @@ def run(words: Sequence[str], env: Mapping[str, str], said: Path, *, mark: str, 
         mark: the variable of ``env`` that tells its processes from all others, also those that left its session.
         room: bytes that a file may have; a write beyond fails as on a full disk.
         limit: seconds until it is killed.
-        warm: modules that are imported first, in this process; the command is then a fork of it.
+        warm: modules that are imported first, in this process; the command, ``-m`` and a module, is a fork of it.
 
     Returns:
         The exit code; -9 if it was killed.
     """
     for name in warm:
         importlib.import_module(name)
-    with said.open("w") as err:
+    with _written_to(said) as err:
         if warm:
-            process = FORK.Process(target=_here, args=(list(words), dict(env), err.fileno(), room))
+            process = FORK.Process(target=_here, args=(list(words), dict(env), err, room))
             process.start()
             process.join(limit)
         else:
@@ -53,6 +53,14 @@ def run(words: Sequence[str], env: Mapping[str, str], said: Path, *, mark: str, 
         process.join()
         return process.exitcode
     return process.wait()
+
+
+@contextlib.contextmanager
+def _written_to(path: Path) -> Iterator[int]:
+    """A pipe into that file, which no limit of who writes into the pipe concerns."""
+    with path.open("wb") as file, subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file,
+                                                   start_new_session=True) as reader:
+        yield reader.stdin.fileno()
 
 
 def _limit(room: int | None) -> None:
@@ -70,8 +78,8 @@ def _here(words: list[str], env: dict[str, str], err: int, room: int | None) -> 
     os.environ.update(env)
     os.chdir(ROOT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv = words[1:] if words[0] == "-m" else words
-    (runpy.run_module if words[0] == "-m" else runpy.run_path)(sys.argv[0], run_name="__main__", alter_sys=True)
+    _, name, *sys.argv[1:] = words
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
 def _kill(session: int, mark: bytes) -> None:
