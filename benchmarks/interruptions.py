@@ -150,7 +150,10 @@ def disturb(job: Job, count: int, rng: random.Random, scratch: Path, home: Path)
                     wrong.append(f"{what}: ended with {code}: {said[:200]}")
             else:
                 counts["killed" if code == -signal.SIGKILL else "ended before the kill"] += 1
+            started = time.perf_counter()
             wrong += [f"{what}: {fault}" for fault in _again(job, to, home, wanted, max(120, HANGS * seconds))]
+            if at is None and code:  # it began anew, or nearly: the machine may be busier or quieter than before
+                seconds = time.perf_counter() - started
             shutil.rmtree(to)
         print(dict(counts), wrong[-1:], flush=True)
     return {"seconds": round(seconds, 1), **counts, "wrong": len(wrong), "which": wrong[:5]}
