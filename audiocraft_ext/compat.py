@@ -241,6 +241,8 @@ class _Later(type):
         return getattr(importlib.import_module(cls.__module__), cls.__name__)
 
     def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):  # inspect asks for such names and expects AttributeError
+            raise AttributeError(name)
         return getattr(cls._real(), name)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -253,7 +255,7 @@ class _Later(type):
 def _names_of(package: str) -> Callable[[str], type]:
     """A module's ``__getattr__``."""
     def later(name: str) -> type:
-        if name.startswith("__"):  # importlib and inspect ask for such names and expect AttributeError
+        if name.startswith("__"):  # so does importlib
             raise AttributeError(name)
         return _Later(name, (), {"__module__": package})
 
