@@ -10,16 +10,19 @@ module imports audiocraft, after it has put right, and only where the real thing
 - ffmpeg: audiocraft pipes all audio that it writes through the program; soundfile writes it instead;
 
 and it mends two things in audiocraft: an unconditional checkpoint loads, and checkpoints with an OmegaConf config load
-under torch's ``weights_only=True``. What is there and works is used as it is. `status` says what was done.
+under torch's ``weights_only=True``. What is there and works is used as it is; transformers and librosa, which training
+on codes does not use, are imported once they are used. `status` says what was done.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import multiprocessing
 import shutil
 import sys
 import types
+from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -227,6 +230,51 @@ def _write(out_path: Path | str, wav: torch.Tensor, sample_rate: int, flags: lis
             file.write(part.numpy())
 
 
+# --- transformers, librosa ------------------------------------------------------------------------------------------
+# audiocraft names classes of transformers for text, CLAP and Hugging Face's EnCodec, and librosa's filters for chroma.
+# The two take 3 of the 7 s of a processor that `dora run` otherwise needs to start, and training on codes uses neither.
+
+class _Later(type):
+    """The type of what stands in for a name of such a package; whatever is asked of it imports the real one."""
+
+    def _real(cls) -> Any:
+        return getattr(importlib.import_module(cls.__module__), cls.__name__)
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):  # inspect asks for such names and expects AttributeError
+            raise AttributeError(name)
+        return getattr(cls._real(), name)
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return cls._real()(*args, **kwargs)
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, cls._real())
+
+
+def _names_of(package: str) -> Callable[[str], type]:
+    """A module's ``__getattr__``."""
+    def later(name: str) -> type:
+        if name.startswith("__"):  # so does importlib
+            raise AttributeError(name)
+        return _Later(name, (), {"__module__": package})
+
+    return later
+
+
+@contextlib.contextmanager
+def _put_off(packages: list[str]) -> Iterator[None]:
+    """What is imported meanwhile and takes names of ``packages`` gets such as import them when they are used."""
+    packages = [name for name in packages if name not in sys.modules]
+    for name in packages:
+        _stub(name, __getattr__=_names_of(name))
+    try:
+        yield
+    finally:
+        for name in packages:
+            del sys.modules[name]
+
+
 # --- audiocraft -----------------------------------------------------------------------------------------------------
 
 def delete_param(cfg: DictConfig, full_name: str) -> None:
@@ -252,7 +300,8 @@ def _import_audiocraft() -> types.ModuleType:
 _xformers()
 _spacy()
 _torchaudio()
-_loaders = _import_audiocraft()
+with _put_off(["transformers", "librosa"]):
+    _loaders = _import_audiocraft()
 # audiocraft has got hold of it; other packages should see that there is no spacy. (xformers stays: audiocraft imports
 # from it while it computes.)
 if isinstance(sys.modules.get("spacy"), _Spacy):

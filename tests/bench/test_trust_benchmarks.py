@@ -46,7 +46,7 @@ def test_an_interrupted_command_that_makes_something_else_is_seen(tmp_path, monk
         folder = tmp_path / str(wrong)
         folder.mkdir()
         job = Job(lambda to, code=code: ["-c", code, str(to / "x.txt")], interruptions.files)
-        found = disturb(job, 3, random.Random(1), folder)
+        found = disturb(job, 3, random.Random(1), folder, folder)
         assert ("another result" in "".join(found["which"])) == wrong, found
 
 

@@ -227,6 +227,34 @@ def test_everything_that_training_imports():
         importlib.import_module(f"audiocraft.{name}")
 
 
+LATER = """
+import audiocraft_ext.compat, sys
+import audiocraft
+assert not {"transformers", "librosa"} & sys.modules.keys(), "they take seconds"
+assert not isinstance(3, audiocraft.T5EncoderModel) and "transformers" in sys.modules
+assert audiocraft.filters.chroma(1) == 2 and audiocraft.T5EncoderModel.from_pretrained("x") == "x"
+assert isinstance(audiocraft.T5EncoderModel(), sys.modules["transformers"].T5EncoderModel)
+"""
+
+
+def test_what_takes_long_and_is_not_used_is_imported_later(fresh):
+    fresh(LATER, FAKE | {
+        "audiocraft/__init__.py": "from transformers import T5EncoderModel\nfrom librosa import filters\n"
+                                  + FAKE["audiocraft/__init__.py"],
+        "transformers/__init__.py": "class T5EncoderModel:\n    from_pretrained = staticmethod(lambda name: name)",
+        "librosa/__init__.py": "from . import filters", "librosa/filters.py": "chroma = lambda n: n + 1"})
+
+
+def test_what_is_imported_already_is_used_and_what_is_absent_is_named_when_it_is_used(fresh):
+    fresh("import transformers, audiocraft_ext.compat, audiocraft\n"
+          "assert audiocraft.T5EncoderModel is transformers.T5EncoderModel\n"
+          "try: audiocraft.filters.chroma\nexcept ModuleNotFoundError as error: assert error.name == 'librosa'\n"
+          "else: raise AssertionError('it is not there')", FAKE | {
+              "audiocraft/__init__.py": "from transformers import T5EncoderModel\nfrom librosa import filters\n"
+                                        + FAKE["audiocraft/__init__.py"],
+              "transformers/__init__.py": "class T5EncoderModel: pass", "librosa/__init__.py": None})
+
+
 # --- the parts that stand in ----------------------------------------------------------------------------------------
 
 @needs["spacy"]

@@ -94,6 +94,7 @@ def test_its_stop_button_stops_the_training(tmp_path, monkeypatch, capsys):
     assert said == ["epoch 1 of 9, loss 2.000 on sound that it never heard", "stopped "]
 
 
+@pytest.mark.early
 @pytest.mark.processes
 def test_it_runs(tmp_path, monkeypatch):
     """In a checkout that is set up: cloning and installing have nothing to do."""

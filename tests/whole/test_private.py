@@ -16,6 +16,7 @@ import pytest
 import audiocraft_ext
 from tests.helpers.programs import ROOT
 
+pytestmark = pytest.mark.early
 # What README lists: our cache of hashes, matplotlib's of the fonts (and its two folders).
 KNOWN = re.compile(r"\.cache(/micro-musicgen(/sha256(/\w+\.json)?)?|/matplotlib(/fontlist-v[\w.-]+\.json)?)?"
                    r"|\.config(/matplotlib)?")
