@@ -89,10 +89,10 @@ def layouts(codec: Multitrack) -> dict[str, Layout]:
 def songs(store: TokenStore, split: str, layout: Layout) -> list[np.ndarray]:
     """Of each song in 4/4, ``[K, n]``."""
     rows: dict[str, list[dict]] = {}
-    for row in store.rows:
-        if row["split"] == split and row["time_signature"] == "4/4":
-            rows.setdefault(row["source"], []).append(row)
-    return [layout.of(np.concatenate([store.read(row["start"], row["frames"]).astype(np.int64) for row in some], 1))
+    for line in store.rows:
+        if line["split"] == split and line["time_signature"] == "4/4":
+            rows.setdefault(line["source"], []).append(line)
+    return [layout.of(np.concatenate([store.read(one["start"], one["frames"]).astype(np.int64) for one in some], 1))
             for some in rows.values()]
 
 

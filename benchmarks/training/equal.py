@@ -17,7 +17,6 @@ from omegaconf import OmegaConf
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from audiocraft_ext import kinds
-from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.core.split import TRAIN, VALID
 from audiocraft_ext.model.lm import LM, LMConfig
 from audiocraft_ext.store.reader import TokenStore
@@ -97,6 +96,7 @@ class Ground:
 
     def __init__(self, store: TokenStore, overrides: list[str]):
         self.store, self.spec = store, store.spec
+        self.choice = [size > 1 for size in self.spec.sizes or (self.spec.card,) * self.spec.n_q]
         self.cfg = cfg = main.get_xp([*overrides, f"datasource.store={store.path}"]).cfg
         self.frames = window_frames(self.spec, cfg.dataset.get("segment_duration"),
                                     cfg.dataset.get("segment_frames"), "dataset.segment")
@@ -129,7 +129,7 @@ class Ground:
         cfg, spec = self.cfg, self.spec
         model = Masked(self.lm, spec.delays, spec.sizes, spec.gates).train()
         model.share, model.given = extra.mask, (spec.prompt, spec.controls)
-        weights = _stream_weights(spec, extra.first)
+        weights = _stream_weights(self.choice, extra.first)
         optimiser = get_optimiser(model, cfg.optim)
         update = Updater(model, optimiser, self.autocast(), cfg.optim.accumulate, cfg.optim.max_norm)
         average = AveragedModel(model, avg_fn=get_ema_avg_fn(cfg.optim.ema.decay)) if cfg.optim.ema.use else None
@@ -174,7 +174,7 @@ class Ground:
 
     def mean(self, streams: list[float]) -> float:
         """Over the streams that have a choice."""
-        return float(np.mean([loss for loss, size in zip(streams, self.spec.sizes) if size > 1]))
+        return float(np.mean([loss for loss, choice in zip(streams, self.choice) if choice]))
 
 
 class _Clock:
@@ -204,10 +204,9 @@ def _factor(share: float, schedule) -> float:
     return warm * (low + (1 - low) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, share))))
 
 
-def _stream_weights(spec: Spec, first: float) -> torch.Tensor:
-    """``[K]``: how much the loss of each stream counts."""
-    choice = torch.tensor([size > 1 for size in spec.sizes])
-    weights = torch.ones(spec.n_q)
+def _stream_weights(choice: list[bool], first: float) -> torch.Tensor:
+    """``[K]``: how much the loss of each stream counts, of those that have a choice."""
+    choice, weights = torch.tensor(choice), torch.ones(len(choice))
     each = torch.logspace(0, -1, int(choice.sum()), base=first)
     weights[choice] = each / each.mean()
     return weights
