@@ -131,7 +131,7 @@ def main() -> None:
               flush=True)
         write(args.rows, json.dumps(there))
     print("\n".join(table(there["rows"].values())))
-    finish("views", describe("torch", threads=1), there)
+    finish("views", describe("torch", threads=1), how)
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ def main() -> None:
         write(args.rows, json.dumps(there))
     known = list(dict.fromkeys([*names, *(key.rsplit(", ", 1)[0] for key in done)]))
     print("\n".join(table(done, known)))
-    finish("worth", describe("torch", threads=1), {"how": how, "rows": done})
+    finish("worth", describe("torch", threads=1), {"how": how, "gains": {name: gains(done, name) for name in known}})
 
 
 if __name__ == "__main__":
