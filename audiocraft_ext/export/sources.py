@@ -27,6 +27,7 @@ from audiocraft_ext.model.lm import LM, LMConfig
 from audiocraft_ext.model.weights import differing, plain_names, read_safetensors
 
 UNKNOWN_LICENCE = "not stated"
+READING = ("positional_embedding", "max_period", "num_heads")  # the same weights are another model with another
 
 
 @dataclass
@@ -81,19 +82,32 @@ def read_weights(source: str | Path, cfg: LMConfig, runs: Path) -> tuple[dict[st
         cfg: what is to be started.
 
     Raises:
-        UserError: there is no such run, or its model is of another size.
+        UserError: there is no such run, or its model is of another size or reads its weights in another way.
     """
     path = locate(source, runs)
     if (path / "model.json").is_file():
         bundle = Bundle(path, old=True)
         bundle.verify()
-        return clean(read_safetensors(bundle.file("lm.safetensors")), cfg, path), bundle.lm_spec
+        state = clean(read_safetensors(bundle.file("lm.safetensors")), cfg, path)
+        _check_same_reading(bundle.lm, cfg, path)
+        return state, bundle.lm_spec
     if path.is_dir():
         raise UserError(f"{path}: expected a run's folder, its signature, a checkpoint or a bundle, found audiocraft's "
                         "export; make a bundle of it with 'python -m audiocraft_ext.export'")
     pkg = checkpoint.load(path)
     spec = Spec.from_dict(pkg["identity"]["spec"]) if "identity" in pkg else None
-    return clean(_weights_of(pkg, path), cfg, path), spec
+    state = clean(_weights_of(pkg, path), cfg, path)
+    _check_same_reading(audiocraft.lm_config(checkpoint.config_of(pkg)), cfg, path)
+    return state, spec
+
+
+def _check_same_reading(there: LMConfig, cfg: LMConfig, path: Path) -> None:
+    """Raise a :class:`UserError` unless weights mean the same to both: the shapes do not tell."""
+    for key in READING:
+        was, now = getattr(there, key), getattr(cfg, key)
+        if was != now:
+            raise UserError(f"{path}: was trained with transformer_lm.{key}={was}, and this run has {now}; "
+                            f"set transformer_lm.{key}={was}")
 
 
 def locate(source: str | Path, runs: Path | None = None) -> Path:

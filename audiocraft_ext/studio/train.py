@@ -74,7 +74,8 @@ def overrides(workspace: Workspace, given: dict[str, Any]) -> list[str]:
         bundle = workspace.bundle(given["start"])
         bundle.spec.check_same_stream(store.spec.clip, f"the bundle {bundle.name}", f"the store {path.name}")
         start = given["start"] if (library.BUNDLES / str(given["start"])).is_dir() else str(bundle.path)
-        words.append(f"continue_from={start if start == given['start'] else quoted(start)}")
+        words += [f"continue_from={start if start == given['start'] else quoted(start)}",
+                  f"transformer_lm.positional_embedding={bundle.lm.positional_embedding}"]  # recipes have their own
     if (updates := number(given, "updates", 1, 10_000_000, whole=True)) is not None:
         words += _length(updates)
     else:

@@ -1,6 +1,6 @@
 """Which layout of notes is learned best in equal time: nats a note on songs that the model never saw.
 
-    python -m benchmarks.notes.layouts stores/songs --seconds 100
+    python -m benchmarks.notes.layouts stores/songs --seconds 100 --seeds 3
 
     position   as the codec has it: a line for each bar, and the place in the bar
     delta      no lines; the time since the last note
@@ -9,11 +9,13 @@
 
 All say the same (delta: but for where bars begin, and gaps above 16 quarter notes). The same model, no augmentation,
 windows of as many frames (flat: of as many codes as three quarters of that hold); the processor's seconds are counted.
+With several seeds: mean and standard deviation.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ from audiocraft_ext.notes.codec import codec_of
 from audiocraft_ext.notes.codec.multitrack import FIRST, INSTRUMENT, LINE, POSITION, Multitrack
 from audiocraft_ext.notes.codec.score import DRUMS
 from audiocraft_ext.store.reader import TokenStore
+from benchmarks.common.machine import row
 
 GAP = 16  # quarter notes, the longest time since the last note
 
@@ -86,10 +89,10 @@ def layouts(codec: Multitrack) -> dict[str, Layout]:
 def songs(store: TokenStore, split: str, layout: Layout) -> list[np.ndarray]:
     """Of each song in 4/4, ``[K, n]``."""
     rows: dict[str, list[dict]] = {}
-    for row in store.rows:
-        if row["split"] == split and row["time_signature"] == "4/4":
-            rows.setdefault(row["source"], []).append(row)
-    return [layout.of(np.concatenate([store.read(row["start"], row["frames"]).astype(np.int64) for row in some], 1))
+    for line in store.rows:
+        if line["split"] == split and line["time_signature"] == "4/4":
+            rows.setdefault(line["source"], []).append(line)
+    return [layout.of(np.concatenate([store.read(one["start"], one["frames"]).astype(np.int64) for one in some], 1))
             for some in rows.values()]
 
 
@@ -113,14 +116,14 @@ def notes_in(codes: torch.Tensor, name: str, codec: Multitrack) -> int:
     return first.numel() if name == "delta" else int((first != 0).sum())
 
 
-def measure(store: TokenStore, name: str, args: argparse.Namespace) -> dict:
+def measure(store: TokenStore, name: str, args: argparse.Namespace, seed: int) -> dict:
     """Train one layout and tell its loss."""
     codec = codec_of(store.settings["codec"])
     layout = layouts(codec)[name]
-    frames, rng = round(args.frames * layout.frames), np.random.default_rng(args.seed)
+    frames, rng = round(args.frames * layout.frames), np.random.default_rng(seed)
     train, valid = (songs(store, split, layout) for split in (TRAIN, VALID))
     held = windows(valid, frames, 64, np.random.default_rng(1))
-    torch.manual_seed(args.seed)
+    torch.manual_seed(seed)
     cfg = LMConfig(n_q=len(layout.sizes), card=max(layout.sizes), dim=128, num_heads=4, num_layers=3)
     model = LM(cfg, layout.delays, layout.sizes, layout.gates)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, betas=(0.9, 0.98), weight_decay=0.1)
@@ -137,7 +140,7 @@ def measure(store: TokenStore, name: str, args: argparse.Namespace) -> dict:
     with torch.no_grad():
         each = torch.stack([model.eval().losses(part)[1] for part in held.split(8)]).mean(0)
     bars = sum(int((one[POSITION] == LINE).sum()) for one in songs(store, VALID, layouts(codec)["position"]))
-    return {"layout": name, "updates": updates, "nats a note": float(each.sum()) * held.shape[0] * frames
+    return {"layout": name, "seed": seed, "updates": updates, "nats a note": float(each.sum()) * held.shape[0] * frames
             / notes_in(held, name, codec), "streams": [round(float(one), 3) for one in each],
             "steps a bar": sum(one.shape[1] for one in valid) / bars}
 
@@ -148,13 +151,23 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=100.0, help="of the processor, for each (default 100)")
     parser.add_argument("--frames", type=int, default=128)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="the first (default 0)")
+    parser.add_argument("--seeds", type=int, default=1, help="how many (default 1)")
     parser.add_argument("--layouts", default="position,lines,delta,flat")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     store = TokenStore(args.store)
-    for name in args.layouts.split(","):
-        print(measure(store, name, args), flush=True)
+    found: dict[str, list[dict]] = {}
+    for seed in range(args.seed, args.seed + args.seeds):
+        for name in args.layouts.split(","):
+            found.setdefault(name, []).append(measure(store, name, args, seed))
+            print(found[name][-1], flush=True)
+    print(row("", ("nats/note", "±", "steps/bar", "updates"), 12))
+    for name, some in found.items():
+        nats = [one["nats a note"] for one in some]
+        spread = f"{statistics.stdev(nats):.3f}" if len(nats) > 1 else ""
+        print(row(name, (f"{statistics.mean(nats):.3f}", spread, f"{some[0]['steps a bar']:.1f}",
+                         f"{statistics.mean(one['updates'] for one in some):.0f}"), 12))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
 """The shape of nano-GPT-v3 in ours (``model_scale=v3``, random weights): ``python -m benchmarks.sampling.v3``.
 
 Its sizes; tokens a second of one clip at steps 128 and 511, in ONNX Runtime; the cache of latents as a share of the one
-that heads with keys of their own have; forward and backward of its mixture of experts for 1,024 tokens. The targets are
-those of https://github.com/MQahawish/nano-GPT-v3 rebuilt: it has no cache in its ``generate`` (4.9 tokens/s), and every
-expert computes every token.
+that heads with keys of their own have; forward and backward of its mixture of experts for 1,024 tokens. Beside each the
+same of https://github.com/MQahawish/nano-GPT-v3, rebuilt in benchmarks/sampling/v3_peer.py: as its ``generate`` works,
+without a cache, and with its cache driven by hand.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
+from torch import nn
 
 from audiocraft_ext.core.errors import Parser, run_cli
 from audiocraft_ext.engine.onnx import OnnxStepper, open_session
@@ -25,6 +27,7 @@ from audiocraft_ext.export.onnx_lm import write_lm
 from audiocraft_ext.model.blocks import AT_ONCE
 from audiocraft_ext.model.lm import LM, LMConfig
 from benchmarks.common.machine import ROOT, describe, finish, numbers, row, timed
+from benchmarks.sampling.v3_peer import Peer
 
 VOCABULARY = 909  # tokens of nano-GPT-v3
 PLACES = (128, 511)
@@ -52,24 +55,43 @@ def decoding(lm: LM, precision: str, threads: int, folder: Path) -> dict[int, di
     for place in PLACES:
         for begin in range(at, place - STEPS, AT_ONCE):
             stepper.step(codes[..., begin : min(begin + AT_ONCE, place - STEPS)])
-        took = []
-        for s in range(place - STEPS, place):
-            begin = time.perf_counter(), time.process_time()
-            stepper.step(codes[..., s : s + 1])
-            took.append((time.perf_counter() - begin[0], time.process_time() - begin[1]))
-        clock, cpu = np.median(took, axis=0)
-        speeds[place], at = {"clock": 1 / clock, "cpu": 1 / cpu}, place
+        speeds[place] = _speed(lambda s: stepper.step(codes[..., s : s + 1]), range(place - STEPS, place))
+        at = place
     return speeds
 
 
-def mixture(lm: LM, tokens: int, repeats: int) -> tuple[dict[str, float], float]:
+def peer_decoding(peer: Peer, card: int, cached: bool) -> dict[int, dict[str, float]]:
+    """The same of the peer, fp32 in torch; without a cache the mean of a few steps is enough."""
+    codes, speeds = torch.randint(card, (1, max(PLACES))), {}
+    for place in PLACES:
+        if not cached:
+            speeds[place] = _speed(lambda s: peer(codes[:, : s + 1]), range(place - 3, place))
+            continue
+        cache = [None] * len(peer.layers)
+        peer(codes[:, : place - STEPS], cache)
+        speeds[place] = _speed(lambda s, cache=cache: peer(codes[:, s : s + 1], cache), range(place - STEPS, place))
+    return speeds
+
+
+def _speed(step: Callable[[int], object], places: range) -> dict[str, float]:
+    """Steps a second, by the clock and by CPU."""
+    took = []
+    for s in places:
+        begin = time.perf_counter(), time.process_time()
+        step(s)
+        took.append((time.perf_counter() - begin[0], time.process_time() - begin[1]))
+    clock, cpu = np.median(took, axis=0)
+    return {"clock": 1 / clock, "cpu": 1 / cpu}
+
+
+def mixture(of: nn.Module, apply: Callable[[torch.Tensor], torch.Tensor], dim: int, tokens: int,
+            repeats: int) -> tuple[dict[str, float], float]:
     """Seconds of the mixture of one layer, forward and backward; and of CPU, the mean."""
-    layer = lm.transformer.layers[0].train()
-    x = torch.randn(1, tokens, lm.cfg.dim)
+    x = torch.randn(1, tokens, dim)
 
     def work() -> None:
-        layer.zero_grad()
-        layer.block.feed_forward.apply(layer, x.requires_grad_(), None).square().mean().backward()
+        of.zero_grad()
+        apply(x.requires_grad_()).square().mean().backward()
 
     work()
     begin = time.process_time()
@@ -97,9 +119,16 @@ def main(argv: list[str] | None = None) -> None:
             speeds = decoding(lm, precision, args.threads, Path(folder))
             results[precision] = speeds
             print(row(precision, (f"{speed:.1f}" for both in speeds.values() for speed in both.values())))
-    seconds, cpu = mixture(LM(cfg, (0,)), args.tokens, args.repeats)
-    results |= {"mixture_s": seconds, "mixture_cpu_s": cpu}
-    print(row(f"mixture, {args.tokens} tokens, s (min, median, max; cpu)", [*numbers(seconds), f"{cpu:.2f}"], 48))
+        peer = Peer(cfg).eval()
+        for name, cached in (("peer, as it samples", False), ("peer, its cache by hand", True)):
+            results[name] = speeds = peer_decoding(peer, cfg.card, cached)
+            print(row(name, (f"{speed:.1f}" for both in speeds.values() for speed in both.values())))
+    layer, theirs = LM(cfg, (0,)).transformer.layers[0].train(), Peer(cfg).layers[0].mixture
+    for name, of, apply in (("mixture", layer, lambda x: layer.block.feed_forward.apply(layer, x, None)),
+                            ("peer's mixture", theirs, theirs)):
+        seconds, cpu = mixture(of, apply, cfg.dim, args.tokens, args.repeats)
+        results[name] = {"s": seconds, "cpu_s": cpu}
+        print(row(f"{name}, {args.tokens} tokens, s (min, median, max; cpu)", [*numbers(seconds), f"{cpu:.2f}"], 56))
     finish("v3", describe("torch", "onnxruntime", "numpy", threads=args.threads), results)
 
 

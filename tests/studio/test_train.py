@@ -44,8 +44,9 @@ def test_a_run_is_a_command(workspace, store):
     words = train.overrides(workspace, {"store": "stores/mine", "start": "embedded", "updates": 200, "batch_size": 4,
                                         "lr": 1e-3, "scale": "nano", "seed": 3})
     assert words == ["solver=musicgen/demo_32khz", "model/lm/model_scale=nano", "continue_from=embedded",
-                     "optim.epochs=8", "optim.updates_per_epoch=25", "generate.every=1", "schedule.cosine.warmup=20",
-                     "dataset.batch_size=4", "seed=3", "optim.lr=0.001", f"datasource.store='{store}'",
+                     "transformer_lm.positional_embedding=rope", "optim.epochs=8", "optim.updates_per_epoch=25",
+                     "generate.every=1", "schedule.cosine.warmup=20", "dataset.batch_size=4", "seed=3",
+                     "optim.lr=0.001", f"datasource.store='{store}'",
                      "label='01234567'"]
     plain = train.overrides(workspace, {"store": "stores/mine", "solver": "musicgen/micro_32khz"})
     assert plain[:2] == ["solver=musicgen/micro_32khz", "generate.every=8"]

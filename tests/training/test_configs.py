@@ -62,6 +62,14 @@ def test_the_scales_that_are_promised():
     assert counts["debug"] < counts["nano"] and len(between) >= 2 and counts["small"] > counts["micro"]
 
 
+@pytest.mark.parametrize("solver, positions", [
+    ("drums/grid", "rope"), ("drums/small", "rope"), ("notes/default", "rope"), ("notes/small", "rope"),
+    ("musicgen/breaks_32khz", "rope"), ("musicgen/demo_32khz", "rope"), ("musicgen/micro_32khz", None)])
+def test_positions_are_those_that_were_measured_best(solver, positions):
+    """docs/RUNS.md, "What blocks and regularisers are worth"; audiocraft's own recipes keep its own."""
+    assert compose(f"solver={solver}").transformer_lm.positional_embedding == positions
+
+
 def test_the_seeds_own_command_line_composes():
     cfg = compose(*SEED_COMMAND)
     assert (cfg.transformer_lm.dim, cfg.dataset.batch_size, cfg.optim.lr) == (2048, 3, 1e-4)

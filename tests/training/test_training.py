@@ -189,6 +189,9 @@ def test_a_run_starts_from_the_best_weights_of_another(store, tmp_path):
     ("0123abcd", (), "no run 0123abcd in .*xps"),
     ("/no/such/folder", (), "/no/such/folder: no such file or folder"),
     (None, ("transformer_lm.dim=32",), r"of this size, .*: expected \[65, 32\], got \[65, 64\]"),
+    (None, ("transformer_lm.positional_embedding=rope",), "trained with transformer_lm.positional_embedding=sin, and "
+     "this run has rope; set transformer_lm.positional_embedding=sin"),
+    (None, ("transformer_lm.num_heads=4",), "set transformer_lm.num_heads=2"),
 ])
 def test_what_a_run_cannot_start_from(store, tmp_path, source, overrides, words):
     source = source or run(tmp_path, store, *RECIPE).xp.sig
