@@ -13,7 +13,6 @@ import soundfile as sf
 
 from audiocraft_ext.audio.instrument import Instrument
 from audiocraft_ext.audio.recipe import Recipe
-from tests.helpers.songs import tiny_sketcher
 from tests.page.conftest import axe  # noqa: F401  a fixture
 from tests.studio.served import Served
 
@@ -25,7 +24,6 @@ SIZES = {"phone": (390, 800), "desk": (1440, 900)}
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("studio")
-    tiny_sketcher(folder / "bundles" / "bleeps")
     with Served(folder) as server:
         server.folder = folder
         yield server
@@ -108,7 +106,7 @@ def test_a_beat_of_the_drums(shown, browser):  # noqa: F811
 def test_pieces_and_songs_are_made_and_kept_as_files(shown, browser):  # noqa: F811
     kept = shown.folder / "clips" / "kept"
     for name, kind, main in (("notes", "notes", "notes_seed3_0_120bpm.mid"),
-                             ("songs", "song", "bleeps_seed3_0_120bpm.beepbox.json")):
+                             ("songs", "song", "songs_seed3_0_120bpm.beepbox.json")):
         room(browser, name)
         put(browser, f"#{kind}-seed", "3")
         fill(browser, Bars=2)

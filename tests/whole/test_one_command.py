@@ -140,7 +140,7 @@ def test_the_folder_of_a_run_is_asked_for_again_when_configs_have_changed(tmp_pa
 
 @pytest.mark.processes
 def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(here):
-    command = go(here, "--audio", NAME, "optim.epochs=2", "optim.updates_per_epoch=300")
+    command = go(here, "--audio", NAME, "optim.epochs=2", "optim.updates_per_epoch=100")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
                                **options(here))
     log, deadline = "", time.time() + 300
