@@ -384,7 +384,8 @@ def test_an_altered_bundle_makes_no_sound(tmp_path, infer):
 
 def test_the_list(infer):
     code, out, _ = infer("--list")
-    assert code == 0 and [line.partition(":")[0] for line in out.splitlines()] == ["drums", "embedded", "notes", "songs"]
+    assert code == 0
+    assert [line.partition(":")[0] for line in out.splitlines()] == ["drums", "embedded", "notes", "songs"]
 
 
 @pytest.mark.parametrize("program", ["data_prep.audio", "audiocraft_ext.export", "audiocraft_ext.audio.demo",
