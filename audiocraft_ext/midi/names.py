@@ -4,6 +4,7 @@ from __future__ import annotations
 
 FAMILIES = ("piano", "chromatic", "organ", "guitar", "bass", "strings", "ensemble", "brass", "reed", "pipe", "lead",
             "pad", "effects", "ethnic", "percussive", "sounds")  # eight programs each
+INSTRUMENTS = ("drums", *FAMILIES)  # what plays, as one asks for it
 PROGRAMS = tuple("""acoustic grand piano, bright acoustic piano, electric grand piano, honky-tonk piano,
 electric piano 1, electric piano 2, harpsichord, clavinet, celesta, glockenspiel, music box, vibraphone, marimba,
 xylophone, tubular bells, dulcimer, drawbar organ, percussive organ, rock organ, church organ, reed organ, accordion,

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from audiocraft_ext.core.prompts import Field, Prompts
-from audiocraft_ext.midi.names import FAMILIES
+from audiocraft_ext.midi.names import INSTRUMENTS
 from audiocraft_ext.midi.tempos import TEMPOS, bpm_of, tempo_word
 from audiocraft_ext.notes.codec.multitrack import FIRST, INSTRUMENT, LENGTH, LINE, PITCH, POSITION, Multitrack
 from audiocraft_ext.notes.codec.score import DRUMS
@@ -25,7 +25,6 @@ from audiocraft_ext.notes.midi import families_of
 LEVELS = ("very-low", "low", "medium", "high", "very-high")
 METERS, OTHER = ("4/4", "3/4", "6/8", "2/4"), "other"
 PLAYS = NO, YES = "no", "yes"
-INSTRUMENTS = ("drums", *FAMILIES)
 # Between the quintiles of 363 rows of Freedoom's music (bands) and 5,922 of POP909 (pianos), four bars each.
 DENSITY, POLYPHONY, REGISTER = (3.0, 4.5, 6.0, 8.0), (3.0, 4.5, 6.0, 8.0), (48.0, 55.0, 60.0, 64.0)
 MEASURED = ("density", "polyphony", "register")

@@ -23,7 +23,7 @@ from typing import Any
 from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from audiocraft_ext.engine.bundle import Bundle, find_bundle, list_bundles
 from audiocraft_ext.midi import waves
-from audiocraft_ext.midi.names import FAMILIES, PROGRAMS
+from audiocraft_ext.midi.names import INSTRUMENTS, PROGRAMS
 
 WEB = Path(__file__).parent / "web"
 KIT = Path(__file__).parents[1] / "kits" / "cc0"
@@ -110,7 +110,7 @@ def decoder(bundle: Bundle) -> dict[str, Any]:
 
 def general_midi() -> dict[str, Any]:
     """What instruments are called, and the plain waves that the page plays them with: those of ``kits/waves.sf2``."""
-    return {"programs": PROGRAMS, "families": ("drums", *FAMILIES), "registers": waves.REGISTERS,
+    return {"programs": PROGRAMS, "families": INSTRUMENTS, "registers": waves.REGISTERS,
             "loud": waves.LOUD, "voices": [voice._asdict() for voice in waves.VOICES.values()]}
 
 

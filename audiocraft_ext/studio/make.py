@@ -28,7 +28,7 @@ KEPT = "kept"  # the folder of clips/ that the page's "Keep" writes to
 LONGEST_S, MOST = 600, 10_000
 ASKED = {"drums": ("genre", "kind", "density", "intensity", "swing"), "notes": ("density", "polyphony", "register"),
          "song": ("channels", "drums", "rhythm", "beats")}  # options that take a word of the model's prompts, by kind
-FAMILIES, KEYS = ("drums", *names.FAMILIES), tuple("C C# D D# E F F# G G# A A# B".split())
+KEYS = tuple("C C# D D# E F F# G G# A A# B".split())
 OPENED = 3  # bundles that stay in memory
 MODEL, OTHER = re.compile(r"(\bmodel\s*=\s*)([^,;]+)"), re.compile(r"(\bwith\s*=\s*)([^,;]+)")
 
@@ -214,8 +214,9 @@ def _word_options(bundle: Any, given: dict[str, Any]) -> Iterator[list[str]]:
         if word := choice(given, name, words.get(name, ())):
             yield [f"--{name}", word]
     if bundle.spec.kind == "notes" and given.get("parts"):
-        parts = str(given["parts"]).replace(" ", "").split(",")
-        yield ["--parts", ",".join(filter(None, (choice({"parts": part}, "parts", FAMILIES) for part in parts)))]
+        asked = str(given["parts"]).replace(" ", "").split(",")
+        parts = (choice({"parts": part}, "parts", names.INSTRUMENTS) for part in asked)
+        yield ["--parts", ",".join(filter(None, parts))]
     if bundle.spec.kind == "song" and (key := choice(given, "key", KEYS)):
         yield ["--key", key]
     yield ["--wav"]

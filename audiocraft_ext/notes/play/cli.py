@@ -77,10 +77,9 @@ def make(args: argparse.Namespace, composer, recipe, indices: range, output) -> 
 
 
 def list_prompts(composer) -> None:
-    from audiocraft_ext.midi.names import FAMILIES
-    from audiocraft_ext.notes.describe import MEASURED
+    from audiocraft_ext.notes.describe import INSTRUMENTS, MEASURED
 
-    print(f"--instruments, --having, --without, --add, --reroll: drums, {', '.join(FAMILIES)}")
+    print(f"--instruments, --having, --without, --add, --reroll: {', '.join(INSTRUMENTS)}")
     for name in MEASURED:
         if words := ({} if composer.prompts is None else composer.prompts.words).get(name):
             print(f"--{name}: {', '.join(words)} (or 1 to {len(words)})")

@@ -10,7 +10,6 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.packing import RecipeBase
 from audiocraft_ext.engine.guidance import MOST as MOST_GUIDANCE
 from audiocraft_ext.engine.sampling import Sampling
-from audiocraft_ext.midi.names import FAMILIES
 from audiocraft_ext.notes.codec.score import INSTRUMENTS as MOST_INSTRUMENTS
 from audiocraft_ext.notes.describe import INSTRUMENTS, LEVELS, MEASURED, NO, YES
 
@@ -93,7 +92,7 @@ def words_of(asked: Mapping[str, Any]) -> dict[str, str]:
 def families_named(text: str | Sequence[str] | None) -> list[str]:
     """Names of families, and "drums", of a text with commas."""
     names = [] if text is None else text.split(",") if isinstance(text, str) else list(text)
-    return [_one_of("instruments", name, ("drums", *FAMILIES)) for name in names]
+    return [_one_of("instruments", name, INSTRUMENTS) for name in names]
 
 
 def level_named(what: str, text: str, levels: Sequence[str]) -> str:

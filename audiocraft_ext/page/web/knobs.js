@@ -30,6 +30,15 @@ export const twoPlaces = (value) => Number(value).toFixed(2);
 export const temperatureOf = ({ sampling }) =>
   make("input", { type: "range", min: 0.3, max: 1.6, step: 0.05, value: [sampling.temperature ?? 1].flat()[0] });
 
+/** The fields that beats and pieces have alike. */
+export const usual = ({ bpm, bars, meter, seed, temperature }) => [
+  field("Tempo, BPM", bpm),
+  field("Bars", bars),
+  field("Time signature", meter),
+  field("Seed", seed),
+  field("Temperature", temperature, twoPlaces),
+];
+
 export class Knobs {
   /** `ontempo(bpm)` is told of another tempo. */
   constructor(info, ontempo) {
@@ -49,11 +58,7 @@ export class Knobs {
       make(
         "div",
         { class: "fields" },
-        field("Tempo, BPM", this.bpm),
-        field("Bars", this.bars),
-        field("Time signature", this.meter),
-        field("Seed", this.seed),
-        field("Temperature", this.temperature, twoPlaces),
+        ...usual(this),
         field("Vary by", this.amount, (value) => `${Math.round(100 * value)}%`),
       ),
     );

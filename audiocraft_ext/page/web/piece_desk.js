@@ -6,7 +6,7 @@ import { TICKS } from "./engine/midi.js";
 import { DRUMS, programOf } from "./engine/multitrack.js";
 import { changed, instrumentFor, instrumentsOf, partsOf, pieceFiles, pieceRecipe, pieceStem, scoreOf } from "./engine/pieces.js";
 import { jsonFile, midiFile } from "./files.js";
-import { knob, list, number, temperatureOf, twoPlaces } from "./knobs.js";
+import { knob, list, number, temperatureOf, usual } from "./knobs.js";
 
 const METERS = ["4/4", "3/4", "6/8", "2/4", "5/4", "7/8"];
 const HOW = [
@@ -41,11 +41,7 @@ export class PieceDesk {
       make(
         "div",
         { class: "fields" },
-        field("Tempo, BPM", this.bpm),
-        field("Bars", this.bars),
-        field("Time signature", this.meter),
-        field("Seed", this.seed),
-        field("Temperature", this.temperature, twoPlaces),
+        ...usual(this),
         field("How many", this.n),
       ),
     );

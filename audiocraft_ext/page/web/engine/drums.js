@@ -8,7 +8,7 @@ import { dumps, pack, sha256, unpack } from "./packing.js";
 import { Draws } from "./random.js";
 import { generate, SOME, UNKNOWN } from "./sampler.js";
 import { score } from "./score.js";
-import { clamped } from "./spec.js";
+import { head } from "./spec.js";
 import {
   candidates,
   FACTS,
@@ -66,15 +66,7 @@ export function beatRecipe(
   const chosen = edit === "infill" || (conditional && edit !== "humanise" && measurable(asked)),
     takes = chosen ? TAKES : 1;
   return {
-    bundle: info.name,
-    bundle_hash: info.hash,
-    seed,
-    bars,
-    bpm,
-    meter,
-    sampling: clamped({ ...info.sampling, ...sampling }, info.spec.card),
-    precision: info.precision,
-    backend: "onnx",
+    ...head(info, seed, { bars, bpm, meter }, sampling),
     ...(Object.keys(said).length ? { said } : {}),
     ...(edit ? { edit } : {}),
     ...(source ? { source: pack(source) } : {}),

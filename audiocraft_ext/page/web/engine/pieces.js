@@ -6,7 +6,7 @@ import { CHANNELS, DRUMS as DRUM_CHANNEL, HIT, midiBytes, nameEvent, noteEvents,
 import { DRUMS, Multitrack, ordered as inOrder, programOf, PROGRAMS, untilNext, VOICES, without } from "./multitrack.js";
 import { hundredths } from "./numbers.js";
 import { dumps, pack, sha256, unpack } from "./packing.js";
-import { checkedBars, checkedTempo, clamped, named } from "./spec.js";
+import { checkedBars, checkedTempo, head, named } from "./spec.js";
 import { candidates, ordered, tempoWord } from "./words.js";
 
 const GUIDANCE = 1.5,
@@ -58,15 +58,7 @@ export function pieceRecipe(
     said = info.codec.prompts ? ordered(info.codec.prompts, { ...facts, ...heard, ...asked }) : {};
   const guided = Object.keys(asked).length || ["add", "reroll", "build"].includes(made);
   return {
-    bundle: info.name,
-    bundle_hash: info.hash,
-    seed,
-    bars,
-    bpm,
-    meter,
-    sampling: clamped({ ...info.sampling, ...sampling }, info.spec.card),
-    precision: info.precision,
-    backend: "onnx",
+    ...head(info, seed, { bars, bpm, meter }, sampling),
     ...(Object.keys(said).length ? { said } : {}),
     ...(guided ? { guidance: GUIDANCE } : {}),
     ...(made === "infill" ? { takes: TAKES } : {}),

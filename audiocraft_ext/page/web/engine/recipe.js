@@ -4,7 +4,7 @@ import { hopOf } from "./codec.js";
 import { loopFrames, SHORTEST } from "./loop.js";
 import { rint } from "./numbers.js";
 import { pack } from "./packing.js";
-import { clamped } from "./spec.js";
+import { head } from "./spec.js";
 
 const TEMPO = [20, 400],
   LONGEST = 600,
@@ -73,13 +73,7 @@ function recipe(info, { seed, samples, sampling, bpm, bars, guidance, loop, prom
   const frames = loopFrames(samples, hopOf(info));
   if (loop && frames < SHORTEST) throw new Error(`a loop lasts ${SHORTEST / info.spec.frame_rate} s or more`);
   return {
-    bundle: info.name,
-    bundle_hash: info.hash,
-    seed,
-    samples,
-    sampling: clamped({ ...info.sampling, ...sampling }, info.spec.card),
-    precision: info.precision,
-    backend: "onnx",
+    ...head(info, seed, { samples }, sampling),
     ...(bpm === null ? {} : { bpm }),
     ...(bars === null ? {} : { bars }),
     ...(bpm !== null && hasMetronome(info) && guidance !== 1 ? { guidance } : {}),

@@ -6,7 +6,7 @@ import { CHANNELS, DRUMS, midiBytes, nameEvent, noteEvents, programEvent, TICKS,
 import { dumps, pack, sha256, unpack } from "./packing.js";
 import { joined, stream } from "./sampler.js";
 import { stepsOf } from "./sequence.js";
-import { checkedBars, checkedTempo, clamped, named } from "./spec.js";
+import { checkedBars, checkedTempo, head, named } from "./spec.js";
 import { barFrames, CHORD, PARTS, songOf, sounding } from "./voices.js";
 import { ordered, promptCodes, tempoWord } from "./words.js";
 
@@ -35,14 +35,7 @@ export function songRecipe(
     if (!(Number.isInteger(value) && low <= value && value <= high)) throw new Error(`${name}: ${low} to ${high}, got ${value}`);
   }
   return {
-    bundle: info.name,
-    bundle_hash: info.hash,
-    seed,
-    bars,
-    bpm,
-    sampling: clamped({ ...info.sampling, ...sampling }, info.spec.card),
-    precision: info.precision,
-    backend: "onnx",
+    ...head(info, seed, { bars, bpm }, sampling),
     beats,
     rhythm,
     channels,

@@ -12,10 +12,21 @@ export function clipSpec(spec) {
 }
 
 /** Sampling settings with no top_k above `card`, all four of them and in Python's order. */
-export function clamped({ temperature = 1, top_k = 250, top_p = 1, min_p = 0 }, card) {
+function clamped({ temperature = 1, top_k = 250, top_p = 1, min_p = 0 }, card) {
   const least = (k) => Math.min(k, card);
   return { temperature, top_k: Array.isArray(top_k) ? top_k.map(least) : least(top_k), top_p, min_p };
 }
+
+/** What every recipe begins with, in Python's order; `facts` come behind the seed. */
+export const head = (info, seed, facts, sampling) => ({
+  bundle: info.name,
+  bundle_hash: info.hash,
+  seed,
+  ...facts,
+  sampling: clamped({ ...info.sampling, ...sampling }, info.spec.card),
+  precision: info.precision,
+  backend: "onnx",
+});
 
 export function checkedTempo(bpm, [slowest, fastest]) {
   if (!(slowest <= bpm && bpm <= fastest)) throw new Error(`a tempo is ${slowest} to ${fastest} BPM, got ${bpm}`);
