@@ -1,5 +1,5 @@
 """What a model in training sees of a store of songs: windows that begin with a bar, with a prompt in front; some of
-them in another key, or with fewer channels."""
+them in another key, with fewer channels, or with the drums of another song."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from audiocraft_ext.songs import augment
+from audiocraft_ext.songs.band import DRUMS, Band
 from audiocraft_ext.songs.beepbox.song import CHORD
 from audiocraft_ext.songs.codec.voices import Facts, codec_of, joined
 from audiocraft_ext.songs.describe import describe
@@ -26,6 +27,7 @@ OPTIONS: dict[str, Any] = {
     "transpose": 0.9,
     "fewer": 0.3,  # that some channels are left out, where there are two or more
     "tempo": 0.5,
+    "drums": 0.5,  # that a song without drums gets those of one that is drums alone, where there are such
 }
 
 
@@ -45,23 +47,29 @@ class SongView:
         self._starts = np.array([row["start"] for row in store.rows])
         self._first = first_of_runs(store.rows, SAME)
         self._song = lru_cache(SONGS)(self._read)
+        self._band = Band(store, self._song, lambda first: self._facts(first)[0], self._first)
 
     def window(self, track: Track, start: int, frames: int, rng: np.random.Generator | None) -> np.ndarray:
         """``codes int64 [K, P + n]``, n up to ``frames``; whole bars but where not even one fits.
 
         With random numbers: from any bar of the song that ``start`` lies in, altered, with a prompt. Without: the
-        store's codes from the bar that ``start`` lies in.
+        store's codes from the bar that ``start`` lies in. Drums alone get pitches in both.
         """
         row = int(np.searchsorted(self._starts, start, side="right")) - 1
         first = int(self._first[row])
         facts, bpm = self._facts(row)
         if rng is None:
             bar = (start - self.store.rows[first]["start"]) // facts.bar
-            codes = self._bars(self._song(first), facts, bar, frames)
+            song = self._song(first)
+            if self._band.alone(first) == DRUMS:
+                song, facts = self._band.completed(first, np.random.default_rng(first))
+            codes = self._bars(song, facts, bar, frames)
             return self._prompted(codes, facts, bpm if self.options["say"] else None)
         moved, less, faster, untold = (rng.random(4) < [self.options[name] for name in
                                                         ("transpose", "fewer", "tempo", "drop_tempo")]).tolist()
-        song = self._song(first)
+        song, alone = self._song(first), self._band.alone(first)
+        if alone == DRUMS or alone and rng.random() < self.options["drums"]:
+            song, facts = self._band.completed(first, rng)
         if less and facts.channels > 1:
             kept = augment.fewer(facts.pitched, facts.noise, rng)
             song, pitched = song[:, :, kept], int((kept < facts.pitched).sum())
