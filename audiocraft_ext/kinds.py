@@ -125,7 +125,7 @@ class Kind(Protocol):
         """
 
     def controls(self, spec: Spec, codec_config: dict | None, frames: int) -> np.ndarray | None:
-        """The controls ``[C, T]`` of an unconditional clip of ``frames``; None where there are none."""
+        """The controls ``[C, P + frames]`` of a prompt and an unconditional clip; None where there are none."""
 
     def write_samples(self, codes: np.ndarray, spec: Spec, codec_config: dict | None, folder: Path, seed: int,
                       warn: Callable[[str], object]) -> Iterable[tuple[np.ndarray, int]]:

@@ -14,6 +14,7 @@ from audiocraft_ext.songs.band import DRUMS, Band
 from audiocraft_ext.songs.beepbox.song import CHORD
 from audiocraft_ext.songs.codec.voices import Facts, codec_of, joined
 from audiocraft_ext.songs.describe import describe
+from audiocraft_ext.songs.places import controls
 from audiocraft_ext.store.reader import TokenStore, Track, first_of_runs
 from audiocraft_ext.weightless import store_prompts, view_options
 
@@ -50,7 +51,8 @@ class SongView:
         self._band = Band(store, self._song, lambda first: self._facts(first)[0], self._first)
 
     def window(self, track: Track, start: int, frames: int, rng: np.random.Generator | None) -> np.ndarray:
-        """``codes int64 [K, P + n]``, n up to ``frames``; whole bars but where not even one fits.
+        """``codes int64 [K, P + n]``, n up to ``frames``, with the places that the spec has room for; whole bars but
+        where not even one fits.
 
         With random numbers: from any bar of the song that ``start`` lies in, altered, with a prompt. Without: the
         store's codes from the bar that ``start`` lies in. Drums alone get pitches in both.
@@ -94,13 +96,13 @@ class SongView:
         return Facts(found["beats"], found["rhythm"], found["channels"], found["drums"]), found.get("bpm")
 
     def _prompted(self, codes: np.ndarray, facts: Facts, bpm: float | None) -> np.ndarray:
-        codes = codes.astype(np.int64)
-        if self.prompts is None:
-            return codes
-        return np.concatenate([self.prompts.codes(describe(facts, bpm)), codes], axis=1)
+        where = controls(self.store.spec, facts, codes.shape[1])
+        if self.prompts is not None:
+            codes = np.concatenate([self.prompts.codes(describe(facts, bpm)), codes], axis=1)
+        return np.concatenate([codes.astype(np.int64), where])
 
     def _read(self, first: int) -> np.ndarray:
         """The song that begins with a row, by channel: ``int64 [4, steps, channels]``."""
         rows = self.store.rows[first : int(np.searchsorted(self._first, first, side="right"))]
-        codes = self.store.read(rows[0]["start"], sum(row["frames"] for row in rows)).astype(np.int64)
+        codes = self.store.read(rows[0]["start"], sum(row["frames"] for row in rows))[:CHORD].astype(np.int64)
         return codes.reshape(CHORD, -1, self._facts(first)[0].channels)

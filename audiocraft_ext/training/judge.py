@@ -21,11 +21,15 @@ BATCH = 12  # clips sampled together
 
 
 def sampled(model: LM, spec: Spec, codec_config: dict | None, n: int, frames: int, seed: int,
-            sampling: Sampling) -> np.ndarray:
+            sampling: Sampling, guided: bool = False) -> np.ndarray:
     """Clips ``codes int64 [n, K, P + T]`` of a model in training, without controls; clip i of a seed is the clip that
-    the engine makes of it from the exported bundle, rounding aside."""
+    the engine makes of it from the exported bundle, rounding aside.
+
+    Args:
+        guided: by the controls, if there are any; the model has learned to play without them too.
+    """
     kind, stepper = kinds.kind_of(spec), TorchStepper(model)
-    if spec.controls:
+    if spec.controls and guided:
         stepper = Guide(CONTROLLED).around(stepper, spec)
     clips = []
     for first in range(0, n, BATCH):

@@ -15,14 +15,15 @@ from audiocraft_ext.training.judge import sampled
 
 
 def write_samples(model: LM, spec: Spec, codec_config: dict | None, folder: Path, n: int, frames: int, seed: int,
-                  sampling: Sampling, trackers, step: int, logger) -> dict:
+                  sampling: Sampling, trackers, step: int, logger, guided: bool = False) -> dict:
     """Sample ``n`` clips into ``folder`` (codes, and files where the codec is at hand) and to ``trackers``.
 
     Args:
         codec_config: see :class:`audiocraft_ext.kinds.Kind`.
+        guided: see :func:`~audiocraft_ext.training.judge.sampled`.
     """
     kind = kinds.kind_of(spec)
-    codes, spec = sampled(model, spec, codec_config, n, frames, seed, sampling), spec.clip
+    codes, spec = sampled(model, spec, codec_config, n, frames, seed, sampling, guided), spec.clip
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "codes.npy", codes.astype(np.uint16), allow_pickle=False)
     (folder / "settings.json").write_text(json.dumps(

@@ -113,6 +113,11 @@ class StreamSolver(StandardSolver):
         if self._new_best_state:
             self.best_state.update("model", self.model)
 
+    @property
+    def _guided(self) -> bool:
+        """Whether the model learns to play without its controls too."""
+        return bool(self.cfg.dataset.get("drop_controls"))
+
     def _judged(self) -> dict[str, float]:
         """Figures of clips of the model as it is, the same in all processes."""
         cfg, names, values = self.cfg.generate, ("kad", "pulse", "score"), torch.zeros(3, dtype=torch.float64)
@@ -120,7 +125,7 @@ class StreamSolver(StandardSolver):
             frames = window_frames(self.spec, cfg.lm.get("gen_duration"), cfg.lm.get("gen_frames"), "generate.lm.gen")
             with self._stoppable():
                 codes = sampled(self.model, self.spec, self.meaning, self.judge.clips, frames, self.cfg.seed,
-                                self._sampling())
+                                self._sampling(), self._guided)
             figures = self.judge.figures(codes)
             values = torch.tensor([figures[name] for name in names], dtype=torch.float64)
         figures = dict(zip(names, self.stopping.total(values).tolist()))
@@ -376,7 +381,7 @@ class StreamSolver(StandardSolver):
         frames = window_frames(self.spec, cfg.lm.get("gen_duration"), cfg.lm.get("gen_frames"), "generate.lm.gen")
         with self._stoppable():
             made = write_samples(self.model, self.spec, self.meaning, folder, cfg.num_samples, frames, self.cfg.seed,
-                                 self._sampling(), self.trackers, self.updates_done, self.logger)
+                                 self._sampling(), self.trackers, self.updates_done, self.logger, self._guided)
         if self.record is not None:
             self.record.status(now=True, samples=str(folder.relative_to(self.folder)))
         return made

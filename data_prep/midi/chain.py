@@ -19,6 +19,7 @@ from tqdm import tqdm
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.prompts import Prompts
 from audiocraft_ext.core.split import VALID
+from audiocraft_ext.songs.places import with_places
 from audiocraft_ext.store.writer import StoreWriter, find_record
 from data_prep.jobs import sandbox
 from data_prep.jobs.sandbox import Failure
@@ -108,6 +109,8 @@ def _writer(work: MidiWork, prompts: Prompts | None) -> StoreWriter:
     if prompts:
         prompts = midi_prompts.of_codec(prompts, work.settings.codec)
         spec, settings = prompts.extend(spec), settings | {"prompts": prompts.to_dict()}
+    if work.settings.kind == "song":
+        spec = with_places(spec)
     return StoreWriter(work.store, spec, settings, work.command, BESIDE)
 
 

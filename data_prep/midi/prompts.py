@@ -20,6 +20,7 @@ from audiocraft_ext.notes import describe as notes
 from audiocraft_ext.notes.codec.multitrack import Multitrack
 from audiocraft_ext.songs import describe as songs
 from audiocraft_ext.songs.codec.voices import Facts, Voices
+from audiocraft_ext.songs.places import places
 from data_prep.midi.read import MidiFacts, Slice
 from data_prep.shared.labels import Row
 
@@ -72,7 +73,8 @@ def style_and_kind(facts: MidiFacts, row: Row | None) -> tuple[str | None, str |
 def codes(one: Slice, codec) -> np.ndarray:
     """The codes ``[K, T]`` of a slice."""
     if isinstance(codec, Voices):
-        return one.hits.T
+        facts = Facts(one.facts["beats"], one.facts["rhythm"], one.facts["channels"], one.facts["drums"])
+        return np.concatenate([one.hits.T, places(facts, len(one.hits))])
     if isinstance(codec, Multitrack):
         return codec.codes_of(one.hits.astype(np.int64), one.bars, one.steps // one.bars)
     return codec.codes_of(Hits(*one.hits.T.astype(np.int64), np.arange(len(one.hits))), one.bars, one.steps // one.bars)

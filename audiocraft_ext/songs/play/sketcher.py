@@ -23,6 +23,7 @@ from audiocraft_ext.engine.player import PlayerBase
 from audiocraft_ext.songs.beepbox.song import CHORD
 from audiocraft_ext.songs.codec.voices import FIRST, HOLD, Facts, codec_of
 from audiocraft_ext.songs.describe import describe
+from audiocraft_ext.songs.places import controls
 from audiocraft_ext.songs.play.recipe import SongRecipe, check, key_named
 from audiocraft_ext.songs.play.sketch import Sketch
 from audiocraft_ext.songs.play.source import read_source
@@ -179,5 +180,6 @@ class Sketcher(PlayerBase):
 
     def _sampled(self, recipe: SongRecipe, indices: Sequence[int], given: np.ndarray,
                  progress: Callable[[int, int], object] | None = None) -> Iterator[np.ndarray]:
+        where = controls(self.bundle.lm_spec, recipe.facts, recipe.bars * recipe.facts.bar)
         return self.engine.stream(indices, self._frames(recipe), seed=recipe.seed, sampling=recipe.sampling,
-                                  given=given, progress=progress, window=self.window_of(recipe.facts))
+                                  given=given, progress=progress, window=self.window_of(recipe.facts), controls=where)
