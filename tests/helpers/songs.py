@@ -62,8 +62,8 @@ def _pattern(rng: random.Random, noise: bool, parts: int, step: int, bends: bool
     return tuple(notes)
 
 
-def tiny_sketcher(out: Path, context: int = 96) -> Path:
-    """Write a model with random weights as a bundle and return its folder."""
+def tiny_sketcher(out: Path, context: int = 96, told: bool = True) -> Path:
+    """Write a model with random weights as a bundle and return its folder; ``told``: of the places of frames."""
     import torch
 
     from audiocraft_ext.export.bundle import write_bundle
@@ -71,10 +71,12 @@ def tiny_sketcher(out: Path, context: int = 96) -> Path:
     from audiocraft_ext.model.lm import LM, LMConfig
     from audiocraft_ext.songs import describe
     from audiocraft_ext.songs.codec.voices import Voices
+    from audiocraft_ext.songs.places import with_places
 
     codec = Voices()
     prompts = describe.prompts(codec)
     spec = prompts.extend(codec.spec)
+    spec = with_places(spec) if told else spec
     cfg = LMConfig(n_q=spec.n_q, card=spec.card, dim=16, num_heads=2, num_layers=1, bias_proj=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -71,8 +71,8 @@ def window(view: SongView, first: int, seed: int | None) -> np.ndarray:
     """The codes of eight bars of two channels, without the prompt: ``[4, steps, channels]``."""
     rng = None if seed is None else np.random.default_rng(seed)
     codes = view.window(None, view.store.rows[first]["start"], BARS * 4 * 4 * 2, rng)
-    said = view.prompts.decode(codes[:, : view.prompts.frames])
-    return codes[:, view.prompts.frames :].reshape(4, -1, int(said["channels"]) + int(said["drums"]))
+    said = view.prompts.decode(codes[:4, : view.prompts.frames])
+    return codes[:4, view.prompts.frames :].reshape(4, -1, int(said["channels"]) + int(said["drums"]))
 
 
 @pytest.mark.parametrize("seed", range(8))

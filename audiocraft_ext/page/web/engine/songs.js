@@ -7,7 +7,7 @@ import { dumps, pack, sha256, unpack } from "./packing.js";
 import { joined, stream } from "./sampler.js";
 import { stepsOf } from "./sequence.js";
 import { checkedBars, checkedTempo, head, named } from "./spec.js";
-import { barFrames, CHORD, PARTS, songOf, sounding } from "./voices.js";
+import { barFrames, CHORD, PARTS, placesOf, songOf, sounding } from "./voices.js";
 import { ordered, promptCodes, tempoWord } from "./words.js";
 
 const HITS = [36, 41, 45, 48, 40, 39, 59, 49, 46, 55, 69, 54]; // drums that BeepBox's drum set stands for
@@ -73,7 +73,9 @@ export async function playSong({ info, stepper }, recipe, index, { stop = () => 
   };
   const prompt = prompts ? promptCodes(prompts, ordered(prompts, words)) : Array.from({ length: CHORD }, () => []),
     source = recipe.source ? unpack(recipe.source) : null;
-  const given = prompt.map((row, k) => Int32Array.from([...row, ...(source ? source[k] : [])])),
+  const known = prompt.map((row, k) => Int32Array.from([...row, ...(source ? source[k] : [])])),
+    where = placesOf(recipe, frames - P).map((row) => Int32Array.from([...Array(P).fill(0), ...row])),
+    given = [...known, ...where.slice(0, info.spec.controls || 0)],
     { seed, sampling } = recipe,
     pieces = [];
   let made = 0,

@@ -9,10 +9,26 @@ const PITCHES = 85,
   VALUES = PITCHES + 12, // with the pitches of noise
   HOLD = 1,
   FIRST = [2, 1, 1, 1], // the code of pitch 0, by voice
-  OCTAVES = 7;
+  OCTAVES = 7,
+  PITCH_CHANNELS = 10,
+  LAST_PLACE = 98; // the last step of a bar that has a code
 
 /** Frames of a bar of a recipe. */
 export const barFrames = ({ beats, rhythm, channels, drums }) => beats * rhythm * (channels + drums);
+
+/** Which step of the bar and which channel each frame is, 2 arrays [frames] from a bar on: the twin of
+ * songs/places.py. */
+export function placesOf({ beats, rhythm, channels, drums }, frames) {
+  const C = channels + drums,
+    rows = [new Int32Array(frames), new Int32Array(frames)];
+  for (let t = 0; t < frames; t++) {
+    const place = (Math.floor(t / C) % (beats * rhythm)) + 1,
+      channel = t % C;
+    rows[0][t] = place <= LAST_PLACE ? place : 0;
+    rows[1][t] = channel < channels ? 1 + channel : 1 + PITCH_CHANNELS + channel - channels;
+  }
+  return rows;
+}
 
 /** A song of any codes: `{channels, beats, rhythm, bpm, key, bars}`, a channel `{patterns, sequence, noise, octave}`, a
  * pattern a list of notes `{start, end, pitches, continues}`, times in parts from the start of the bar. */
