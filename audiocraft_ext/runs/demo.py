@@ -121,7 +121,7 @@ class Demo:
     def numbers(self, state: DemoState, history: list[dict], store: TokenStore) -> str:
         """The table at the end."""
         each = nats_each(store, self.count)
-        known = float(baseline.unigram_loss(store).mean())
+        known = baseline.summary(store)["unigram_loss"]
         first, last = history[0]["train"]["ce_first"], min(epoch["valid"]["ce"] for epoch in history)
         rows = [(stage, f"{entry['seconds']:.1f} s") for stage, entry in state.stages.items()]
         rows += [
@@ -137,5 +137,6 @@ class Demo:
 
 def nats_each(store: TokenStore, count: Callable[[np.ndarray, Spec], int]) -> float:
     """What a nat a code, the mean over streams and frames of the valid split, is in nats of what ``count`` counts."""
-    codes = np.concatenate([store.read(track.start, track.frames) for track in store.tracks(VALID)], axis=1)
-    return store.spec.n_q * codes.shape[1] / max(1, count(codes, store.spec))
+    spec = store.spec.clip
+    codes = np.concatenate([store.read(track.start, track.frames)[: spec.n_q] for track in store.tracks(VALID)], axis=1)
+    return spec.n_q * codes.shape[1] / max(1, count(codes, spec))

@@ -66,14 +66,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def losses(sketcher: Sketcher, store: TokenStore, windows: int) -> dict[str, object]:
-    spec = store.spec
-    codes = np.concatenate([store.read(track.start, track.frames) for track in store.tracks(VALID)], axis=1)
+    spec = store.spec.clip
+    codes = np.concatenate([store.read(track.start, track.frames)[: spec.n_q] for track in store.tracks(VALID)], axis=1)
     each = spec.n_q * codes.shape[1] / pitches_of(codes)  # nats a code to nats a note
     found = {"model": held_out(sketcher.bundle.path, store, windows), "unigram": baseline.unigram_loss(store),
              "place": place_loss(store)}
     results: dict[str, object] = {}
     for name, by_stream in found.items():
-        code = float(by_stream.mean())
+        code = float(by_stream[: spec.n_q].mean())
         results |= {f"{name}: nats a code": code, f"{name}: nats a frame": spec.n_q * code,
                     f"{name}: nats a note": each * code}
     return tell(results)
@@ -82,9 +82,9 @@ def losses(sketcher: Sketcher, store: TokenStore, windows: int) -> dict[str, obj
 def place_loss(store: TokenStore) -> np.ndarray:
     """Cross entropy ``[K]`` of the valid codes under the train counts of their places, mixed with those of all; what a
     closed gate decides costs nothing."""
-    spec = store.spec
+    spec = store.spec.clip
     possible = np.arange(spec.card) < np.array([[spec.size(k)] for k in range(spec.n_q)])
-    overall = baseline.code_counts(store, TRAIN) + possible
+    overall = baseline.code_counts(store, TRAIN)[: spec.n_q] + possible
     overall = overall / overall.sum(axis=1, keepdims=True)
     learned, sums, frames = bars_of(store, TRAIN), np.zeros(spec.n_q), 0
     for facts, codes in bars_of(store, VALID).items():
@@ -104,7 +104,7 @@ def bars_of(store: TokenStore, split: str) -> dict[tuple, np.ndarray]:
     for row in store.rows:
         if row["split"] == split:
             facts = facts_of(row)
-            codes = store.read(row["start"], row["frames"]).astype(np.int64)
+            codes = store.read(row["start"], row["frames"])[: store.spec.clip.n_q].astype(np.int64)
             found[facts[:4]].append(codes.reshape(len(codes), -1, facts.bar))
     return {facts: np.concatenate(some, axis=1) for facts, some in found.items()}
 
@@ -193,8 +193,8 @@ def facts_of(row: dict) -> Facts:
 
 
 def songs_of(store: TokenStore, split: str) -> list[Song]:
-    codec = codec_of(store.settings["codec"])
-    return [codec.decode(store.read(row["start"], row["frames"]), facts_of(row)) for row in rows_of(store, split)]
+    codec, K = codec_of(store.settings["codec"]), store.spec.clip.n_q
+    return [codec.decode(store.read(row["start"], row["frames"])[:K], facts_of(row)) for row in rows_of(store, split)]
 
 
 def like_held_out(sketcher: Sketcher, store: TokenStore, sketches: int, seed: int) -> list[Song]:

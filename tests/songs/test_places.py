@@ -61,5 +61,5 @@ def test_songs_are_not_added_to_a_store_that_does_not_say_them(folder, tmp_path)
     with StoreWriter(tmp_path / "old", SPEC.clip, settings, "", ()) as writer:
         writer.add_sources([("a", [("train", np.zeros((4, 64), int), {})])])
         writer.finish()
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="spec.controls was None, now 2.*name a new folder"):
         cli.main(command(folder, tmp_path / "old"))
