@@ -22,9 +22,9 @@ def sketcher():
 def test_it_is_small_and_says_whom_it_owes(sketcher):
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 4_000_000
     info = json.loads((FOLDER / "model.json").read_text("utf-8"))
-    assert "CC0" in info["licence"] and "/" not in json.dumps(info["run"])  # no path of anybody's
+    assert "CC-BY-4.0" in info["licence"] and "/" not in json.dumps(info["run"])  # no path of anybody's
     owed = (FOLDER / "LICENCES.md").read_text("utf-8")
-    assert all(word in owed for word in ("POP909", "Freedoom", "Permission is hereby", "Redistribution and use", "CC0"))
+    assert all(word in owed for word in ("POP909", "Freedoom", "Groove MIDI Dataset", "Permission is hereby", "Redistribution and use", "Attribution 4.0"))
     sketcher.bundle.verify()
 
 
