@@ -55,10 +55,8 @@ def test_a_sketcher_says_them_and_an_older_one_does_not(tmp_path):
         assert (untold[0, :, 2:20] != sketch.codes[:, :18]).any() == told
 
 
-def test_songs_are_not_added_to_a_store_that_does_not_say_them(folder, tmp_path):  # noqa: F811
-    cli.main(command(folder, tmp_path / "new", "--dry-run"))
-    settings = {"codec": {"type": "song"}}
-    with StoreWriter(tmp_path / "old", SPEC.clip, settings, "", ()) as writer:
+def test_songs_are_not_added_to_a_store_that_does_not_say_them(folder, store, tmp_path):  # noqa: F811
+    with StoreWriter(tmp_path / "old", store.spec.clip, store.settings, "", ()) as writer:
         writer.add_sources([("a", [("train", np.zeros((4, 64), int), {})])])
         writer.finish()
     with pytest.raises(UserError, match="spec.controls was None, now 2.*name a new folder"):

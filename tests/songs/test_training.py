@@ -33,7 +33,7 @@ def store(tmp_path_factory) -> Path:
 def test_a_batch_is_learned_by_heart(store, tmp_path):
     found = by_heart(tmp_path, store, *BEEPBOX, updates=120)
     assert found.spec.delays == (0, 1, 2, 3, 0, 0) and found.batch.shape == (4, 6, 2 + 64)
-    assert found.losses[-1] < 0.15 * found.losses[0] and len(found.each) == 4
+    assert found.losses[-1] < 0.15 * found.losses[0] and len(found.each) == 6
 
 
 def test_a_stopped_run_ends_as_one_that_was_not_and_becomes_a_sketcher(store, tmp_path, capsys):
