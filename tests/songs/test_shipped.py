@@ -24,7 +24,8 @@ def test_it_is_small_and_says_whom_it_owes(sketcher):
     info = json.loads((FOLDER / "model.json").read_text("utf-8"))
     assert "CC-BY-4.0" in info["licence"] and "/" not in json.dumps(info["run"])  # no path of anybody's
     owed = (FOLDER / "LICENCES.md").read_text("utf-8")
-    assert all(word in owed for word in ("POP909", "Freedoom", "Groove MIDI Dataset", "Permission is hereby", "Redistribution and use", "Attribution 4.0"))
+    assert all(word in owed for word in ("POP909", "Freedoom", "Groove MIDI Dataset", "Permission is hereby",
+                                         "Redistribution and use", "Attribution 4.0"))
     sketcher.bundle.verify()
 
 
