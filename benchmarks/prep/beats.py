@@ -22,8 +22,8 @@ from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from audiocraft_ext.midi.kit import Kit
 from audiocraft_ext.sound import files as sound_files
 from benchmarks.common.machine import describe, finish
-from data_prep.audio.beats.grid import Beats
-from data_prep.audio.beats.listener import SURE, BeatListener
+from data_prep.audio.beats.grid import SURE, Beats
+from data_prep.audio.beats.listener import BeatListener
 from data_prep.audio.beats.renders import KICKS, RATE, Take, hits_of, random_kit, read_groove
 
 NEAR, FAR = 0.02, 0.02  # seconds a cut may be off; share a tempo may be
