@@ -38,6 +38,7 @@ TEMPI = (158.0, 176.0)
 BARS = (1, 2, 2, 4)  # of the loop; drawn evenly
 LENGTH = 16  # bars of a file, 22 to 24 s
 LICENCE = "CC-BY-4.0"  # of the performances; the hits and the kit that ship are CC0
+EARLY = 0.25  # of a sixteenth: what is struck less than that before one belongs to it
 ROLLS = (2, 3, 4)  # times a chop is struck in its own time
 KEYS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
@@ -134,11 +135,24 @@ def _played(rng: np.random.Generator, sources: Sources, take: Take, bars: int, l
     kit = random_kit(rng, sources.hits) if sources.hits else sources.kit
     tune = float(rng.choice([0, 0, 0, 2, 3, 5, -2]))  # a break played faster is higher
     kit = replace(kit, hits={pitch: replace(hit, tune=hit.tune + tune) for pitch, hit in kit.hits.items()})
-    notes = take.part(begin, begin + bar * bars).notes
-    notes = notes[notes[:, 0] < bar * bars - 0.01]
+    notes = on_its_hits(take.part(begin - bar / 16, begin + bar * bars).notes - [bar / 16, 0, 0], bar / 16)
+    notes = notes[(notes[:, 0] >= 0) & (notes[:, 0] < bar * bars - 0.001)]
     wav = kit.render(notes, length / RATE + 0.4, RATE)
     wav[: len(wav) - length] += wav[length:]
     return wav[:length]
+
+
+def on_its_hits(notes: np.ndarray, sixteenth: float) -> np.ndarray:
+    """Notes ``[n, 3]`` moved as one, so that the beat at 0 seconds is where the drummer's hits are and not the click,
+    which drummers are ahead of; and those up to a quarter of a sixteenth before a sixteenth onto it. So a chop begins
+    with its hit, and the loop with its first."""
+    place = notes[:, 0] / sixteenth
+    on_beat = np.abs((place + 2) % 4 - 2) < 0.5
+    if on_beat.any():
+        place = place - np.median((place[on_beat] + 2) % 4 - 2)
+    ahead = np.ceil(place) - place
+    place = np.where(ahead < EARLY, np.ceil(place), place)
+    return np.column_stack([place * sixteenth, notes[:, 1:]])
 
 
 def _arranged(rng: np.random.Generator, loop: np.ndarray, at: np.ndarray, loop_bars: int) -> np.ndarray:

@@ -13,9 +13,10 @@ import pytest
 import soundfile as sf
 
 from audiocraft_ext.core.errors import UserError
-from audiocraft_ext.midi.kit import DEFAULT
+from audiocraft_ext.midi.kit import DEFAULT, Kit
 from data_prep.audio.analysis import labels as labelling
 from data_prep.audio.beats.listener import BeatListener
+from data_prep.audio.beats.renders import Take
 from data_prep.breaks import effects
 from data_prep.breaks import render as breaks
 
@@ -64,6 +65,22 @@ def test_later_turns_are_chopped_and_the_first_is_not(sources):
         np.testing.assert_array_equal(out[0][:, inside][::2], first[:, inside][::2])
         turned.append(any(not np.array_equal(out[k][:, inside][::2], first[:, inside][::2]) for k in (1, 2, 3)))
     assert 3 <= sum(turned) < 12
+
+
+def test_a_loop_begins_with_its_hit_though_the_drummer_is_ahead():
+    """Of the click: moved as one to where the beats are; then what is just ahead of a sixteenth is on it."""
+    rng = np.random.default_rng(0)
+    notes = np.array([[i * 0.4 - 0.03 + rng.uniform(-0.008, 0.008), 36, 100] for i in range(40)] + [[2.22, 38, 20]])
+    moved = breaks.on_its_hits(notes, 0.1)
+    off = moved[:40, 0] - np.arange(40) * 0.4
+    assert (off >= 0).all() and off.max() < 0.017 and (off < 1e-9).sum() >= 15
+    assert moved[40, 0] == pytest.approx(2.25, abs=0.003) and (moved[:, 1:] == notes[:, 1:]).all()
+    take = Take("ahead", "beat", 150.0, 4, notes[1:40], np.arange(4, 40) * 0.4)
+    sources = breaks.Sources((), None, Kit.load())
+    for seed in range(6):
+        loop = breaks._played(np.random.default_rng(seed), sources, take, 1, round(1.6 * RATE))
+        hits = np.abs(loop).reshape(4, -1)[:, : RATE // 50].max(1)
+        assert hits.min() > 0.3 * np.abs(loop).max()  # each beat is struck, the first too
 
 
 def test_a_loop_comes_round():
