@@ -1,9 +1,9 @@
 """Tempo, beats and downbeats of a sound, block by block.
 
-Beats are found by a net of our own that always works (data_prep/audio/beats/net.py), or `beat_this
-<https://github.com/CPJKU/beat_this>`_ where it is installed with its weights (data_prep/audio/beats/beat_this.py). What
-is made of that is the same: data_prep/audio/beats/track.py for all that has beats, :func:`loop` for a file that is one
-loop.
+Beats are found by two nets of our own that always work (data_prep/audio/beats/net.py), one for what is played and one
+for breaks that were chopped, of which the surer is believed; or `beat_this <https://github.com/CPJKU/beat_this>`_ where
+it is installed with its weights (data_prep/audio/beats/beat_this.py). What is made of that is the same:
+data_prep/audio/beats/track.py for all that has beats, :func:`loop` for a file that is one loop.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import numpy as np
 
 from data_prep.audio.beats import beat_this
 from data_prep.audio.beats.grid import Beats, Grid
-from data_prep.audio.beats.net import LOOP, NetEar
+from data_prep.audio.beats.net import BREAKS, LOOP, WEIGHTS, NetEar
 from data_prep.audio.beats.track import FASTEST, SLOWEST, SPREAD, TEMPO_WEIGHT, USUAL, odds, track
 
+Ear = NetEar | beat_this.BeatThisEar
 SHORTEST = 2.0  # seconds, below which there is no beat to be found, unless a file is a loop
 LOOP_BARS = (1, 2, 4, 8, 16)
 PLAYED = 24.0  # seconds of a loop played over and over, at least
@@ -32,16 +33,18 @@ class BeatListener:
 
     def __init__(self, rate: int, ear: str = "net"):
         self.rate = rate
-        self._ear = beat_this.BeatThisEar(rate) if ear == "beat_this" else NetEar(rate)
-        self._said: np.ndarray | None = None
+        self._ears = ([beat_this.BeatThisEar(rate)] if ear == "beat_this" else
+                      [NetEar(rate, weights) for weights in (WEIGHTS, BREAKS)])
+        self._said: list[np.ndarray] | None = None
         self._attack = self._peak = 0.0  # largest magnitude in the first ATTACK seconds, and in all
 
     def push(self, wav: np.ndarray) -> None:
         """``float [n]``, the next samples."""
-        attack = wav[: max(0, round(ATTACK * self.rate) - self._ear.samples)]
+        attack = wav[: max(0, round(ATTACK * self.rate) - self._ears[0].samples)]
         self._attack = max(self._attack, float(np.abs(attack).max(initial=0)))
         self._peak = max(self._peak, float(np.abs(wav).max(initial=0)))
-        self._ear.push(wav)
+        for ear in self._ears:
+            ear.push(wav)
 
     def result(self, hint_bpm: float | None = None, whole_loop: bool = True) -> Beats | None:
         """What was found; nothing can be pushed any more.
@@ -55,19 +58,24 @@ class BeatListener:
             None where there is no beat: a drone, a single hit, less than two seconds that are no loop.
         """
         if self._said is None:
-            self._said = self._ear.finish()
-        seconds = self._ear.samples / self.rate
-        found = track(self._said, self._ear.rate, hint_bpm) if seconds >= SHORTEST else None
+            self._said = [ear.finish() for ear in self._ears]
+        grids = [self._grid(ear, said, hint_bpm, whole_loop) for ear, said in zip(self._ears, self._said)]
+        heard = [_beats(grid, self._ears[0].samples, self.rate) for grid in grids]
+        return max((beats for beats in heard if beats), key=lambda beats: beats.confidence, default=None)
+
+    def _grid(self, ear: Ear, said: np.ndarray, hint_bpm: float | None, whole_loop: bool) -> Grid | None:
+        seconds = ear.samples / self.rate
+        found = track(said, ear.rate, hint_bpm) if seconds >= SHORTEST else None
         whole = None
         if whole_loop and 0.5 < seconds <= LOOP and self._peak > SILENT:
             share = LOOP_SHARE if self._attack > AT_ONCE * self._peak else 1.0
-            whole = loop(self._ear, seconds, share, found, hint_bpm)
+            whole = loop(ear, seconds, share, found, hint_bpm)
         if whole is None and found is not None and whole_loop:
             found = bounced(found, seconds)
-        return _beats(whole or found, self._ear.samples, self.rate)
+        return whole or found
 
 
-def loop(ear: NetEar, seconds: float, share: float, found: Grid | None, hint_bpm: float | None) -> Grid | None:
+def loop(ear: Ear, seconds: float, share: float, found: Grid | None, hint_bpm: float | None) -> Grid | None:
     """The sound as one loop, as it will be played: over and over. None if its beats would not be where they are.
 
     Args:

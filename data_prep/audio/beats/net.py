@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from scipy.fft import rfft
 
-WEIGHTS = Path(__file__).parent / "beat_net.npz"
+WEIGHTS = Path(__file__).parent / "beat_net.npz"  # heard drummers and drum machines
+BREAKS = Path(__file__).parent / "break_net.npz"  # went on with chopped breaks at jungle tempi
 FRAMES = 100  # a second, or nearly: of the bands; the net takes two at once
 STEPS = FRAMES // 2  # a second: of what the net says
 BANDS, LOWEST, HIGHEST = 24, 30.0, 14_000.0  # Hz
@@ -119,9 +120,9 @@ class Net:
 
 
 @cache
-def net() -> Net:
-    """The one that ships."""
-    return Net()
+def net(path: Path = WEIGHTS) -> Net:
+    """One that ships."""
+    return Net(path)
 
 
 def _conv(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, dilation: int) -> np.ndarray:
@@ -139,8 +140,8 @@ class NetEar:
     """Sound in blocks of any size to what the net says of it, in stretches that overlap by as much as a step can
     depend on: 11 hours are 24 MB. The loudness that it goes by is that of a stretch."""
 
-    def __init__(self, rate: int):
-        self.bands = Bands(rate)
+    def __init__(self, rate: int, weights: Path = WEIGHTS):
+        self.bands, self.net = Bands(rate), net(weights)
         self.rate = self.bands.rate_of_steps
         self.samples = 0
         self._left = np.zeros((0, BANDS), np.float32)  # from REACH before the next stretch on
@@ -157,7 +158,7 @@ class NetEar:
         """Log probabilities of all steps, ``[T, 3]``."""
         self._take(self.bands.finish())
         if len(self._left) > 2 * self._lead:
-            self._said.append(net()(self._left)[self._lead:])
+            self._said.append(self.net(self._left)[self._lead:])
         self._left = self._left[:0]
         return np.concatenate([*self._said, np.zeros((0, 3), np.float32)])
 
@@ -165,7 +166,7 @@ class NetEar:
         """The same of the sound played ``times`` over without a gap, for sounds up to LOOP seconds."""
         bands, hop = np.concatenate(self._start), self.bands.hop
         at = np.arange(self.samples * times // hop) * hop % self.samples
-        return net()(bands[np.minimum(np.round(at / hop).astype(int), len(bands) - 1)])
+        return self.net(bands[np.minimum(np.round(at / hop).astype(int), len(bands) - 1)])
 
     def _take(self, bands: np.ndarray) -> None:
         if self._kept < LOOP * FRAMES and len(bands):
@@ -174,7 +175,7 @@ class NetEar:
         self._left = np.concatenate([self._left, bands])
         while len(self._left) >= 2 * (self._lead + STRETCH + REACH):
             part = self._left[: 2 * (self._lead + STRETCH + REACH)]
-            self._said.append(net()(part)[self._lead: self._lead + STRETCH])
+            self._said.append(self.net(part)[self._lead: self._lead + STRETCH])
             keep = min(REACH, self._lead + STRETCH)
             self._left = self._left[2 * (self._lead + STRETCH - keep):]
             self._lead = keep

@@ -1,11 +1,12 @@
-"""Train the beat net: ``python -m data_prep.audio.beats.train GROOVE ONESHOTS [--examples 4000] [--steps 6000] [-o
-FILE]``.
+"""Train a beat net: ``python -m data_prep.audio.beats.train GROOVE ONESHOTS [--examples 4000] [--steps 6000]
+[--breaks 0.55 --start FILE] [-o FILE]``.
 
 GROOVE is the Groove MIDI Dataset, of which the official train split is used, ONESHOTS a folder of single hits. The hits
 of the kit that ships are not among those that it is trained on, nor are a tenth of the performances, so that what
 benchmarks/prep/beats.py says of either holds for others too. Needs torch; one core, a few hundred megabytes.
 
-The weights that ship (beat_net.npz) had about 6,200 steps on 5,300 examples, in four rounds (--start). Groove is by
+Two ship: beat_net.npz had about 6,200 steps on 5,300 examples, in four rounds (--start); break_net.npz went on from it
+with 500 steps on 600 and 1,226 on 3,100 examples, of which 55% were breaks of data_prep.breaks (--breaks). Groove is by
 Google LLC, CC BY 4.0; the hits are CC0.
 """
 
@@ -19,16 +20,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from audiocraft_ext.core.errors import Parser, run_cli
+from audiocraft_ext.core.errors import Parser, UserError, run_cli
 from audiocraft_ext.core.files import atomic
 from audiocraft_ext.core.split import VALID, split_of
+from audiocraft_ext.midi.kit import DEFAULT, Kit
 from data_prep.audio.beats import net as beat_net
 from data_prep.audio.beats.net import BANDS, DILATIONS, RANGE, STEPS, TAPS, WEIGHTS, Bands
 from data_prep.audio.beats.renders import RATE, Take, accompany, hits_of, machine_take, random_kit, read_groove
+from data_prep.breaks import render as breaks
+from data_prep.breaks.render import Sources
 
 SECONDS = 24.0  # of an example
 CHANNELS, FRONT = 24, 32
 HELD_OUT = 0.1  # of the performances, never trained on
+BREAK_BARS = 20  # of the break that an example is cut from
+SHORTER = 0.5  # share of the examples of which less is heard; 0.2 in the rounds before there were breaks
 SHIPPED = frozenset(  # the kit's hits, audiocraft_ext/kits/cc0/README.md
     "drum_bass_soft drum_bass_hard drum_snare_soft drum_snare_hard sn_dub elec_tick perc_snap drum_cymbal_closed "
     "drum_cymbal_pedal drum_cymbal_open drum_tom_lo_hard drum_tom_mid_hard drum_tom_hi_hard drum_cymbal_hard "
@@ -117,6 +123,15 @@ def draw(rng: np.random.Generator, takes: list[Take], weights: np.ndarray) -> Ta
     return take.part(begin, begin + SECONDS)
 
 
+def chopped(rng: np.random.Generator, sources: Sources) -> tuple[np.ndarray, Take]:
+    """SECONDS of a break that data_prep.breaks made, from anywhere in it, and its beats."""
+    made = breaks.make(sources, int(rng.integers(2**31)), 0, BREAK_BARS)
+    begin = rng.uniform(0, len(made.wav) / RATE - SECONDS)
+    beats = np.arange(4 * made.bars) * len(made.wav) / RATE / (4 * made.bars)
+    wav = made.wav[round(begin * RATE):][: round(SECONDS * RATE)]
+    return wav, Take(made.take, "break", made.bpm, 4, np.zeros((0, 3)), beats - begin)
+
+
 def play(rng: np.random.Generator, take: Take | None, hits: dict, seconds: float = SECONDS) -> np.ndarray:
     """A take with a kit, a band and a room of its own, ``float32 [N]``."""
     if take is None:
@@ -152,17 +167,22 @@ def target(take: Take | None, steps: int) -> np.ndarray:
     return out
 
 
-def examples(groove: Path, oneshots: Path, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bands in dB, ``float16 [count, frames, BANDS]``, and their targets."""
+def examples(groove: Path, oneshots: Path, count: int, seed: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Bands in dB, ``float16 [count, frames, BANDS]``, and their targets; ``share`` of them chopped breaks."""
     rng, hits = np.random.default_rng(seed), hits_of(oneshots, SHIPPED)
     takes = [t for t in read_groove(groove, "train") if split_of(t.name, HELD_OUT) != VALID and t.kind == "beat"]
     weights = np.array([min(120.0, t.seconds) * (6 if t.beats_per_bar == 3 else 1) for t in takes])
+    paths = breaks.read_sources(groove, None, DEFAULT).performances
+    sources = Sources(tuple(p for p in paths if split_of(p.stem, HELD_OUT) != VALID), hits, Kit.load())
     frames = int(SECONDS * beat_net.FRAMES)
     bands, targets = np.zeros((count, frames, BANDS), np.float16), np.zeros((count, frames // 2, 2), np.float16)
     started = time.monotonic()
     for i in range(count):
-        take = draw(rng, takes, weights / weights.sum())
-        wav = play(rng, take, hits)
+        if share and rng.random() < share:
+            wav, take = chopped(rng, sources)
+        else:
+            take = draw(rng, takes, weights / weights.sum())
+            wav = play(rng, take, hits)
         listener = Bands(RATE)
         bands[i] = np.concatenate([listener.push(wav), listener.finish()])[:frames]
         targets[i] = target(take, frames // 2)
@@ -176,7 +196,7 @@ def batch_of(rng: np.random.Generator, bands: np.ndarray, targets: np.ndarray) -
     equaliser of their own."""
     B, level, y = len(bands), np.zeros(bands.shape, np.float32), targets.astype(np.float32)
     for i, band in enumerate(bands.astype(np.float32)):
-        end = len(band) if rng.random() < 0.8 else int(rng.uniform(2, SECONDS) * STEPS) * 2
+        end = len(band) if rng.random() > SHORTER else int(rng.uniform(2, SECONDS) * STEPS) * 2
         level[i, :end] = beat_net.levels(band[:end])
         y[i, end // 2:] = 0
     tilt = np.cumsum(rng.normal(size=(B, 1, BANDS)) * 2.5, axis=2)  # dB from band to band
@@ -216,12 +236,17 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=4000)
     parser.add_argument("--steps", type=int, default=6000, help="of 16 examples each")
     parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--breaks", type=float, default=0.0, help="share of the examples that are chopped breaks")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--out", type=Path, default=WEIGHTS)
     args = parser.parse_args()
+    if not 0 <= args.breaks <= 1:
+        raise UserError(f"expected --breaks from 0 to 1, got {args.breaks:g}")
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # else the net's early weights take the processor's slow path
     model = TemporalNet.restore(args.start) if args.start else TemporalNet()
-    train(model, *examples(args.groove, args.oneshots, args.examples, args.seed), args.steps, args.seed)
+    made = examples(args.groove, args.oneshots, args.examples, args.seed, args.breaks)
+    train(model, *made, args.steps, args.seed)
     with atomic(args.out) as part, part.open("wb") as file:
         np.savez_compressed(file, **model.export())
     print(f"{args.out}: {args.out.stat().st_size} bytes")

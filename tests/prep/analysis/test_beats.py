@@ -14,6 +14,7 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.midi.kit import Kit
 from data_prep.audio.beats import beat_this
 from data_prep.audio.beats import grid as beat_grid
+from data_prep.audio.beats import listener as beat_listener
 from data_prep.audio.beats import net as beat_net
 from data_prep.audio.beats import track as beat_track
 from data_prep.audio.beats.grid import SURE, Beats, Grid
@@ -244,6 +245,18 @@ def test_no_beats_said_no_beats_found():
     assert track(says, 50.0) is None and (odds(says) <= beat_track.MOST).all()
 
 
+def test_the_surer_of_two_nets_is_believed(monkeypatch):
+    wav = play(pattern(150, 8, begin=0.3), 14)
+    both, alone = listen(wav), []
+    for weights in (beat_net.WEIGHTS, beat_net.BREAKS):
+        monkeypatch.setattr(beat_listener, "WEIGHTS", weights)
+        monkeypatch.setattr(beat_listener, "BREAKS", weights)
+        alone.append(listen(wav))
+    surer = max(alone, key=lambda beats: beats.confidence)
+    assert alone[0].confidence != alone[1].confidence and both.confidence == surer.confidence
+    assert np.array_equal(both.downbeats, surer.downbeats)
+
+
 def test_the_net_is_the_one_that_was_trained(tmp_path):
     """numpy says what torch says."""
     torch = pytest.importorskip("torch")
@@ -263,9 +276,10 @@ def test_the_net_is_the_one_that_was_trained(tmp_path):
 
 
 def test_the_weights_are_small():
-    assert beat_net.WEIGHTS.stat().st_size < 300_000
-    net = beat_net.net()
-    assert sum(w.size for w in net.weights.values()) < 100_000 and net(np.zeros((0, BANDS))).shape == (0, 3)
+    for path in (beat_net.WEIGHTS, beat_net.BREAKS):
+        net = beat_net.net(path)
+        assert path.stat().st_size < 150_000 and net(np.zeros((0, BANDS))).shape == (0, 3)
+        assert sum(w.size for w in net.weights.values()) < 100_000
 
 
 class FakeFrames:
