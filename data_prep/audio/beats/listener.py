@@ -24,6 +24,7 @@ PLAYED = 24.0  # seconds of a loop played over and over, at least
 ATTACK, AT_ONCE = 0.03, 0.1  # seconds in which a loop's first hit comes, for how much of the peak
 LOOP_SHARE = 0.5  # with such a hit, of what speaks for another turn of the loop, has to speak for it as it is
 DISBELIEF = 1.5  # how much more may speak, a bar, for another beat as the first of a file that is bars long
+DOUBTS = 0.0, 0.6  # taken off the log odds that the net, the one for breaks, is right: breaks are told less surely
 SILENT = 1e-4  # peak
 EDGE = 0.05  # seconds before the sound at which a first beat may lie: it is at 0
 
@@ -60,7 +61,7 @@ class BeatListener:
         if self._said is None:
             self._said = [ear.finish() for ear in self._ears]
         grids = [self._grid(ear, said, hint_bpm, whole_loop) for ear, said in zip(self._ears, self._said)]
-        heard = [_beats(grid, self._ears[0].samples, self.rate) for grid in grids]
+        heard = [_beats(grid, self._ears[0].samples, self.rate, doubt) for grid, doubt in zip(grids, DOUBTS)]
         return max((beats for beats in heard if beats), key=lambda beats: beats.confidence, default=None)
 
     def _grid(self, ear: Ear, said: np.ndarray, hint_bpm: float | None, whole_loop: bool) -> Grid | None:
@@ -127,7 +128,7 @@ def _turns(beat_odds: np.ndarray, bpm: float, count: int, start: float, rate: fl
     return np.array(out)
 
 
-def confidence(grid: Grid) -> float:
+def confidence(grid: Grid, doubt: float = 0.0) -> float:
     """0 to 1, that cuts on the downbeats are right, by a logistic curve: how much better the bars stand as they are
     than turned, how much better their tempo is than its rivals. Of waltzes and wavering tempi little is known."""
     facts = grid.facts
@@ -137,10 +138,10 @@ def confidence(grid: Grid) -> float:
         turned = np.log1p(max(0.0, facts["bar_margin"]) * np.sqrt(facts["bars"]))
         z = -2.5 + turned + 0.7 * min(facts["tempo_margin"], 3.0) - 1.0 * (not grid.straight) - 1.5 * (grid.metre == 3)
         z += 1.5 * ("bounced" in facts)
-    return float(1 / (1 + np.exp(-z)))
+    return float(1 / (1 + np.exp(doubt - z)))
 
 
-def _beats(grid: Grid | None, samples: int, rate: int) -> Beats | None:
+def _beats(grid: Grid | None, samples: int, rate: int, doubt: float) -> Beats | None:
     """Seconds to samples; a straight grid reaches from end to end."""
     if grid is None or len(grid.times) < 4:
         return None
@@ -158,4 +159,4 @@ def _beats(grid: Grid | None, samples: int, rate: int) -> Beats | None:
     at, places = at[keep], places[keep]
     if not (places == 0).any():
         return None
-    return Beats(round(float(grid.bpm), 3), confidence(grid), grid.metre, at, at[places == 0])
+    return Beats(round(float(grid.bpm), 3), confidence(grid, doubt), grid.metre, at, at[places == 0])
