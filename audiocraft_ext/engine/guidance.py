@@ -19,7 +19,7 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.engine.sampler import Stepper
 
-CONTROLLED = 2.5  # the weight of a clip whose controls are known, where nobody says (docs/SOUND.md)
+CONTROLLED = 1.8  # the weight of a clip whose controls are known, where nobody says (docs/SOUND.md)
 MOST = 20.0
 
 

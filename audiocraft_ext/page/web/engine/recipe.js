@@ -11,7 +11,7 @@ const TEMPO = [20, 400],
   BEATS = 4,
   USUAL = 18,
   MOST_GUIDANCE = 20;
-export const GUIDANCE = 2.5; // how closely the beat is kept, where nobody says; 1 is the model by itself
+export const GUIDANCE = 1.8; // how closely the beat is kept, where nobody says; 1 is the model by itself
 
 export const hasMetronome = (info) => (info.spec.controls || 0) === 1;
 
