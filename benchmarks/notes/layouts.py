@@ -3,13 +3,15 @@
     python -m benchmarks.notes.layouts stores/songs --seconds 100 --seeds 3
 
     position   as the codec has it: a line for each bar, and the place in the bar
-    delta      no lines; the time since the last note
+    places     no lines; the place in the bar, and how many bars began since the last note
     lines      lines, and the time since the last note or line
+    delta      no lines; the time since the last note
     flat       what `position` says in one stream, five codes a note and one a line: the layout of text
 
-All say the same (delta: but for where bars begin, and gaps above 16 quarter notes). The same model, no augmentation,
-windows of as many frames (flat: of as many codes as three quarters of that hold); the processor's seconds are counted.
-With several seeds: mean and standard deviation.
+All say the same (delta: but for where bars begin, and gaps above 16 quarter notes; places: but for gaps of more than
+three bars). The same model, with rotary positions as the recipe has them, no augmentation, windows of as many frames
+(flat: of as many codes as three quarters of that hold); the processor's seconds are counted. With several seeds: mean
+and standard deviation.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from audiocraft_ext.store.reader import TokenStore
 from benchmarks.common.machine import row
 
 GAP = 16  # quarter notes, the longest time since the last note
+BARS = 3  # the most that begin between two notes
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,13 @@ def layouts(codec: Multitrack) -> dict[str, Layout]:
         out[POSITION] = np.where(line[keep], 0, 1 + gap) if lines else gap
         return out
 
+    def places(codes: np.ndarray) -> np.ndarray:
+        line = codes[POSITION] == LINE
+        out = codes[:, ~line].copy()
+        began = np.clip(np.diff(np.cumsum(line)[~line], prepend=0), 0, BARS)
+        out[POSITION] += began * bar - FIRST
+        return out
+
     offsets = np.cumsum([0, *codec.sizes[:-1]])
 
     def flat(codes: np.ndarray) -> np.ndarray:
@@ -80,6 +90,7 @@ def layouts(codec: Multitrack) -> dict[str, Layout]:
     tuned = Gate(4, INSTRUMENT, 0, tuple(range(1, codec.sizes[1])))
     streams = codec.sizes[1:]
     return {"position": Layout(lambda codes: codes, codec.sizes, spec.delays, spec.gates),
+            "places": Layout(places, ((BARS + 1) * bar, *streams), spec.delays, (tuned,)),
             "delta": Layout(lambda codes: since_last(codes, False), (most + 1, *streams), spec.delays, (tuned,)),
             "lines": Layout(lambda codes: since_last(codes, True), (most + 2, *streams), spec.delays,
                             (*(Gate(k, POSITION, 0, opens) for k in (1, 2, 3)), tuned)),
@@ -113,7 +124,7 @@ def notes_in(codes: torch.Tensor, name: str, codec: Multitrack) -> int:
     if name == "flat":
         begin = codec.sizes[0]
         return int(((first >= begin) & (first < begin + codec.sizes[1])).sum())  # one instrument a note
-    return first.numel() if name == "delta" else int((first != 0).sum())
+    return first.numel() if name in ("places", "delta") else int((first != 0).sum())
 
 
 def measure(store: TokenStore, name: str, args: argparse.Namespace, seed: int) -> dict:
@@ -124,7 +135,8 @@ def measure(store: TokenStore, name: str, args: argparse.Namespace, seed: int) -
     train, valid = (songs(store, split, layout) for split in (TRAIN, VALID))
     held = windows(valid, frames, 64, np.random.default_rng(1))
     torch.manual_seed(seed)
-    cfg = LMConfig(n_q=len(layout.sizes), card=max(layout.sizes), dim=128, num_heads=4, num_layers=3)
+    cfg = LMConfig(n_q=len(layout.sizes), card=max(layout.sizes), dim=128, num_heads=4, num_layers=3,
+                   positional_embedding="rope")
     model = LM(cfg, layout.delays, layout.sizes, layout.gates)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, betas=(0.9, 0.98), weight_decay=0.1)
     began, updates = time.process_time(), 0
@@ -153,7 +165,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0, help="the first (default 0)")
     parser.add_argument("--seeds", type=int, default=1, help="how many (default 1)")
-    parser.add_argument("--layouts", default="position,lines,delta,flat")
+    parser.add_argument("--layouts", default="position,places,lines,delta,flat")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     store = TokenStore(args.store)

@@ -65,9 +65,10 @@ ROWS: dict[str, Row] = {
     "constant rate": Row(("schedule.lr_scheduler=null",)),
 }
 TABLES = {
-    "blocks": (BASE, "rope", "rms + swiglu", "qk_norm", "gqa", "mla", "moe", "window", "rope + qk_norm"),
-    "regularisers": (BASE, "mask 0.1", "decay 1", "decay 3", "dropout 0", "dropout 0.1", "dropout 0.3",
-                     "constant rate"),
+    "blocks": (BASE, "rope", "rms + swiglu", "qk_norm", "mla", "moe", "window", "gqa", "mask 0.1", "decay 1",
+               "decay 3"),
+    "regularisers": (BASE, "decay 1", "decay 3", "mask 0.1", "dropout 0.1", "dropout 0.3", "first x4",
+                     "decay 3 + dropout 0.1 + mask 0.1", "constant rate"),
 }
 
 
