@@ -13,6 +13,7 @@ Google LLC, CC BY 4.0; the hits are CC0.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,6 @@ from audiocraft_ext.midi.kit import DEFAULT, Kit
 from data_prep.audio.beats import net as beat_net
 from data_prep.audio.beats.net import BANDS, DILATIONS, RANGE, STEPS, TAPS, WEIGHTS, Bands
 from data_prep.audio.beats.renders import RATE, Take, accompany, hits_of, machine_take, random_kit, read_groove
-from data_prep.breaks import render as breaks
-from data_prep.breaks.render import Sources
 
 SECONDS = 24.0  # of an example
 CHANNELS, FRONT = 24, 32
@@ -123,9 +122,18 @@ def draw(rng: np.random.Generator, takes: list[Take], weights: np.ndarray) -> Ta
     return take.part(begin, begin + SECONDS)
 
 
-def chopped(rng: np.random.Generator, sources: Sources) -> tuple[np.ndarray, Take]:
+def break_maker(groove: Path, hits: dict[str, list[Path]]) -> Callable:
+    """What makes the break of a seed, of the performances that are trained on."""
+    from data_prep.breaks import render  # which plays its performances with renders.py of this folder
+
+    paths = render.read_sources(groove, None, DEFAULT).performances
+    sources = render.Sources(tuple(p for p in paths if split_of(p.stem, HELD_OUT) != VALID), hits, Kit.load())
+    return lambda seed: render.make(sources, seed, 0, BREAK_BARS)
+
+
+def chopped(rng: np.random.Generator, make: Callable) -> tuple[np.ndarray, Take]:
     """SECONDS of a break that data_prep.breaks made, from anywhere in it, and its beats."""
-    made = breaks.make(sources, int(rng.integers(2**31)), 0, BREAK_BARS)
+    made = make(int(rng.integers(2**31)))
     begin = rng.uniform(0, len(made.wav) / RATE - SECONDS)
     beats = np.arange(4 * made.bars) * len(made.wav) / RATE / (4 * made.bars)
     wav = made.wav[round(begin * RATE):][: round(SECONDS * RATE)]
@@ -172,14 +180,13 @@ def examples(groove: Path, oneshots: Path, count: int, seed: int, share: float) 
     rng, hits = np.random.default_rng(seed), hits_of(oneshots, SHIPPED)
     takes = [t for t in read_groove(groove, "train") if split_of(t.name, HELD_OUT) != VALID and t.kind == "beat"]
     weights = np.array([min(120.0, t.seconds) * (6 if t.beats_per_bar == 3 else 1) for t in takes])
-    paths = breaks.read_sources(groove, None, DEFAULT).performances
-    sources = Sources(tuple(p for p in paths if split_of(p.stem, HELD_OUT) != VALID), hits, Kit.load())
+    make = break_maker(groove, hits)
     frames = int(SECONDS * beat_net.FRAMES)
     bands, targets = np.zeros((count, frames, BANDS), np.float16), np.zeros((count, frames // 2, 2), np.float16)
     started = time.monotonic()
     for i in range(count):
         if share and rng.random() < share:
-            wav, take = chopped(rng, sources)
+            wav, take = chopped(rng, make)
         else:
             take = draw(rng, takes, weights / weights.sum())
             wav = play(rng, take, hits)
