@@ -29,7 +29,7 @@ from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.core.files import only_one
 from audiocraft_ext.core.machine import at_most_usable, physical_cores
 from audiocraft_ext.runs import version
-from audiocraft_ext.runs.overrides import how_to_quote, quoted
+from audiocraft_ext.runs.overrides import how_to_quote, quoted, signature_kept
 from audiocraft_ext.runs.record import Record, read_status
 from audiocraft_ext.sweep import hooks
 from audiocraft_ext.training import distributed, settings
@@ -48,7 +48,7 @@ class Main(HydraMain):
         if not any(argument.startswith("solver=") for argument in argv):
             raise UserError("choose a solver: solver=musicgen/micro_32khz (or nano_32khz, musicgen_base_32khz, debug)")
         try:
-            return super().get_xp(argv)
+            return super().get_xp([signature_kept(argument) for argument in argv])
         except MissingConfigException as error:
             raise UserError(self._choices(error)) from None
         except AssertionError as error:  # Dora compares the run with the defaults, key by key
@@ -61,8 +61,9 @@ class Main(HydraMain):
     def _main(self):
         """Dora tells Hydra the run's folder unquoted, so a checkout below ``music (2)`` could not train."""
         argv = sys.argv
+        sys.argv = [signature_kept(argument) for argument in argv]
         if is_xp():
-            sys.argv = [*argv, f"hydra.run.dir={quoted(str(get_xp().folder))}"]
+            sys.argv = [*sys.argv, f"hydra.run.dir={quoted(str(get_xp().folder))}"]
             if get_distrib_spec().rank > 0:
                 sys.argv.append("hydra.output_subdir=null")
         try:

@@ -14,6 +14,13 @@ def quoted(text: str) -> str:
     return "'" + re.sub(r"(\\+)$", r"\1\1", text) + "'"
 
 
+def signature_kept(argument: str) -> str:
+    """``continue_from=SIGNATURE`` that stays one: Hydra reads 6e123456 as infinity, and 01234567 without its 0."""
+    key, _, value = argument.partition("=")
+    number = key == "continue_from" and re.fullmatch(r"[0-9]+(e[0-9]+)?", value)
+    return f"{key}={quoted(value)}" if number else argument
+
+
 def how_to_quote(arguments: Sequence[str]) -> str:
     """How to write the first of ``KEY=VALUE`` whose value has letters that mean something to Hydra, as words to put
     behind an error; "" where there is none."""

@@ -61,5 +61,5 @@ def test_a_place_of_which_nothing_is_known_costs_what_frequencies_do(tmp_path, m
                "--duplicates", "off"])
     store = TokenStore(tmp_path / "s")
     monkeypatch.setattr(measures, "TRUST", 1e9)
-    np.testing.assert_allclose(measures.place_loss(store), baseline.unigram_loss(store), rtol=1e-4)
-    assert held_out(tiny_sketcher(tmp_path / "tiny"), store, 2).shape == (4,)
+    np.testing.assert_allclose(measures.place_loss(store), baseline.unigram_loss(store)[:4], rtol=1e-4)
+    assert held_out(tiny_sketcher(tmp_path / "tiny"), store, 2).shape == (6,)

@@ -151,7 +151,7 @@ def test_the_card_is_of_the_bundle(bundles, hub):
     head = text.split("---\n")[1].splitlines()
     assert head[:2] == ["library_name: micro-musicgen", "license: cc0-1.0"] and "- audio" in head
     for words in ("# breaks", "Drum breaks at 158", "6 streams of 256 codes, 50 frames a second", "5.6 M parameters",
-                  "validation loss 3.127", "`a7dfaf25ef7a040f`", "[LICENCES.md](LICENCES.md)", "top_p 0.99",
+                  "validation loss 2.680", "`ce9e03acfc3db598`", "[LICENCES.md](LICENCES.md)", "top_k 250",
                   f"audiocraft_ext.hub pull {REPO}", "infer.py breaks"):
         assert words in text, words
 

@@ -95,3 +95,9 @@ def test_an_error_says_how_to_quote_and_that_works(value, capsys):
 
 def test_a_label_with_a_space_is_taken():
     assert composed("label=my run").label == "my run" and not how_to_quote(["label=run", "optim.adam.betas=[0.9,0.95]"])
+
+
+@pytest.mark.parametrize("signature", ["6e123456", "01234567", "12345678", "1234567e"])
+def test_a_signature_is_no_number(signature):
+    """Hydra would read 6e123456 as infinity."""
+    assert composed(f"continue_from={signature}").continue_from == signature

@@ -143,7 +143,7 @@ def test_samples_of_a_model_in_training(bundle, tmp_path):
     lm.load_state_dict(model.state)
     samples.write_samples(lm.eval(), model.spec, model.codec_config, tmp_path, 2, 16, 1, Sampling(1.0, 0), Trackers(),
                           7, logging.getLogger("test"))
-    assert np.load(tmp_path / "codes.npy").shape == (2, model.spec.n_q, model.spec.prompt + 16)
+    assert np.load(tmp_path / "codes.npy").shape == (2, model.spec.clip.n_q, model.spec.prompt + 16)
     if model.spec.kind != "audio":  # of a codec that only the bundle has
         assert len(list(tmp_path.glob("clip_*"))) >= 2
 
