@@ -54,7 +54,7 @@ def test_the_beat_has_a_slider_where_there_is_a_metronome(shown, tmp_path):
     visit(shown)
     choose = "(name => { const e = document.getElementById('instrument'); e.value = name; " \
         "e.dispatchEvent(new Event('change')); })"
-    assert not browser.run(hidden) and browser.run("document.getElementById('beat').value") == "2.5"
+    assert not browser.run(hidden) and browser.run("document.getElementById('beat').value") == "1.8"
     browser.run(f"{choose}('deaf')")
     assert browser.run(hidden)
     browser.run(f"{choose}('embedded')")

@@ -33,7 +33,7 @@ PIECES = [{"seed": "1", "bars": 4}, {"seed": str(2**64 - 1), "bars": 3, "bpm": 9
           {"seed": "3", "bars": 2, "parts": [0, 34, 1]}]  # drums, finger bass, piano, one after the other
 CHANGES = [("continue", {"bars": 6}), ("add", {"part": "strings", "parts": [41]}), ("reroll", {"part": "bass",
            "parts": [34]}), ("infill", {"span": (1, 1)}), ("infill", {"span": (2, 2)})]
-SKETCHES = [{"seed": "1"}, {"seed": "5", "bars": 3, "channels": 2, "drums": 2, "rhythm": 3, "beats": 5, "bpm": 150,
+SKETCHES = [{"seed": "2"}, {"seed": "5", "bars": 3, "channels": 2, "drums": 2, "rhythm": 3, "beats": 5, "bpm": 150,
                             "key": 6, "sampling": {"temperature": 0.9}}]
 
 
