@@ -29,7 +29,7 @@ class Band:
 
     def __init__(self, store: TokenStore, song: Callable[[int], np.ndarray], facts: Callable[[int], Facts],
                  firsts: np.ndarray):
-        self._song, self._facts = song, facts
+        self._rows, self._song, self._facts = store.rows, song, facts
         self._alone: dict[int, str] = {}  # what a song of one sort alone has
         self._pools: dict[tuple, list[int]] = defaultdict(list)
         for first in np.unique(firsts).tolist():
@@ -38,12 +38,11 @@ class Band:
                 about = facts(first)
                 self._alone[first] = has
                 self._pools[store.rows[first]["split"], has, about.beats, about.rhythm].append(first)
-        self._split = {first: store.rows[first]["split"] for first in self._alone}
         if DRUMS not in self._alone.values():
             self._alone = {}
 
     def alone(self, first: int) -> str | None:
-        """What a song has nothing but, where the store has songs of the other sort; None for a song that has both."""
+        """What a song has nothing but; None for a song that has both, and for all where none is drums alone."""
         return self._alone.get(first)
 
     def completed(self, first: int, rng: np.random.Generator) -> tuple[np.ndarray, Facts]:
@@ -52,7 +51,7 @@ class Band:
         song, facts, has = self._song(first), self._facts(first), self._alone[first]
         lacks = DRUMS if has == PITCHES else PITCHES
         fit = [(other, facts.rhythm // rhythm) for rhythm in RHYTHMS if facts.rhythm % rhythm == 0
-               for other in self._pools.get((self._split[first], lacks, facts.beats, rhythm), ())]
+               for other in self._pools.get((self._rows[first]["split"], lacks, facts.beats, rhythm), ())]
         if not fit:
             return song, facts
         other, times = fit[int(rng.integers(len(fit)))]

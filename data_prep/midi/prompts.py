@@ -8,7 +8,7 @@ words are the same in every store.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -73,11 +73,15 @@ def style_and_kind(facts: MidiFacts, row: Row | None) -> tuple[str | None, str |
 def codes(one: Slice, codec) -> np.ndarray:
     """The codes ``[K, T]`` of a slice."""
     if isinstance(codec, Voices):
-        facts = Facts(one.facts["beats"], one.facts["rhythm"], one.facts["channels"], one.facts["drums"])
-        return np.concatenate([one.hits.T, places(facts, len(one.hits))])
+        return np.concatenate([one.hits.T, places(_facts(one.facts), len(one.hits))])
     if isinstance(codec, Multitrack):
         return codec.codes_of(one.hits.astype(np.int64), one.bars, one.steps // one.bars)
     return codec.codes_of(Hits(*one.hits.T.astype(np.int64), np.arange(len(one.hits))), one.bars, one.steps // one.bars)
+
+
+def _facts(row: Mapping) -> Facts:
+    """Of a row of a song's store."""
+    return Facts(row["beats"], row["rhythm"], row["channels"], row["drums"])
 
 
 def words(codes: np.ndarray, meter: tuple[int, int], row: dict, codec, there: Prompts) -> dict[str, str]:
@@ -86,7 +90,7 @@ def words(codes: np.ndarray, meter: tuple[int, int], row: dict, codec, there: Pr
     if isinstance(codec, Multitrack):
         return notes.describe(codes, codec, row.get("bpm"), meter)
     if isinstance(codec, Voices):
-        return songs.describe(Facts(row["beats"], row["rhythm"], row["channels"], row["drums"]), row.get("bpm"))
+        return songs.describe(_facts(row), row.get("bpm"))
     described = describe(codec.pattern(codes, meter), row.get("style"), row.get("kind"), row.get("bpm"), meter)
     return {name: word for name, word in described.items() if word in there.words[name]}
 
