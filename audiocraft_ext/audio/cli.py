@@ -48,7 +48,7 @@ def build_parser() -> Parser:
     add("--seed", type=int, help="0 to 2**64 - 1 (default: a random one, which is printed)")
     add_sampling(add, "codebook (1,1.1,1.2,1.2)")
     add("--guidance", type=float, metavar="WEIGHT", help="how closely the beat is kept by a model that hears a "
-        "metronome: 1 is the model by itself (default 2.5), 4 hardly leaves it")
+        "metronome: 1 is the model by itself (default 1.8), 4 hardly leaves it")
     add = parser.add_argument_group("from other sounds").add_argument
     add("--prompt", metavar="FILE", help="continue this sound, or a clip's JSON")
     add("--prompt-seconds", type=float, metavar="S", help="only the last S seconds of it")

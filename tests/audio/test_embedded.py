@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from audiocraft_ext.audio.cli import build_parser
 from audiocraft_ext.audio.codec import get_codec
 from audiocraft_ext.audio.engine import SoundEngine
 from audiocraft_ext.audio.instrument import Instrument
@@ -89,6 +90,7 @@ def test_a_clip_whose_tempo_is_known_is_guided(engine):
     assert instrument.recipe(seed=1, guidance=3).guidance == 3
     with pytest.raises(UserError, match="give its tempo"):
         instrument.recipe(seed=1, prompt=codes, guidance=3)
+    assert f"(default {CONTROLLED})" in build_parser().format_help()
 
 
 def test_a_seed_is_a_clip_alone_and_in_a_batch(engine):
