@@ -98,22 +98,22 @@ def parts_chosen(texts: str | Sequence[str]) -> tuple[int, ...]:
     """
     parts: tuple[int, ...] = ()
     for text in texts.split(",") if isinstance(texts, str) else texts:
-        parts += new_part(text, parts)
+        parts += new_part(text, parts, "parts")
     if not parts:
         raise UserError("parts: expected such as drums,bass,piano, got none")
     return parts
 
 
-def new_part(text: str, there: Sequence[int]) -> tuple[int, ...]:
+def new_part(text: str, there: Sequence[int], what: str = "add") -> tuple[int, ...]:
     """The instrument that is added: of a program that plays already another part."""
     if text.strip().lower() == "drums":
         if DRUMS in there:
-            raise UserError("add: there are drums already; --reroll makes those of a file anew")
+            raise UserError(f"{what}: there are drums already; --reroll makes those of a file anew")
         return (DRUMS,)
-    program = _program(text, "add")
+    program = _program(text, what)
     free = [one for voice in range(VOICES) if (one := instrument(program, voice)) not in there]
     if not free:
-        raise UserError(f"add: there are {VOICES} parts of {name_of(instrument(program))} already")
+        raise UserError(f"{what}: there are {VOICES} parts of {name_of(instrument(program))} already")
     return (free[0],)
 
 

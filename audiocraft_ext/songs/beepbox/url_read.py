@@ -57,7 +57,8 @@ def from_url(text: str) -> Song:
         raise UserError(f"is a song of {MODS[digits[0]]} (its URL begins with {digits[0]!r}), and only BeepBox's URLs "
                         "are read; export it there as JSON")
     if not digits or digits[0] not in VALUES:
-        raise UserError(f"is no song of BeepBox: expected a version from {OLDEST} to {LATEST}, got {digits[:12]!r}")
+        raise UserError(f"is no song of BeepBox: expected its JSON, or a URL whose song begins with {OLDEST} to "
+                        f"{LATEST}, got {digits[:12]!r}")
     if not OLDEST <= VALUES[digits[0]] <= LATEST:
         raise UserError(f"is of version {digits[0]!r}: expected a URL of BeepBox, {OLDEST} to {LATEST}")
     return _UrlReader(digits).song()
