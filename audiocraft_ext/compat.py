@@ -10,8 +10,8 @@ module imports audiocraft, after it has put right, and only where the real thing
 - ffmpeg: audiocraft pipes all audio that it writes through the program; soundfile writes it instead;
 
 and it mends two things in audiocraft: an unconditional checkpoint loads, and checkpoints with an OmegaConf config load
-under torch's ``weights_only=True``. What is there and works is used as it is; transformers and librosa, which training
-on codes does not use, are imported once they are used. `status` says what was done.
+under torch's ``weights_only=True``. What is there and works is used as it is; transformers, librosa and audiocraft's
+own metrics, which training on codes does not use, are imported once they are used. `status` says what was done.
 """
 
 from __future__ import annotations
@@ -160,11 +160,12 @@ def _quick_filters() -> None:
 
     Loudness normalisation, audiocraft's default for the clips it generates, then takes 10 ms and not 16 s for 10 s.
     """
-    import scipy.signal
     from torchaudio.functional import filtering
 
     def core(waveform: torch.Tensor, a_flipped: torch.Tensor, padded: torch.Tensor) -> None:
         """waveform [B, C, N] through 1 / a (a_flipped [C, order], last one 1), into padded [B, C, order - 1 + N]."""
+        import scipy.signal  # half a second that training does not need
+
         for channel, a in enumerate(a_flipped.detach().flip(1).cpu().numpy()):
             y = scipy.signal.lfilter([1.0], a, waveform[:, channel].detach().cpu().numpy(), axis=-1)
             padded[:, channel, a_flipped.shape[1] - 1:] = torch.from_numpy(y)
@@ -230,9 +231,10 @@ def _write(out_path: Path | str, wav: torch.Tensor, sample_rate: int, flags: lis
             file.write(part.numpy())
 
 
-# --- transformers, librosa ------------------------------------------------------------------------------------------
-# audiocraft names classes of transformers for text, CLAP and Hugging Face's EnCodec, and librosa's filters for chroma.
-# The two take 3 of the 7 s of a processor that `dora run` otherwise needs to start, and training on codes uses neither.
+# --- transformers, librosa, metrics ---------------------------------------------------------------------------------
+# audiocraft names classes of transformers for text, CLAP and Hugging Face's EnCodec, librosa's filters for chroma, and
+# its own metrics, which bring torchmetrics, scipy and matplotlib. They take 5 of the 8.5 s of a processor that `dora
+# run` otherwise needs to start, and training on codes uses none of them.
 
 class _Later(type):
     """The type of what stands in for a name of such a package; whatever is asked of it imports the real one."""
@@ -300,7 +302,7 @@ def _import_audiocraft() -> types.ModuleType:
 _xformers()
 _spacy()
 _torchaudio()
-with _put_off(["transformers", "librosa"]):
+with _put_off(["transformers", "librosa", "audiocraft.metrics"]):
     _loaders = _import_audiocraft()
 # audiocraft has got hold of it; other packages should see that there is no spacy. (xformers stays: audiocraft imports
 # from it while it computes.)

@@ -255,6 +255,15 @@ def test_what_is_imported_already_is_used_and_what_is_absent_is_named_when_it_is
               "transformers/__init__.py": "class T5EncoderModel: pass", "librosa/__init__.py": None})
 
 
+def test_metrics_of_audiocraft_come_when_they_are_used(fresh):
+    fresh("import audiocraft_ext.compat, sys\n"
+          "from audiocraft.solvers import builders\n"
+          "assert not {'audiocraft.metrics', 'torchmetrics', 'scipy', 'matplotlib'} & sys.modules.keys()\n"
+          "metric = builders.metrics.RelativeVolumeMel()\n"
+          "import audiocraft.metrics\n"
+          "assert type(metric) is audiocraft.metrics.RelativeVolumeMel and 'torchmetrics' in sys.modules", {})
+
+
 # --- the parts that stand in ----------------------------------------------------------------------------------------
 
 @needs["spacy"]
