@@ -17,17 +17,18 @@ from audiocraft_ext.training.dataset import StreamDataset
 ROWS = 8  # at once
 
 
-def held_out(source: Path | str, store: TokenStore, windows: int) -> np.ndarray:
-    """Cross entropy ``[K]`` in nats a code over so many windows of the context, spread over the valid split.
+def held_out(source: Path | str, store: TokenStore, windows: int, frames: int | None = None) -> np.ndarray:
+    """Cross entropy ``[K]`` in nats a code over so many windows, spread over the valid split.
 
     Args:
         source: a bundle, or whatever else :func:`audiocraft_ext.export.sources.read` reads.
+        frames: of a window; None: those of the model's context.
     """
     model = sources.read(source)
     lm = LM(model.cfg, model.spec.delays, model.spec.sizes, model.spec.gates).eval()
     lm.load_state_dict(model.state)
     view = kinds.kind_of(store.spec).view(store, {})
-    data = StreamDataset(store, VALID, model.context - model.spec.prompt, num_samples=windows, view=view)
+    data = StreamDataset(store, VALID, frames or model.context - model.spec.prompt, num_samples=windows, view=view)
     sums, counts = np.zeros(store.spec.n_q), np.zeros(store.spec.n_q)
     with torch.no_grad():
         for first in range(0, len(data), ROWS):

@@ -6,6 +6,8 @@
     reading      CPU seconds a file and the share of notes that are kept, beside music21 (where it is installed), which
                  is asked for a sample of the files
     preparing    files a minute of ``data_prep.midi --codec notes``, by the clock and by CPU seconds
+    loss         nats a frame and a note on held-out windows, without a prompt; beside them what the frequencies of the
+                 codes give
     obeyed       pieces for each word of a prompt: of families the share that plays; of levels, with a piano, the rank
                  correlation of what is asked for and what is measured, and the share of pieces that hit the level, and
                  that are off by one at most. Tempo and metre are written into the file and need no measure
@@ -38,12 +40,14 @@ from audiocraft_ext.midi.tempos import bpm_of
 from audiocraft_ext.notes import describe
 from audiocraft_ext.notes.codec import codec_of
 from audiocraft_ext.notes.codec import score as scores
-from audiocraft_ext.notes.codec.multitrack import Multitrack
+from audiocraft_ext.notes.codec.multitrack import FIRST, Multitrack
 from audiocraft_ext.notes.codec.score import DRUMS, Score
 from audiocraft_ext.notes.midi import families_of, stretches
 from audiocraft_ext.notes.play.composer import Composer
+from audiocraft_ext.store import baseline
 from audiocraft_ext.store.reader import TokenStore
 from benchmarks.common import music
+from benchmarks.common.losses import held_out
 from benchmarks.common.machine import ROOT, finish
 from benchmarks.common.machine import describe as machine_of
 from benchmarks.common.music import Music, tell
@@ -62,6 +66,8 @@ def main(argv: list[str] | None = None) -> None:
     add("--bundle", type=Path, help="a bundle of notes, with --store STORE, what it was trained on")
     add("--store", type=Path)
     add("--pieces", type=int, default=40, help="for each word (default %(default)s)")
+    add("--windows", type=int, default=128, help="of the held-out songs, for the loss (default %(default)s)")
+    add("--frames", type=int, help="of a window (default: the bundle's context)")
     add("--seed", type=int, default=1)
     add("--save", type=Path, metavar="JSON", help="keep the results there")
     args = parser.parse_args(argv)
@@ -76,6 +82,7 @@ def main(argv: list[str] | None = None) -> None:
         store, composer = TokenStore(args.store), Composer.load(args.bundle)
         if store.settings["codec"]["division"] != composer.codec.division:
             raise UserError(f"{args.store}: another codec than the bundle's")
+        results |= losses(composer, store, args.windows, args.frames)
         results |= obeyed(composer, args.pieces, args.seed)
         made = like_held_out(composer, store, args.pieces, args.seed)
         held, train = ([music_of(one) for one in scores_of(store, rows_of(store, split))] for split in (VALID, TRAIN))
@@ -163,6 +170,19 @@ def preparing(folders: Sequence[Path]) -> dict[str, object]:
     return tell({"preparing: s by the clock": wall, "preparing: s of CPU": cpu,
                  "preparing: files a minute by the clock": 60 * len(files) / wall,
                  "preparing: files a minute of one core's CPU": 60 * len(files) / cpu})
+
+
+def losses(composer: Composer, store: TokenStore, windows: int, frames: int | None) -> dict[str, object]:
+    n_q = store.spec.clip.n_q
+    codes = np.concatenate([store.read(track.start, track.frames)[:n_q] for track in store.tracks(VALID)], axis=1)
+    each = codes.shape[1] / np.count_nonzero(codes[0] >= FIRST)  # frames a note: bar lines and divisions are frames too
+    found = {"model": held_out(composer.bundle.path, store, windows, frames), "unigram": baseline.unigram_loss(store)}
+    results: dict[str, object] = {}
+    for name, by_stream in found.items():
+        frame = float(by_stream[:n_q].sum())
+        results |= {f"{name}: nats a code": frame / n_q, f"{name}: nats a frame": frame,
+                    f"{name}: nats a note": each * frame}
+    return tell(results)
 
 
 def obeyed(composer: Composer, pieces: int, seed: int) -> dict[str, object]:

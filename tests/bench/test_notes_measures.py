@@ -52,9 +52,11 @@ def test_all_of_it_on_little(tmp_path, capsys):
                "--duplicates", "off"])
     bundle = tiny_composer(tmp_path / "tiny")
     measures.main(["--files", str(SONGS), "--sample", "1", "--no-prepare", "--bundle", str(bundle), "--store",
-                   str(store), "--pieces", "5", "--save", str(saved)])
+                   str(store), "--pieces", "5", "--windows", "4", "--frames", "40", "--save", str(saved)])
     found = json.loads(saved.read_text())["notes"]["results"]
     assert found["ours: notes kept"] == 1.0 and found["files"] == 4
+    assert found["model: nats a frame"] == pytest.approx(5 * found["model: nats a code"])
+    assert found["model: nats a note"] > found["model: nats a frame"] > found["unigram: nats a frame"]  # random weights
     assert 0 <= found["families asked for that play"] <= 1 and -1 <= found["density: rank correlation"] <= 1
     assert found["copies: of pieces, in the train split"] < 0.05  # random weights copy nothing
     assert found["pitch classes: pieces to held-out rows"] > 0
