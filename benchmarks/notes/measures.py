@@ -11,6 +11,8 @@
     obeyed       pieces for each word of a prompt: of families the share that plays; of levels, with a piano, the rank
                  correlation of what is asked for and what is measured, and the share of pieces that hit the level, and
                  that are off by one at most. Tempo and metre are written into the file and need no measure
+    built        of pieces built part after part, the notes a bar of each part, beside those of such a part in held-out
+                 rows, and the share of notes that are the one before once more: its place, instrument and pitch
     distances    pieces with the prompts of held-out rows, to all held-out rows: pitch classes (half the sum of the
                  differences of two histograms), polyphony and lengths of notes (earth mover's distance, in notes and in
                  quarter notes); beside as many rows of the train split
@@ -40,7 +42,7 @@ from audiocraft_ext.midi.tempos import bpm_of
 from audiocraft_ext.notes import describe
 from audiocraft_ext.notes.codec import codec_of
 from audiocraft_ext.notes.codec import score as scores
-from audiocraft_ext.notes.codec.multitrack import FIRST, Multitrack
+from audiocraft_ext.notes.codec.multitrack import FIRST, INSTRUMENT, POSITION, Multitrack
 from audiocraft_ext.notes.codec.score import DRUMS, Score
 from audiocraft_ext.notes.midi import families_of, stretches
 from audiocraft_ext.notes.play.composer import Composer
@@ -54,6 +56,7 @@ from benchmarks.common.music import Music, tell
 
 BARS = 4  # of a piece, as of a row
 PITCHED = "piano"  # is asked for beside a level
+BUILT = ("drums", "bass", "piano")
 BANDS = ("piano", "drums,bass", "drums,bass,guitar", "piano,strings", "drums,bass,pad,lead")
 
 
@@ -84,6 +87,7 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"{args.store}: another codec than the bundle's")
         results |= losses(composer, store, args.windows, args.frames)
         results |= obeyed(composer, args.pieces, args.seed)
+        results |= built(composer, store, args.pieces, args.seed)
         made = like_held_out(composer, store, args.pieces, args.seed)
         held, train = ([music_of(one) for one in scores_of(store, rows_of(store, split))] for split in (VALID, TRAIN))
         mine = [music_of(one) for one in made]
@@ -211,6 +215,21 @@ def obeyed(composer: Composer, pieces: int, seed: int) -> dict[str, object]:
                     f"{name}: level hit": (off == 0).sum() / n, f"{name}: off by one at most": (off <= 1).sum() / n,
                     f"{name}: without a pitched note": 1 - len(heard) / n}
     return tell({name: float(value) for name, value in results.items()})
+
+
+def built(composer: Composer, store: TokenStore, pieces: int, seed: int) -> dict[str, object]:
+    made = [piece.codes for piece in composer.play(composer.recipe(bars=BARS, seed=seed, parts=BUILT), range(pieces))]
+    real = [store.read(row["start"], row["frames"]).astype(np.int64) for row in rows_of(store, VALID)]
+    results: dict[str, float] = {}
+    for where, some in (("built", made), ("held-out rows", real)):
+        notes = [codes[:, codes[POSITION] >= FIRST] for codes in some]
+        for family in BUILT:
+            parts = [np.unique(one[INSTRUMENT], return_counts=True) for one in notes]
+            counts = [n for ids, counts in parts for i, n in zip(ids, counts) if family in families_of(np.array([i]))]
+            results[f"{family}: notes a bar of a part, {where}"] = float(np.mean(counts)) / BARS if counts else 0.0
+        same = sum((one[:3, 1:] == one[:3, :-1]).all(axis=0).sum() for one in notes)
+        results[f"the same note twice, {where}"] = float(same / max(1, sum(one.shape[1] for one in notes)))
+    return tell(results)
 
 
 def rows_of(store: TokenStore, split: str) -> list[dict]:
