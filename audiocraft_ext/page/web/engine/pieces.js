@@ -4,7 +4,7 @@ import { Arranger } from "./arrange.js";
 import { familiesOf, familyOf, MEASURED, measures, meterWord, miss, nameOf, NO, YES } from "./describe.js";
 import { CHANNELS, DRUMS as DRUM_CHANNEL, HIT, midiBytes, nameEvent, noteEvents, programEvent, TICKS, timeEvents } from "./midi.js";
 import { DRUMS, Multitrack, ordered as inOrder, programOf, PROGRAMS, untilNext, VOICES, without } from "./multitrack.js";
-import { hundredths } from "./numbers.js";
+import { rounded } from "./numbers.js";
 import { dumps, pack, sha256, unpack } from "./packing.js";
 import { checkedBars, checkedTempo, head, named } from "./spec.js";
 import { candidates, ordered, tempoWord } from "./words.js";
@@ -152,7 +152,7 @@ export function pieceFiles(info, { recipe, index, codes }, stem = pieceStem(reci
       bpm: score.bpm,
       meter: score.meter,
       bars: score.bars,
-      seconds: Math.round(score.seconds * 1e6) / 1e6,
+      seconds: rounded(score.seconds, 6),
       notes: score.notes.length,
       file: `${stem}.mid`,
       recipe,
@@ -162,7 +162,7 @@ export function pieceFiles(info, { recipe, index, codes }, stem = pieceStem(reci
       output: OUTPUT,
       files: [`${stem}.mid`],
       about: {
-        measured: Object.fromEntries(heard.map(([name, value]) => [name, hundredths(value)])),
+        measured: Object.fromEntries(heard.map(([name, value]) => [name, rounded(value, 2)])),
         parts: Object.fromEntries(
           parts.map((part) => [nameOf(info, part), score.notes.filter((note) => note[2] === part).length]),
         ),

@@ -1,0 +1,32 @@
+// What the page reads in MIDI files: `node read.mjs ENGINE_FOLDER CASES.json` prints, as JSON, of each case `{kind, info,
+// file}`, the file as base64, `{midi, source}` or what is wrong with it as `{error}`.
+
+import { readFileSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+
+const [folder, path] = process.argv.slice(2);
+const load = (name) => import(pathToFileURL(`${folder}/${name}`));
+const { BrokenMidi, parse } = await load("midi_file.js");
+const { pack } = await load("packing.js");
+const SOURCES = { notes: (await load("piece_source.js")).pieceSource };
+
+function attempt(read) {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof BrokenMidi)) throw error;
+    return { error: error.message };
+  }
+}
+
+const read = JSON.parse(readFileSync(path)).map(({ kind, info, file }) => {
+  const bytes = new Uint8Array(Buffer.from(file, "base64"));
+  const midi = attempt(() => parse(bytes)),
+    source = attempt(() => SOURCES[kind](info, bytes));
+  const rows = (table) => table.map((row) => Object.values(row));
+  if (midi.notes)
+    for (const name of ["notes", "programs", "controls", "bends"]) midi[name] = rows(midi[name]);
+  if (midi.names) midi.names = [...midi.names];
+  return { midi, source: source.codes ? { ...source, codes: pack(source.codes) } : source };
+});
+console.log(JSON.stringify(read));
