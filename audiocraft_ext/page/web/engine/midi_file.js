@@ -135,14 +135,15 @@ class Reader {
     } else if (data.subarray(at, limit).some(Boolean))
       remarks.push(`track ${place} has an end before its last ${limit - at} bytes: read up to there`);
     this.ends.push(tick);
-    for (const event of events) this.events.push({ ...event, track: place - 1 });
+    for (const event of events) this.events.push(event);
     return limit;
   }
 
-  /** The events `{tick, status, first, second}` whose values lie at `places`. Those with a wrong value are one message
+  /** The events `{tick, track, status, first, second}` whose values lie at `places`. Those with a wrong value are one message
    * less, unless there are so many of them that these are no messages. */
   channelEvents(ticks, places) {
     const { data } = this,
+      track = this.ends.length,
       found = [];
     let status = 0,
       count = 0,
@@ -152,7 +153,7 @@ class Reader {
       if (!status) throw new BrokenMidi(`has values without an event at byte ${at}`);
       const [first, second] = [data[at] ?? 0, data[at + 1] ?? 0],
         alone = status >= 0xc0 && status < 0xe0;
-      if (first <= 0x7f && (alone || second <= 0x7f)) found.push({ tick: ticks[i], status, first, second });
+      if (first <= 0x7f && (alone || second <= 0x7f)) found.push({ tick: ticks[i], track, status, first, second });
       else if (!count++) worst = `${alone ? first : Math.max(first, second)} at byte ${at}`;
     });
     this.wrong += count;
@@ -205,28 +206,27 @@ class Reader {
 
   /** Notes, programs, controllers and pitch bends of all tracks, in the order of time. */
   tables() {
-    const events = this.events
-      .map(({ status, ...rest }) => ({ ...rest, kind: status >> 4, channel: (status & 15) + 1 }))
-      .sort((a, b) => a.tick - b.tick);
-    const of = (wanted, row) => events.filter(({ kind }) => kind === wanted).map(row);
-    const played = events
-      .filter(({ kind }) => kind <= 9) // 8 ends a note, as 9 does with a velocity of 0
-      .map(({ tick, track, kind, channel, first: pitch, second: velocity }) => ({
-        ...{ tick, track, channel, pitch, velocity },
-        on: kind === 9 && velocity > 0,
-        key: (track * 16 + channel) * 128 + pitch,
-        last: this.ends[track],
-      }));
-    const ends = paired(played),
-      note = ({ tick, track, channel, pitch, velocity }, i) => ({ start: tick, end: ends[i], track, channel, pitch, velocity });
-    const notes = played.map((one, i) => one.on && note(one, i)).filter(Boolean);
-    notes.sort((a, b) => a.start - b.start || a.pitch - b.pitch);
-    return {
-      notes,
-      programs: of(12, ({ tick, track, channel, first }) => ({ tick, track, channel, program: first })),
-      controls: of(11, ({ tick, track, channel, first, second }) => ({ tick, track, channel, number: first, value: second })),
-      bends: of(14, ({ tick, track, channel, first, second }) => ({ tick, track, channel, bend: second * 128 + first - 0x2000 })),
-    };
+    const found = { notes: [], programs: [], controls: [], bends: [] },
+      played = [];
+    this.events.sort((a, b) => a.tick - b.tick);
+    for (const { tick, track, status, first, second } of this.events) {
+      const kind = status >> 4,
+        channel = (status & 15) + 1;
+      if (kind <= 9) {
+        // 8 ends a note, as 9 does with a velocity of 0
+        const on = kind === 9 && second > 0,
+          key = (track * 16 + channel) * 128 + first;
+        played.push({ key, tick, on, last: this.ends[track], track, channel, pitch: first, velocity: second });
+      } else if (kind === 11) found.controls.push({ tick, track, channel, number: first, value: second });
+      else if (kind === 12) found.programs.push({ tick, track, channel, program: first });
+      else if (kind === 14) found.bends.push({ tick, track, channel, bend: second * 128 + first - 0x2000 });
+    }
+    const ends = paired(played);
+    played.forEach(({ tick, on, track, channel, pitch, velocity }, i) => {
+      if (on) found.notes.push({ start: tick, end: ends[i], track, channel, pitch, velocity });
+    });
+    found.notes.sort((a, b) => a.start - b.start || a.pitch - b.pitch);
+    return found;
   }
 }
 
