@@ -1,5 +1,5 @@
 // What the page reads in MIDI files: `node read.mjs ENGINE_FOLDER CASES.json` prints, as JSON, of each case `{kind, info,
-// file}`, the file as base64, `{midi, source}` or what is wrong with it as `{error}`.
+// file}`, the file as base64, `{midi, clip}` or what is wrong with it as `{error}`.
 
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
@@ -8,7 +8,7 @@ const [folder, path] = process.argv.slice(2);
 const load = (name) => import(pathToFileURL(`${folder}/${name}`));
 const { BrokenMidi, parse } = await load("midi_file.js");
 const { pack } = await load("packing.js");
-const SOURCES = { notes: (await load("piece_source.js")).pieceSource };
+const CLIPS = { notes: (await load("piece_source.js")).pieceOf };
 
 function attempt(read) {
   try {
@@ -22,11 +22,12 @@ function attempt(read) {
 const read = JSON.parse(readFileSync(path)).map(({ kind, info, file }) => {
   const bytes = new Uint8Array(Buffer.from(file, "base64"));
   const midi = attempt(() => parse(bytes)),
-    source = attempt(() => SOURCES[kind](info, bytes));
+    clip = attempt(() => CLIPS[kind](info, bytes));
   const rows = (table) => table.map((row) => Object.values(row));
   if (midi.notes)
     for (const name of ["notes", "programs", "controls", "bends"]) midi[name] = rows(midi[name]);
   if (midi.names) midi.names = [...midi.names];
-  return { midi, source: source.codes ? { ...source, codes: pack(source.codes) } : source };
+  if (clip.recipe) clip.recipe.seed = Number(clip.recipe.seed);
+  return { midi, clip: clip.codes ? { ...clip, codes: pack(clip.codes) } : clip };
 });
 console.log(JSON.stringify(read));

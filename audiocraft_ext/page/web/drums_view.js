@@ -5,6 +5,7 @@ import { field, keyList, make, progress, say } from "./dom.js";
 import { beatFiles, beatRecipe, beatStem } from "./engine/drums.js";
 import { DrumGrid } from "./engine/grid.js";
 import { midiTempo, TICKS } from "./engine/midi.js";
+import { AS_IT_IS } from "./engine/spec.js";
 import { levelled, wavBytes } from "./engine/wav.js";
 import { download, draggable, jsonFile, midiFile, plain } from "./files.js";
 import { GridView } from "./grid_view.js";
@@ -71,7 +72,7 @@ export class DrumsView {
     );
     this.build();
     const empty = this.grid.empty(4 * this.grid.barSteps([4, 4]));
-    this.show({ recipe: beatRecipe(this.info, { seed: 0n, edit: "as it is", source: empty }), index: 0 }, empty);
+    this.show({ recipe: beatRecipe(this.info, { seed: 0n, edit: AS_IT_IS, source: empty }), index: 0 }, empty);
   }
 
   build() {
@@ -152,7 +153,7 @@ export class DrumsView {
     if (!edited) return { recipe, index, codes };
     const { bars, bpm, meter, seed } = recipe;
     return {
-      recipe: beatRecipe(this.info, { bars, bpm, meter, seed, edit: "as it is", source: codes }),
+      recipe: beatRecipe(this.info, { bars, bpm, meter, seed, edit: AS_IT_IS, source: codes }),
       index: 0,
       codes,
     };

@@ -25,8 +25,25 @@ export function draggable(element, file) {
   element.addEventListener("dragend", () => setTimeout(() => URL.revokeObjectURL(url), 60_000));
 }
 
+const MIDI = /^(MThd|RIFF.{4}RMID)/s,
+  SOUND = /^(RIFF.{4}WAVE|FORM.{4}AIF|fLaC|OggS|ID3|\xff[\xe0-\xff]|.{4}ftyp|\x1aE\xdf\xa3)/s;
+
+/** What a file that came in is: "midi", "sound" or "". Throws in words where it cannot be read. */
+export async function kindOf(file) {
+  let head;
+  try {
+    head = String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+  } catch {
+    throw new Error(`${file.name} cannot be read; a folder cannot be dropped here, its files can`);
+  }
+  return MIDI.test(head) ? "midi" : SOUND.test(head) ? "sound" : "";
+}
+
 export const midiFile = (stem, bytes) => ({ name: `${stem}.mid`, bytes, type: "audio/midi" });
 export const jsonFile = (stem, bytes) => ({ name: `${stem}.json`, bytes, type: "application/json" });
+
+/** A file's name without its ending, as a clip's. */
+export const bareName = (name) => name.replace(/\.\w+$/, "").slice(0, 60);
 
 /** A name as a part of a file's. */
 export const plain = (name) =>

@@ -5,13 +5,22 @@ import { programsOf, SUSTAIN, withSustain } from "./midi_notes.js";
 import { clock, meterMap } from "./midi_time.js";
 import { DRUMS, Multitrack, PROGRAMS, VOICES } from "./multitrack.js";
 import { fewer, rounded } from "./numbers.js";
+import { pieceRecipe } from "./pieces.js";
+import { AS_IT_IS } from "./spec.js";
 
 const METER = [4, 4], // where a file's is none of the codec's
   MOST_BARS = 256;
 
+/** A file's bytes as a clip, `{recipe, index, codes}`, and what is to be said of it, `remarks`. Throws `BrokenMidi`. */
+export function pieceOf(info, bytes) {
+  const { codes, remarks, ...facts } = pieceSource(info, bytes),
+    recipe = pieceRecipe(info, { ...facts, seed: 0n, edit: AS_IT_IS, source: codes });
+  return { recipe, index: 0, codes, remarks };
+}
+
 /** The music of a file's bytes, from the first bar with a note to the last: `{codes, bpm, meter, bars, remarks}`. Of
  * several time signatures it is the one with the most notes. Throws `BrokenMidi`. */
-export function pieceSource(info, bytes) {
+function pieceSource(info, bytes) {
   const codec = new Multitrack(info.codec),
     midi = parse(bytes),
     [parts, remarks] = stretches(midi, codec);

@@ -6,7 +6,7 @@ import { CHANNELS, DRUMS as DRUM_CHANNEL, HIT, midiBytes, nameEvent, noteEvents,
 import { DRUMS, Multitrack, ordered as inOrder, programOf, PROGRAMS, untilNext, VOICES, without } from "./multitrack.js";
 import { rounded } from "./numbers.js";
 import { dumps, pack, sha256, unpack } from "./packing.js";
-import { checkedBars, checkedTempo, head, named } from "./spec.js";
+import { AS_IT_IS, checkedBars, checkedTempo, head, named } from "./spec.js";
 import { candidates, ordered, tempoWord } from "./words.js";
 
 const GUIDANCE = 1.5,
@@ -37,8 +37,8 @@ export function instrumentFor(info, family, there) {
 /** What a piece is a function of, besides its index.
  *
  * `asked`: bars, bpm, meter, seed (a BigInt), sampling, `words` by field, `parts` (instruments, of a piece that is built
- * of them); and for a change `edit` ("continue", "add", "reroll" or "infill"), `source` (codes), `parts` (of "add" and
- * "reroll", those that are made) and `span`, the first and the last bar that "infill" makes anew, from 1. */
+ * of them); and for a change `edit` ("continue", "add", "reroll", "infill" or AS_IT_IS), `source` (codes), `parts` (of
+ * "add" and "reroll", those that are made) and `span`, the first and the last bar that "infill" makes anew, from 1. */
 export function pieceRecipe(
   info,
   { bars = 8, bpm = 120, meter = [4, 4], seed, sampling = {}, words = {}, parts = [], edit = "", source = null, span = null },
@@ -55,7 +55,7 @@ export function pieceRecipe(
   const named = made === "continue" ? [...families] : made ? familiesOf(info) : [];
   const heard = Object.fromEntries(named.map((name) => [name, families.has(name) ? YES : NO]));
   const facts = { tempo: tempoWord(bpm), meter: meterWord(meter) },
-    said = info.codec.prompts ? ordered(info.codec.prompts, { ...facts, ...heard, ...asked }) : {};
+    said = info.codec.prompts && made !== AS_IT_IS ? ordered(info.codec.prompts, { ...facts, ...heard, ...asked }) : {};
   const guided = Object.keys(asked).length || ["add", "reroll", "build"].includes(made);
   return {
     ...head(info, seed, { bars, bpm, meter }, sampling),
@@ -84,6 +84,7 @@ export async function playPiece(bundle, recipe, index, { stop = () => false, sha
   const { info } = bundle,
     codec = new Multitrack(info.codec),
     source = recipe.source ? unpack(recipe.source) : null;
+  if (recipe.edit === AS_IT_IS) return source;
   const free = !recipe.edit || recipe.edit === "continue",
     takes = free ? recipe.takes || 1 : 1;
   const refused = new Set(Object.keys(recipe.said || {}).filter((name) => recipe.said[name] === NO));
