@@ -16,6 +16,7 @@ const { childRecipe, soundRecipe } = await load("engine/recipe.js");
 const { beatFiles, beatRecipe, playBeat } = await load("engine/drums.js");
 const { changed, pieceFiles, pieceRecipe, playPiece } = await load("engine/pieces.js");
 const { playSong, songFiles, songRecipe } = await load("engine/songs.js");
+const { beatOf } = await load("engine/beat_source.js");
 const { pieceOf } = await load("engine/piece_source.js");
 const { PRESETS, measureOf } = await load("engine/presets.js");
 const { joined } = await load("engine/sampler.js");
@@ -26,7 +27,14 @@ const SCORES = {
   notes: [pieceRecipe, playPiece, pieceFiles],
   song: [songRecipe, playSong, songFiles],
 };
-const OF_FILES = { notes: (info, bytes, asked) => changed(pieceOf(info, bytes), asked.edit, asked) };
+const OF_FILES = {
+  notes: (info, bytes, asked) => changed(pieceOf(info, bytes), asked.edit, asked),
+  drums: (info, bytes, asked) => {
+    const { recipe, codes } = beatOf(info, bytes),
+      { bars, bpm, meter } = recipe;
+    return { ...asked, bpm, meter, source: codes, bars: bars + (asked.edit === "continue" ? 4 : 0) };
+  },
+};
 const read = (path) =>
   existsSync(path) ? new Uint8Array(readFileSync(path)) : fromPlanes(gunzipSync(readFileSync(`${path}.planes.gz`)));
 const instruments = JSON.parse(readFileSync(`${page}/instruments.json`)),

@@ -6,15 +6,14 @@ import { pathToFileURL } from "node:url";
 
 const [folder, path] = process.argv.slice(2);
 const load = (name) => import(pathToFileURL(`${folder}/${name}`));
-const { BrokenMidi, parse } = await load("midi_file.js");
+const { parse } = await load("midi_file.js");
 const { pack } = await load("packing.js");
-const CLIPS = { notes: (await load("piece_source.js")).pieceOf };
+const CLIPS = { notes: (await load("piece_source.js")).pieceOf, drums: (await load("beat_source.js")).beatOf };
 
 function attempt(read) {
   try {
     return read();
   } catch (error) {
-    if (!(error instanceof BrokenMidi)) throw error;
     return { error: error.message };
   }
 }
@@ -28,6 +27,6 @@ const read = JSON.parse(readFileSync(path)).map(({ kind, info, file }) => {
     for (const name of ["notes", "programs", "controls", "bends"]) midi[name] = rows(midi[name]);
   if (midi.names) midi.names = [...midi.names];
   if (clip.recipe) clip.recipe.seed = Number(clip.recipe.seed);
-  return { midi, clip: clip.codes ? { ...clip, codes: pack(clip.codes) } : clip };
+  return { midi, clip: clip.codes ? { ...clip, codes: pack(clip.codes), remarks: clip.remarks.join("; ") } : clip };
 });
 console.log(JSON.stringify(read));

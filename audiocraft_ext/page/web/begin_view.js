@@ -1,15 +1,16 @@
 // What can be begun with: MIDI files that are dropped on the page or chosen. Each becomes a clip.
 
 import { chooseFiles, make, say } from "./dom.js";
-import { kindOf } from "./files.js";
+import { bareName, kindOf } from "./files.js";
 
 const LARGEST = 5e6; // bytes
 const EXPECTED = "expected a MIDI file (.mid) with notes, of type 0 or 1, such as every DAW exports";
 
 export class BeginView {
-  /** `heard(bytes, name)` promises what a file is, `{text}` to say and whatever `made` takes, or fails in words. */
-  constructor(id, heard, made) {
-    Object.assign(this, { heard, made });
+  /** `heard(bytes)` promises a MIDI file's clip, `{recipe, index, codes}` with `remarks` and what there is in it, `count`, or
+   * fails in words; `made(clip)` takes it. `sounds` says where sounds go. */
+  constructor(id, heard, made, sounds) {
+    Object.assign(this, { heard, made, sounds });
     this.element = make(
       "fieldset",
       { id: `${id}-begin` },
@@ -28,9 +29,9 @@ export class BeginView {
     let wrong = false;
     for (const file of files) {
       try {
-        const found = await this.read(file);
-        this.made(found);
-        said.push(found.text);
+        const { remarks, count, ...clip } = await this.read(file);
+        this.made({ ...clip, name: bareName(file.name) });
+        said.push(`${[`${file.name}: ${factsOf(clip.recipe)}, ${count}`, ...remarks].join("; ")}.`);
       } catch (error) {
         wrong = true;
         said.push(error.message);
@@ -40,20 +41,16 @@ export class BeginView {
   }
 
   async read(file) {
-    const bytes = await midiBytes(file);
+    if ((await kindOf(file)) === "sound") throw new Error(`${file.name} is a sound, ${EXPECTED}; ${this.sounds}.`);
+    if (file.size > LARGEST)
+      throw new Error(`${file.name} has ${(file.size / 1e6).toFixed(1)} MB, and a MIDI file has ${LARGEST / 1e6} at most here.`);
     try {
-      return await this.heard(bytes, file.name);
+      return await this.heard(new Uint8Array(await file.arrayBuffer()));
     } catch (error) {
-      throw new Error(`${file.name} ${error.message}; ${EXPECTED}.`);
+      throw new Error(`${file.name}: ${error.message}; ${EXPECTED}.`);
     }
   }
 }
 
-/** A MIDI file's bytes. Throws in words. */
-async function midiBytes(file) {
-  if ((await kindOf(file)) === "sound")
-    throw new Error(`${file.name} is a sound, ${EXPECTED}; a sound is taken by the tab Sampler.`);
-  if (file.size > LARGEST)
-    throw new Error(`${file.name} has ${(file.size / 1e6).toFixed(1)} MB, and a MIDI file has ${LARGEST / 1e6} at most here.`);
-  return new Uint8Array(await file.arrayBuffer());
-}
+const factsOf = ({ bars, meter, bpm }) =>
+  `${bars} bar${bars > 1 ? "s" : ""} of ${meter.join("/")} at ${Number(bpm.toPrecision(4))} BPM`;

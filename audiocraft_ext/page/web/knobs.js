@@ -45,6 +45,9 @@ export const usual = ({ bpm, bars, meter, seed, temperature }) => [
   field("Temperature", temperature, twoPlaces),
 ];
 
+/** A tempo as its field has it. */
+export const shownTempo = (bpm) => Number(bpm.toFixed(3));
+
 export class Knobs {
   /** `ontempo(bpm)` is told of another tempo. */
   constructor(info, ontempo) {
@@ -71,7 +74,7 @@ export class Knobs {
   }
 
   show({ bpm, bars, meter }) {
-    this.bpm.value = Number(bpm.toFixed(3));
+    this.bpm.value = shownTempo(bpm);
     this.bars.value = bars;
     pick(this.meter, meter.join("/"));
   }

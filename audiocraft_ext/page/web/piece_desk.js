@@ -5,8 +5,8 @@ import { familiesOf, MEASURED, nameOf, NO, YES } from "./engine/describe.js";
 import { TICKS } from "./engine/midi.js";
 import { DRUMS, programOf } from "./engine/multitrack.js";
 import { changed, instrumentFor, instrumentsOf, partsOf, pieceFiles, pieceRecipe, pieceStem, scoreOf } from "./engine/pieces.js";
-import { bareName, jsonFile, midiFile } from "./files.js";
-import { knob, list, number, pick, temperatureOf, usual } from "./knobs.js";
+import { jsonFile, midiFile } from "./files.js";
+import { knob, list, number, pick, shownTempo, temperatureOf, usual } from "./knobs.js";
 
 const METERS = ["4/4", "3/4", "6/8", "2/4", "5/4", "7/8"];
 const HOW = [
@@ -69,7 +69,7 @@ export class PieceDesk {
   }
 
   show({ recipe, codes }) {
-    this.bpm.value = Number(recipe.bpm.toFixed(3));
+    this.bpm.value = shownTempo(recipe.bpm);
     this.bars.value = recipe.bars;
     pick(this.meter, recipe.meter.join("/"));
     if (this.added.value === "drums" && instrumentsOf(codes).includes(DRUMS)) this.added.value = "bass";
@@ -100,16 +100,14 @@ export class PieceDesk {
     return pieceRecipe(this.info, asked);
   }
 
-  /** A MIDI file as a piece, `{text, clip}`. Throws in words. */
-  async heard(bytes, name) {
+  /** What begin_view.js asks for. */
+  async heard(bytes) {
     const { pieceOf } = await import("./engine/piece_source.js"),
-      { remarks, ...clip } = pieceOf(this.info, bytes),
-      { bars, bpm, meter } = clip.recipe,
+      clip = pieceOf(this.info, bytes),
       frames = clip.codes[0].length,
       { context } = this.info;
-    if (frames > context) remarks.push(`of its ${frames} notes and bar lines the model hears ${context} at once`);
-    const facts = `${name}: ${bars} bars of ${meter.join("/")} at ${Number(bpm.toPrecision(4))} BPM, ${frames - bars} notes`;
-    return { text: `${[facts, ...remarks].join("; ")}.`, clip: { ...clip, name: bareName(name) } };
+    if (frames > context) clip.remarks.push(`of its ${frames} notes and bar lines the model hears ${context} at once`);
+    return { ...clip, count: `${frames - clip.recipe.bars} notes` };
   }
 
   /** What can be made of a piece: rows of inputs and buttons `[id, text, asked(clip)]`. */

@@ -71,8 +71,9 @@ export class ScoreView {
         }),
       ),
     );
-    const heard = this.desk.heard && ((bytes, name) => this.desk.heard(bytes, name));
-    this.begin = heard && new BeginView(kind, heard, ({ clip }) => this.show(this.shelf.add(clip)));
+    const heard = this.desk.heard && ((bytes) => this.desk.heard(bytes)),
+      made = (clip) => this.show(this.shelf.add(clip));
+    this.begin = heard && new BeginView(kind, heard, made, "the tab Sampler begins with a sound");
     this.playing = button("play", "Play", () => this.toggle());
     const midi = button("midi", "MIDI", () => this.save("midi"), { title: "Drag it out as a MIDI file" });
     for (const element of [midi, this.roll.element]) draggable(element, () => this.file("midi"));

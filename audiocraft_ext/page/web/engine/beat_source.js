@@ -27,11 +27,11 @@ export function beatOf(info, bytes, most = MOST_BARS) {
     [notes, guess] = drumsOf(midi),
     [parts, lost] = stretches(midi, notes, grid);
   if (!parts.length && lost.length) throw new BrokenMidi(lost[0]);
-  const hits = ({ notes }) => notes.reduce((sum, [, pitch]) => sum + (grid.classOf(pitch) >= 0), 0),
+  const hits = ({ notes }) => notes.reduce((sum, [, pitch]) => sum + (grid.classOf[pitch] >= 0), 0),
     part = parts.reduce((best, one) => (hits(one) > hits(best) ? one : best));
   if (!hits(part))
     throw new BrokenMidi(
-      `has ${notes.length} hits, and none is in a class of the map ${info.codec.map.name}, they have ${pitchesOf(notes)}`,
+      `none of its ${notes.length} hits is in a class of the map ${info.codec.map.name}, they have ${pitchesOf(notes)}`,
     );
   const remarks = [guess, ...midi.remarks, ...lost];
   if (parts.length > 1)
@@ -122,7 +122,7 @@ function played({ notes, ticksPerBeat, bpm, meter }, grid, most) {
     half = ((2 * ticksPerBeat) / grid.steps) * whole;
   const rows = notes.map(([tick, ...rest]) => [tick * whole, ...rest]),
     barOf = ([tick]) => Math.floor((tick + half) / bar),
-    hits = rows.filter(([, pitch]) => grid.classOf(pitch) >= 0);
+    hits = rows.filter(([, pitch]) => grid.classOf[pitch] >= 0);
   const first = Math.max(0, barOf(hits[0])),
     last = barOf(hits.at(-1)) + 1,
     end = Math.min(last, first + most);
@@ -153,7 +153,7 @@ function unmapped({ notes }, grid, map) {
 /** What the grid does to the hits, where it does anything audible. */
 function costOf(clip, grid) {
   const hits = grid.inside(clip),
-    of = clip.notes.filter(([, pitch]) => grid.classOf(pitch) >= 0).length,
+    of = clip.notes.filter(([, pitch]) => grid.classOf[pitch] >= 0).length,
     mean = (values) => (values.length ? pairwise(values, 0, values.length, (x) => x) / values.length : 0);
   const errors = (error) => Float64Array.from(hits, (hit) => Math.abs(error(hit, clip.notes[hit.note])));
   const velocity = mean(errors((hit, [, , was]) => grid.loudness(hit.velocity) - was)),

@@ -8,7 +8,7 @@ import { dumps, pack, sha256, unpack } from "./packing.js";
 import { Draws } from "./random.js";
 import { generate, SOME, UNKNOWN } from "./sampler.js";
 import { score } from "./score.js";
-import { head } from "./spec.js";
+import { AS_IT_IS, head } from "./spec.js";
 import {
   candidates,
   FACTS,

@@ -15,13 +15,9 @@ export class DrumGrid {
       onStep: Math.floor(offsets / 2),
       stepTicks: (4 * TICKS) / steps,
     });
-    this.others = map.classes.findIndex(({ name }) => name === map.unmapped); // of pitches in no class; -1 drops them
-  }
-
-  /** The class of a pitch, -1 for none. */
-  classOf(pitch) {
-    const own = this.classes.findIndex(({ pitches }) => pitches.includes(pitch));
-    return own < 0 ? this.others : own;
+    const others = map.classes.findIndex(({ name }) => name === map.unmapped);
+    this.classOf = new Array(128).fill(others); // of each pitch; -1 is dropped
+    map.classes.forEach(({ pitches }, i) => pitches.forEach((pitch) => (this.classOf[pitch] = i)));
   }
 
   barSteps([over, under]) {
@@ -89,7 +85,7 @@ export class DrumGrid {
       const at = tick * this.steps,
         step = Math.floor((2 * at + whole) / (2 * whole)),
         offset = Math.floor(((2 * (at - step * whole) + whole) * this.offsets) / (2 * whole)),
-        drum = this.classOf(pitch),
+        drum = this.classOf[pitch],
         key = step * this.classes.length + drum;
       if (drum < 0 || loudness <= (found.get(key)?.loudness ?? 0)) return;
       found.set(key, { step, drum, velocity: this.velocityCode(loudness), offset, note, loudness });
