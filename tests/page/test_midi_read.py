@@ -88,8 +88,8 @@ def cases() -> list[tuple[str, bytes]]:
     found += [(f"generated {seed}", generated(seed)) for seed in range(GENERATED)]
     found += [(f"film {frames}", of_film(frames, parts)) for frames, parts in ((25, 40), (24, 4), (29, 100), (30, 80),
                                                                               (26, 4), (25, 0))]
-    found += [("empty", b""), ("no MIDI", b"RIFF\0\0\0\0WAVEfmt "), ("head", b"MThd\0\0\0\6"), ("type 2", b"MThd\0\0\0\6"
-              b"\0\2\0\1\0\x60"), ("no notes", whole(track(HEAD + b"\0\xff\x2f\0")))]
+    found += [("empty", b""), ("no MIDI", b"RIFF\0\0\0\0WAVEfmt "), ("head", b"MThd\0\0\0\6"),
+              ("type 2", b"MThd\0\0\0\6\0\2\0\1\0\x60"), ("no notes", whole(track(HEAD + b"\0\xff\x2f\0")))]
     rng = random.Random(11)
     small = [data for _, data in found if 30 < len(data) < 20_000]
     return found + [(f"mutated {i}", mutated(rng.choice(small), rng)) for i in range(MUTATED)]
@@ -108,11 +108,10 @@ def python_midi(data: bytes) -> dict:
         midi = parse(data)
     except BrokenMidi as error:
         return {"error": plain(str(error))}
-    tables = {name: [list(row) for row in getattr(midi, name).tolist()] for name in ("notes", "programs", "controls",
-                                                                                    "bends")}
-    return tables | {"ticksPerBeat": midi.ticks_per_beat, "end": midi.end, "remarks": midi.remarks, "tracks": midi.tracks,
-                     "tempos": [list(one) for one in midi.tempos], "meters": [list(one) for one in midi.meters],
-                     "names": [list(one) for one in midi.names.items()]}
+    rows = {name: getattr(midi, name).tolist() for name in ("notes", "programs", "controls", "bends")}
+    rows |= {"tempos": midi.tempos, "meters": midi.meters, "names": midi.names.items()}
+    return {name: [list(row) for row in some] for name, some in rows.items()} | {
+        "ticksPerBeat": midi.ticks_per_beat, "end": midi.end, "remarks": midi.remarks, "tracks": midi.tracks}
 
 
 def python_clip(player, path: Path, said: list[str]) -> dict:
