@@ -1,25 +1,27 @@
-// What can be begun with: MIDI files that are dropped on the page or chosen. Each becomes a clip.
+// What can be begun with: files that are dropped on the page or chosen. Each becomes a clip.
 
 import { chooseFiles, make, say } from "./dom.js";
 import { bareName, kindOf } from "./files.js";
 
 const LARGEST = 5e6; // bytes
-const EXPECTED = "expected a MIDI file (.mid) with notes, of type 0 or 1, such as every DAW exports";
+export const MIDI = {
+  legend: "Begin with a MIDI file: drop it anywhere on the page",
+  label: "A MIDI file to begin with",
+  accept: ".mid,.midi,.rmi,.kar,audio/midi",
+  expected: "expected a MIDI file (.mid) with notes, of type 0 or 1, such as every DAW exports",
+};
 
 export class BeginView {
-  /** `heard(bytes)` promises a MIDI file's clip, `{recipe, index, codes}` with `remarks` and what there is in it, `count`, or
-   * fails in words; `made(clip)` takes it. `sounds` says where sounds go. */
-  constructor(id, heard, made, sounds) {
-    Object.assign(this, { heard, made, sounds });
+  /** `what` is such as `MIDI`, with an `id`, and `sounds`, which says where sounds go. `heard(bytes)` promises a file's clip,
+   * `{recipe, index, codes}` with `about`, what there is in it, and `remarks`, or fails in words; `made(clip)` takes it. */
+  constructor(what, heard, made) {
+    Object.assign(this, { what, heard, made });
+    const { id, legend, label, accept } = what;
     this.element = make(
       "fieldset",
       { id: `${id}-begin` },
-      make("legend", {}, "Begin with a MIDI file: drop it anywhere on the page"),
-      make(
-        "div",
-        { class: "row" },
-        ...chooseFiles(`${id}-file`, "A MIDI file to begin with", ".mid,.midi,.rmi,.kar,audio/midi", (files) => this.take(files)),
-      ),
+      make("legend", {}, legend),
+      make("div", { class: "row" }, ...chooseFiles(`${id}-file`, label, accept, (files) => this.take(files))),
     );
   }
 
@@ -29,9 +31,9 @@ export class BeginView {
     let wrong = false;
     for (const file of files) {
       try {
-        const { remarks, count, ...clip } = await this.read(file);
+        const { remarks, about, ...clip } = await this.read(file);
         this.made({ ...clip, name: bareName(file.name) });
-        said.push(`${[`${file.name}: ${factsOf(clip.recipe)}, ${count}`, ...remarks].join("; ")}.`);
+        said.push(`${[`${file.name}: ${about}`, ...remarks].join("; ")}.`);
       } catch (error) {
         wrong = true;
         said.push(error.message);
@@ -41,16 +43,18 @@ export class BeginView {
   }
 
   async read(file) {
-    if ((await kindOf(file)) === "sound") throw new Error(`${file.name} is a sound, ${EXPECTED}; ${this.sounds}.`);
+    const { expected, sounds } = this.what;
+    if ((await kindOf(file)) === "sound") throw new Error(`${file.name} is a sound, ${expected}; ${sounds}.`);
     if (file.size > LARGEST)
-      throw new Error(`${file.name} has ${(file.size / 1e6).toFixed(1)} MB, and a MIDI file has ${LARGEST / 1e6} at most here.`);
+      throw new Error(`${file.name} has ${(file.size / 1e6).toFixed(1)} MB, and ${LARGEST / 1e6} are the most here.`);
     try {
       return await this.heard(new Uint8Array(await file.arrayBuffer()));
     } catch (error) {
-      throw new Error(`${file.name}: ${error.message}; ${EXPECTED}.`);
+      throw new Error(`${file.name}: ${error.message}; ${expected}.`);
     }
   }
 }
 
-const factsOf = ({ bars, meter, bpm }) =>
-  `${bars} bar${bars > 1 ? "s" : ""} of ${meter.join("/")} at ${Number(bpm.toPrecision(4))} BPM`;
+/** Such as "8 bars of 4/4 at 94 BPM". */
+export const factsOf = ({ bars, meter, beats, bpm }) =>
+  `${bars} bar${bars > 1 ? "s" : ""} of ${meter?.join("/") ?? `${beats} beats`} at ${Number(bpm.toPrecision(4))} BPM`;

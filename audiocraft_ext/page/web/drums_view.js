@@ -1,6 +1,6 @@
 // The drums: the grid, and what can be done with a beat.
 
-import { BeginView } from "./begin_view.js";
+import { BeginView, factsOf, MIDI } from "./begin_view.js";
 import { ClipShelf } from "./clip_shelf.js";
 import { keyList, make, progress, say } from "./dom.js";
 import { beatFiles, beatRecipe, beatStem } from "./engine/drums.js";
@@ -69,8 +69,11 @@ export class DrumsView {
       (where) => this.hit.show(where),
       async (lane, file) => ((await kindOf(file).catch(() => "")) === "midi" ? this.drop([file]) : this.kit.take(lane, file)),
     );
-    const sounds = "drop a one-shot on the lane that is to sound like it";
-    this.begin = new BeginView("drums", (bytes) => this.heard(bytes), (beat) => this.show(beat, beat.codes), sounds);
+    this.begin = new BeginView(
+      { ...MIDI, id: "drums", sounds: "drop a one-shot on the lane that is to sound like it" },
+      (bytes) => this.heard(bytes),
+      (beat) => this.show(beat, beat.codes),
+    );
     this.knobs = new Knobs(this.info, (bpm) => this.tempo(bpm));
     this.kept = new ClipShelf(
       { kind: "drums", bundle: this.info.name, label: "Kept beats", stem: beatStem },
@@ -269,7 +272,7 @@ export class DrumsView {
   async heard(bytes) {
     const { beatOf } = await import("./engine/beat_source.js"),
       beat = beatOf(this.info, bytes, LONGEST);
-    return { ...beat, count: `${this.grid.hits(beat.codes).length} hits` };
+    return { ...beat, about: `${factsOf(beat.recipe)}, ${this.grid.hits(beat.codes).length} hits` };
   }
 
   key(event) {

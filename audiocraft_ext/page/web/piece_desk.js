@@ -1,5 +1,6 @@
 // What the view of scores has to know of pieces: their settings, what can be done with one, its notes and files.
 
+import { factsOf, MIDI } from "./begin_view.js";
 import { field, make, seedOf } from "./dom.js";
 import { familiesOf, MEASURED, nameOf, NO, YES } from "./engine/describe.js";
 import { TICKS } from "./engine/midi.js";
@@ -18,6 +19,7 @@ const title = (name) => name[0].toUpperCase() + name.slice(1);
 
 export class PieceDesk {
   static texts = { kind: "notes", one: "piece", heading: "A piece", list: "Pieces" };
+  static begin = { ...MIDI, id: "notes", sounds: "the tab Sampler begins with a sound" };
 
   constructor(info) {
     this.info = info;
@@ -107,7 +109,7 @@ export class PieceDesk {
       frames = clip.codes[0].length,
       { context } = this.info;
     if (frames > context) clip.remarks.push(`of its ${frames} notes and bar lines the model hears ${context} at once`);
-    return { ...clip, count: `${frames - clip.recipe.bars} notes` };
+    return { ...clip, about: `${factsOf(clip.recipe)}, ${frames - clip.recipe.bars} notes` };
   }
 
   /** What can be made of a piece: rows of inputs and buttons `[id, text, asked(clip)]`. */

@@ -71,9 +71,11 @@ export class ScoreView {
         }),
       ),
     );
-    const heard = this.desk.heard && ((bytes) => this.desk.heard(bytes)),
-      made = (clip) => this.show(this.shelf.add(clip));
-    this.begin = heard && new BeginView(kind, heard, made, "the tab Sampler begins with a sound");
+    this.begin = new BeginView(
+      this.Desk.begin,
+      (bytes) => this.desk.heard(bytes),
+      (clip) => this.show(this.shelf.add(clip)),
+    );
     this.playing = button("play", "Play", () => this.toggle());
     const midi = button("midi", "MIDI", () => this.save("midi"), { title: "Drag it out as a MIDI file" });
     for (const element of [midi, this.roll.element]) draggable(element, () => this.file("midi"));
@@ -110,7 +112,7 @@ export class ScoreView {
         make("p", { class: "quiet" }, this.info.card || ""),
         chooser(this.instruments, this.info, (info) => this.choose(info)),
         this.desk.element,
-        this.begin?.element ?? "",
+        this.begin.element,
         make("div", { class: "row" }, this.making, this.stopping),
         keyList(KEYS),
       ),
@@ -262,8 +264,7 @@ export class ScoreView {
 
   /** Files that were dropped on the page. */
   drop(files) {
-    if (this.begin) return this.begin.take(files);
-    say(`A ${this.texts.one} does not begin with a file here; infer.py's --continue does that.`, true);
+    return this.begin.take(files);
   }
 
   key(event) {
