@@ -1,5 +1,5 @@
 // Plays a built page's instruments under Node: `node play.mjs PAGE JOBS.json OUT` with jobs
-// `{name, asked, index}`; a `file` is a MIDI file that is changed, as base64; a `parent` is the number, from 1 on, of the job whose clip weird tools play on.
+// `{name, asked, index}`; a `file` is one that is changed, as base64; a `parent` is the number, from 1 on, of the job whose clip weird tools play on.
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
@@ -15,9 +15,10 @@ const { playSound, soundFiles } = await load("engine/sound.js");
 const { childRecipe, soundRecipe } = await load("engine/recipe.js");
 const { beatFiles, beatRecipe, playBeat } = await load("engine/drums.js");
 const { changed, pieceFiles, pieceRecipe, playPiece } = await load("engine/pieces.js");
-const { playSong, songFiles, songRecipe } = await load("engine/songs.js");
+const { longer, playSong, songFiles, songRecipe } = await load("engine/songs.js");
 const { beatOf } = await load("engine/beat_source.js");
 const { pieceOf } = await load("engine/piece_source.js");
+const { sketchOf } = await load("engine/song_source.js");
 const { PRESETS, measureOf } = await load("engine/presets.js");
 const { joined } = await load("engine/sampler.js");
 const { fromPlanes, pack, unpack } = await load("engine/packing.js");
@@ -28,6 +29,7 @@ const SCORES = {
   song: [songRecipe, playSong, songFiles],
 };
 const OF_FILES = {
+  song: (info, bytes, asked) => longer(sketchOf(info, bytes), asked),
   notes: (info, bytes, asked) => changed(pieceOf(info, bytes), asked.edit, asked),
   drums: (info, bytes, asked) => {
     const { recipe, codes } = beatOf(info, bytes),

@@ -140,7 +140,7 @@ def test_the_same_seed_gives_the_same_piece_and_song(players, scores_page, node,
 
 @pytest.mark.browser
 def test_a_changed_piece_is_that_of_python(players, scores_page, node, tmp_path):
-    """Also a song that goes on."""
+    """Also a song that goes on, and one of a file."""
     composer, sketcher = players["notes"], players["song"]
     piece = next(composer.play(composer.recipe(bars=2, seed=3, parts="drums,bass,piano"), [0]))
     file = composer.save(piece, tmp_path)[0]
@@ -151,6 +151,10 @@ def test_a_changed_piece_is_that_of_python(players, scores_page, node, tmp_path)
     song = sketcher.save(next(sketcher.play(sketcher.recipe(bars=2, seed=1), [0])), tmp_path)[0]
     recipes.append(sketcher.recipe(file=song, bars=5, seed=7))
     jobs.append({"name": sketcher.bundle.name, "source": recipes[-1].source, "asked": {"seed": "7", "bars": 5}})
+    for path in (song, INTRO):
+        recipes.append(sketcher.recipe(file=path, seed=7))
+        jobs.append({"name": sketcher.bundle.name, "file": base64.b64encode(path.read_bytes()).decode(),
+                     "asked": {"seed": "7"}})
     played(scores_page, node, jobs, tmp_path)
     for number, recipe in enumerate(recipes):
         of = composer if number < len(CHANGES) else sketcher

@@ -58,3 +58,9 @@ export class BeginView {
 /** Such as "8 bars of 4/4 at 94 BPM". */
 export const factsOf = ({ bars, meter, beats, bpm }) =>
   `${bars} bar${bars > 1 ? "s" : ""} of ${meter?.join("/") ?? `${beats} beats`} at ${Number(bpm.toPrecision(4))} BPM`;
+
+/** That the model hears a part of so many bars at once, where it does; `frames` of a bar. */
+export function heardOf({ context, spec }, bars, frames) {
+  const n = Math.max(1, Math.floor((context - (spec.prompt || 0)) / frames));
+  return n < bars ? [`the model hears ${n} of its bars at once`] : [];
+}

@@ -1,6 +1,6 @@
 // The drums: the grid, and what can be done with a beat.
 
-import { BeginView, factsOf, MIDI } from "./begin_view.js";
+import { BeginView, factsOf, heardOf, MIDI } from "./begin_view.js";
 import { ClipShelf } from "./clip_shelf.js";
 import { keyList, make, progress, say } from "./dom.js";
 import { beatFiles, beatRecipe, beatStem } from "./engine/drums.js";
@@ -271,7 +271,9 @@ export class DrumsView {
   /** What begin_view.js asks for. */
   async heard(bytes) {
     const { beatOf } = await import("./engine/beat_source.js"),
-      beat = beatOf(this.info, bytes, LONGEST);
+      beat = beatOf(this.info, bytes, LONGEST),
+      { bars, meter } = beat.recipe;
+    beat.remarks.push(...heardOf(this.info, bars, this.grid.barSteps(meter)));
     return { ...beat, about: `${factsOf(beat.recipe)}, ${this.grid.hits(beat.codes).length} hits` };
   }
 

@@ -1,10 +1,10 @@
 // What the view of scores has to know of BeepBox's songs: their settings, how one goes on, its notes, files and URL.
 
-import { factsOf } from "./begin_view.js";
+import { factsOf, heardOf } from "./begin_view.js";
 import { field, make, seedOf } from "./dom.js";
 import { longer, songFiles, songRecipe, songStem, tracksOf } from "./engine/songs.js";
 import { TICKS } from "./engine/midi.js";
-import { KEYS, RHYTHMS, songOf } from "./engine/voices.js";
+import { barFrames, KEYS, RHYTHMS, songOf } from "./engine/voices.js";
 import { jsonFile, midiFile } from "./files.js";
 import { list, number, temperatureOf, twoPlaces } from "./knobs.js";
 
@@ -80,7 +80,8 @@ export class SongDesk {
   async heard(bytes) {
     const { sketchOf } = await import("./engine/song_source.js"),
       clip = sketchOf(this.info, bytes),
-      { channels, drums } = clip.recipe;
+      { bars, channels, drums } = clip.recipe;
+    clip.remarks.push(...heardOf(this.info, bars, barFrames(clip.recipe)));
     return { ...clip, about: `${factsOf(clip.recipe)} on ${channels} + ${drums} channels` };
   }
 
