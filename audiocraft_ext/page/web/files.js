@@ -25,6 +25,26 @@ export function draggable(element, file) {
   element.addEventListener("dragend", () => setTimeout(() => URL.revokeObjectURL(url), 60_000));
 }
 
+/** Call `take(files)` with what is dropped on the document or pasted into it; a link is a file with its URL. What an
+ * element takes itself it has said so by then. */
+export function takeFiles(take) {
+  const inText = ({ target }) => target.matches?.("input:not([type=checkbox]):not([type=range]), textarea");
+  const brings = (event, type) => event.dataTransfer?.types.includes(type);
+  document.addEventListener("dragover", (event) => {
+    if (brings(event, "Files") || (brings(event, "text/uri-list") && !inText(event))) event.preventDefault();
+  });
+  const came = (event, data) => {
+    if (event.defaultPrevented || !data) return;
+    const link = inText(event) ? "" : data.getData("text/uri-list") || data.getData("text/plain"),
+      files = data.files.length ? [...data.files] : /^\s*https?:\/\/\S+\s*$/.test(link) ? [new File([link], "link.url")] : [];
+    if (!files.length) return;
+    event.preventDefault();
+    take(files);
+  };
+  document.addEventListener("drop", (event) => came(event, event.dataTransfer));
+  document.addEventListener("paste", (event) => came(event, event.clipboardData));
+}
+
 const MIDI = /^(MThd|RIFF.{4}RMID)/s,
   SOUND = /^(RIFF.{4}WAVE|FORM.{4}AIF|fLaC|OggS|ID3|\xff[\xe0-\xff]|.{4}ftyp|\x1aE\xdf\xa3)/s;
 

@@ -12,10 +12,10 @@ export class SongDesk {
   static texts = { kind: "song", one: "song", heading: "A song for BeepBox", list: "Songs" };
   static begin = {
     id: "song",
-    legend: "Begin with a song: drop BeepBox's JSON or a MIDI file anywhere on the page",
+    legend: "Begin with a song: drop a MIDI file, BeepBox's JSON or its link anywhere on the page",
     label: "A song to begin with",
-    accept: ".json,.mid,.midi,.rmi,.kar,audio/midi",
-    expected: "expected a MIDI file (.mid), or the JSON that BeepBox saves with File, Export Song",
+    accept: ".json,.url,.txt,.mid,.midi,.rmi,.kar,audio/midi",
+    expected: "expected a MIDI file (.mid), the JSON that BeepBox saves with File, Export Song, or its link",
     sounds: "the tab Sampler begins with a sound",
   };
 

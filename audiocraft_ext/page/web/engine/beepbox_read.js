@@ -1,6 +1,6 @@
 // Songs of BeepBox's JSON: the twin of what of audiocraft_ext/songs/beepbox/as_json.py codes need, no bends and no volumes.
 
-import { CHORD, HITS, KEYS, PARTS, PITCHES, RHYTHMS } from "./voices.js";
+import { checkedChannels, CHORD, HITS, KEYS, PARTS, PITCHES, rhythmOf, RHYTHMS } from "./voices.js";
 
 const FORMAT = "BeepBox",
   [OLDEST, LATEST] = [5, 9];
@@ -32,10 +32,7 @@ export function songOfJson(text) {
   const order = [false, true].flatMap((sort) => given.filter(({ noise }) => noise === sort)),
     pitched = order.filter(({ noise }) => !noise).length,
     drums = order.length - pitched;
-  if (pitched < 1 || pitched > 10 || drums > 5)
-    throw new Error(
-      `a song of BeepBox has 1 to 10 pitch channels and up to 5 noise channels, got ${pitched} and ${drums}`,
-    );
+  checkedChannels(pitched, drums);
   const longest = (name) => order.reduce((most, { channel }) => Math.max(most, listOf(channel, name).length), 0),
     [long, patterns] = [longest("sequence"), longest("patterns")];
   if (Math.max(long, patterns) > BARS && !mod)
@@ -56,9 +53,10 @@ export function songOfJson(text) {
   for (const [what, count] of Object.entries(lost))
     if (count) remarks.push(`${what} that BeepBox has no room for are left out: ${count}`);
   for (const name of ["introBars", "loopBars"]) numberOf(found[name] === undefined ? 0 : found[name]);
-  const bpm = clamped(numberOf(found.beatsPerMinute === undefined ? 150 : found.beatsPerMinute), SLOWEST, FASTEST),
+  const own = RHYTHMS.includes(steps) ? steps : RHYTHMS.at(-1),
+    bpm = clamped(numberOf(found.beatsPerMinute === undefined ? 150 : found.beatsPerMinute), SLOWEST, FASTEST),
     key = keyOf(found.key === undefined ? 0 : found.key);
-  return [{ channels, pitched, beats, rhythm: rhythmOf(channels, steps), bpm, key, bars }, remarks];
+  return [{ channels, pitched, beats, rhythm: rhythmOf(channels, own), bpm, key, bars }, remarks];
 }
 
 const clamped = (x, low, high) => Math.min(Math.max(x, low), high);
@@ -130,17 +128,6 @@ function noteOf(note, begin, noise, steps, parts, lost) {
   lost.pitches += given.length - pitches.length;
   const [start, end] = [at[0], at.at(-1)];
   return { start, end, pitches, continues: note.continuesLastPattern === true && start === 0 };
-}
-
-/** Steps a beat on which all notes that are played begin and end: the song's own, else the fewest. */
-function rhythmOf(channels, steps) {
-  const edges = new Set(
-    channels.flatMap(({ patterns, sequence }) =>
-      [...new Set(sequence)].flatMap((number) => (patterns[number - 1] ?? []).flatMap(({ start, end }) => [start, end])),
-    ),
-  );
-  const own = RHYTHMS.includes(steps) ? steps : RHYTHMS.at(-1);
-  return [own, ...RHYTHMS].find((rhythm) => [...edges].every((part) => (part * rhythm) % PARTS === 0));
 }
 
 function keyOf(key) {

@@ -1,6 +1,8 @@
-// From a file to the codes of a song: the twin of audiocraft_ext/songs/play/source.py, of MIDI files and BeepBox's JSON.
+// From a file to the codes of a song: the twin of audiocraft_ext/songs/play/source.py, of MIDI files and of BeepBox's
+// JSON and URLs.
 
 import { songOfJson } from "./beepbox_read.js";
+import { songOfUrl } from "./beepbox_url.js";
 import { parse } from "./midi_file.js";
 import { songOfMidi } from "./midi_song.js";
 import { songRecipe } from "./songs.js";
@@ -24,6 +26,7 @@ function songIn(bytes) {
   if (text === "MThd" || text === "RIFF") return songOfMidi(parse(bytes));
   const words = new TextDecoder().decode(bytes).trim().replace(/^[# ]+/, "");
   if (words.startsWith("{")) return songOfJson(words);
-  if (/^\S+:\/\/\S+#\w/m.test(words)) throw new Error("is the URL of a song; open it, and save it as JSON");
+  const url = ["#", "://"].map((mark) => words.split(/\s+/).find((line) => line.includes(mark))).find(Boolean);
+  if (url) return [songOfUrl(url), []];
   return songOfMidi(parse(bytes));
 }

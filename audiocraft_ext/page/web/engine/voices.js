@@ -60,6 +60,24 @@ function songOfPatterns(found, facts) {
   return { channels, ...facts };
 }
 
+/** Steps a beat on which all notes that are played begin and end: the song's own, else the fewest. */
+export function rhythmOf(channels, own) {
+  const edges = new Set(
+    channels.flatMap(({ patterns, sequence }) =>
+      [...new Set(sequence)].flatMap((number) => (patterns[number - 1] ?? []).flatMap(({ start, end }) => [start, end])),
+    ),
+  );
+  return [own, ...RHYTHMS].find((rhythm) => [...edges].every((part) => (part * rhythm) % PARTS === 0));
+}
+
+/** Throws in words unless a song has such channels. */
+export function checkedChannels(pitched, drums) {
+  if (pitched < 1 || pitched > PITCH_CHANNELS || drums > 5)
+    throw new Error(
+      `a song of BeepBox has 1 to ${PITCH_CHANNELS} pitch channels and up to 5 noise channels, got ${pitched} and ${drums}`,
+    );
+}
+
 /** The codes of a song whose notes lie on the steps of its rhythm. */
 export function codesOf({ channels, beats, rhythm, bars }) {
   const C = channels.length,
