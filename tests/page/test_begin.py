@@ -1,4 +1,4 @@
-"""MIDI files that a person drops on the page or chooses, in Chromium: a bass line to a break, a beat in the grid."""
+"""Files that a person drops on the page or chooses, in Chromium: a bass line to a break, a beat in the grid, a song."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from audiocraft_ext.drums.play.drummer import Drummer
 from audiocraft_ext.midi import file as midi_file
 from audiocraft_ext.notes.play.composer import Composer
+from audiocraft_ext.songs.beepbox import as_json, url_write
+from tests.helpers.songs import random_song
 from tests.page.person import ROOT, STATUS, beep, downloaded, drop, infer, visit
 
 pytestmark = pytest.mark.browser
@@ -87,4 +89,25 @@ def test_a_beat_of_a_file_and_what_is_no_midi(shown, tmp_path):
     browser.wait("!!document.getElementById('prompt-choose')")
     drop(shown, "#sampler", "break.mid", BREAK.read_bytes())
     said(shown, "break.mid is a MIDI file, and a sound is expected here", wrong=True)
+    assert not browser.complaints()
+
+
+def test_a_song_of_a_link_and_of_a_json(shown):
+    browser, song = shown.browser, random_song(4)
+    visit(shown, "#songs")
+    url = f"https://www.beepbox.co/#{url_write.to_digits(song)}"
+    browser.run(f"""(() => {{ const t = new DataTransfer(); t.setData("text/plain", {json.dumps(url)});
+        document.body.dispatchEvent(new ClipboardEvent("paste", {{clipboardData: t, bubbles: true, cancelable: true}}));
+        }})()""")
+    said(shown, "link.url: ")
+    linked = browser.run(STATUS).removeprefix("link.url")
+    drop(shown, "body", "mine.json", as_json.to_text(song).encode())
+    said(shown, "mine.json" + linked)
+    assert browser.run("document.querySelectorAll('#songs ol li').length") == 2
+    pressed(browser, "d")
+    midi = midi_file.read(downloaded(shown, "mine.mid"))
+    bars = max(bar for _, bar, _ in song.notes()) + 1
+    assert midi.end == bars * song.beats * 480
+    drop(shown, "body", "thing.json", b'{"format": "other"}')
+    said(shown, "thing.json: is no song of BeepBox", wrong=True)
     assert not browser.complaints()
