@@ -31,7 +31,9 @@ export function songOfUrl(text) {
       `is a song of ${MODS[digits[0]]} (its URL begins with '${digits[0]}'), and only BeepBox's URLs are read; export it there as JSON`,
     );
   if (version === undefined)
-    throw new Error(`is no song of BeepBox: expected a version from ${OLDEST} to ${LATEST}, got '${digits.slice(0, 12)}'`);
+    throw new Error(
+      `is no song of BeepBox: expected its JSON, or a URL whose song begins with ${OLDEST} to ${LATEST}, got '${digits.slice(0, 12)}'`,
+    );
   if (version < OLDEST || version > LATEST)
     throw new Error(`is of version '${digits[0]}': expected a URL of BeepBox, ${OLDEST} to ${LATEST}`);
   return new UrlReader(digits, version).song();
