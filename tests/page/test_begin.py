@@ -68,7 +68,7 @@ def chosen(browser, selector: str, *paths: Path) -> None:
 def test_a_beat_of_a_file_and_what_is_no_midi(shown, tmp_path):
     browser = shown.browser
     visit(shown, "#drums")
-    chosen(browser, "#drums-file", BREAK)
+    chosen(browser, "#drums-from-file", BREAK)
     said(shown, "1 bar of 4/4 at 112 BPM, 8 hits")
     pressed(browser, "d")
     drummer = Drummer.load("drums", threads=1)
@@ -82,7 +82,7 @@ def test_a_beat_of_a_file_and_what_is_no_midi(shown, tmp_path):
     drop(shown, "body", "beep.flac", beep(0.1))
     said(shown, "beep.flac is a sound, expected a MIDI file", wrong=True)
     browser.click("#tab-notes")
-    browser.wait("!!document.getElementById('notes-choose')")
+    browser.wait("!!document.getElementById('notes-from-choose')")
     drop(shown, "#notes", "thing.mid", b"PK no MIDI")
     said(shown, "thing.mid: is not a MIDI file", wrong=True)
     browser.click("#tab-sampler")

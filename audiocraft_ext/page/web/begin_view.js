@@ -21,7 +21,7 @@ export class BeginView {
       "fieldset",
       { id: `${id}-begin` },
       make("legend", {}, legend),
-      make("div", { class: "row" }, ...chooseFiles(`${id}-file`, label, accept, (files) => this.take(files))),
+      make("div", { class: "row" }, ...chooseFiles(`${id}-from-file`, label, accept, (files) => this.take(files))),
     );
   }
 
