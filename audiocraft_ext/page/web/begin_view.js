@@ -1,7 +1,7 @@
 // What can be begun with: files that are dropped on the page or chosen. Each becomes a clip.
 
 import { chooseFiles, make, say } from "./dom.js";
-import { bareName, kindOf } from "./files.js";
+import { bareName, dragging, kindOf } from "./files.js";
 
 const LARGEST = 5e6; // bytes
 export const MIDI = {
@@ -27,6 +27,7 @@ export class BeginView {
 
   /** Files that were dropped or chosen. */
   async take(files) {
+    if (dragging.own) return; // it has not left the page
     const said = [];
     let wrong = false;
     for (const file of files) {

@@ -9,11 +9,15 @@ export function download(name, bytes, type) {
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
+/** Whether what is dragged now is the page's own. */
+export const dragging = { own: false };
+
 /** Make an element a file that can be dragged out; `file()` gives `{name, bytes, type}`. */
 export function draggable(element, file) {
   let url = null;
   element.draggable = true;
   element.addEventListener("dragstart", (event) => {
+    dragging.own = true;
     const { name, bytes, type } = file(),
       made = new File([bytes], name, { type });
     url = URL.createObjectURL(made);
@@ -22,7 +26,10 @@ export function draggable(element, file) {
     event.dataTransfer.setData("text/uri-list", url);
     event.dataTransfer.items.add(made); // to another page
   });
-  element.addEventListener("dragend", () => setTimeout(() => URL.revokeObjectURL(url), 60_000));
+  element.addEventListener("dragend", () => {
+    dragging.own = false;
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  });
 }
 
 /** Call `take(files)` with what is dropped on the document or pasted into it; a link is a file with its URL. What an
