@@ -139,10 +139,8 @@ def _stretch(midi: Midi, notes: np.ndarray, start: int, meter: tuple[int, int], 
     ends = np.where(drums, steps + 1, ends)
     part = np.unique((notes["track"] << 8) + notes["channel"], return_inverse=True)[1]
     made, bars_all = [], int(steps.max()) // bar + 1
-    for first in range(0, bars_all, BARS):
+    for first in (np.unique(steps // (BARS * bar)) * BARS).tolist():
         inside = (steps >= first * bar) & (steps < (first + BARS) * bar)
-        if not inside.any():
-            continue
         bars = min(BARS, bars_all - first)
         table = np.stack([steps - first * bar, np.minimum(ends - first * bar, bars * bar), values, part], 1)
         pitched, lost, short = _channels(table[inside & ~drums], settings.channels)

@@ -96,6 +96,19 @@ def test_a_file_is_continued(composer):
     assert notes_of(piece.score)[:n] == (source.notes - [first, 0, 0, 0, 0])[:, [0, 2, 3, 4]].tolist()
 
 
+def test_a_file_is_a_piece_as_it_is(composer):
+    """Which samples nothing, so that all of them are the same."""
+    recipe = composer.recipe(file=BAND, change="as it is", seed=1)
+    pieces = list(composer.play(recipe, [0, 7]))
+    assert PieceRecipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe and recipe.said == {}
+    assert pieces[0].about["title"] == BAND.stem
+    (score,), _ = notes_midi.stretches(read(BAND), composer.codec)
+    for piece in pieces:
+        assert notes_of(piece.score) == notes_of(composer.codec.canonicalize(score.score))
+    with pytest.raises(UserError, match="need the whole piece"):
+        next(composer.stream(recipe))
+
+
 def test_a_part_is_added_and_the_others_stay(composer):
     piece = one(composer, change="add", file=BAND, part="organ", bars=4)
     organ = instrument(16)
@@ -222,7 +235,8 @@ def test_the_command_line(bundle, tmp_path, capsys):
     said = capsys.readouterr()
     assert "2 of 3 pieces are in" in said.err and len(list(tmp_path.glob("*.mid"))) == 3
     assert said.out.splitlines()[-1] == str(tmp_path / "tiny_seed3.png") and (tmp_path / "tiny_seed3.png").is_file()
-    infer.main([str(bundle), "--add", "lead", "--from-midi", str(BAND), "--bars", "1", "-o", str(tmp_path / "c")])
+    infer.main([str(bundle), "--add", "lead", "--from-midi", str(BAND), "--bars", "1", "--seed", "1", "-o",
+                str(tmp_path / "c")])
     assert "square lead" in capsys.readouterr().out
     infer.main([str(bundle), "--revoice", "guitar=lead", "--from-midi", str(BAND), "--bars", "1", "-o",
                 str(tmp_path / "d")])

@@ -1,5 +1,5 @@
 // Plays a built page's instruments under Node: `node play.mjs PAGE JOBS.json OUT` with jobs
-// `{name, asked, index}`; a `parent` is the number, from 1 on, of the job whose clip weird tools play on.
+// `{name, asked, index}`; a `file` is one that is changed, as base64; a `parent` is the number, from 1 on, of the job whose clip weird tools play on.
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
@@ -14,8 +14,11 @@ const { open } = await load("engine/bundle.js");
 const { playSound, soundFiles } = await load("engine/sound.js");
 const { childRecipe, soundRecipe } = await load("engine/recipe.js");
 const { beatFiles, beatRecipe, playBeat } = await load("engine/drums.js");
-const { pieceFiles, pieceRecipe, playPiece } = await load("engine/pieces.js");
-const { playSong, songFiles, songRecipe } = await load("engine/songs.js");
+const { changed, pieceFiles, pieceRecipe, playPiece } = await load("engine/pieces.js");
+const { longer, playSong, songFiles, songRecipe } = await load("engine/songs.js");
+const { beatOf } = await load("engine/beat_source.js");
+const { pieceOf } = await load("engine/piece_source.js");
+const { sketchOf } = await load("engine/song_source.js");
 const { PRESETS, measureOf } = await load("engine/presets.js");
 const { joined } = await load("engine/sampler.js");
 const { fromPlanes, pack, unpack } = await load("engine/packing.js");
@@ -25,16 +28,26 @@ const SCORES = {
   notes: [pieceRecipe, playPiece, pieceFiles],
   song: [songRecipe, playSong, songFiles],
 };
+const OF_FILES = {
+  song: (info, bytes, asked) => longer(sketchOf(info, bytes), asked),
+  notes: (info, bytes, asked) => changed(pieceOf(info, bytes), asked.edit, asked),
+  drums: (info, bytes, asked) => {
+    const { recipe, codes } = beatOf(info, bytes),
+      { bars, bpm, meter } = recipe;
+    return { ...asked, bpm, meter, source: codes, bars: bars + (asked.edit === "continue" ? 4 : 0) };
+  },
+};
 const read = (path) =>
   existsSync(path) ? new Uint8Array(readFileSync(path)) : fromPlanes(gunzipSync(readFileSync(`${path}.planes.gz`)));
 const instruments = JSON.parse(readFileSync(`${page}/instruments.json`)),
   opened = {},
   made = [],
   results = [];
-for (const [number, { name, asked, index = 0, source, parent }] of JSON.parse(readFileSync(jobs)).entries()) {
+for (const [number, { name, asked, index = 0, source, file, parent }] of JSON.parse(readFileSync(jobs)).entries()) {
   const info = instruments.find((one) => one.name === name);
   opened[name] ??= await open(ort, info, (file) => read(`${page}/${info.path}/${file}`));
-  const all = { ...asked, seed: BigInt(asked.seed), ...(source ? { source: unpack(source) } : {}) };
+  let all = { ...asked, seed: BigInt(asked.seed), ...(source ? { source: unpack(source) } : {}) };
+  if (file) all = OF_FILES[info.kind](info, new Uint8Array(Buffer.from(file, "base64")), all);
   const began = performance.now();
   if (SCORES[info.kind]) {
     const [recipeOf, play, filesOf] = SCORES[info.kind],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from pathlib import Path
@@ -20,6 +21,7 @@ from audiocraft_ext.page import build
 
 pytestmark = pytest.mark.browser
 PLAY = Path(__file__).with_name("play.mjs")
+GROOVE = Path(__file__).parents[2] / "data_prep/grooves/drummer7/session3/50_funk_112_fill_4-4.mid"
 K = Bundle(find_bundle("embedded")).spec.n_q
 SOUNDS = [
     {"name": "embedded", "asked": {"seed": "1", "seconds": 3}},
@@ -88,6 +90,20 @@ def test_a_beat_is_that_of_python_to_the_byte(made, tmp_path, number):
     mine = made / f"{len(SOUNDS) + number}.mid"
     assert mine.read_bytes() == midi.read_bytes()
     assert mine.with_suffix(".json").read_text() == beside.read_text()
+
+
+def test_a_beat_that_began_with_a_file_is_that_of_python(page, node, tmp_path):
+    drummer = Drummer.load("drums", threads=1)
+    asked = [{"edit": "vary", "amount": 0.3}, {"edit": "humanise"}, {"edit": "infill", "span": (1, 1)},
+             {"edit": "continue"}, {"edit": "as it is"}]
+    file = base64.b64encode(GROOVE.read_bytes()).decode()
+    played(page, node, [{"name": "drums", "file": file, "asked": {"seed": "5"} | one} for one in asked], tmp_path)
+    for number, one in enumerate(asked):
+        recipe = drummer.recipe(file=GROOVE, change=one["edit"], seed=5, **{
+            name: value for name, value in one.items() if name != "edit"})
+        beat, beside = next(iter(drummer.play(recipe, [0]))), sidecar.read(tmp_path / f"{number}.json")
+        assert beside.recipe == recipe.to_dict() and pack(beside.codes) == pack(beat.codes), recipe.edit
+        assert (tmp_path / f"{number}.mid").read_bytes() == drummer.save(beat, tmp_path / "python")[0].read_bytes()
 
 
 def test_a_changed_beat_is_that_of_python(page, node, tmp_path):

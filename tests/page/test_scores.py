@@ -33,6 +33,12 @@ PIECES = [{"seed": "1", "bars": 4}, {"seed": str(2**64 - 1), "bars": 3, "bpm": 9
           {"seed": "3", "bars": 2, "parts": [0, 34, 1]}]  # drums, finger bass, piano, one after the other
 CHANGES = [("continue", {"bars": 6}), ("add", {"part": "strings", "parts": [41]}), ("reroll", {"part": "bass",
            "parts": [34]}), ("infill", {"span": (1, 1)}), ("infill", {"span": (2, 2)})]
+FILES = Path(__file__).parents[2] / "data_prep"
+BREAK, INTRO, VICTOR = (FILES / path for path in ("grooves/drummer7/session3/50_funk_112_fill_4-4.mid",
+                        "songs/freedoom/freedoom1_D_INTROA.mid", "songs/freedoom/freedoom1_D_VICTOR.mid"))
+OF_FILES = [(BREAK, "as it is", {}), (BREAK, "add", {"part": "bass", "parts": [34]}), (BREAK, "continue", {}),
+            (INTRO, "infill", {"span": (2, 3)}), (INTRO, "reroll", {"part": "guitar", "parts": [31]}),
+            (VICTOR, "continue", {}), (VICTOR, "as it is", {})]  # the last is longer than the model's window
 SKETCHES = [{"seed": "2"}, {"seed": "5", "bars": 3, "channels": 2, "drums": 2, "rhythm": 3, "beats": 5, "bpm": 150,
                             "key": 6, "sampling": {"temperature": 0.9}}]
 
@@ -134,7 +140,7 @@ def test_the_same_seed_gives_the_same_piece_and_song(players, scores_page, node,
 
 @pytest.mark.browser
 def test_a_changed_piece_is_that_of_python(players, scores_page, node, tmp_path):
-    """Also a song that goes on."""
+    """Also a song that goes on, and one of a file."""
     composer, sketcher = players["notes"], players["song"]
     piece = next(composer.play(composer.recipe(bars=2, seed=3, parts="drums,bass,piano"), [0]))
     file = composer.save(piece, tmp_path)[0]
@@ -145,12 +151,38 @@ def test_a_changed_piece_is_that_of_python(players, scores_page, node, tmp_path)
     song = sketcher.save(next(sketcher.play(sketcher.recipe(bars=2, seed=1), [0])), tmp_path)[0]
     recipes.append(sketcher.recipe(file=song, bars=5, seed=7))
     jobs.append({"name": sketcher.bundle.name, "source": recipes[-1].source, "asked": {"seed": "7", "bars": 5}})
+    for path in (song, INTRO):
+        recipes.append(sketcher.recipe(file=path, seed=7))
+        jobs.append({"name": sketcher.bundle.name, "file": base64.b64encode(path.read_bytes()).decode(),
+                     "asked": {"seed": "7"}})
     played(scores_page, node, jobs, tmp_path)
     for number, recipe in enumerate(recipes):
         of = composer if number < len(CHANGES) else sketcher
         beside = json.loads((tmp_path / f"{number}.json").read_text())
         assert beside["recipe"] == recipe.to_dict(), number
         assert beside["codes"] == pack(next(of.play(recipe, [0])).codes), recipe
+
+
+@pytest.mark.browser
+def test_a_piece_that_began_with_a_file_is_that_of_python(players, scores_page, node, tmp_path):
+    """Its recipe, codes and MIDI; and infer.py makes it again without the file."""
+    composer, jobs = players["notes"], []
+    for path, change, asked in OF_FILES:
+        own = {name: value for name, value in asked.items() if name != "part"}
+        jobs.append({"name": "notes", "file": base64.b64encode(path.read_bytes()).decode(),
+                     "asked": {"seed": "7", "edit": change} | own})
+    played(scores_page, node, jobs, tmp_path)
+    for number, (path, change, asked) in enumerate(OF_FILES):
+        recipe = composer.recipe(file=path, change=change, seed=7, **{
+            name: value for name, value in asked.items() if name != "parts"})
+        piece, beside = next(composer.play(recipe, [0])), json.loads((tmp_path / f"{number}.json").read_text())
+        assert beside["recipe"] == recipe.to_dict() and beside["codes"] == pack(piece.codes), (path.name, change)
+        midi = composer.save(piece, tmp_path / "python")[0]
+        assert (tmp_path / f"{number}.mid").read_bytes() == midi.read_bytes()
+    for number in (0, 1):
+        infer("notes", "--from", str(tmp_path / f"{number}.json"), "-o", str(tmp_path / f"again{number}"))
+        again, = (tmp_path / f"again{number}").glob("*.mid")
+        assert again.read_bytes() == (tmp_path / f"{number}.mid").read_bytes()
 
 
 @pytest.mark.browser

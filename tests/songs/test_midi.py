@@ -86,6 +86,13 @@ def test_polyphony_takes_channels_then_chords_then_ends_notes():
     assert narrow.song.channels[0].patterns[0] == (flat(0, 12, (28,)), flat(12, 24, (38,)), flat(24, 96, (48,)))
 
 
+def test_a_note_far_away_takes_no_longer():
+    """Bars that are empty are not gone through."""
+    start = np.array([0, 2**39])
+    found, _ = songs_of(Midi(table(NOTE, start, start + 1, 0, 1, 60, 80), 1), Settings())
+    assert [one.song.bars for one in found] == [128, 1] and found[1].start == 2**39
+
+
 def test_triplets_are_found():
     at = np.arange(24) * 160
     assert song_of(Midi(table(NOTE, at, at + 160, 0, 1, 60, 90)), Settings())[0].rhythm == 3

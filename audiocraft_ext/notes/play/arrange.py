@@ -21,7 +21,7 @@ from audiocraft_ext.engine.guidance import Guide
 from audiocraft_ext.engine.sampler import UNKNOWN
 from audiocraft_ext.notes.codec.multitrack import DIVIDE, FIRST, INSTRUMENT, LINE, PITCH, POSITION
 from audiocraft_ext.notes.play import revoice
-from audiocraft_ext.notes.play.recipe import BUILD, CONTINUE, INFILL, REVOICE, PieceRecipe
+from audiocraft_ext.notes.play.recipe import AS_IT_IS, BUILD, CONTINUE, INFILL, REVOICE, PieceRecipe
 
 MOST_NOTES = 96  # a bar: then the piece ends with empty bars
 APART = 2**40  # between the numbers of one piece's candidates, which seed them
@@ -51,6 +51,8 @@ class Arranger:
         if self.recipe.edit in ("", CONTINUE):
             codes = np.concatenate(list(self.pieces(numbers, progress)), axis=-1)
             return [up_to_bar(one, self.recipe.bars) for one in codes]
+        if self.recipe.edit == AS_IT_IS:
+            return [self.source for _ in numbers]
         make = {INFILL: self._infilled, BUILD: self._built, REVOICE: self._revoiced}.get(
             self.recipe.edit, self._arranged)
         return [make(number, lambda share, i=i: progress((i + share) / len(numbers)))

@@ -29,7 +29,7 @@ from audiocraft_ext.notes.midi import families_of, name_of
 from audiocraft_ext.notes.play import revoice
 from audiocraft_ext.notes.play import source as sources
 from audiocraft_ext.notes.play.piece import Piece
-from audiocraft_ext.notes.play.recipe import BUILD, CONTINUE, EDITS, INFILL, PieceRecipe, check, words_of
+from audiocraft_ext.notes.play.recipe import AS_IT_IS, BUILD, CONTINUE, EDITS, INFILL, PieceRecipe, check, words_of
 
 BARS, BPM, METER = 8, 120.0, (4, 4)
 MORE = 4  # bars, where a file is continued
@@ -99,14 +99,14 @@ class Composer(PlayerBase):
                      if change != CONTINUE or name in plays} | asked
         bars, bpm, meter = bars or BARS, float(bpm or BPM), tuple(meter or METER)
         self.codec.bar_parts(meter)
-        said = self._said(asked, bpm, meter)
+        said = {} if change == AS_IT_IS else self._said(asked, bpm, meter)
         guided = any(word is not None for word in words.values()) or change in ("add", "reroll") or built
         return PieceRecipe(
             self.bundle.name, self.bundle.hash[:16], secrets.randbelow(2**32) if seed is None else seed,
             check("bars", bars), check("bpm", bpm), meter, sampling, self._precision(), self._options["backend"], said,
             float((GUIDANCE if guided else 1.0) if guidance is None else guidance),
             (TAKES if change == INFILL else 1) if takes is None else takes, BUILD if parts is not None else change,
-            pack(found.codes) if found else "", built, cut, into, f"{change}-{plain_stem(file)}" if change else "")
+            pack(found.codes) if found else "", built, cut, into, title(change, file))
 
     def play(self, recipe: PieceRecipe, indices: Sequence[int],
              progress: Callable[[float], object] = lambda done: None) -> Iterator[Piece]:
@@ -236,3 +236,8 @@ class Composer(PlayerBase):
         if len(codes) != len(sizes) or not codes.size or (codes.max(axis=1) >= sizes).any() or codes[0, 0] != 0:
             raise UserError("the recipe's codes are none of this composer's")
         return codes
+
+
+def title(change: str, file: str | Path | None) -> str:
+    """What a piece that came from a file is called by, such as ``add-mine``."""
+    return "-".join(word for word in ("" if change == AS_IT_IS else change, file and plain_stem(file)) if word)

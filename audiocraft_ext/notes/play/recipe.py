@@ -14,7 +14,8 @@ from audiocraft_ext.notes.codec.score import INSTRUMENTS as MOST_INSTRUMENTS
 from audiocraft_ext.notes.describe import INSTRUMENTS, LEVELS, MEASURED, NO, YES
 
 CONTINUE, ADD, REROLL, INFILL, REVOICE, BUILD = "continue", "add", "reroll", "infill", "revoice", "build"
-EDITS = (CONTINUE, ADD, REROLL, INFILL, REVOICE)  # of a file
+AS_IT_IS = "as it is"
+EDITS = (CONTINUE, ADD, REROLL, INFILL, REVOICE, AS_IT_IS)  # of a file
 CHOSEN = -1  # in place of an instrument: the model chooses
 MOST_BARS, MOST_TAKES = 256, 100
 SLOWEST, FASTEST = 20.0, 400.0  # BPM

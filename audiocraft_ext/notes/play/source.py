@@ -14,7 +14,7 @@ from audiocraft_ext.midi.names import FAMILIES, program_named
 from audiocraft_ext.notes.codec.multitrack import Multitrack
 from audiocraft_ext.notes.codec.score import DRUMS, VOICES, instrument, program_of
 from audiocraft_ext.notes.midi import name_of, stretches
-from audiocraft_ext.notes.play.recipe import ADD, CONTINUE, INFILL, MOST_BARS, REVOICE
+from audiocraft_ext.notes.play.recipe import ADD, AS_IT_IS, CONTINUE, INFILL, MOST_BARS, REVOICE
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ def what_to_make(change: str, found: Source, bars: int | None, part: str | None,
     Raises:
         UserError: there is nothing to be made, or no such part.
     """
-    if (part is not None) != (change not in (CONTINUE, INFILL)) or (span is not None) != (change == INFILL):
+    if (part is not None) != (change not in (CONTINUE, INFILL, AS_IT_IS)) or (span is not None) != (change == INFILL):
         raise UserError("add, reroll and revoice need a part, infill a span of bars, and nothing else has them")
     if change == CONTINUE:
         bars = found.bars + more if bars is None else bars
@@ -85,7 +85,7 @@ def what_to_make(change: str, found: Source, bars: int | None, part: str | None,
         if not 1 <= first <= last <= found.bars:
             raise UserError(f"infill: expected bars from 1 to {found.bars}, the first one first, got {first}-{last}")
         return found.bars, (), (first - 1, last)
-    if change == REVOICE:
+    if change in (REVOICE, AS_IT_IS):
         return found.bars, (), None
     return found.bars, (new_part(part, found.instruments) if change == ADD else parts_named(part, found)), None
 

@@ -1,6 +1,7 @@
 // The page: its tabs, its keys, and what makes it work offline.
 
 import { make, progress, say } from "./dom.js";
+import { takeFiles } from "./files.js";
 import { ask, quiet } from "./maker.js";
 import { KINDS, viewOf } from "./views.js";
 
@@ -103,14 +104,6 @@ document.addEventListener("keydown", (event) => {
   if (views[shown]?.key(event)) event.preventDefault();
 });
 
-/** Files may be dropped anywhere; an element that takes them itself has said so by then. */
-document.addEventListener("dragover", (event) => {
-  if (event.dataTransfer?.types.includes("Files")) event.preventDefault();
-});
-document.addEventListener("drop", (event) => {
-  if (event.defaultPrevented || !event.dataTransfer?.files.length) return;
-  event.preventDefault();
-  views[shown]?.drop([...event.dataTransfer.files]);
-});
+takeFiles((files) => views[shown]?.drop(files));
 
 start().catch((error) => say(error.message, true));

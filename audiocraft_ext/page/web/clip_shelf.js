@@ -14,9 +14,8 @@ export class ClipShelf {
   }
 
   /** A record of a clip that was made; it is gone with the page, unless it is kept. */
-  add({ recipe, index, codes }) {
-    const name = this.of.stem(recipe, index),
-      one = { kind: this.of.kind, id: newId(), at: Date.now(), name, recipe, index, codes: codes.map((row) => row.slice()) };
+  add({ recipe, index, codes, name = this.of.stem(recipe, index) }) {
+    const one = { kind: this.of.kind, id: newId(), at: Date.now(), name, recipe, index, codes: codes.map((row) => row.slice()) };
     this.list(one, false);
     return one;
   }

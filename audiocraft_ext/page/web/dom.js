@@ -38,6 +38,19 @@ export function field(label, input, text = null) {
   return make("div", { class: "field" }, make("label", { for: input.id }, label), input, ...(shown ? [shown] : []));
 }
 
+/** A button that chooses files, and the input behind it; `take(files)` has those that were chosen. */
+export function chooseFiles(id, label, accept, take) {
+  const input = make("input", {
+    ...{ type: "file", accept, class: "unseen", id, tabindex: -1, "aria-label": label },
+    onchange: () => {
+      const files = [...input.files];
+      input.value = ""; // so that the same file can be chosen again
+      take(files);
+    },
+  });
+  return [make("button", { id: id.replace("file", "choose"), onclick: () => input.click() }, "Choose a file"), input];
+}
+
 /** A line for the user, read out by screen readers. */
 export function say(text, wrong = false) {
   const line = document.getElementById("status");

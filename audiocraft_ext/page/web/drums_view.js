@@ -1,16 +1,19 @@
 // The drums: the grid, and what can be done with a beat.
 
+import { BeginView, factsOf, heardOf, MIDI } from "./begin_view.js";
 import { ClipShelf } from "./clip_shelf.js";
-import { field, keyList, make, progress, say } from "./dom.js";
+import { keyList, make, progress, say } from "./dom.js";
 import { beatFiles, beatRecipe, beatStem } from "./engine/drums.js";
 import { DrumGrid } from "./engine/grid.js";
 import { midiTempo, TICKS } from "./engine/midi.js";
+import { AS_IT_IS } from "./engine/spec.js";
 import { levelled, wavBytes } from "./engine/wav.js";
-import { download, draggable, jsonFile, midiFile, plain } from "./files.js";
+import { download, draggable, jsonFile, kindOf, midiFile, plain } from "./files.js";
 import { GridView } from "./grid_view.js";
+import { HitView } from "./hit_view.js";
 import { Beats, RATE, render } from "./kit.js";
 import { KitView } from "./kit_view.js";
-import { chooser, Knobs } from "./knobs.js";
+import { chooser, Knobs, shownTempo } from "./knobs.js";
 import { ask } from "./maker.js";
 import { MidiOut } from "./midi_out.js";
 import { context } from "./player.js";
@@ -29,7 +32,8 @@ const KEYS = [
   ["[ ]", "its time"],
   ["Esc", "stop"],
 ];
-const MORE = 4; // bars
+const MORE = 4, // bars
+  LONGEST = 32; // bars of a file that are taken
 const title = (name) => name.replaceAll("_", " ");
 
 export class DrumsView {
@@ -58,11 +62,17 @@ export class DrumsView {
       new MidiOut(),
     );
     this.kit = new KitView(this.beats, this.grid.classes, title);
+    this.hit = new HitView(this.grid, (change) => this.view.set(change));
     this.view = new GridView(
       this.grid,
       () => this.edited(),
-      (where) => this.picked(where),
-      (lane, file) => this.kit.take(lane, file),
+      (where) => this.hit.show(where),
+      async (lane, file) => ((await kindOf(file).catch(() => "")) === "midi" ? this.drop([file]) : this.kit.take(lane, file)),
+    );
+    this.begin = new BeginView(
+      { ...MIDI, id: "drums", sounds: "drop a one-shot on the lane that is to sound like it" },
+      (bytes) => this.heard(bytes),
+      (beat) => this.show(beat, beat.codes),
     );
     this.knobs = new Knobs(this.info, (bpm) => this.tempo(bpm));
     this.kept = new ClipShelf(
@@ -71,7 +81,7 @@ export class DrumsView {
     );
     this.build();
     const empty = this.grid.empty(4 * this.grid.barSteps([4, 4]));
-    this.show({ recipe: beatRecipe(this.info, { seed: 0n, edit: "as it is", source: empty }), index: 0 }, empty);
+    this.show({ recipe: beatRecipe(this.info, { seed: 0n, edit: AS_IT_IS, source: empty }), index: 0 }, empty);
   }
 
   build() {
@@ -87,11 +97,6 @@ export class DrumsView {
     this.playing = button("play-beat", "Play", () => this.toggle());
     this.midi = button("midi", "MIDI", () => this.save("midi"), { title: "Drag it out as a MIDI file" });
     draggable(this.midi, () => this.file("midi"));
-    this.hit = make("p", { class: "quiet", id: "hit" });
-    const slider = (name, max) =>
-      make("input", { type: "range", min: 0, max, oninput: () => this.view.set({ [name]: Number(this[name].value) }) });
-    this.velocity = slider("velocity", this.grid.velocities);
-    this.offset = slider("offset", this.grid.offsets - 1);
     this.title = make("h2", {});
     this.root.append(
       make(
@@ -101,6 +106,7 @@ export class DrumsView {
         make("p", { class: "quiet" }, this.info.card || ""),
         chooser(this.instruments, this.info, (info) => this.choose(info)),
         this.knobs.element,
+        this.begin.element,
         make("div", { class: "row" }, ...this.makers),
         keyList(KEYS),
       ),
@@ -118,21 +124,13 @@ export class DrumsView {
           this.title,
         ),
         this.view.element,
-        this.hit,
-        make(
-          "div",
-          { class: "fields" },
-          field("Velocity", this.velocity, (value) => this.loudness(Number(value))),
-          field("Time", this.offset, (value) => this.shift(value)),
-        ),
+        this.hit.label,
+        this.hit.fields,
         this.kit.element,
       ),
       this.kept.element,
     );
   }
-
-  loudness = (velocity) => (velocity ? this.grid.loudness(velocity) : "no hit");
-  shift = (offset) => `${((100 * (offset - this.grid.onStep)) / this.grid.offsets).toFixed(0)}% of a step`;
 
   /** Show a beat; its codes are copied, for they may be edited. */
   show(beat, codes) {
@@ -143,18 +141,21 @@ export class DrumsView {
   }
 
   entitle() {
-    this.title.textContent = beatStem(this.now().recipe, this.beat.index) + (this.beat.edited ? " (edited)" : "");
+    const name = this.beat.name || beatStem(this.now().recipe, this.beat.index);
+    this.title.textContent = name + (this.beat.edited ? " (edited)" : "");
   }
 
   /** The beat as it is: with its recipe, or, where it was edited, as what it has become. */
   now() {
-    const { recipe, index, codes, edited } = this.beat;
-    if (!edited) return { recipe, index, codes };
+    const { recipe, index, codes, edited } = this.beat,
+      name = this.beat.name || undefined;
+    if (!edited) return { recipe, index, codes, name };
     const { bars, bpm, meter, seed } = recipe;
     return {
-      recipe: beatRecipe(this.info, { bars, bpm, meter, seed, edit: "as it is", source: codes }),
+      recipe: beatRecipe(this.info, { bars, bpm, meter, seed, edit: AS_IT_IS, source: codes }),
       index: 0,
       codes,
+      name,
     };
   }
 
@@ -170,18 +171,6 @@ export class DrumsView {
     this.beat.recipe = { ...this.beat.recipe, bpm };
     this.edited();
     this.entitle();
-  }
-
-  picked({ label, velocity, offset }) {
-    this.hit.textContent = label;
-    const show = (input, value, text) => {
-      input.value = value;
-      const shown = input.parentElement?.querySelector("output");
-      if (shown) shown.value = text;
-    };
-    show(this.velocity, velocity, this.loudness(velocity));
-    show(this.offset, offset, this.shift(offset));
-    this.offset.disabled = !velocity;
   }
 
   sounding() {
@@ -222,7 +211,7 @@ export class DrumsView {
   asked(edit) {
     const all = this.knobs.asked();
     if (!edit) return all;
-    const { bars, meter } = this.beat.recipe,
+    const { bars, meter, bpm: exact } = this.beat.recipe,
       keep = this.grid.classes.map(({ name }) => name).filter((name) => this.view.locked.has(name));
     const ticked = [...this.view.bars].sort((a, b) => a - b),
       span = [ticked[0], ticked.at(-1)];
@@ -232,7 +221,8 @@ export class DrumsView {
       throw new Error("tick the lanes that stay: one at least, and not all");
     if ((edit === "vary" || edit === "humanise") && !this.grid.hits(this.beat.codes).length)
       throw new Error("there is no hit in the grid yet: make a beat, or set some");
-    return { ...all, bars: bars + (edit === "continue" ? MORE : 0), meter, edit, source: this.beat.codes, keep, span };
+    const bpm = all.bpm === shownTempo(exact) ? exact : all.bpm;
+    return { ...all, bpm, bars: bars + (edit === "continue" ? MORE : 0), meter, edit, source: this.beat.codes, keep, span };
   }
 
   busy(on) {
@@ -274,8 +264,17 @@ export class DrumsView {
   }
 
   /** Files that were dropped beside a lane. */
-  drop() {
-    say("Drop a one-shot on the lane that is to sound like it.", true);
+  drop(files) {
+    return this.begin.take(files);
+  }
+
+  /** What begin_view.js asks for. */
+  async heard(bytes) {
+    const { beatOf } = await import("./engine/beat_source.js"),
+      beat = beatOf(this.info, bytes, LONGEST),
+      { bars, meter } = beat.recipe;
+    beat.remarks.push(...heardOf(this.info, bars, this.grid.barSteps(meter)));
+    return { ...beat, about: `${factsOf(beat.recipe)}, ${this.grid.hits(beat.codes).length} hits` };
   }
 
   key(event) {

@@ -13,6 +13,12 @@ export const list = (words, value) => {
   return make("select", {}, ...options);
 };
 
+/** Choose a value of a list; one that it has not is added. */
+export function pick(select, value) {
+  if (![...select.options].some((one) => one.value === value)) select.append(make("option", { value }, value));
+  select.value = value;
+}
+
 /** A choice among instruments, if there is more than one; `choose(info)` takes another. */
 export function chooser(instruments, info, choose) {
   if (instruments.length < 2) return "";
@@ -38,6 +44,9 @@ export const usual = ({ bpm, bars, meter, seed, temperature }) => [
   field("Seed", seed),
   field("Temperature", temperature, twoPlaces),
 ];
+
+/** A tempo as its field has it. */
+export const shownTempo = (bpm) => Number(bpm.toFixed(3));
 
 export class Knobs {
   /** `ontempo(bpm)` is told of another tempo. */
@@ -65,9 +74,9 @@ export class Knobs {
   }
 
   show({ bpm, bars, meter }) {
-    this.bpm.value = Number(bpm.toFixed(3));
+    this.bpm.value = shownTempo(bpm);
     this.bars.value = bars;
-    this.meter.value = meter.join("/");
+    pick(this.meter, meter.join("/"));
   }
 
   /** What is asked for, but for what is done with a beat. Throws in words. */

@@ -1,12 +1,13 @@
 // What the view of scores has to know of pieces: their settings, what can be done with one, its notes and files.
 
+import { factsOf, MIDI } from "./begin_view.js";
 import { field, make, seedOf } from "./dom.js";
 import { familiesOf, MEASURED, nameOf, NO, YES } from "./engine/describe.js";
 import { TICKS } from "./engine/midi.js";
 import { DRUMS, programOf } from "./engine/multitrack.js";
 import { changed, instrumentFor, instrumentsOf, partsOf, pieceFiles, pieceRecipe, pieceStem, scoreOf } from "./engine/pieces.js";
 import { jsonFile, midiFile } from "./files.js";
-import { knob, list, number, temperatureOf, usual } from "./knobs.js";
+import { knob, list, number, pick, shownTempo, temperatureOf, usual } from "./knobs.js";
 
 const METERS = ["4/4", "3/4", "6/8", "2/4", "5/4", "7/8"];
 const HOW = [
@@ -18,6 +19,7 @@ const title = (name) => name[0].toUpperCase() + name.slice(1);
 
 export class PieceDesk {
   static texts = { kind: "notes", one: "piece", heading: "A piece", list: "Pieces" };
+  static begin = { ...MIDI, id: "notes", sounds: "the tab Sampler begins with a sound" };
 
   constructor(info) {
     this.info = info;
@@ -68,10 +70,11 @@ export class PieceDesk {
     return this.n.valueAsNumber;
   }
 
-  show({ recipe }) {
-    this.bpm.value = Number(recipe.bpm.toFixed(3));
+  show({ recipe, codes }) {
+    this.bpm.value = shownTempo(recipe.bpm);
     this.bars.value = recipe.bars;
-    this.meter.value = recipe.meter.join("/");
+    pick(this.meter, recipe.meter.join("/"));
+    if (this.added.value === "drums" && instrumentsOf(codes).includes(DRUMS)) this.added.value = "bass";
     for (const input of [this.from, this.to]) input.value = Math.min(input.valueAsNumber || 1, recipe.bars);
   }
 
@@ -97,6 +100,16 @@ export class PieceDesk {
 
   recipe(asked) {
     return pieceRecipe(this.info, asked);
+  }
+
+  /** What begin_view.js asks for. */
+  async heard(bytes) {
+    const { pieceOf } = await import("./engine/piece_source.js"),
+      clip = pieceOf(this.info, bytes),
+      frames = clip.codes[0].length,
+      { context } = this.info;
+    if (frames > context) clip.remarks.push(`of its ${frames} notes and bar lines the model hears ${context} at once`);
+    return { ...clip, about: `${factsOf(clip.recipe)}, ${frames - clip.recipe.bars} notes` };
   }
 
   /** What can be made of a piece: rows of inputs and buttons `[id, text, asked(clip)]`. */

@@ -1,6 +1,7 @@
 // What a clip begins with: a sound that is dropped on the page, chosen, or recorded.
 
-import { field, make, say } from "./dom.js";
+import { chooseFiles, field, make, say } from "./dom.js";
+import { kindOf } from "./files.js";
 import { ask } from "./maker.js";
 
 const LARGEST = 200e6, // bytes; all of a file is decoded at once
@@ -28,15 +29,6 @@ export class PromptView {
   /** `info()` is the instrument that is chosen. */
   constructor(info) {
     Object.assign(this, { info, given: null });
-    const chosen = make("input", {
-      type: "file",
-      accept: "audio/*",
-      class: "unseen",
-      id: "prompt-file",
-      tabindex: -1,
-      "aria-label": "A sound to begin with",
-      onchange: () => this.take(chosen.files[0], chosen.files[0]?.name),
-    });
     this.record = make("button", { id: "record", onclick: () => this.listen() }, `Record ${RECORDED} s`);
     this.none = make("button", { id: "prompt-none", onclick: () => this.clear() }, "Without it");
     this.seconds = make("input", { type: "number", id: "prompt-seconds", value: 2, min: 0.1, max: 12, step: 0.1 });
@@ -49,8 +41,7 @@ export class PromptView {
       make(
         "div",
         { class: "row" },
-        make("button", { id: "prompt-choose", onclick: () => chosen.click() }, "Choose a file"),
-        chosen,
+        ...chooseFiles("prompt-file", "A sound to begin with", "audio/*", ([file]) => this.take(file, file?.name)),
         this.record,
         this.about,
         this.length,
@@ -74,6 +65,8 @@ export class PromptView {
   async take(blob, name) {
     if (!blob) return;
     try {
+      if ((await kindOf(blob)) === "midi")
+        throw new Error(`${name} is a MIDI file, and a sound is expected here; the tab Notes takes MIDI files`);
       const rate = this.info().codec.sample_rate,
         wav = await soundOf(blob, name, rate);
       this.given = { blob, name, rate, wav };

@@ -2,6 +2,7 @@
 // song_desk.js).
 
 import { Band } from "./band.js";
+import { BeginView } from "./begin_view.js";
 import { ClipShelf } from "./clip_shelf.js";
 import { keyList, make, progress, say } from "./dom.js";
 import { midiTempo, TICKS } from "./engine/midi.js";
@@ -70,6 +71,11 @@ export class ScoreView {
         }),
       ),
     );
+    this.begin = new BeginView(
+      this.Desk.begin,
+      (bytes) => this.desk.heard(bytes),
+      (clip) => this.show(this.shelf.add(clip)),
+    );
     this.playing = button("play", "Play", () => this.toggle());
     const midi = button("midi", "MIDI", () => this.save("midi"), { title: "Drag it out as a MIDI file" });
     for (const element of [midi, this.roll.element]) draggable(element, () => this.file("midi"));
@@ -106,6 +112,7 @@ export class ScoreView {
         make("p", { class: "quiet" }, this.info.card || ""),
         chooser(this.instruments, this.info, (info) => this.choose(info)),
         this.desk.element,
+        this.begin.element,
         make("div", { class: "row" }, this.making, this.stopping),
         keyList(KEYS),
       ),
@@ -255,8 +262,9 @@ export class ScoreView {
     say("Kept.");
   }
 
-  drop() {
-    say(`A ${this.texts.one} does not begin with a file here; infer.py's --continue does that.`, true);
+  /** Files that were dropped on the page. */
+  drop(files) {
+    return this.begin.take(files);
   }
 
   key(event) {

@@ -1,14 +1,23 @@
 // What the view of scores has to know of BeepBox's songs: their settings, how one goes on, its notes, files and URL.
 
+import { factsOf, heardOf } from "./begin_view.js";
 import { field, make, seedOf } from "./dom.js";
 import { longer, songFiles, songRecipe, songStem, tracksOf } from "./engine/songs.js";
 import { TICKS } from "./engine/midi.js";
-import { KEYS, RHYTHMS, songOf } from "./engine/voices.js";
+import { barFrames, KEYS, RHYTHMS, songOf } from "./engine/voices.js";
 import { jsonFile, midiFile } from "./files.js";
 import { list, number, temperatureOf, twoPlaces } from "./knobs.js";
 
 export class SongDesk {
   static texts = { kind: "song", one: "song", heading: "A song for BeepBox", list: "Songs" };
+  static begin = {
+    id: "song",
+    legend: "Begin with a song: drop a MIDI file, BeepBox's JSON or its link anywhere on the page",
+    label: "A song to begin with",
+    accept: ".json,.url,.txt,.mid,.midi,.rmi,.kar,audio/midi",
+    expected: "expected a MIDI file (.mid), the JSON that BeepBox saves with File, Export Song, or its link",
+    sounds: "the tab Sampler begins with a sound",
+  };
 
   constructor(info) {
     this.info = info;
@@ -65,6 +74,15 @@ export class SongDesk {
 
   recipe(asked) {
     return songRecipe(this.info, asked);
+  }
+
+  /** What begin_view.js asks for. */
+  async heard(bytes) {
+    const { sketchOf } = await import("./engine/song_source.js"),
+      clip = sketchOf(this.info, bytes),
+      { bars, channels, drums } = clip.recipe;
+    clip.remarks.push(...heardOf(this.info, bars, barFrames(clip.recipe)));
+    return { ...clip, about: `${factsOf(clip.recipe)} on ${channels} + ${drums} channels` };
   }
 
   /** As in piece_desk.js. */

@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { BatchView } from "./batch_view.js";
 import { DataView } from "./data_view.js";
 import { make, say } from "./dom.js";
+import { takeFiles } from "./files.js";
 import { JobsView } from "./jobs_view.js";
 import { LibraryView } from "./library_view.js";
 import { ShareView } from "./share_view.js";
@@ -118,14 +119,6 @@ document.addEventListener("keydown", (event) => {
   if (views[shown].key?.(event)) event.preventDefault();
 });
 
-// Files may be dropped anywhere; an element that takes them itself has said so by then.
-document.addEventListener("dragover", (event) => {
-  if (event.dataTransfer?.types.includes("Files")) event.preventDefault();
-});
-document.addEventListener("drop", (event) => {
-  if (event.defaultPrevented || !event.dataTransfer?.files.length) return;
-  event.preventDefault();
-  tell("drop", [...event.dataTransfer.files]);
-});
+takeFiles((files) => tell("drop", files));
 
 start().catch((error) => say(error.message, true));

@@ -1,10 +1,11 @@
 // Songs as BeepBox's JSON and URL of version 9: the twins of songs/beepbox/as_json.py, url_write.py, patterns.py, bits.py
 // and sounds.py.
 
+import { FIRST, FIRST_NOISE } from "./beepbox_notes.js";
 import { dumps } from "./packing.js";
 import { KEYS, middleOf, PARTS, RHYTHMS } from "./voices.js";
 
-const DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
+export const DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
 const SITE = "https://www.beepbox.co/#",
   VERSION = 9,
   SCALE = 11, // "expert", the last
@@ -19,8 +20,6 @@ const [BASS, MIDDLE, LEAD, NOISE] = [
 ];
 const SHAPES = 10,
   RECENT = 8; // that are remembered
-const FIRST = [0, 7, 12, 19, 24, -5, -12], // pitches that are, before any note
-  FIRST_NOISE = [4, 6, 7, 2, 3, 8, 0, 10];
 
 /** The wave and the program of a channel. */
 export function soundOf({ noise, patterns }) {

@@ -8,7 +8,7 @@ import { dumps, pack, sha256, unpack } from "./packing.js";
 import { Draws } from "./random.js";
 import { generate, SOME, UNKNOWN } from "./sampler.js";
 import { score } from "./score.js";
-import { head } from "./spec.js";
+import { AS_IT_IS, head } from "./spec.js";
 import {
   candidates,
   FACTS,
@@ -41,7 +41,7 @@ function windowOf(info, grid, bars, meter) {
 /** What a beat is a function of, besides its index.
  *
  * `asked`: bars, bpm, meter, seed (a BigInt), sampling, `words` by field; and for a change of a beat `edit` ("keep",
- * "humanise", "vary", "continue", "infill" or "as it is"), `source` (codes), `keep` (names of classes), `amount`, 0 to 1,
+ * "humanise", "vary", "continue", "infill" or AS_IT_IS), `source` (codes), `keep` (names of classes), `amount`, 0 to 1,
  * and `span`, the first and the last bar that "infill" makes anew, from 1. */
 export function beatRecipe(
   info,
@@ -54,7 +54,7 @@ export function beatRecipe(
   if (edit === "infill" && !(Number.isInteger(begin) && Number.isInteger(last) && 1 <= begin && begin <= last && last <= bars))
     throw new Error(`infill: expected bars such as 3-4, counted from 1, of which the beat has ${bars}; got ${begin}-${last}`);
   const grid = new DrumGrid(info.codec),
-    asIs = edit === "as it is";
+    asIs = edit === AS_IT_IS;
   const asked = Object.fromEntries(Object.entries(words).filter(([, word]) => word));
   const facts = {
     bars: String(windowOf(info, grid, bars, meter)[1]),
@@ -126,7 +126,7 @@ export async function playBeat(bundle, recipe, index) {
     grid = new DrumGrid(info.codec),
     { spec } = info,
     P = spec.prompt || 0;
-  if (recipe.edit === "as it is") return unpack(recipe.source);
+  if (recipe.edit === AS_IT_IS) return unpack(recipe.source);
   const takes = recipe.takes || 1,
     frames = P + recipe.bars * grid.barSteps(recipe.meter);
   let { stepper } = bundle;

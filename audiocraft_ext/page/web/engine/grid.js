@@ -2,6 +2,8 @@
 
 import { DRUMS, HIT, midiBytes, noteEvents, TICKS, timeEvents } from "./midi.js";
 
+const STEPS = [12, 16, 24, 32, 48]; // a bar of 4/4
+
 /** What `codec` of model.json says, with the sizes that follow. */
 export class DrumGrid {
   constructor({ map, steps, velocities, offsets }) {
@@ -13,12 +15,19 @@ export class DrumGrid {
       onStep: Math.floor(offsets / 2),
       stepTicks: (4 * TICKS) / steps,
     });
+    const others = map.classes.findIndex(({ name }) => name === map.unmapped);
+    this.classOf = new Array(128).fill(others); // of each pitch; -1 is dropped
+    map.classes.forEach(({ pitches }, i) => pitches.forEach((pitch) => (this.classOf[pitch] = i)));
   }
 
   barSteps([over, under]) {
     const steps = (this.steps * over) / under;
-    if (!Number.isInteger(steps) || steps < 1) throw new Error(`a bar of ${over}/${under} does not end on a step`);
-    return steps;
+    if (Number.isInteger(steps) && steps >= 1) return steps;
+    const fit = STEPS.filter((n) => (n * over) % under === 0 && n * over >= under).join(", ");
+    throw new Error(
+      `a bar of ${over}/${under} does not end on a step of a grid with ${this.steps} steps to 4/4; ` +
+        (fit ? `one with ${fit} has it` : "no grid has it"),
+    );
   }
 
   /** The hits of codes: `{step, drum, velocity, offset}` as codes, by step, then class. */
@@ -55,12 +64,50 @@ export class DrumGrid {
 
   /** `[tick, pitch, velocity]` of each hit, in order. */
   notes(codes) {
-    const notes = this.hits(codes).map((hit) => [
+    return this.notesOf(this.hits(codes));
+  }
+
+  notesOf(hits) {
+    const notes = hits.map((hit) => [
       this.ticks(hit),
       this.classes[hit.drum].write,
       this.loudness(hit.velocity),
     ]);
     return notes.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  }
+
+  /** Notes `[tick, pitch, velocity]`, ascending, as hits by step and class, each with the place of its `note`; of those of a
+   * class in one step the loudest stays, of two as loud the first. */
+  quantise(notes, ticksPerBeat) {
+    const whole = 4 * ticksPerBeat, // a step is whole / steps: all in integers
+      found = new Map();
+    notes.forEach(([tick, pitch, loudness], note) => {
+      const at = tick * this.steps,
+        step = Math.floor((2 * at + whole) / (2 * whole)),
+        offset = Math.floor(((2 * (at - step * whole) + whole) * this.offsets) / (2 * whole)),
+        drum = this.classOf[pitch],
+        key = step * this.classes.length + drum;
+      if (drum < 0 || loudness <= (found.get(key)?.loudness ?? 0)) return;
+      found.set(key, { step, drum, velocity: this.velocityCode(loudness), offset, note, loudness });
+    });
+    return [...found.values()].sort((a, b) => a.step - b.step || a.drum - b.drum);
+  }
+
+  /** The hits within a clip `{notes, ticksPerBeat, meter, bars}`. */
+  inside({ notes, ticksPerBeat, meter, bars }) {
+    const end = bars * this.barSteps(meter);
+    return this.quantise(notes, ticksPerBeat).filter(({ step }) => step >= 0 && step < end);
+  }
+
+  /** Codes of a clip: of its hits as they are written, for what is before the first bar line is on it then. */
+  encode(clip) {
+    const codes = this.empty(clip.bars * this.barSteps(clip.meter)),
+      C = this.classes.length;
+    for (const { step, drum, velocity, offset } of this.quantise(this.notesOf(this.inside(clip)), TICKS)) {
+      codes[drum][step] = velocity;
+      codes[C + drum][step] = offset;
+    }
+    return codes;
   }
 
   /** See words.js. */

@@ -1,6 +1,7 @@
 // Notes of several instruments as codes, 5 arrays [T]: the twin of audiocraft_ext/notes/codec/multitrack.py.
 
 import { midiTempo, TICKS } from "./midi.js";
+import { level } from "./numbers.js";
 
 export const [POSITION, INSTRUMENT, PITCH, VELOCITY, LENGTH] = [0, 1, 2, 3, 4];
 export const [LINE, DIVIDE, FIRST] = [0, 1, 2]; // positions that are none, and the first that is one
@@ -27,9 +28,15 @@ export class Multitrack {
   /** Parts of a bar. Throws in words where the codec has no such bar. */
   barParts([over, under]) {
     const parts = (4 * this.division * over) / under;
-    if (!Number.isInteger(parts) || parts < SHORTEST * this.division || parts > LONGEST * this.division)
+    if (!this.fits([over, under]))
       throw new Error(`a bar of ${over}/${under} is none of this instrument: ${SHORTEST} to ${LONGEST} quarter notes are`);
     return parts;
+  }
+
+  /** Whether there are such bars. */
+  fits([over, under]) {
+    const parts = (4 * this.division * over) / under;
+    return Number.isInteger(parts) && parts >= SHORTEST * this.division && parts <= LONGEST * this.division;
   }
 
   /** Any codes as a score: `{notes, bpm, meter, bars, seconds}`, notes `[start, length, instrument, pitch, velocity]`,
@@ -47,15 +54,10 @@ export class Multitrack {
       const start = Math.max(lines - 1, 0) * bar + position - FIRST;
       rows.push([start, instrument, codes[PITCH][t], codes[VELOCITY][t] + 1, length]);
     });
-    const gaps = untilNext(rows.map(([start, instrument, pitch]) => [start, instrument, pitch]));
-    rows.forEach((row, i) => {
-      while (this.lengths[row[4]] > gaps[i]) row[4]--;
-    });
-    rows.sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2] || a[4] - b[4] || a[3] - b[3]);
     const bars = Math.max(1, lines),
       exact = midiTempo(bpm);
     return {
-      notes: rows.map(([start, instrument, pitch, velocity, length]) => [
+      notes: this.sorted(rows).map(([start, instrument, pitch, velocity, length]) => [
         start * tick,
         this.lengths[length] * tick,
         instrument,
@@ -67,6 +69,45 @@ export class Multitrack {
       bars,
       seconds: (((bars * meter[0] * 4) / meter[1]) * 60) / exact,
     };
+  }
+
+  /** Rows `[start in parts, instrument, pitch, velocity, code of the length]` in the order of codes, none of which goes on
+   * when its pitch begins anew. */
+  sorted(rows) {
+    const gaps = untilNext(rows);
+    return rows
+      .map(([start, instrument, pitch, velocity, length], i) => [
+        ...[start, instrument, pitch, velocity],
+        Math.min(length, level(gaps[i], this.lengths) - 1),
+      ])
+      .sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2] || a[4] - b[4] || a[3] - b[3]);
+  }
+
+  /** The notes within a score `{notes, ticksPerBeat, meter, bars}` as `sorted` gives them. */
+  inside({ notes, ticksPerBeat: beat, meter, bars }) {
+    const { division, lengths } = this,
+      middles = lengths.slice(1).map((length, i) => Math.floor((length + lengths[i] + 1) / 2)),
+      end = bars * this.barParts(meter);
+    const parts = (ticks) => {
+      const beats = Math.floor(ticks / beat);
+      return beats * division + Math.floor((2 * (ticks - beats * beat) * division + beat) / (2 * beat));
+    };
+    const rows = notes.map(([start, length, instrument, pitch, velocity]) => {
+      const from = parts(start),
+        long = Math.max(parts(start + length) - from, 1);
+      return [from, instrument, pitch, velocity, instrument === DRUMS ? 0 : level(long, middles)];
+    });
+    return this.sorted(rows).filter(([start]) => start >= 0 && start < end);
+  }
+
+  /** Codes of rows as `sorted` gives them, all of them inside of `bars`. */
+  codesOf(rows, bars, barParts) {
+    const codes = Array.from({ length: K }, () => new Int32Array(rows.length + bars));
+    rows.forEach(([start, instrument, pitch, velocity, length], i) => {
+      const at = i + Math.floor(start / barParts) + 1;
+      [FIRST + (start % barParts), instrument, pitch, velocity - 1, length].forEach((code, k) => (codes[k][at] = code));
+    });
+    return codes;
   }
 }
 

@@ -38,9 +38,23 @@ export function pairwise(values, start, n, round = Math.fround) {
 }
 
 /** Where `value` belongs in ascending `edges`, behind those equal to it: `np.searchsorted(..., side="right")`. */
-export function level(value, edges) {
-  return edges.filter((edge) => edge <= value).length;
+export const level = (value, edges) => search(edges, (edge) => edge <= value);
+
+/** How many of ascending `edges` are less than `value`: `np.searchsorted`. */
+export const fewer = (value, edges) => search(edges, (edge) => edge < value);
+
+/** How many items from the first on are `before` a place; none is behind it. */
+function search(items, before) {
+  let low = 0,
+    high = items.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (before(items[middle])) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
-/** Rounded to two places as Python does it: of two that are as near the even one. */
-export const hundredths = (x) => (Number.isInteger(8 * x) ? rint(100 * x) / 100 : Number(x.toFixed(2)));
+/** Rounded to so many places as Python does it: of two that are as near the even one. */
+export const rounded = (x, places) =>
+  Number.isInteger(2 ** (places + 1) * x) ? rint(10 ** places * x) / 10 ** places : Number(x.toFixed(places));

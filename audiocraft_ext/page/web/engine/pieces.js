@@ -4,9 +4,9 @@ import { Arranger } from "./arrange.js";
 import { familiesOf, familyOf, MEASURED, measures, meterWord, miss, nameOf, NO, YES } from "./describe.js";
 import { CHANNELS, DRUMS as DRUM_CHANNEL, HIT, midiBytes, nameEvent, noteEvents, programEvent, TICKS, timeEvents } from "./midi.js";
 import { DRUMS, Multitrack, ordered as inOrder, programOf, PROGRAMS, untilNext, VOICES, without } from "./multitrack.js";
-import { hundredths } from "./numbers.js";
+import { rounded } from "./numbers.js";
 import { dumps, pack, sha256, unpack } from "./packing.js";
-import { checkedBars, checkedTempo, head, named } from "./spec.js";
+import { AS_IT_IS, checkedBars, checkedTempo, head, named } from "./spec.js";
 import { candidates, ordered, tempoWord } from "./words.js";
 
 const GUIDANCE = 1.5,
@@ -37,8 +37,8 @@ export function instrumentFor(info, family, there) {
 /** What a piece is a function of, besides its index.
  *
  * `asked`: bars, bpm, meter, seed (a BigInt), sampling, `words` by field, `parts` (instruments, of a piece that is built
- * of them); and for a change `edit` ("continue", "add", "reroll" or "infill"), `source` (codes), `parts` (of "add" and
- * "reroll", those that are made) and `span`, the first and the last bar that "infill" makes anew, from 1. */
+ * of them); and for a change `edit` ("continue", "add", "reroll", "infill" or AS_IT_IS), `source` (codes), `parts` (of
+ * "add" and "reroll", those that are made) and `span`, the first and the last bar that "infill" makes anew, from 1. */
 export function pieceRecipe(
   info,
   { bars = 8, bpm = 120, meter = [4, 4], seed, sampling = {}, words = {}, parts = [], edit = "", source = null, span = null },
@@ -55,7 +55,7 @@ export function pieceRecipe(
   const named = made === "continue" ? [...families] : made ? familiesOf(info) : [];
   const heard = Object.fromEntries(named.map((name) => [name, families.has(name) ? YES : NO]));
   const facts = { tempo: tempoWord(bpm), meter: meterWord(meter) },
-    said = info.codec.prompts ? ordered(info.codec.prompts, { ...facts, ...heard, ...asked }) : {};
+    said = info.codec.prompts && made !== AS_IT_IS ? ordered(info.codec.prompts, { ...facts, ...heard, ...asked }) : {};
   const guided = Object.keys(asked).length || ["add", "reroll", "build"].includes(made);
   return {
     ...head(info, seed, { bars, bpm, meter }, sampling),
@@ -84,6 +84,7 @@ export async function playPiece(bundle, recipe, index, { stop = () => false, sha
   const { info } = bundle,
     codec = new Multitrack(info.codec),
     source = recipe.source ? unpack(recipe.source) : null;
+  if (recipe.edit === AS_IT_IS) return source;
   const free = !recipe.edit || recipe.edit === "continue",
     takes = free ? recipe.takes || 1 : 1;
   const refused = new Set(Object.keys(recipe.said || {}).filter((name) => recipe.said[name] === NO));
@@ -152,7 +153,7 @@ export function pieceFiles(info, { recipe, index, codes }, stem = pieceStem(reci
       bpm: score.bpm,
       meter: score.meter,
       bars: score.bars,
-      seconds: Math.round(score.seconds * 1e6) / 1e6,
+      seconds: rounded(score.seconds, 6),
       notes: score.notes.length,
       file: `${stem}.mid`,
       recipe,
@@ -162,7 +163,7 @@ export function pieceFiles(info, { recipe, index, codes }, stem = pieceStem(reci
       output: OUTPUT,
       files: [`${stem}.mid`],
       about: {
-        measured: Object.fromEntries(heard.map(([name, value]) => [name, hundredths(value)])),
+        measured: Object.fromEntries(heard.map(([name, value]) => [name, rounded(value, 2)])),
         parts: Object.fromEntries(
           parts.map((part) => [nameOf(info, part), score.notes.filter((note) => note[2] === part).length]),
         ),

@@ -1,5 +1,8 @@
 // What of a spec, of sampling settings and of a clip's measures the engine and the recipes share.
 
+/** What is done with a source that is not changed. */
+export const AS_IT_IS = "as it is";
+
 /** The spec of a clip's codes: without the controls. */
 export function clipSpec(spec) {
   const C = spec.controls || 0;

@@ -5,8 +5,9 @@ export const PARTS = 24; // of a beat
 export const RHYTHMS = [3, 4, 6, 8, 24]; // steps a beat
 export const KEYS = ["C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B"];
 export const CHORD = 4; // pitches of a note
-const PITCHES = 85,
-  VALUES = PITCHES + 12, // with the pitches of noise
+export const PITCHES = 85; // values of a pitch
+export const HITS = 12; // of a pitch of noise
+const VALUES = PITCHES + HITS,
   HOLD = 1,
   FIRST = [2, 1, 1, 1], // the code of pitch 0, by voice
   OCTAVES = 7,
@@ -41,14 +42,61 @@ export function songOf(codes, recipe) {
     const rows = Array.from({ length: steps }, (_, s) => codes.map((row) => row[s * C + c] ?? 0));
     return patternsOf(barsOf(rows, beats * rhythm, PARTS / rhythm, c >= pitched));
   });
-  const most = Math.max(1, ...found.map(({ patterns }) => patterns.length));
+  return songOfPatterns(found, { pitched, beats, rhythm, bpm, key, bars });
+}
+
+/** A song of each channel's bars, those of pitches first; `facts` are all the rest of it. */
+export const songOfBars = (channels, facts) => songOfPatterns(channels.map(patternsOf), facts);
+
+function songOfPatterns(found, facts) {
+  const { pitched } = facts,
+    most = Math.max(1, ...found.map(({ patterns }) => patterns.length));
   const channels = found.map(({ patterns, sequence }, c) => ({
     patterns: [...patterns, ...Array.from({ length: most - patterns.length }, () => [])],
     sequence,
     noise: c >= pitched,
     octave: c >= pitched ? 0 : octaveOf(patterns),
   }));
-  return { channels, pitched, beats, rhythm, bpm, key, bars };
+  return { channels, ...facts };
+}
+
+/** Steps a beat on which all notes that are played begin and end: the song's own, else the fewest. */
+export function rhythmOf(channels, own) {
+  const edges = new Set(
+    channels.flatMap(({ patterns, sequence }) =>
+      [...new Set(sequence)].flatMap((number) => (patterns[number - 1] ?? []).flatMap(({ start, end }) => [start, end])),
+    ),
+  );
+  return [own, ...RHYTHMS].find((rhythm) => [...edges].every((part) => (part * rhythm) % PARTS === 0));
+}
+
+/** Throws in words unless a song has such channels. */
+export function checkedChannels(pitched, drums) {
+  if (pitched < 1 || pitched > PITCH_CHANNELS || drums > 5)
+    throw new Error(
+      `a song of BeepBox has 1 to ${PITCH_CHANNELS} pitch channels and up to 5 noise channels, got ${pitched} and ${drums}`,
+    );
+}
+
+/** The codes of a song whose notes lie on the steps of its rhythm. */
+export function codesOf({ channels, beats, rhythm, bars }) {
+  const C = channels.length,
+    steps = beats * rhythm,
+    codes = Array.from({ length: CHORD }, () => new Int32Array(bars * steps * C));
+  channels.forEach(({ patterns, sequence, noise }, c) => {
+    let before = null;
+    sequence.forEach((number, bar) => {
+      const notes = number ? patterns[number - 1] : [],
+        frame = (part) => (bar * steps + (part * rhythm) / PARTS) * C + c;
+      for (const { start, end, pitches, continues } of notes) {
+        for (let at = frame(start); at < frame(end); at += C) codes[0][at] = HOLD;
+        if (continues && before && same(before.pitches, pitches)) continue;
+        pitches.forEach((pitch, voice) => (codes[voice][frame(start)] = FIRST[voice] + (noise ? PITCHES : 0) + pitch));
+      }
+      before = notes.at(-1)?.end === beats * PARTS ? notes.at(-1) : null;
+    });
+  });
+  return codes;
 }
 
 /** The bars of a channel's frames, each a list of notes. */
