@@ -144,7 +144,7 @@ class Arranger:
         return np.concatenate([best, after], axis=1)
 
     def _bar(self, number: int, given: np.ndarray, parts: np.ndarray | None) -> np.ndarray:
-        """The notes ``[5, n]`` that follow what is given, up to a bar line or a division.
+        """The notes ``[5, n]`` that follow what is given, up to a bar line or a division, as far as they are in order.
 
         Args:
             parts: instruments that they are of; others are left out. None is any.
@@ -161,7 +161,7 @@ class Arranger:
             if len(ends):
                 break
         notes = np.concatenate(made, axis=1)
-        return notes if parts is None else notes[:, np.isin(notes[INSTRUMENT], parts)]
+        return in_order(notes if parts is None else notes[:, np.isin(notes[INSTRUMENT], parts)])
 
     def _stream(self, numbers: Sequence[int], given: np.ndarray, frames: int) -> Iterator[np.ndarray]:
         recipe = self.recipe
@@ -185,6 +185,18 @@ def up_to_bar(codes: np.ndarray, bars: int) -> np.ndarray:
 def without(codes: np.ndarray, unwanted: np.ndarray) -> np.ndarray:
     """Codes without the notes that are ``unwanted``, ``bool [T]``, and without divisions."""
     return codes[:, (codes[POSITION] == LINE) | (codes[POSITION] >= FIRST) & ~unwanted]
+
+
+def in_order(notes: np.ndarray) -> np.ndarray:
+    """The notes ``[5, n]`` of a bar less those that do not come after all before them by place, instrument and pitch.
+
+    In music they are in that order, and a model that has left it stays where it is."""
+    last, keep = (-1,), []
+    for i, key in enumerate(zip(*notes[[POSITION, INSTRUMENT, PITCH]].tolist())):
+        if key > last:
+            last = key
+            keep.append(i)
+    return notes[:, keep]
 
 
 def ordered(codes: np.ndarray) -> np.ndarray:

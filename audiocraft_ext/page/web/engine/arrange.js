@@ -9,6 +9,7 @@ import {
   filtered,
   FIRST,
   frame,
+  inOrder,
   INSTRUMENT,
   join,
   LINE,
@@ -133,8 +134,8 @@ export class Arranger {
     return join(found[likely.length ? likely.indexOf(Math.max(...likely)) : 0], after);
   }
 
-  /** The notes that follow what is given, up to a bar line or a division; those of other `parts` are left out, null
-   * takes any. */
+  /** The notes that follow what is given, up to a bar line or a division, as far as they are in order; those of other
+   * `parts` are left out, null takes any. */
   async bar(number, given, parts) {
     const T = given[0].length,
       room = given.map(() => new Int32Array(MOST_NOTES).fill(UNKNOWN));
@@ -149,7 +150,7 @@ export class Arranger {
       made = cut(made, 0, end);
       break;
     }
-    return parts ? filtered(made, (t) => parts.includes(made[INSTRUMENT][t])) : made;
+    return inOrder(parts ? filtered(made, (t) => parts.includes(made[INSTRUMENT][t])) : made);
   }
 
   async *stream(numbers, given, frames) {

@@ -172,6 +172,18 @@ export const without = (codes, unwanted) =>
     return position === LINE || (position >= FIRST && !unwanted(codes[INSTRUMENT][t]));
   });
 
+/** The notes of a bar less those that do not come after all before them by place, instrument and pitch. */
+export function inOrder(notes) {
+  const differing = (a, b) => [POSITION, INSTRUMENT, PITCH].find((k) => notes[k][a] !== notes[k][b]);
+  let last = -1;
+  return filtered(notes, (t) => {
+    const k = last < 0 ? POSITION : differing(t, last);
+    if (k === undefined || (last >= 0 && notes[k][t] < notes[k][last])) return false;
+    last = t;
+    return true;
+  });
+}
+
 /** The notes of each bar in the order of time, instrument and pitch. */
 export function ordered(codes) {
   let bar = 0;
