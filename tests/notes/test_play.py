@@ -78,9 +78,10 @@ def test_a_piece_is_built_of_the_parts_that_are_named(composer):
 
 def test_notes_of_a_part_that_are_out_of_order_are_left_out(composer):
     """Random weights leave it at once; so does a trained model now and then, and then stays at one place."""
-    notes = np.array([[5, 1, 60], [5, 1, 60], [5, 1, 64], [5, 1, 62], [4, 1, 70], [5, 2, 30], [9, 1, 60]]).T
+    notes = np.array([[5, 1, 60], [5, 1, 60], [5, 1, 64], [99, 1, 1], [4, 1, 70], [5, 2, 30], [9, 1, 60]]).T
     kept = arrange.in_order(np.concatenate([notes, notes[:2]]))
     assert kept[:3].T.tolist() == [[5, 1, 60], [5, 1, 64], [5, 2, 30], [9, 1, 60]]
+    assert arrange.in_order(notes[:, :0]).shape == (3, 0)
     (piece,) = composer.play(composer.recipe(bars=2, seed=4, parts=["bass"]), [0])
     for bar in arrange.bars_of(piece.codes):
         assert arrange.in_order(bar[:, 1:]).shape[1] == bar.shape[1] - 1

@@ -9,6 +9,7 @@ loop of its own is needed, only one call of the engine a bar.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
@@ -188,15 +189,22 @@ def without(codes: np.ndarray, unwanted: np.ndarray) -> np.ndarray:
 
 
 def in_order(notes: np.ndarray) -> np.ndarray:
-    """The notes ``[5, n]`` of a bar less those that do not come after all before them by place, instrument and pitch.
+    """The notes ``[5, n]`` of a bar less the fewest without which each comes after the one before it by place,
+    instrument and pitch.
 
-    In music they are in that order, and a model that has left it stays where it is."""
-    last, keep = (-1,), []
-    for i, key in enumerate(zip(*notes[[POSITION, INSTRUMENT, PITCH]].tolist())):
-        if key > last:
-            last = key
-            keep.append(i)
-    return notes[:, keep]
+    In music they are in that order, and a model that has left it stays where it is. (The longest increasing
+    subsequence, C. Schensted, Canadian Journal of Mathematics 13, 1961.)
+    """
+    keys, ends, before = list(zip(*notes[[POSITION, INSTRUMENT, PITCH]].tolist())), [], []
+    for i, key in enumerate(keys):  # ends[n]: where the run of n + 1 notes ends that ends lowest
+        at = bisect_left(ends, key, key=keys.__getitem__)
+        before.append(ends[at - 1] if at else -1)
+        ends[at : at + 1] = [i]
+    kept, i = [], ends[-1] if ends else -1
+    while i >= 0:
+        kept.append(i)
+        i = before[i]
+    return notes[:, kept[::-1]]
 
 
 def ordered(codes: np.ndarray) -> np.ndarray:

@@ -172,16 +172,24 @@ export const without = (codes, unwanted) =>
     return position === LINE || (position >= FIRST && !unwanted(codes[INSTRUMENT][t]));
   });
 
-/** The notes of a bar less those that do not come after all before them by place, instrument and pitch. */
+/** The notes of a bar less the fewest without which each comes after the one before it by place, instrument and pitch:
+ * the longest increasing subsequence. */
 export function inOrder(notes) {
-  const differing = (a, b) => [POSITION, INSTRUMENT, PITCH].find((k) => notes[k][a] !== notes[k][b]);
-  let last = -1;
-  return filtered(notes, (t) => {
-    const k = last < 0 ? POSITION : differing(t, last);
-    if (k === undefined || (last >= 0 && notes[k][t] < notes[k][last])) return false;
-    last = t;
-    return true;
-  });
+  const before = [],
+    ends = []; // ends[n]: where the run of n + 1 notes ends that ends lowest
+  const after = (a, b) => {
+    const k = [POSITION, INSTRUMENT, PITCH].find((stream) => notes[stream][a] !== notes[stream][b]);
+    return k !== undefined && notes[k][a] > notes[k][b];
+  };
+  for (let t = 0; t < notes[POSITION].length; t++) {
+    let at = ends.findIndex((end) => !after(t, end));
+    if (at < 0) at = ends.length;
+    before.push(at ? ends[at - 1] : -1);
+    ends[at] = t;
+  }
+  const kept = [];
+  for (let t = ends.at(-1) ?? -1; t >= 0; t = before[t]) kept.unshift(t);
+  return taken(notes, kept);
 }
 
 /** The notes of each bar in the order of time, instrument and pitch. */
