@@ -61,11 +61,6 @@ def tempo(bpm: float, rng: np.random.Generator) -> float:
     return bpm * 2.0 ** rng.uniform(-FASTER, FASTER)
 
 
-def thinned(codes: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """The same bars with the notes of the instruments ``kept`` only."""
-    return codes[:, (codes[POSITION] < FIRST) | np.isin(codes[INSTRUMENT], kept)]
-
-
 def divided(codes: np.ndarray, given: np.ndarray) -> np.ndarray:
     """The same bars, in each of which the notes of the instruments ``given`` come first, then a division, then the
     others (see :mod:`audiocraft_ext.notes.codec.multitrack`); one frame more for each bar."""

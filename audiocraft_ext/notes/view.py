@@ -1,6 +1,6 @@
 """What a model in training sees of a store of notes: windows of whole bars, augmented, each with a prompt in front that
-describes the window as it is after augmentation; some of them without a few of their parts, some divided into parts
-that are given and parts that go with them.
+describes the window as it is after augmentation; some of them divided into parts that are given and parts that go with
+them.
 
 A song is the rows of one track in one time signature. A window lies within it.
 """
@@ -32,7 +32,6 @@ OPTIONS: dict[str, Any] = {
     "transpose": 0.9,
     "velocity": 0.5,
     "tempo": 0.5,
-    "thinned": 0.3,  # of windows that lose one part or more: what one alone plays is what is asked for of a part
     "divided": 0.3,  # of windows that are divided, where two instruments or more play
 }
 
@@ -98,11 +97,9 @@ class NotesView:
 
     def _altered(self, song: Song, bar: int, frames: int, rng: np.random.Generator) -> np.ndarray:
         options = self.options
-        chances = [options[name] for name in ("transpose", "velocity", "tempo", "thinned", "divided", "drop_all")]
-        moved, louder, faster, thinned, divided, plain = (rng.random(len(chances)) < chances).tolist()
+        draws = rng.random(5) < [options[name] for name in ("transpose", "velocity", "tempo", "divided", "drop_all")]
+        moved, louder, faster, divided, plain = draws.tolist()
         codes = song.codes[:, song.lines[bar] : song.lines[song.fit(bar, frames)]][:, :frames]
-        if thinned and len(parts := parts_of(codes)) > 1:
-            codes = augment.thinned(codes, rng.permutation(parts)[: rng.integers(1, len(parts))])
         if moved:
             codes = augment.transpose(codes, rng)
         if louder:
@@ -110,7 +107,8 @@ class NotesView:
         row = song.row(bar)
         bpm = augment.tempo(row["bpm"], rng) if faster and "bpm" in row else row.get("bpm")
         words = {} if plain else self._words(codes, row, bpm)
-        if divided and len(parts := parts_of(codes)) > 1:
+        parts = np.unique(codes[INSTRUMENT, codes[POSITION] >= FIRST])
+        if divided and len(parts) > 1:
             given = rng.permutation(parts)[: rng.integers(1, len(parts))]
             codes = augment.divided(codes, given)[:, :frames]
         drop = rng.random()
@@ -134,8 +132,3 @@ class NotesView:
         rows = self.store.rows[first : int(np.searchsorted(self._first, first, side="right"))]
         codes = self.store.read(rows[0]["start"], sum(row["frames"] for row in rows)).astype(np.int64)
         return Song(codes, rows, np.append(np.flatnonzero(codes[POSITION] == LINE), codes.shape[1]))
-
-
-def parts_of(codes: np.ndarray) -> np.ndarray:
-    """The instruments that play in ``codes [5, T]``."""
-    return np.unique(codes[INSTRUMENT, codes[POSITION] >= FIRST])

@@ -9,13 +9,13 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.notes import augment
 from audiocraft_ext.notes.codec.multitrack import DIVIDE, FIRST, LINE, Multitrack
 from audiocraft_ext.notes.describe import describe
-from audiocraft_ext.notes.view import NotesView, parts_of
+from audiocraft_ext.notes.view import NotesView
 from audiocraft_ext.store.reader import TokenStore
 from data_prep.midi import cli
 
 SONGS = Path(__file__).resolve().parents[1] / "data" / "midi"
 CODEC = Multitrack()
-NEVER = {"transpose": 0.0, "velocity": 0.0, "tempo": 0.0, "thinned": 0.0, "divided": 0.0, "drop_all": 0.0}
+NEVER = {"transpose": 0.0, "velocity": 0.0, "tempo": 0.0, "divided": 0.0, "drop_all": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -83,20 +83,6 @@ def test_keys_loudness_and_tempo_change_within_range(store):
         np.testing.assert_array_equal(np.delete(after, 3, 0), np.delete(before, 3, 0))
         assert (after[3][before[0] < FIRST] == 0).all()
     assert {round(augment.tempo(100.0, np.random.default_rng(seed))) for seed in range(99)} == set(range(90, 111 + 1))
-
-
-def test_a_thinned_window_has_some_of_the_parts_and_all_of_their_notes(store):
-    sizes = set()
-    for (_, before), (prompt, after) in zip(windows(NotesView(store, NEVER)),
-                                            windows(view := NotesView(store, NEVER | {"thinned": 1.0}))):
-        there, kept = parts_of(before), parts_of(after)
-        assert len(kept) < len(there) or len(there) == 1
-        np.testing.assert_array_equal(after, augment.thinned(before, kept))
-        assert (after[0] == LINE).sum() == (before[0] == LINE).sum()
-        said, heard = view.prompts.decode(prompt), describe(after, CODEC, meter=(4, 4))
-        assert all(heard[name] == word for name, word in said.items() if name != "tempo")
-        sizes.add((len(there), len(kept)))
-    assert len({kept for there, kept in sizes if there == max(sizes)[0]}) > 1
 
 
 def test_a_divided_window_has_the_same_notes(store):
