@@ -115,6 +115,7 @@ def altered(**values) -> str:
     ("j5n31s0k0l00e00", "is a song of JummBox (its URL begins with 'j')"),
     ("https://ultraabox.github.io/#u5n31s0k0", "is a song of UltraBox"),
     ("https://www.beepbox.co/", "is a link without a song"), ("hello world", "is no song of BeepBox|is of version"),
+    ("9n31T0T0T0T0n10T0", "speaks of its channel 4, and has 1"),
     ("https://beepbox.co/#1n31", "is of version '1'"), ("9", "ends early"), ("9nz1", "got 35 and 1"),
     ("9n31s0k0!", "a setting '!' at its digit 9"), ("9n31s0k$", "has a '$' at its digit 8"), ("\0\0\0", "is no song")])
 def test_what_is_wrong_is_said(text, why):

@@ -201,7 +201,7 @@ class _UrlReader:
 
     def instrument_begins(self) -> None:
         self.instrument += 1
-        if self.instrument >= self.counts[self.channel]:
+        if self.channel < len(self.counts) and self.instrument >= self.counts[self.channel]:  # there may be fewer since
             self.channel, self.instrument = self.channel + 1, 0
         self._check_channel(self.channel)
         self.type = self.digit()
