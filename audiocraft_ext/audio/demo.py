@@ -31,6 +31,10 @@ from audiocraft_ext.store.reader import TokenStore
 BREAKS = ROOT / "data_prep" / "breaks"
 RECIPE = ["solver=musicgen/demo_32khz", "generate.use=false"]
 SCRATCH = ["optim.lr=3e-3"]  # from random weights larger steps get further
+# In the same minute a small model makes six times the updates, and minutes of sound want a strong weight decay: so it
+# keeps a beat, where the large one has none yet (docs/SOUND.md).
+SMALL = ["transformer_lm.dim=160", "transformer_lm.num_layers=3", "transformer_lm.num_heads=2",
+         "dataset.segment_duration=6", "optim.epochs=24", "optim.muon.weight_decay=3", "optim.adam.weight_decay=3"]
 PREPARE = ["--cut", "bars:2", "--lock-tempo", "--variants", "3", "--augment", "shift=20,gain=3,polarity"]
 CLIPS, SECONDS, SEED = 8, 10.0, 1
 VALID_SHARE = 0.25  # of the files; of a small folder a tenth would be one or two, and their loss an accident
@@ -50,7 +54,9 @@ def recipe(store: TokenStore, args: argparse.Namespace) -> list[str]:
     same = (embedded.codec_hash, embedded.n_q, embedded.controls) == (
         store.spec.codec_hash, store.spec.n_q, store.spec.controls)
     resized = any(override.startswith(("transformer_lm.", "model/lm", "continue_from=")) for override in args.overrides)
-    return [*RECIPE, *(SCRATCH if args.scratch or resized or not same else ["continue_from=embedded"]),
+    chosen = resized or any(override.startswith("solver=") for override in args.overrides)
+    small = SMALL if args.scratch and same and not chosen else []
+    return [*RECIPE, *([*SCRATCH, *small] if args.scratch or resized or not same else ["continue_from=embedded"]),
             *([] if args.verbose else ["logging.level=WARNING"])]
 
 

@@ -18,8 +18,10 @@ import pytest
 import soundfile as sf
 
 from audiocraft_ext.audio import demo
+from audiocraft_ext.audio.engine import SoundBundle
 from audiocraft_ext.core.errors import UserError, run_cli
 from audiocraft_ext.core.split import TRAIN, VALID
+from audiocraft_ext.engine.bundle import find_bundle
 from audiocraft_ext.runs import pipeline
 from audiocraft_ext.runs.overrides import quoted
 from audiocraft_ext.sound import files as sound_files
@@ -207,3 +209,13 @@ def test_a_label_of_ones_own_is_kept_before_that_of_the_data(tmp_path):
 def test_a_name_is_one_word_of_a_path(tmp_path):
     with pytest.raises(UserError, match="--name"):
         demo.parse(["--audio", str(tmp_path), "--name", "../x"])
+
+
+def test_from_nothing_a_small_model_learns_unless_another_is_asked_for():
+    store = SimpleNamespace(spec=SoundBundle(find_bundle()).lm_spec)
+    words = demo.recipe(store, demo.parse(["--scratch"]))
+    assert set(demo.SMALL) < set(words) and "continue_from=embedded" not in words
+    assert "continue_from=embedded" in demo.recipe(store, demo.parse([]))
+    for argv in ([], ["--scratch", "transformer_lm.dim=64"], ["--scratch", "model/lm/model_scale=micro"],
+                 ["--scratch", "solver=musicgen/debug"]):
+        assert not set(demo.SMALL) & set(demo.recipe(store, demo.parse(argv)))
