@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from audiocraft_ext import kinds
+from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.core.split import VALID
 from audiocraft_ext.export import sources
 from audiocraft_ext.model.lm import LM
+from audiocraft_ext.runs.demo import nats_each
 from audiocraft_ext.store.reader import TokenStore
 from audiocraft_ext.training.dataset import StreamDataset
 
@@ -36,3 +39,15 @@ def held_out(source: Path | str, store: TokenStore, windows: int, frames: int | 
             count = lm.targets(codes).double().numpy()
             sums, counts = sums + lm.losses(codes)[1].double().numpy() * count, counts + count
     return sums / counts
+
+
+def per_note(found: Mapping[str, np.ndarray], store: TokenStore, count: Callable[[np.ndarray, Spec], int]
+             ) -> dict[str, float]:
+    """Losses ``[K]`` in nats a code, by name, as nats a code, a frame and a note; ``count`` counts those."""
+    n_q, each = store.spec.clip.n_q, nats_each(store, count)
+    results: dict[str, float] = {}
+    for name, by_stream in found.items():
+        code = float(by_stream[:n_q].mean())
+        results |= {f"{name}: nats a code": code, f"{name}: nats a frame": n_q * code,
+                    f"{name}: nats a note": each * code}
+    return results

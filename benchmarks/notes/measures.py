@@ -44,12 +44,13 @@ from audiocraft_ext.notes.codec import codec_of
 from audiocraft_ext.notes.codec import score as scores
 from audiocraft_ext.notes.codec.multitrack import FIRST, INSTRUMENT, POSITION, Multitrack
 from audiocraft_ext.notes.codec.score import DRUMS, Score
+from audiocraft_ext.notes.demo import DEMO
 from audiocraft_ext.notes.midi import families_of, stretches
 from audiocraft_ext.notes.play.composer import Composer
 from audiocraft_ext.store import baseline
 from audiocraft_ext.store.reader import TokenStore
 from benchmarks.common import music
-from benchmarks.common.losses import held_out
+from benchmarks.common.losses import held_out, per_note
 from benchmarks.common.machine import ROOT, finish
 from benchmarks.common.machine import describe as machine_of
 from benchmarks.common.music import Music, tell
@@ -177,16 +178,8 @@ def preparing(folders: Sequence[Path]) -> dict[str, object]:
 
 
 def losses(composer: Composer, store: TokenStore, windows: int, frames: int | None) -> dict[str, object]:
-    n_q = store.spec.clip.n_q
-    codes = np.concatenate([store.read(track.start, track.frames)[:n_q] for track in store.tracks(VALID)], axis=1)
-    each = codes.shape[1] / np.count_nonzero(codes[0] >= FIRST)  # frames a note: bar lines and divisions are frames too
     found = {"model": held_out(composer.bundle.path, store, windows, frames), "unigram": baseline.unigram_loss(store)}
-    results: dict[str, object] = {}
-    for name, by_stream in found.items():
-        frame = float(by_stream[:n_q].sum())
-        results |= {f"{name}: nats a code": frame / n_q, f"{name}: nats a frame": frame,
-                    f"{name}: nats a note": each * frame}
-    return tell(results)
+    return tell(per_note(found, store, DEMO.count))
 
 
 def obeyed(composer: Composer, pieces: int, seed: int) -> dict[str, object]:

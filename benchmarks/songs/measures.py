@@ -28,12 +28,13 @@ from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.core.split import TRAIN, VALID
 from audiocraft_ext.songs import to_midi
 from audiocraft_ext.songs.beepbox.song import PARTS, PITCHES, Song
-from audiocraft_ext.songs.codec.voices import FIRST, Facts, codec_of, pitches_of
+from audiocraft_ext.songs.codec.voices import FIRST, Facts, codec_of
+from audiocraft_ext.songs.demo import DEMO
 from audiocraft_ext.songs.play.sketcher import Sketcher
 from audiocraft_ext.store import baseline
 from audiocraft_ext.store.reader import TokenStore
 from benchmarks.common import music
-from benchmarks.common.losses import held_out
+from benchmarks.common.losses import held_out, per_note
 from benchmarks.common.machine import describe, finish
 from benchmarks.common.music import Music, tell
 
@@ -66,17 +67,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def losses(sketcher: Sketcher, store: TokenStore, windows: int) -> dict[str, object]:
-    spec = store.spec.clip
-    codes = np.concatenate([store.read(track.start, track.frames)[: spec.n_q] for track in store.tracks(VALID)], axis=1)
-    each = spec.n_q * codes.shape[1] / pitches_of(codes)  # nats a code to nats a note
     found = {"model": held_out(sketcher.bundle.path, store, windows), "unigram": baseline.unigram_loss(store),
              "place": place_loss(store)}
-    results: dict[str, object] = {}
-    for name, by_stream in found.items():
-        code = float(by_stream[: spec.n_q].mean())
-        results |= {f"{name}: nats a code": code, f"{name}: nats a frame": spec.n_q * code,
-                    f"{name}: nats a note": each * code}
-    return tell(results)
+    return tell(per_note(found, store, DEMO.count))
 
 
 def place_loss(store: TokenStore) -> np.ndarray:
