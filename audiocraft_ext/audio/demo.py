@@ -53,11 +53,13 @@ def recipe(store: TokenStore, args: argparse.Namespace) -> list[str]:
     embedded = SoundBundle(find_bundle()).lm_spec
     same = (embedded.codec_hash, embedded.n_q, embedded.controls) == (
         store.spec.codec_hash, store.spec.n_q, store.spec.controls)
-    resized = any(override.startswith(("transformer_lm.", "model/lm", "continue_from=")) for override in args.overrides)
-    chosen = resized or any(override.startswith("solver=") for override in args.overrides)
-    small = SMALL if args.scratch and same and not chosen else []
-    return [*RECIPE, *([*SCRATCH, *small] if args.scratch or resized or not same else ["continue_from=embedded"]),
-            *([] if args.verbose else ["logging.level=WARNING"])]
+    named = [override.partition("=")[0] for override in args.overrides]
+    resized = any(name.startswith(("transformer_lm.", "model/lm", "continue_from")) for name in named)
+    if same and not (args.scratch or resized):
+        start = ["continue_from=embedded"]
+    else:
+        start = [*SCRATCH, *(SMALL if same and not resized and "solver" not in named else [])]
+    return [*RECIPE, *start, *([] if args.verbose else ["logging.level=WARNING"])]
 
 
 def sampled(out: Path, bundle: Path, n: int) -> list[Path]:
