@@ -31,8 +31,8 @@ from audiocraft_ext.store.reader import TokenStore
 BREAKS = ROOT / "data_prep" / "breaks"
 RECIPE = ["solver=musicgen/demo_32khz", "generate.use=false"]
 SCRATCH = ["optim.lr=3e-3"]  # from random weights larger steps get further
-# In the same minute a small model makes six times the updates, and minutes of sound want a strong weight decay: it has a
-# pulse, where the large one has none yet (docs/SOUND.md).
+# In the same minute a small model makes six times the updates, and minutes of sound want a strong weight decay: it
+# has a pulse, where the large one has none yet (docs/SOUND.md).
 SMALL = ["transformer_lm.dim=160", "transformer_lm.num_layers=3", "transformer_lm.num_heads=2",
          "dataset.segment_duration=6", "optim.epochs=16", "optim.muon.weight_decay=3", "optim.adam.weight_decay=3"]
 PREPARE = ["--cut", "bars:2", "--lock-tempo", "--variants", "3", "--augment", "shift=20,gain=3,polarity"]
