@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -17,8 +17,6 @@ from audiocraft_ext.training import distributed
 REQUEUE = signal.SIGUSR2  # submitit's choice
 STOPS = (REQUEUE, signal.SIGTERM, signal.SIGINT)  # of several the first counts
 ECHO_S = 5  # Ctrl-C reaches all processes of a terminal, and torchrun passes it on to them once more
-
-logger = logging.getLogger(__name__)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -62,7 +60,8 @@ class Stopping:
         self._when = time.monotonic()
         if self.asked != REQUEUE:  # what follows it is only the cluster's way of ending the job
             self.asked = number
-        logger.warning("%s: stopping after this step; Ctrl-C to stop at once.", signal.Signals(number).name)
+        if distributed.rank() == 0:
+            _say(f"{signal.Signals(number).name}: stopping after this step; Ctrl-C to stop at once.")
 
     def total(self, numbers: torch.Tensor) -> torch.Tensor:
         """``numbers`` (on the CPU, exact as float64) added up over all processes. What each was asked travels along: if
@@ -87,3 +86,10 @@ class Stopping:
         if self.asked == REQUEUE or requeued:
             self._handlers[REQUEUE](REQUEUE, None)  # ends the first process
             sys.exit()
+
+
+def _say(line: str) -> None:
+    """To the terminal, past Python's own files: a handler may come in the middle of a write to one, as a bar or a line
+    of the log is, and whoever writes to it then gets a RuntimeError."""
+    with suppress(OSError):
+        os.write(2, f"\n{line}\n".encode())

@@ -124,7 +124,7 @@ def test_a_killed_run_and_a_killed_server(folder, served):
         ask(tab, "stop-run", run=run)
         ended(other, job, "stopped")
         stopped = tab.get("/api/run", params={"run": run}).json()
-        assert stopped["state"] == "stopped" and stopped["checkpoint"]
+        assert stopped["state"] == "stopped" and stopped["checkpoint"], stopped
         ended(tab, ask(tab, "export", run=run, name="killed"))
         assert "bundles/killed" in [one["id"] for one in tab.get("/api/library").json()["bundles"]]
 

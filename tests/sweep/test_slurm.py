@@ -104,7 +104,9 @@ class Sweep:
 
     def stopped(self, label: str) -> int:
         """Waits until it has; the updates in its checkpoint."""
-        wait(lambda: read_status(self.run(label)).get("state") == "stopped", f"{label} stops")
+        wait(lambda: (state := read_status(self.run(label)).get("state")) and state != "training", f"{label} stops")
+        status = read_status(self.run(label))
+        assert status["state"] == "stopped", f"{status}\n{self.log(label)[-2000:]}"
         state = checkpoint.load(self.run(label) / "checkpoint.th")
         return len(state["history"]) * 150 + state["progress"]["step"]
 
