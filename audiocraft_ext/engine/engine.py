@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from audiocraft_ext.engine import sampler
 from audiocraft_ext.engine.bundle import Bundle
 from audiocraft_ext.engine.guidance import Guide
 from audiocraft_ext.engine.onnx import OnnxStepper, open_session
+from audiocraft_ext.engine.order import Order
 from audiocraft_ext.engine.sampler import PREFILL, UNKNOWN, Progress, Stepper, check_given, with_controls
 from audiocraft_ext.engine.sampling import Sampling
 
@@ -122,7 +123,8 @@ class Engine:
 
     def stream(self, indices: Sequence[int], frames: int, *, seed: int, sampling: Sampling | None = None,
                given: np.ndarray | None = None, progress: Progress | None = None, guide: Guide | None = None,
-               window: int | None = None, controls: np.ndarray | None = None) -> Iterator[np.ndarray]:
+               window: int | None = None, controls: np.ndarray | None = None,
+               order: Order | None = None) -> Iterator[np.ndarray]:
         """Sample one batch and hand out the frames as they come, ``codes int64 [B, K, t]``; as
         :func:`audiocraft_ext.engine.sampler.stream`. By default the bundle's own sampling.
 
@@ -131,6 +133,7 @@ class Engine:
             window: the context in frames, at most the bundle's, which is the default; a model with a window of its own
                 takes no other.
             controls: ``[C, T0]``, of the LM's controls; by default, and behind T0, nothing is known.
+            order: what frames are to be in; None: any.
         """
         sampling = (sampling or self.bundle.sampling).clamped(self.spec.card)[0]
         sampling.check(self.spec.n_q)
@@ -139,12 +142,15 @@ class Engine:
         self.check_process()
         if self.lm_spec.controls:
             given = with_controls(given, controls, len(indices), self.lm_spec, frames)
-        return self._stream(guide, indices, frames, seed=seed, sampling=sampling.widened(self.lm_spec.n_q), given=given,
+        sampling = sampling.widened(self.lm_spec.n_q)
+        return self._stream((guide, order), indices, frames, seed=seed, sampling=sampling, given=given,
                             window=self.bundle.restart and (window or self.bundle.restart), progress=progress)
 
-    def _stream(self, guide: Guide | None, indices: Sequence[int], frames: int, **how) -> Iterator[np.ndarray]:
+    def _stream(self, around: Iterable[Guide | Order | None], indices: Sequence[int], frames: int,
+                **how) -> Iterator[np.ndarray]:
         with self.own_stepper() as stepper:
-            stepper = stepper if guide is None else guide.around(stepper, self.lm_spec)
+            for one in around:
+                stepper = stepper if one is None else one.around(stepper, self.lm_spec)
             for piece in sampler.stream(stepper, self.lm_spec, indices, frames, **how):
                 yield piece[:, : self.spec.n_q]
 

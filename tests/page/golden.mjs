@@ -8,6 +8,7 @@ const load = (name) => import(pathToFileURL(`${folder}/${name}`));
 const { Draws, uniforms } = await load("random.js");
 const { generate } = await load("sampler.js");
 const { GuidedStepper } = await load("guidance.js");
+const { OrderedStepper } = await load("order.js");
 const { pack } = await load("packing.js");
 
 class StandIn {
@@ -37,9 +38,10 @@ class StandIn {
 
 const golden = JSON.parse(readFileSync(path));
 const codes = {};
-for (const { name, spec, indices, seed, frames, sampling, window, given, guide } of golden.cases) {
+for (const { name, spec, indices, seed, frames, sampling, window, given, guide, order } of golden.cases) {
   let stepper = new StandIn(spec);
   if (guide) stepper = new GuidedStepper(stepper, guide.weight, spec, guide.codes);
+  if (order) stepper = new OrderedStepper(stepper, order, spec);
   const clips = await generate(stepper, spec, indices.map(BigInt), frames, {
     seed: BigInt(seed),
     sampling,

@@ -12,6 +12,7 @@ from audiocraft_ext.core.packing import pack
 from audiocraft_ext.core.spec import Spec
 from audiocraft_ext.engine import sampler
 from audiocraft_ext.engine.guidance import Guide
+from audiocraft_ext.engine.order import Order
 from audiocraft_ext.engine.sampling import Sampling, clip_rng
 
 PATH = Path(__file__).with_name("golden.json")
@@ -41,7 +42,9 @@ def cases() -> list[dict]:
     said = [[40], [35], [33], [33], [33], [33]]
     bar = [[51, 52, 0], [53, 50, 0], [50, 50, 0], [50, 54, 0], [50, 50, 0]]  # a prompt and a bar line
     part = [[*row, *[7 if k == 1 else -1] * 30] for k, row in enumerate(bar)]  # notes of one instrument
-    base = {"indices": [0], "seed": 1, "frames": 60, "sampling": {}, "window": None, "given": None, "guide": None}
+    base = {"indices": [0], "seed": 1, "frames": 60, "sampling": {}, "window": None, "given": None, "guide": None,
+            "order": None}
+    sorted_notes = {"streams": [0, 1, 2], "first": 2, "never": [1]}
     some = [
         ("plain", AUDIO, {"sampling": {"top_k": 0}}),
         ("the default", AUDIO, {"indices": [0, 7], "seed": 2**64 - 1}),
@@ -63,6 +66,10 @@ def cases() -> list[dict]:
         ("notes", NOTES, {"given": bar, "frames": 60, "window": 40, "indices": [0, 2**40],
                           "guide": {"weight": 1.5, "codes": [[50, 50], [50, 50], [50, 50], [50, 50], [50, 50]]}}),
         ("a part of notes", NOTES, {"given": part, "frames": 33, "sampling": {"min_p": 0.02}}),
+        ("notes in order", NOTES, {"given": bar, "frames": 90, "window": 40, "indices": [0, 2**40],
+                                   "order": sorted_notes}),
+        ("a part in order, guided", NOTES, {"given": part, "frames": 33, "order": sorted_notes,
+                                            "guide": {"weight": 1.5, "codes": [[50, 50]] * 5}}),
         ("a song", SONG, {"given": [row[:2] for row in bar[:4]], "frames": 80, "window": 38,
                           "sampling": {"temperature": [0.9, 1.0, 1.1, 1.0], "top_k": 20}}),
         ("gates in a chain", CHAIN, {"given": beat, "frames": 40, "sampling": {"temperature": 1.1, "top_p": 0.95}}),
@@ -100,6 +107,8 @@ def made(case: dict) -> list[str]:
     stepper = StandIn(spec)
     if case["guide"]:
         stepper = Guide(case["guide"]["weight"], np.array(case["guide"]["codes"], np.int64)).around(stepper, spec)
+    if case["order"]:
+        stepper = Order(**case["order"]).around(stepper, spec)
     codes = sampler.generate(stepper, spec, case["indices"], case["frames"], seed=case["seed"], given=given,
                              sampling=Sampling(**{name: tuple(v) if isinstance(v, list) else v
                                                   for name, v in case["sampling"].items()}), window=case["window"])
