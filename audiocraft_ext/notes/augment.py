@@ -61,15 +61,15 @@ def tempo(bpm: float, rng: np.random.Generator) -> float:
     return bpm * 2.0 ** rng.uniform(-FASTER, FASTER)
 
 
-def divided(codes: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """The same bars, in each of which the notes of the instruments ``given`` come first, then a division, then the
-    others (see :mod:`audiocraft_ext.notes.codec.multitrack`); one frame more for each bar."""
+def divided(codes: np.ndarray, part: int, given: np.ndarray) -> np.ndarray:
+    """The same bars with a part and the instruments ``given``, no others: in each the notes of what is given come
+    first, then a division that names the part, then its notes (see :mod:`audiocraft_ext.notes.codec.multitrack`)."""
     line = codes[POSITION] == LINE
-    bar = np.cumsum(line)
-    second = ~np.isin(codes[INSTRUMENT], given) & ~line
+    bar, second = np.cumsum(line), (codes[INSTRUMENT] == part) & ~line
     division = np.zeros((codes.shape[0], int(line.sum())), codes.dtype)
-    division[POSITION] = DIVIDE
+    division[POSITION], division[INSTRUMENT] = DIVIDE, part
     both = np.concatenate([codes, division], axis=1)
     order = np.lexsort((np.concatenate([np.where(second, 2, 0), np.ones(division.shape[1], np.int64)]),
                         np.concatenate([bar, np.arange(1, division.shape[1] + 1)])))
-    return both[:, order]
+    kept = np.concatenate([line | second | np.isin(codes[INSTRUMENT], given), np.ones(division.shape[1], bool)])
+    return both[:, order[kept[order]]]

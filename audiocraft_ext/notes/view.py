@@ -1,6 +1,6 @@
 """What a model in training sees of a store of notes: windows of whole bars, augmented, each with a prompt in front that
-describes the window as it is after augmentation; some of them divided into parts that are given and parts that go with
-them.
+describes the window as it is after augmentation; some of them played by a larger band, and some divided into parts that
+are given and one that goes with them.
 
 A song is the rows of one track in one time signature. A window lies within it.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from audiocraft_ext.notes import augment
+from audiocraft_ext.notes import augment, band
 from audiocraft_ext.notes.codec import codec_of
 from audiocraft_ext.notes.codec.multitrack import FIRST, INSTRUMENT, LINE, POSITION
 from audiocraft_ext.notes.describe import describe, meter_of
@@ -32,7 +32,10 @@ OPTIONS: dict[str, Any] = {
     "transpose": 0.9,
     "velocity": 0.5,
     "tempo": 0.5,
-    "divided": 0.3,  # of windows that are divided, where two instruments or more play
+    "bass": 0.4,  # of pianos without a bass whose low notes are played by one
+    "cast": 0.4,  # of windows with pianos, some of which are played by other instruments
+    "drums": 0.5,  # of windows without drums that have those of a song of drums
+    "divided": 0.5,  # of windows that are divided
 }
 
 
@@ -75,6 +78,7 @@ class NotesView:
         self.store, self.codec, self.prompts = store, codec_of(store.settings["codec"]), store_prompts(store)
         self._starts = np.array([row["start"] for row in store.rows])
         self._first = first_of_runs(store.rows, SAME)
+        self._drummers = band.drummers(store.rows, self._first)
         self._song = lru_cache(SONGS)(self._read)
 
     def window(self, track: Track, start: int, frames: int, rng: np.random.Generator | None) -> np.ndarray:
@@ -96,25 +100,35 @@ class NotesView:
         return self._altered(song, bar, frames, rng)
 
     def _altered(self, song: Song, bar: int, frames: int, rng: np.random.Generator) -> np.ndarray:
-        options = self.options
-        draws = rng.random(5) < [options[name] for name in ("transpose", "velocity", "tempo", "divided", "drop_all")]
-        moved, louder, faster, divided, plain = draws.tolist()
-        codes = song.codes[:, song.lines[bar] : song.lines[song.fit(bar, frames)]][:, :frames]
-        if moved:
+        names = ("transpose", "velocity", "tempo", "bass", "cast", "drums", "divided", "drop_all")
+        does = dict(zip(names, rng.random(len(names)) < [self.options[name] for name in names]))
+        codes, row = song.codes[:, song.lines[bar] : song.lines[song.fit(bar, frames)]][:, :frames], song.row(bar)
+        if does["transpose"]:
             codes = augment.transpose(codes, rng)
-        if louder:
+        codes = self._band(codes, row, does, rng)[:, :frames]
+        if does["velocity"]:
             codes = augment.loudness(codes, rng)
-        row = song.row(bar)
-        bpm = augment.tempo(row["bpm"], rng) if faster and "bpm" in row else row.get("bpm")
-        words = {} if plain else self._words(codes, row, bpm)
-        parts = np.unique(codes[INSTRUMENT, codes[POSITION] >= FIRST])
-        if divided and len(parts) > 1:
-            given = rng.permutation(parts)[: rng.integers(1, len(parts))]
-            codes = augment.divided(codes, given)[:, :frames]
-        drop = rng.random()
-        draws = rng.random(len(words))
-        return self._prompted(codes, {name: word for (name, word), draw in zip(words.items(), draws)
-                                      if draw >= drop or name == METER})
+        bpm = augment.tempo(row["bpm"], rng) if does["tempo"] and "bpm" in row else row.get("bpm")
+        words = self._words(codes, row, bpm)
+        parts = rng.permutation(np.unique(codes[INSTRUMENT, codes[POSITION] >= FIRST]))
+        if does["divided"] and len(parts):
+            codes = augment.divided(codes, parts[0], parts[1 : rng.integers(len(parts)) + 1])[:, :frames]
+            if rng.random() < 0.5:  # else they are of the whole song, of which not all plays yet
+                words = self._words(codes, row, bpm)
+        drop, draws = rng.random(), rng.random(len(words))
+        return self._prompted(codes, {} if does["drop_all"] else {
+            name: word for (name, word), draw in zip(words.items(), draws) if draw >= drop or name == METER})
+
+    def _band(self, codes: np.ndarray, row: dict, does: Mapping[str, bool], rng: np.random.Generator) -> np.ndarray:
+        """The window as more instruments play it."""
+        if does["bass"]:
+            codes = band.with_bass(codes, self.codec, meter_of(row["time_signature"]), rng)
+        if does["cast"]:
+            codes = band.cast(codes, rng)
+        drummers = self._drummers.get(row["time_signature"], [])
+        if does["drums"] and drummers and band.lacks_drums(codes):
+            codes = band.with_drums(codes, self._song(int(rng.choice(drummers))).codes, rng)
+        return codes
 
     def _words(self, codes: np.ndarray, row: dict, bpm: float | None) -> dict[str, str]:
         """The full prompt of a window, as far as the store has words."""

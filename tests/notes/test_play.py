@@ -10,6 +10,7 @@ import infer
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.midi.file import parse, read
 from audiocraft_ext.notes import midi as notes_midi
+from audiocraft_ext.notes.codec.multitrack import DIVIDE, INSTRUMENT, PITCH, POSITION
 from audiocraft_ext.notes.codec.score import DRUMS, instrument
 from audiocraft_ext.notes.midi import families_of
 from audiocraft_ext.notes.play import arrange, output
@@ -76,15 +77,14 @@ def test_a_piece_is_built_of_the_parts_that_are_named(composer):
     assert same.parts == (DRUMS, instrument(33)) and set(first.score.notes[:, 2]) == {DRUMS}
 
 
-def test_notes_of_a_part_that_are_out_of_order_are_left_out(composer):
-    """Random weights leave it at once; so does a trained model now and then, and then stays at one place."""
-    notes = np.array([[5, 1, 60], [5, 1, 60], [5, 1, 64], [99, 1, 1], [4, 1, 70], [5, 2, 30], [9, 1, 60]]).T
-    kept = arrange.in_order(np.concatenate([notes, notes[:2]]))
-    assert kept[:3].T.tolist() == [[5, 1, 60], [5, 1, 64], [5, 2, 30], [9, 1, 60]]
-    assert arrange.in_order(notes[:, :0]).shape == (3, 0)
-    (piece,) = composer.play(composer.recipe(bars=2, seed=4, parts=["bass"]), [0])
+@pytest.mark.parametrize("asked", [dict(parts=["bass"]), dict(), dict(change="infill", file=BAND, span=(2, 3))])
+def test_notes_are_in_order(composer, asked):
+    """Random weights would leave it at once. Nothing divides a bar but what is given."""
+    (piece,) = composer.play(composer.recipe(bars=4, seed=4, **asked), [0])
+    assert len(piece.score) > 8
     for bar in arrange.bars_of(piece.codes):
-        assert arrange.in_order(bar[:, 1:]).shape[1] == bar.shape[1] - 1
+        keys = bar[[POSITION, INSTRUMENT, PITCH]].T.tolist()
+        assert keys == sorted(keys) and DIVIDE not in bar[POSITION]
 
 
 def test_more_takes_are_no_farther_from_what_is_asked_for(composer):

@@ -12,9 +12,9 @@ than the one before it (the delay pattern of MusicGen, https://arxiv.org/abs/230
 pitch is chosen knowing its instrument. A position in the bar is as in REMI (https://arxiv.org/abs/2002.00212), several
 streams a note as in the Compound Word Transformer (https://arxiv.org/abs/2101.02402).
 
-Position 1 divides a bar: the notes before it are given, those behind it are made to go with them. A model that has
-seen bars so divided adds a part to others (:mod:`audiocraft_ext.notes.play.arrange`). ``encode`` makes none, and
-``decode`` passes over them.
+Position 1 divides a bar: the notes before it are given, those behind it are of one part that goes with them, whose
+instrument the division names. A model that has seen bars so divided adds a part to others
+(:mod:`audiocraft_ext.notes.play.arrange`). ``encode`` makes none, and ``decode`` passes over them.
 
 The law is ``decode(encode(x)) == canonicalize(x)``, and canonicalising twice is once. No note is lost but those outside
 of the bars. Any codes in range decode: notes in any order, those before the first line into the first bar, and those
@@ -249,3 +249,9 @@ def until_next(start: np.ndarray, instrument: np.ndarray, pitch: np.ndarray) -> 
     gap = np.full(len(at), 2**40, np.int64)
     gap[order] = np.where(same, at[np.minimum(following, len(at) - 1)] - at, 2**40)
     return gap
+
+
+def ordered(codes: np.ndarray) -> np.ndarray:
+    """The notes of each bar in the order of time, instrument and pitch."""
+    bar = np.cumsum(codes[POSITION] == LINE)
+    return codes[:, np.lexsort((codes[PITCH], codes[INSTRUMENT], codes[POSITION], bar))]

@@ -1,15 +1,14 @@
 """How the pieces of a recipe are sampled: from bar line to bar line, by the engine's own loop.
 
 A new piece, and one that goes on from a file, are sampled until there are enough bar lines; one that is built of chosen
-parts is made part after part. Where a part is added to
-others, each bar is divided (:mod:`audiocraft_ext.notes.codec.multitrack`): the notes that are given come first, then
-those of the new part are sampled up to the next bar line, which gives way to the notes given of the next bar. So no
-loop of its own is needed, only one call of the engine a bar.
+parts is made part after part. Where a part is added to others, each bar is divided
+(:mod:`audiocraft_ext.notes.codec.multitrack`): the notes that are given come first, then those of the new part are
+sampled up to the next bar line, which gives way to the notes given of the next bar. So no loop of its own is needed,
+only one call of the engine a bar.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
@@ -19,14 +18,16 @@ from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.core.prompts import Prompts
 from audiocraft_ext.engine.engine import Engine
 from audiocraft_ext.engine.guidance import Guide
+from audiocraft_ext.engine.order import Order
 from audiocraft_ext.engine.sampler import UNKNOWN
-from audiocraft_ext.notes.codec.multitrack import DIVIDE, FIRST, INSTRUMENT, LINE, PITCH, POSITION
+from audiocraft_ext.notes.codec.multitrack import DIVIDE, FIRST, INSTRUMENT, LINE, PITCH, POSITION, ordered
 from audiocraft_ext.notes.play import revoice
 from audiocraft_ext.notes.play.recipe import AS_IT_IS, BUILD, CONTINUE, INFILL, REVOICE, PieceRecipe
 
 MOST_NOTES = 96  # a bar: then the piece ends with empty bars
 APART = 2**40  # between the numbers of one piece's candidates, which seed them
 FACTS = ("tempo", "meter")  # fields that are always given
+ORDER = Order((POSITION, INSTRUMENT, PITCH), FIRST, never=(DIVIDE,))  # as the notes of each bar are in a store
 K = 5
 
 
@@ -80,15 +81,19 @@ class Arranger:
 
     def _arranged(self, number: int, progress: Callable[[float], object]) -> np.ndarray:
         """The source with the parts of the recipe made anew."""
-        return self._layer(number, self.source, np.array(self.recipe.parts), progress)
+        return self._with_parts(number, without(self.source, np.isin(self.source[INSTRUMENT], self.recipe.parts)),
+                                progress)
 
     def _built(self, number: int, progress: Callable[[float], object]) -> np.ndarray:
-        """The parts of the recipe one after the other, each to those before it."""
-        codes, parts = np.repeat(_frame(LINE), self.recipe.bars, axis=1), self.recipe.parts
+        """The parts of the recipe and nothing else."""
+        return self._with_parts(number, np.repeat(_frame(LINE), self.recipe.bars, axis=1), progress)
+
+    def _with_parts(self, number: int, codes: np.ndarray, progress: Callable[[float], object]) -> np.ndarray:
+        """``codes`` with the parts of the recipe, made one after the other, each to those before it."""
+        parts = self.recipe.parts
         for i, part in enumerate(parts):
-            layer = self._layer(number + i * APART, codes, np.array([part]),
-                                lambda share, i=i: progress((i + share) / len(parts)))
-            codes = ordered(layer)
+            codes = ordered(self._with_part(number + i * APART, codes, part,
+                                            lambda share, i=i: progress((i + share) / len(parts))))
         return codes
 
     def _revoiced(self, number: int, progress: Callable[[float], object]) -> np.ndarray:
@@ -109,15 +114,13 @@ class Arranger:
 
         return revoice.versions(self.source, self.recipe.parts, self.recipe.into, likely)
 
-    def _layer(self, number: int, codes: np.ndarray, parts: np.ndarray,
-               progress: Callable[[float], object]) -> np.ndarray:
-        """Codes with some parts made anew, bar by bar; where there are no others, in bars that are not divided."""
-        kept = codes[:, ~np.isin(codes[INSTRUMENT], parts) | (codes[POSITION] < FIRST)]
-        divide = _frame(DIVIDE)[:, : int((kept[POSITION] >= FIRST).any())]
+    def _with_part(self, number: int, codes: np.ndarray, part: int, progress: Callable[[float], object]) -> np.ndarray:
+        """Codes with a part made anew, bar by bar, each divided into the other parts and this one."""
+        kept, divide = without(codes, codes[INSTRUMENT] == part), _frame(DIVIDE, part)
         so_far, done, bars = self.prompt, [], bars_of(kept)
         for i, bar in enumerate(bars):
             so_far = np.concatenate([so_far, bar, divide], axis=1)
-            made = self._bar(number, so_far, parts)
+            made = self._bar(number, so_far, part)
             so_far = np.concatenate([so_far, made], axis=1)
             done += [bar, made]
             progress((i + 1) / len(bars))
@@ -144,16 +147,12 @@ class Arranger:
         best = found[int(np.argmax(likely))] if likely else found[0]
         return np.concatenate([best, after], axis=1)
 
-    def _bar(self, number: int, given: np.ndarray, parts: np.ndarray | None) -> np.ndarray:
-        """The notes ``[5, n]`` that follow what is given, up to a bar line or a division, as far as they are in order.
-
-        Args:
-            parts: instruments that they are of; others are left out. None is any.
-        """
+    def _bar(self, number: int, given: np.ndarray, part: int | None) -> np.ndarray:
+        """The notes ``[5, n]`` that follow what is given, up to a bar line; of one part, or of any (None)."""
         T = given.shape[1]
         room = np.full((K, MOST_NOTES), UNKNOWN, np.int64)
-        if parts is not None and len(parts) == 1:
-            room[INSTRUMENT] = parts[0]  # it is known which; at the line that ends the bar nobody asks
+        if part is not None:
+            room[INSTRUMENT] = part  # at the line that ends the bar nobody asks
         made, at = [], 0
         for piece in self._stream([number], np.concatenate([given, room], axis=1), T + MOST_NOTES):
             new, at = piece[0][:, max(0, T - at) :], at + piece.shape[-1]
@@ -161,13 +160,12 @@ class Arranger:
             made.append(new[:, : ends[0]] if len(ends) else new)
             if len(ends):
                 break
-        notes = np.concatenate(made, axis=1)
-        return in_order(notes if parts is None else notes[:, np.isin(notes[INSTRUMENT], parts)])
+        return np.concatenate(made, axis=1)
 
     def _stream(self, numbers: Sequence[int], given: np.ndarray, frames: int) -> Iterator[np.ndarray]:
         recipe = self.recipe
         return self.engine.stream(numbers, frames, seed=recipe.seed, sampling=recipe.sampling, given=given,
-                                  guide=self.guide)
+                                  guide=self.guide, order=ORDER)
 
 
 def bars_of(codes: np.ndarray) -> list[np.ndarray]:
@@ -188,32 +186,7 @@ def without(codes: np.ndarray, unwanted: np.ndarray) -> np.ndarray:
     return codes[:, (codes[POSITION] == LINE) | (codes[POSITION] >= FIRST) & ~unwanted]
 
 
-def in_order(notes: np.ndarray) -> np.ndarray:
-    """The notes ``[5, n]`` of a bar less the fewest without which each comes after the one before it by place,
-    instrument and pitch.
-
-    In music they are in that order, and a model that has left it stays where it is. (The longest increasing
-    subsequence, C. Schensted, Canadian Journal of Mathematics 13, 1961.)
-    """
-    keys, ends, before = list(zip(*notes[[POSITION, INSTRUMENT, PITCH]].tolist())), [], []
-    for i, key in enumerate(keys):  # ends[n]: where the run of n + 1 notes ends that ends lowest
-        at = bisect_left(ends, key, key=keys.__getitem__)
-        before.append(ends[at - 1] if at else -1)
-        ends[at : at + 1] = [i]
-    kept, i = [], ends[-1] if ends else -1
-    while i >= 0:
-        kept.append(i)
-        i = before[i]
-    return notes[:, kept[::-1]]
-
-
-def ordered(codes: np.ndarray) -> np.ndarray:
-    """The notes of each bar in the order of time, instrument and pitch."""
-    bar = np.cumsum(codes[POSITION] == LINE)
-    return codes[:, np.lexsort((codes[PITCH], codes[INSTRUMENT], codes[POSITION], bar))]
-
-
-def _frame(position: int) -> np.ndarray:
+def _frame(position: int, instrument: int = 0) -> np.ndarray:
     frame = np.zeros((K, 1), np.int64)
-    frame[POSITION] = position
+    frame[POSITION], frame[INSTRUMENT] = position, instrument
     return frame

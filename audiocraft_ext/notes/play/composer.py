@@ -24,7 +24,7 @@ from audiocraft_ext.engine.player import PlayerBase
 from audiocraft_ext.midi.tempos import tempo_word
 from audiocraft_ext.notes import describe
 from audiocraft_ext.notes.codec import codec_of
-from audiocraft_ext.notes.codec.multitrack import INSTRUMENT
+from audiocraft_ext.notes.codec.multitrack import INSTRUMENT, ordered
 from audiocraft_ext.notes.midi import families_of, name_of
 from audiocraft_ext.notes.play import revoice
 from audiocraft_ext.notes.play import source as sources
@@ -196,7 +196,7 @@ class Composer(PlayerBase):
             for instrument in np.unique(codes[INSTRUMENT]):
                 if refused & set(families_of(np.array([instrument]))):
                     unwanted |= codes[INSTRUMENT] == instrument
-        return arrange.ordered(arrange.without(codes, unwanted))
+        return ordered(arrange.without(codes, unwanted))
 
     def _miss(self, codes: np.ndarray, recipe: PieceRecipe) -> int:
         """How many words of the prompt the piece is not, levels by how many they are off."""

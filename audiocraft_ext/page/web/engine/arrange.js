@@ -6,17 +6,18 @@ import {
   cut,
   DIVIDE,
   empty,
-  filtered,
   FIRST,
   frame,
-  inOrder,
   INSTRUMENT,
   join,
   LINE,
   ordered,
+  PITCH,
   POSITION,
   upToBar,
+  without,
 } from "./multitrack.js";
+import { OrderedStepper } from "./order.js";
 import { stream, UNKNOWN } from "./sampler.js";
 import { score } from "./score.js";
 import { promptCodes } from "./words.js";
@@ -24,6 +25,7 @@ import { promptCodes } from "./words.js";
 const MOST_NOTES = 96; // a bar: then the piece ends with empty bars
 const APART = 1n << 40n; // between the numbers of one piece's candidates
 const FACTS = ["tempo", "meter"];
+const ORDER = { streams: [POSITION, INSTRUMENT, PITCH], first: FIRST, never: [DIVIDE] };
 
 /** Whoever asked for a clip does not want it any more. */
 export class Stopped extends Error {}
@@ -35,11 +37,12 @@ export class Arranger {
     const { prompts } = info.codec;
     Object.assign(this, { info, stepper, recipe, source, stop, share });
     this.prompt = prompts ? promptCodes(prompts, recipe.said || {}) : empty();
-    this.guided = stepper;
+    let guided = stepper;
     if (recipe.guidance !== undefined && prompts) {
       const facts = Object.fromEntries(Object.entries(recipe.said || {}).filter(([name]) => FACTS.includes(name)));
-      this.guided = new GuidedStepper(stepper, recipe.guidance, info.spec, promptCodes(prompts, facts));
+      guided = new GuidedStepper(stepper, recipe.guidance, info.spec, promptCodes(prompts, facts));
     }
+    this.inOrder = new OrderedStepper(guided, ORDER, info.spec);
   }
 
   /** The codes, 5 arrays [T], of each number, without the prompt. Throws `Stopped`. */
@@ -48,13 +51,7 @@ export class Arranger {
     if (!edit || edit === "continue") return this.new(numbers);
     const made = [];
     for (const number of numbers)
-      made.push(
-        edit === "infill"
-          ? await this.infilled(number)
-          : edit === "build"
-            ? await this.built(number)
-            : await this.layer(number, this.source, this.recipe.parts, this.share),
-      );
+      made.push(await (edit === "infill" ? this.infilled(number) : this.withParts(number)));
     return made;
   }
 
@@ -79,27 +76,27 @@ export class Arranger {
     );
   }
 
-  /** The parts of the recipe one after the other, each to those before it. */
-  async built(number) {
-    const { bars, parts } = this.recipe;
-    let codes = join(...Array.from({ length: bars }, () => frame(LINE)));
+  /** The source, or empty bars, with the parts of the recipe, made one after the other, each to those before it. */
+  async withParts(number) {
+    const { bars, parts, edit } = this.recipe;
+    const empties = () => join(...Array.from({ length: bars }, () => frame(LINE)));
+    let codes = edit === "build" ? empties() : without(this.source, (one) => parts.includes(one));
     for (const [i, part] of parts.entries()) {
       const share = (done) => this.share((i + done) / parts.length);
-      codes = ordered(await this.layer(number + BigInt(i) * APART, codes, [part], share));
+      codes = ordered(await this.withPart(number + BigInt(i) * APART, codes, part, share));
     }
     return codes;
   }
 
-  /** Codes with some parts made anew, bar by bar; where there are no others, in bars that are not divided. */
-  async layer(number, codes, parts, share) {
-    const kept = filtered(codes, (t) => codes[POSITION][t] < FIRST || !parts.includes(codes[INSTRUMENT][t]));
-    const divide = kept[POSITION].some((position) => position >= FIRST) ? frame(DIVIDE) : empty(),
-      bars = barsOf(kept),
+  /** Codes with a part made anew, bar by bar, each divided into the other parts and this one. */
+  async withPart(number, codes, part, share) {
+    const bars = barsOf(without(codes, (one) => one === part)),
+      divide = frame(DIVIDE, part),
       done = [];
     let soFar = this.prompt;
     for (const [i, bar] of bars.entries()) {
       soFar = join(soFar, bar, divide);
-      const made = await this.bar(number, soFar, parts);
+      const made = await this.bar(number, soFar, part);
       soFar = join(soFar, made);
       done.push(bar, made);
       share((i + 1) / bars.length);
@@ -134,23 +131,20 @@ export class Arranger {
     return join(found[likely.length ? likely.indexOf(Math.max(...likely)) : 0], after);
   }
 
-  /** The notes that follow what is given, up to a bar line or a division, as far as they are in order; those of other
-   * `parts` are left out, null takes any. */
-  async bar(number, given, parts) {
+  /** The notes that follow what is given, up to a bar line; of one part, or of any (null). */
+  async bar(number, given, part) {
     const T = given[0].length,
       room = given.map(() => new Int32Array(MOST_NOTES).fill(UNKNOWN));
-    if (parts?.length === 1) room[INSTRUMENT].fill(parts[0]);
+    if (part !== null) room[INSTRUMENT].fill(part);
     let made = empty(),
       at = 0;
     for await (const [piece] of this.stream([number], join(given, room), T + MOST_NOTES)) {
       made = join(made, cut(piece, Math.max(0, T - at)));
       at += piece[0].length;
       const end = made[POSITION].findIndex((position) => position < FIRST);
-      if (end < 0) continue;
-      made = cut(made, 0, end);
-      break;
+      if (end >= 0) return cut(made, 0, end);
     }
-    return inOrder(parts ? filtered(made, (t) => parts.includes(made[INSTRUMENT][t])) : made);
+    return made;
   }
 
   async *stream(numbers, given, frames) {
@@ -158,7 +152,7 @@ export class Arranger {
       how = { seed, sampling, given: numbers.map(() => given), window: this.info.context };
     let stopped = false;
     const stop = async () => (stopped = await this.stop());
-    yield* stream(this.guided, this.info.spec, numbers, frames, { ...how, stop });
+    yield* stream(this.inOrder, this.info.spec, numbers, frames, { ...how, stop });
     if (stopped) throw new Stopped();
   }
 }

@@ -132,7 +132,7 @@ export function untilNext(notes) {
 export const empty = () => Array.from({ length: K }, () => new Int32Array(0));
 
 /** A frame that is no note. */
-export const frame = (position) => Array.from({ length: K }, (_, k) => Int32Array.of(k === POSITION ? position : 0));
+export const frame = (position, instrument = 0) => [position, instrument, 0, 0, 0].map((code) => Int32Array.of(code));
 
 export const join = (...parts) =>
   Array.from({ length: K }, (_, k) => Int32Array.from(parts.flatMap((part) => Array.from(part[k]))));
@@ -143,7 +143,7 @@ export const cut = (codes, begin, end) => codes.map((row) => row.slice(begin, en
 const taken = (codes, places) => codes.map((row) => Int32Array.from(places, (t) => row[t]));
 
 /** Those frames for which `kept(t)` is true. */
-export function filtered(codes, kept) {
+function filtered(codes, kept) {
   return taken(
     codes,
     Array.from(codes[POSITION], (_, t) => t).filter((t) => kept(t)),
@@ -171,26 +171,6 @@ export const without = (codes, unwanted) =>
     const position = codes[POSITION][t];
     return position === LINE || (position >= FIRST && !unwanted(codes[INSTRUMENT][t]));
   });
-
-/** The notes of a bar less the fewest without which each comes after the one before it by place, instrument and pitch:
- * the longest increasing subsequence. */
-export function inOrder(notes) {
-  const before = [],
-    ends = []; // ends[n]: where the run of n + 1 notes ends that ends lowest
-  const after = (a, b) => {
-    const k = [POSITION, INSTRUMENT, PITCH].find((stream) => notes[stream][a] !== notes[stream][b]);
-    return k !== undefined && notes[k][a] > notes[k][b];
-  };
-  for (let t = 0; t < notes[POSITION].length; t++) {
-    let at = ends.findIndex((end) => !after(t, end));
-    if (at < 0) at = ends.length;
-    before.push(at ? ends[at - 1] : -1);
-    ends[at] = t;
-  }
-  const kept = [];
-  for (let t = ends.at(-1) ?? -1; t >= 0; t = before[t]) kept.unshift(t);
-  return taken(notes, kept);
-}
 
 /** The notes of each bar in the order of time, instrument and pitch. */
 export function ordered(codes) {
