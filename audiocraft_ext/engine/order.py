@@ -23,11 +23,13 @@ class Order(NamedTuple):
         first: codes of the first of them that are below it are marks and no places: they may come anywhere, and behind
             one the order begins anew.
         never: marks that are only given.
+        most: how many frames may have the same code of the first stream, one after the other; 0 is any.
     """
 
     streams: Sequence[int]
     first: int
     never: Sequence[int] = ()
+    most: int = 0
 
     def around(self, stepper: Stepper, spec: Spec) -> OrderedStepper:
         """The stepper with what is out of order at -inf. Streams that are not each later than the one before it (by
@@ -45,7 +47,7 @@ class OrderedStepper:
         self.stepper, self.order, self.special = stepper, order, spec.special_id
         self._delays = dict(zip(order.streams[:rising], delays))
         self._last = order.streams[-1]
-        self._shape = spec.n_q, delays[rising - 1] - delays[0] + 2  # streams, steps
+        self._shape = spec.n_q, max(delays[rising - 1] - delays[0] + 2, order.most)  # streams, steps
 
     def start(self, batch: int, capacity: int) -> None:
         self._past = np.full((batch, *self._shape), self.special, np.int64)
@@ -69,11 +71,17 @@ class OrderedStepper:
                 bound = bound & (self._past[:, j, -now] == self._past[:, j, -now - 1])[:, None]
             at = delay - self._delays[place] + 1
             bound &= self._past[:, place, -at, None] >= self.order.first
-            after = codes > before if k == self._last else codes >= before
+            after = codes >= before + (k == self._last)
             if k == place:
-                after |= codes < self.order.first
+                after = (codes >= before + self._full(place)) | (codes < self.order.first)
             limited = np.where(bound & ~after, -np.inf, logits[:, k])
             possible = np.isfinite(limited).any(axis=-1, keepdims=True)  # behind the highest code there is nothing
             logits[:, k] = np.where(possible, limited, logits[:, k])
             seen.append((k, delay))
         return logits
+
+    def _full(self, place: int) -> np.ndarray:
+        """Whether as many frames as there may be have the code of the last one, ``bool [B, 1]``."""
+        most = self.order.most
+        last = self._past[:, place, -max(1, most) :]
+        return (last == last[:, -1:]).all(axis=-1, keepdims=True) & (most > 0)

@@ -73,3 +73,14 @@ def test_no_row_touches_another():
     alone = sampler.generate(ORDER.around(Flat(spec([0, 1, 2, 3])), spec([0, 1, 2, 3])), spec([0, 1, 2, 3]), [5], 200,
                              seed=1, sampling=Sampling())
     assert (made([0, 1, 2, 3])[5] == alone[0]).all()
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_so_many_frames_at_a_place_and_no_more(most):
+    codes = made([0, 1, 2, 3], ORDER._replace(most=most))
+    runs = []
+    for clip in codes:
+        ends = np.flatnonzero(np.diff(clip[0], append=-1))
+        lengths = np.diff(ends, prepend=-1)
+        runs += lengths[(clip[0, ends] >= 2) & (clip[0, ends] < 8)].tolist()  # behind the last place there is none
+    assert max(runs) == most and min(runs) == 1

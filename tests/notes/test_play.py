@@ -87,6 +87,14 @@ def test_notes_are_in_order(composer, asked):
         assert keys == sorted(keys) and DIVIDE not in bar[POSITION]
 
 
+def test_a_bass_plays_one_note_at_a_time_and_a_piano_as_many_as_hands_can(composer):
+    (piece,) = composer.play(composer.recipe(bars=8, seed=4, parts="piano,bass"), [0])
+    for part, most in ((instrument(0), arrange.HANDS), (instrument(33), 1)):
+        for bar in arrange.bars_of(piece.codes):
+            places = bar[POSITION, (bar[INSTRUMENT] == part) & (bar[POSITION] > DIVIDE)]
+            assert np.unique(places, return_counts=True)[1].max(initial=0) <= most
+
+
 def test_more_takes_are_no_farther_from_what_is_asked_for(composer):
     def misses(takes: int) -> int:
         asked = dict(bars=4, seed=2, having="piano,drums", density=5)

@@ -21,6 +21,7 @@ from audiocraft_ext.engine.guidance import Guide
 from audiocraft_ext.engine.order import Order
 from audiocraft_ext.engine.sampler import UNKNOWN
 from audiocraft_ext.notes.codec.multitrack import DIVIDE, FIRST, INSTRUMENT, LINE, PITCH, POSITION, ordered
+from audiocraft_ext.notes.midi import families_of
 from audiocraft_ext.notes.play import revoice
 from audiocraft_ext.notes.play.recipe import AS_IT_IS, BUILD, CONTINUE, INFILL, REVOICE, PieceRecipe
 
@@ -28,6 +29,8 @@ MOST_NOTES = 96  # a bar: then the piece ends with empty bars
 APART = 2**40  # between the numbers of one piece's candidates, which seed them
 FACTS = ("tempo", "meter")  # fields that are always given
 ORDER = Order((POSITION, INSTRUMENT, PITCH), FIRST, never=(DIVIDE,))  # as the notes of each bar are in a store
+HANDS = 6  # notes that a part plays at a place, at most
+SOLO = ("bass", "reed", "pipe", "lead")  # families that play one
 K = 5
 
 
@@ -150,11 +153,12 @@ class Arranger:
     def _bar(self, number: int, given: np.ndarray, part: int | None) -> np.ndarray:
         """The notes ``[5, n]`` that follow what is given, up to a bar line; of one part, or of any (None)."""
         T = given.shape[1]
-        room = np.full((K, MOST_NOTES), UNKNOWN, np.int64)
+        room, order = np.full((K, MOST_NOTES), UNKNOWN, np.int64), ORDER
         if part is not None:
             room[INSTRUMENT] = part  # at the line that ends the bar nobody asks
+            order = ORDER._replace(most=1 if next(families_of(np.array([part]))) in SOLO else HANDS)
         made, at = [], 0
-        for piece in self._stream([number], np.concatenate([given, room], axis=1), T + MOST_NOTES):
+        for piece in self._stream([number], np.concatenate([given, room], axis=1), T + MOST_NOTES, order):
             new, at = piece[0][:, max(0, T - at) :], at + piece.shape[-1]
             ends = np.flatnonzero(new[POSITION] < FIRST)
             made.append(new[:, : ends[0]] if len(ends) else new)
@@ -162,10 +166,11 @@ class Arranger:
                 break
         return np.concatenate(made, axis=1)
 
-    def _stream(self, numbers: Sequence[int], given: np.ndarray, frames: int) -> Iterator[np.ndarray]:
+    def _stream(self, numbers: Sequence[int], given: np.ndarray, frames: int,
+                order: Order = ORDER) -> Iterator[np.ndarray]:
         recipe = self.recipe
         return self.engine.stream(numbers, frames, seed=recipe.seed, sampling=recipe.sampling, given=given,
-                                  guide=self.guide, order=ORDER)
+                                  guide=self.guide, order=order)
 
 
 def bars_of(codes: np.ndarray) -> list[np.ndarray]:

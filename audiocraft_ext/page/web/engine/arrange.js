@@ -1,5 +1,6 @@
 // How a piece is sampled, from bar line to bar line: the twin of audiocraft_ext/notes/play/arrange.py.
 
+import { familyOf } from "./describe.js";
 import { GuidedStepper } from "./guidance.js";
 import {
   barsOf,
@@ -26,6 +27,8 @@ const MOST_NOTES = 96; // a bar: then the piece ends with empty bars
 const APART = 1n << 40n; // between the numbers of one piece's candidates
 const FACTS = ["tempo", "meter"];
 const ORDER = { streams: [POSITION, INSTRUMENT, PITCH], first: FIRST, never: [DIVIDE] };
+const HANDS = 6; // notes that a part plays at a place, at most
+const SOLO = ["bass", "reed", "pipe", "lead"]; // families that play one
 
 /** Whoever asked for a clip does not want it any more. */
 export class Stopped extends Error {}
@@ -37,12 +40,11 @@ export class Arranger {
     const { prompts } = info.codec;
     Object.assign(this, { info, stepper, recipe, source, stop, share });
     this.prompt = prompts ? promptCodes(prompts, recipe.said || {}) : empty();
-    let guided = stepper;
+    this.guided = stepper;
     if (recipe.guidance !== undefined && prompts) {
       const facts = Object.fromEntries(Object.entries(recipe.said || {}).filter(([name]) => FACTS.includes(name)));
-      guided = new GuidedStepper(stepper, recipe.guidance, info.spec, promptCodes(prompts, facts));
+      this.guided = new GuidedStepper(stepper, recipe.guidance, info.spec, promptCodes(prompts, facts));
     }
-    this.inOrder = new OrderedStepper(guided, ORDER, info.spec);
   }
 
   /** The codes, 5 arrays [T], of each number, without the prompt. Throws `Stopped`. */
@@ -135,10 +137,14 @@ export class Arranger {
   async bar(number, given, part) {
     const T = given[0].length,
       room = given.map(() => new Int32Array(MOST_NOTES).fill(UNKNOWN));
-    if (part !== null) room[INSTRUMENT].fill(part);
+    let order = ORDER;
+    if (part !== null) {
+      room[INSTRUMENT].fill(part);
+      order = { ...ORDER, most: SOLO.includes(familyOf(this.info, part)) ? 1 : HANDS };
+    }
     let made = empty(),
       at = 0;
-    for await (const [piece] of this.stream([number], join(given, room), T + MOST_NOTES)) {
+    for await (const [piece] of this.stream([number], join(given, room), T + MOST_NOTES, order)) {
       made = join(made, cut(piece, Math.max(0, T - at)));
       at += piece[0].length;
       const end = made[POSITION].findIndex((position) => position < FIRST);
@@ -147,12 +153,13 @@ export class Arranger {
     return made;
   }
 
-  async *stream(numbers, given, frames) {
+  async *stream(numbers, given, frames, order = ORDER) {
     const { seed, sampling } = this.recipe,
       how = { seed, sampling, given: numbers.map(() => given), window: this.info.context };
     let stopped = false;
     const stop = async () => (stopped = await this.stop());
-    yield* stream(this.inOrder, this.info.spec, numbers, frames, { ...how, stop });
+    const stepper = new OrderedStepper(this.guided, order, this.info.spec);
+    yield* stream(stepper, this.info.spec, numbers, frames, { ...how, stop });
     if (stopped) throw new Stopped();
   }
 }

@@ -1,14 +1,14 @@
 // Frames in order, by construction, as a stepper around a stepper: the twin of audiocraft_ext/engine/order.py.
 
 export class OrderedStepper {
-  /** `order` is `{streams, first, never}`. */
+  /** `order` is `{streams, first, never, most}`; `most` may be missing. */
   constructor(stepper, order, spec) {
     const { streams } = order,
       { delays } = spec;
     const rising = streams.findIndex((k, i) => i > 0 && delays[k] <= delays[streams[i - 1]]);
     this.streams = rising < 0 ? streams : streams.slice(0, rising);
     Object.assign(this, { stepper, order, delays, special: spec.card, card: spec.card, K: spec.n_q });
-    this.depth = delays[this.streams.at(-1)] - delays[streams[0]] + 2;
+    this.depth = Math.max(delays[this.streams.at(-1)] - delays[streams[0]] + 2, order.most || 0);
   }
 
   start(batch, capacity) {
@@ -33,7 +33,7 @@ export class OrderedStepper {
 
   /** Take what is out of order out of the `logits` [K * card] of a clip's next step. */
   limit(past, logits) {
-    const { streams, first, never } = this.order,
+    const { streams, first, never, most } = this.order,
       place = streams[0];
     for (const code of never) logits[place * this.card + code] = -Infinity;
     this.streams.forEach((k, i) => {
@@ -45,8 +45,9 @@ export class OrderedStepper {
         return past[j].at(now) === past[j].at(now - 1);
       });
       if (before >= this.special || marks || !tied) return;
+      const full = most > 0 && past[place].slice(-most).every((code) => code === before);
       const from = i ? 0 : first,
-        least = k === streams.at(-1) ? before + 1 : before;
+        least = before + (k === streams.at(-1) || (k === place && full));
       if (row.some((logit, code) => Number.isFinite(logit) && (code < from || code >= least))) row.fill(-Infinity, from, least);
     });
   }
