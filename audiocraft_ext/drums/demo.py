@@ -69,7 +69,8 @@ def hits_of(codes: np.ndarray, spec: Spec) -> int:
 DEMO = Demo(
     kind="drums", about="The whole path for drums in one command.", files=ROOT / "data_prep" / "grooves",
     recipe=["solver=drums/small", "generate.use=false"], things="beats", n=8, prepare=prepare,
-    sample=["--bars", str(BARS), "--wav"], read=sidecar.read, unit="hit", count=hits_of, unseen="performances",
+    sample=lambda args: ["--bars", str(BARS), "--wav"], read=sidecar.read, unit="hit", count=hits_of,
+    unseen="performances",
     shows={"play": ".mid", "listen to": ".wav"}, draw=drawn, options=options, more=["-n", "16", "--bpm", "174"])
 main = DEMO.main
 

@@ -36,7 +36,7 @@ class Demo:
             folder is).
         recipe: of training, overrides.
         things: what is made, and how many, ``n``.
-        prepare: words for ``data_prep.midi``, of the options; ``sample``, words for ``infer.py``.
+        prepare, sample: words for ``data_prep.midi`` and for ``infer.py``, of the options.
         read: a result's JSON, as :func:`audiocraft_ext.core.sidecar.read` gives it.
         unit: what a loss is told in; ``count``, how many of them codes ``[K, T]`` have; ``unseen``, what it is the loss
             of.
@@ -53,7 +53,7 @@ class Demo:
     things: str
     n: int
     prepare: Callable[[argparse.Namespace], list[str]]
-    sample: list[str]
+    sample: Callable[[argparse.Namespace], list[str]]
     read: Callable
     unit: str
     count: Callable[[np.ndarray, Spec], int]
@@ -86,7 +86,8 @@ class Demo:
         store = prepared(state, args.midi, path, command, files)
         run, history = trained(state, store, self.recipe, args.overrides)
         exported(state, run, bundle, ["--half"], store, history)
-        command = ["infer.py", str(bundle), "-n", str(args.n), "-o", str(out), "--seed", str(SEED), *self.sample]
+        command = ["infer.py", str(bundle), "-n", str(args.n), "-o", str(out), "--seed", str(SEED),
+                   *self.sample(args)]
         state.run("sample", command, Bundle(bundle).hash, lambda: len(self.sampled(out, bundle, args.n)) == args.n)
 
         made = self.sampled(out, bundle, args.n)

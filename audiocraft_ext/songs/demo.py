@@ -15,7 +15,7 @@ DEMO = Demo(
     kind="songs", about="The whole path for songs of BeepBox in one command.", files=ROOT / "data_prep" / "songs",
     name="beepbox",  # with the same files demo-notes makes another store
     recipe=["solver=songs/small", "optim.epochs=8", "generate.use=false"], things="sketches", n=4,
-    prepare=lambda args: ["--codec", "song"], sample=["--bars", "8"], read=output.read_sidecar,
+    prepare=lambda args: ["--codec", "song"], sample=lambda args: ["--bars", "8"], read=output.read_sidecar,
     unit="note", count=lambda codes, spec: pitches_of(codes), unseen="songs",
     shows={"open": output.SONG, "as a URL": output.URL, "play": ".mid", "look at": ".png"},
     more=["-n", "8", "--channels", "3", "--drums", "1", "--rhythm", "4"])

@@ -29,6 +29,7 @@ MOST_NOTES = 96  # a bar: then the piece ends with empty bars
 APART = 2**40  # between the numbers of one piece's candidates, which seed them
 FACTS = ("tempo", "meter")  # fields that are always given
 ORDER = Order((POSITION, INSTRUMENT, PITCH), FIRST, never=(DIVIDE,))  # as the notes of each bar are in a store
+TRIES = 4  # of a part that does not play at all
 HANDS = 6  # notes that a part plays at a place, at most
 SOLO = ("bass", "reed", "pipe", "lead")  # families that play one
 K = 5
@@ -92,11 +93,16 @@ class Arranger:
         return self._with_parts(number, np.repeat(_frame(LINE), self.recipe.bars, axis=1), progress)
 
     def _with_parts(self, number: int, codes: np.ndarray, progress: Callable[[float], object]) -> np.ndarray:
-        """``codes`` with the parts of the recipe, made one after the other, each to those before it."""
+        """``codes`` with the parts of the recipe, made one after the other, each to those before it; one that rests in
+        all bars is made again, a few times."""
         parts = self.recipe.parts
         for i, part in enumerate(parts):
-            codes = ordered(self._with_part(number + i * APART, codes, part,
-                                            lambda share, i=i: progress((i + share) / len(parts))))
+            for take in range(i * TRIES, (i + 1) * TRIES):
+                made = self._with_part(number + take * APART, codes, part,
+                                       lambda share, i=i: progress((i + share) / len(parts)))
+                if ((made[INSTRUMENT] == part) & (made[POSITION] >= FIRST)).any():
+                    break
+            codes = ordered(made)
         return codes
 
     def _revoiced(self, number: int, progress: Callable[[float], object]) -> np.ndarray:

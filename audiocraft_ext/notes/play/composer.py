@@ -33,7 +33,7 @@ from audiocraft_ext.notes.play.recipe import AS_IT_IS, BUILD, CONTINUE, EDITS, I
 
 BARS, BPM, METER = 8, 120.0, (4, 4)
 MORE = 4  # bars, where a file is continued
-GUIDANCE, TAKES = 1.5, 4  # where words are asked for; where bars are infilled
+GUIDANCE, TAKES = 1.5, 4  # where words are asked for; takes too where bars are infilled
 
 if TYPE_CHECKING:
     from audiocraft_ext.notes.play.output import Output
@@ -65,7 +65,7 @@ class Composer(PlayerBase):
             parts: of a new piece: several as ``part`` says one, or a text with commas; each is made to those before it.
             guidance: the weight of classifier-free guidance; 1 is none, GUIDANCE by default where words are asked for.
             takes: how many candidates are sampled, of which the one nearest to what is asked for is kept; of "infill"
-                the one that what follows goes with best.
+                the one that what follows goes with best. TAKES by default there and where words are asked for, else 1.
             words: see :func:`audiocraft_ext.notes.play.recipe.words_of`.
 
         Raises:
@@ -100,13 +100,16 @@ class Composer(PlayerBase):
         bars, bpm, meter = bars or BARS, float(bpm or BPM), tuple(meter or METER)
         self.codec.bar_parts(meter)
         said = {} if change == AS_IT_IS else self._said(asked, bpm, meter)
-        guided = any(word is not None for word in words.values()) or change in ("add", "reroll") or built
+        spoken = any(word is not None for word in words.values())
+        guided = spoken or change in ("add", "reroll") or built
+        if takes is None:
+            takes = TAKES if change == INFILL or spoken and not built and change in ("", CONTINUE) else 1
         return PieceRecipe(
             self.bundle.name, self.bundle.hash[:16], secrets.randbelow(2**32) if seed is None else seed,
             check("bars", bars), check("bpm", bpm), meter, sampling, self._precision(), self._options["backend"], said,
             float((GUIDANCE if guided else 1.0) if guidance is None else guidance),
-            (TAKES if change == INFILL else 1) if takes is None else takes, BUILD if parts is not None else change,
-            pack(found.codes) if found else "", built, cut, into, title(change, file))
+            takes, BUILD if parts is not None else change, pack(found.codes) if found else "", built, cut, into,
+            title(change, file))
 
     def play(self, recipe: PieceRecipe, indices: Sequence[int],
              progress: Callable[[float], object] = lambda done: None) -> Iterator[Piece]:

@@ -38,7 +38,7 @@ def build_parser(description: str = "") -> Parser:
     add("--guidance", type=float, metavar="WEIGHT", help="classifier-free guidance: 1 is none, more follows these "
         "words more strictly (default 1.5)")
     add("--takes", type=int, metavar="N", help="sample N candidates of each piece, keep the one nearest to these words "
-        "(default 1), or of --infill the one that what follows goes with best (default 4)")
+        "(default 4 with any of them, else 1), or of --infill the one that what follows goes with best (default 4)")
     add = parser.add_argument_group("from a MIDI file").add_argument
     add("--continue", metavar="FILE", help="begin with it and go on")
     add("--from-midi", metavar="FILE", help="keep it and make some of it")

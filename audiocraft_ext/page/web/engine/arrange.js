@@ -27,6 +27,7 @@ const MOST_NOTES = 96; // a bar: then the piece ends with empty bars
 const APART = 1n << 40n; // between the numbers of one piece's candidates
 const FACTS = ["tempo", "meter"];
 const ORDER = { streams: [POSITION, INSTRUMENT, PITCH], first: FIRST, never: [DIVIDE] };
+const TRIES = 4; // of a part that does not play at all
 const HANDS = 6; // notes that a part plays at a place, at most
 const SOLO = ["bass", "reed", "pipe", "lead"]; // families that play one
 
@@ -78,14 +79,19 @@ export class Arranger {
     );
   }
 
-  /** The source, or empty bars, with the parts of the recipe, made one after the other, each to those before it. */
+  /** The source, or empty bars, with the parts of the recipe, made one after the other, each to those before it; one
+   * that rests in all bars is made again, a few times. */
   async withParts(number) {
     const { bars, parts, edit } = this.recipe;
     const empties = () => join(...Array.from({ length: bars }, () => frame(LINE)));
     let codes = edit === "build" ? empties() : without(this.source, (one) => parts.includes(one));
     for (const [i, part] of parts.entries()) {
-      const share = (done) => this.share((i + done) / parts.length);
-      codes = ordered(await this.withPart(number + BigInt(i) * APART, codes, part, share));
+      const share = (done) => this.share((i + done) / parts.length),
+        plays = (made) => made[POSITION].some((position, t) => position >= FIRST && made[INSTRUMENT][t] === part);
+      let made;
+      for (let take = i * TRIES; take < (i + 1) * TRIES && !(made && plays(made)); take++)
+        made = await this.withPart(number + BigInt(take) * APART, codes, part, share);
+      codes = ordered(made);
     }
     return codes;
   }

@@ -56,12 +56,13 @@ export function pieceRecipe(
   const heard = Object.fromEntries(named.map((name) => [name, families.has(name) ? YES : NO]));
   const facts = { tempo: tempoWord(bpm), meter: meterWord(meter) },
     said = info.codec.prompts && made !== AS_IT_IS ? ordered(info.codec.prompts, { ...facts, ...heard, ...asked }) : {};
-  const guided = Object.keys(asked).length || ["add", "reroll", "build"].includes(made);
+  const spoken = Object.keys(asked).length > 0,
+    guided = spoken || ["add", "reroll", "build"].includes(made);
   return {
     ...head(info, seed, { bars, bpm, meter }, sampling),
     ...(Object.keys(said).length ? { said } : {}),
     ...(guided ? { guidance: GUIDANCE } : {}),
-    ...(made === "infill" ? { takes: TAKES } : {}),
+    ...(made === "infill" || (spoken && ["", "continue"].includes(made)) ? { takes: TAKES } : {}),
     ...(made ? { edit: made } : {}),
     ...(source ? { source: pack(source) } : {}),
     ...(parts.length ? { parts } : {}),
