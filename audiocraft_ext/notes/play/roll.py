@@ -35,6 +35,7 @@ def _drawn(piece: Piece, name: str, *more: str) -> Roll:
     score, bars = piece.score, piece.score.bars or 1
     title = [name, f"{score.bpm:.4g} BPM", f"{score.meter[0]}/{score.meter[1]}", f"{bars} bars",
              f"{len(score)} notes", *more]
-    return Roll(score.notes, {part: name_of(part) for part in parts_of(score)}, (DRUMS,),
+    parts = sorted(parts_of(score))  # so that pieces of one band have its colours
+    return Roll(score.notes, {part: name_of(part) for part in parts}, (DRUMS,),
                 score.ticks_per_beat * 4 * score.meter[0] / score.meter[1], bars, score.ticks_per_beat // 8,
                 " · ".join(title))
