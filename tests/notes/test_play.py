@@ -95,6 +95,21 @@ def test_a_bass_plays_one_note_at_a_time_and_a_piano_as_many_as_hands_can(compos
             assert np.unique(places, return_counts=True)[1].max(initial=0) <= most
 
 
+def test_a_part_that_rests_in_all_bars_is_made_again(composer, monkeypatch):
+    calls, make = [], arrange.Arranger._with_part
+
+    def with_part(self, number, codes, part, progress):
+        calls.append(number)
+        return make(self, number, codes, part, progress) if number == 2 * arrange.APART else codes
+
+    monkeypatch.setattr(arrange.Arranger, "_with_part", with_part)
+    piece = one(composer, bars=2, seed=1, parts="bass")
+    assert set(piece.score.notes[:, 2]) == {instrument(33)} and calls == [n * arrange.APART for n in range(3)]
+    calls.clear()
+    assert set(one(composer, bars=2, seed=1, parts="bass,piano").score.notes[:, 2]) == {instrument(33)}
+    assert len(calls) == 3 + arrange.TRIES, "then it is left so"
+
+
 def test_more_takes_are_no_farther_from_what_is_asked_for(composer):
     def misses(takes: int) -> int:
         asked = dict(bars=4, seed=2, having="piano,drums", density=5)
@@ -103,6 +118,7 @@ def test_more_takes_are_no_farther_from_what_is_asked_for(composer):
                    for piece in composer.play(composer.recipe(**asked, takes=takes), range(4)))
 
     assert misses(6) < misses(1)
+    assert composer.recipe(density=5).takes == 4 and composer.recipe().takes == composer.recipe(parts="bass").takes == 1
 
 
 def test_a_file_is_continued(composer):
