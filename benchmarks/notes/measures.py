@@ -12,10 +12,10 @@
                  correlation of what is asked for and what is measured, and the share of pieces that hit the level, and
                  that are off by one at most. Tempo and metre are written into the file and need no measure
     built        of pieces built part after part, the notes a bar of each part, beside those of such a part in held-out
-                 rows, and the share of notes that are the one before once more: its place, instrument and pitch
-    distances    pieces with the prompts of held-out rows, to all held-out rows: pitch classes (half the sum of the
-                 differences of two histograms), polyphony and lengths of notes (earth mover's distance, in notes and in
-                 quarter notes); beside as many rows of the train split
+                 rows
+    distances    pieces with the prompts of held-out rows, unguided and without a choice, to all held-out rows: pitch
+                 classes (half the sum of the differences of two histograms), polyphony and lengths of notes (earth
+                 mover's distance, in notes and in quarter notes); beside as many rows of the train split
     copies       the share of runs of 8 notes of an instrument (steps in pitch, of drums pitches, and in time) that
                  occur in the train split; beside the same of held-out rows and of pieces
 """
@@ -220,8 +220,6 @@ def built(composer: Composer, store: TokenStore, pieces: int, seed: int) -> dict
             parts = [np.unique(one[INSTRUMENT], return_counts=True) for one in notes]
             counts = [n for ids, counts in parts for i, n in zip(ids, counts) if family in families_of(np.array([i]))]
             results[f"{family}: notes a bar of a part, {where}"] = float(np.mean(counts)) / BARS if counts else 0.0
-        same = sum((one[:3, 1:] == one[:3, :-1]).all(axis=0).sum() for one in notes)
-        results[f"the same note twice, {where}"] = float(same / max(1, sum(one.shape[1] for one in notes)))
     return tell(results)
 
 
@@ -243,7 +241,7 @@ def like_held_out(composer: Composer, store: TokenStore, pieces: int, seed: int)
         words = rows[i]["prompt"]
         plays = [name for name in ("drums", *FAMILIES) if words.get(name) == describe.YES]
         levels = {name: words[name] for name in describe.MEASURED if name in words}
-        recipe = composer.recipe(bars=BARS, seed=seed, bpm=bpm_of(words["tempo"]), guidance=1.0,
+        recipe = composer.recipe(bars=BARS, seed=seed, bpm=bpm_of(words["tempo"]), guidance=1.0, takes=1,
                                  instruments=plays or None, **levels)
         made += [piece.score for piece in composer.play(recipe, [i])]
     return made
