@@ -35,7 +35,7 @@ OPTIONS: dict[str, Any] = {
     "bass": 0.4,  # of pianos without a bass whose low notes are played by one
     "cast": 0.4,  # of windows with pianos, some of which are played by other instruments
     "drums": 0.5,  # of windows without drums that have those of a song of drums
-    "divided": 0.5,  # of windows that are divided
+    "divided": 0.4,  # of windows that are divided
 }
 
 
@@ -109,12 +109,10 @@ class NotesView:
         if does["velocity"]:
             codes = augment.loudness(codes, rng)
         bpm = augment.tempo(row["bpm"], rng) if does["tempo"] and "bpm" in row else row.get("bpm")
-        words = self._words(codes, row, bpm)
+        words = self._words(codes, row, bpm)  # of all that plays, also where some of it is not there yet
         parts = rng.permutation(np.unique(codes[INSTRUMENT, codes[POSITION] >= FIRST]))
         if does["divided"] and len(parts):
             codes = augment.divided(codes, parts[0], parts[1 : rng.integers(len(parts)) + 1])[:, :frames]
-            if rng.random() < 0.5:  # else they are of the whole song, of which not all plays yet
-                words = self._words(codes, row, bpm)
         drop, draws = rng.random(), rng.random(len(words))
         return self._prompted(codes, {} if does["drop_all"] else {
             name: word for (name, word), draw in zip(words.items(), draws) if draw >= drop or name == METER})
