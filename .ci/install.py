@@ -203,7 +203,8 @@ def setup(venv):
         constraints = install_torch(python, pip, venv)
         pins = ["-c", str(constraints), "--build-constraint", str(CONSTRAINTS)]
         pip.install("dependencies", *pins, "-e", ".[train,studio,test]")
-        pip.install("audiocraft", *pins, "--no-deps", "-r", str(NO_DEPS))
+        # We ourselves once more, at the end: dora-search, of an extra, has a `dora` too, and pip writes either last.
+        pip.install("audiocraft", *pins, "--no-deps", "-r", str(NO_DEPS), "-e", ".")
         place.write_text(str(venv))
         stamp.write_text(wanted)
     except SetupError:

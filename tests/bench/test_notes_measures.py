@@ -57,7 +57,7 @@ def test_all_of_it_on_little(tmp_path, capsys):
     assert found["ours: notes kept"] == 1.0 and found["files"] == 4
     assert found["model: nats a frame"] == pytest.approx(5 * found["model: nats a code"])
     assert found["model: nats a note"] > found["model: nats a frame"] > found["unigram: nats a frame"]  # random weights
-    assert found["bass: notes a bar of a part, built"] > 0 and found["the same note twice, held-out rows"] < 0.05
+    assert found["bass: notes a bar of a part, built"] > 0
     assert 0 <= found["families asked for that play"] <= 1 and -1 <= found["density: rank correlation"] <= 1
     assert found["copies: of pieces, in the train split"] < 0.05  # random weights copy nothing
     assert found["pitch classes: pieces to held-out rows"] > 0
