@@ -137,7 +137,7 @@ class Composer(PlayerBase):
             self.bundle.verify()  # compared while the weights were read; nothing was handed out yet
             for i, index in enumerate(batch):
                 best = min((self._finished(one, recipe) for one in codes[i * takes : (i + 1) * takes]),
-                           key=lambda one: self._miss(one, recipe))  # of equals the first
+                           key=lambda one: (self._miss(one, recipe), len(set(one[INSTRUMENT].tolist()))))
                 yield self._piece(recipe, values, index, best)
                 done += 1
                 progress(done)

@@ -3,7 +3,7 @@
 import { Arranger } from "./arrange.js";
 import { familiesOf, familyOf, MEASURED, measures, meterWord, miss, nameOf, NO, YES } from "./describe.js";
 import { CHANNELS, DRUMS as DRUM_CHANNEL, HIT, midiBytes, nameEvent, noteEvents, programEvent, TICKS, timeEvents } from "./midi.js";
-import { DRUMS, Multitrack, ordered as inOrder, programOf, PROGRAMS, untilNext, VOICES, without } from "./multitrack.js";
+import { DRUMS, INSTRUMENT, Multitrack, ordered as inOrder, programOf, PROGRAMS, untilNext, VOICES, without } from "./multitrack.js";
 import { rounded } from "./numbers.js";
 import { dumps, pack, sha256, unpack } from "./packing.js";
 import { AS_IT_IS, checkedBars, checkedTempo, head, named } from "./spec.js";
@@ -92,7 +92,9 @@ export async function playPiece(bundle, recipe, index, { stop = () => false, sha
   const made = await new Arranger(bundle, recipe, source, stop, share).batch(candidates(index, takes));
   const finished = made.map((codes) => inOrder(without(codes, (one) => free && refused.has(familyOf(info, one)))));
   const misses = finished.map((codes) => (takes === 1 ? 0 : miss(info, codec, codes, recipe)));
-  return finished[misses.indexOf(Math.min(...misses))];
+  const near = finished.filter((_, i) => misses[i] === Math.min(...misses)),
+    instruments = near.map((codes) => new Set(codes[INSTRUMENT]).size);
+  return near[instruments.indexOf(Math.min(...instruments))];
 }
 
 /** The piece as notes, see `Multitrack.decode`. */
