@@ -38,8 +38,8 @@ class Order(NamedTuple):
 
 
 class OrderedStepper:
-    """A :class:`~audiocraft_ext.engine.sampler.Stepper` whose logits leave out what is out of order. It has the steps
-    read so far in mind, as many as the delays span."""
+    """What :func:`audiocraft_ext.engine.sampler.stream` asks of a stepper; its logits leave out what is out of order.
+    It has the last steps that were read in mind, as many as the delays span."""
 
     def __init__(self, stepper: Stepper, order: Order, spec: Spec):
         delays = [spec.delays[k] for k in order.streams]
@@ -62,22 +62,21 @@ class OrderedStepper:
         logits, codes = logits.copy(), np.arange(logits.shape[-1])
         place = self.order.streams[0]
         logits[:, place, list(self.order.never)] = -np.inf
-        seen: list[tuple[int, int]] = []  # streams that tell of this frame already, and their delays
-        for k, delay in self._delays.items():
+        streams = list(self._delays.items())
+        for i, (k, delay) in enumerate(streams):
             before = self._past[:, k, -1, None]  # [B, 1], of the frame before
             bound = before < self.special
-            for j, earlier in seen:
+            for j, earlier in streams[:i]:  # they tell of this frame already
                 now = delay - earlier  # steps since this frame's code of the stream j
                 bound = bound & (self._past[:, j, -now] == self._past[:, j, -now - 1])[:, None]
             at = delay - self._delays[place] + 1
             bound &= self._past[:, place, -at, None] >= self.order.first
-            after = codes >= before + (k == self._last)
+            after = codes >= before + (k == self._last or k == place and self._full(place))
             if k == place:
-                after = (codes >= before + self._full(place)) | (codes < self.order.first)
+                after |= codes < self.order.first
             limited = np.where(bound & ~after, -np.inf, logits[:, k])
             possible = np.isfinite(limited).any(axis=-1, keepdims=True)  # behind the highest code there is nothing
             logits[:, k] = np.where(possible, limited, logits[:, k])
-            seen.append((k, delay))
         return logits
 
     def _full(self, place: int) -> np.ndarray:

@@ -12,7 +12,18 @@ import numpy as np
 
 from audiocraft_ext.core.split import TRAIN
 from audiocraft_ext.midi.names import INSTRUMENTS
-from audiocraft_ext.notes.codec.multitrack import FIRST, INSTRUMENT, LENGTH, LINE, PITCH, POSITION, Multitrack, ordered
+from audiocraft_ext.notes.augment import tuned
+from audiocraft_ext.notes.codec.multitrack import (
+    FIRST,
+    INSTRUMENT,
+    LENGTH,
+    LINE,
+    PITCH,
+    POSITION,
+    Multitrack,
+    bars_of,
+    ordered,
+)
 from audiocraft_ext.notes.codec.score import DRUMS, instrument, program_of
 from audiocraft_ext.notes.describe import NO, YES
 
@@ -55,10 +66,9 @@ def cast(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def with_drums(codes: np.ndarray, drums: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """With the bars of ``drums``, codes as well, from any of them on and round again."""
-    lines = np.append(np.flatnonzero(drums[POSITION] == LINE), drums.shape[1])
-    bars, there = int((codes[POSITION] == LINE).sum()), len(lines) - 1
-    which = (int(rng.integers(there)) + np.arange(bars)) % there
-    notes = [drums[:, lines[i] + 1 : lines[i + 1]] for i in which]
+    beats, bars = bars_of(drums), int((codes[POSITION] == LINE).sum())
+    first = int(rng.integers(len(beats)))
+    notes = [beats[(first + bar) % len(beats)][:, 1:] for bar in range(bars)]
     bar = np.repeat(np.arange(1, bars + 1), [piece.shape[1] for piece in notes])
     both, bar = np.concatenate([codes, *notes], axis=1), np.append(np.cumsum(codes[POSITION] == LINE), bar)
     return ordered(both[:, np.argsort(bar, kind="stable")])
@@ -89,4 +99,4 @@ def drummers(rows: list[dict], firsts: np.ndarray) -> dict[str, list[int]]:
 
 def _programs(codes: np.ndarray) -> np.ndarray:
     """Of each frame; below 0 where it is no note, or drums."""
-    return np.where((codes[POSITION] >= FIRST) & (codes[INSTRUMENT] != DRUMS), program_of(codes[INSTRUMENT]), -1)
+    return np.where(tuned(codes), program_of(codes[INSTRUMENT]), -1)

@@ -10,7 +10,7 @@ import infer
 from audiocraft_ext.core.errors import UserError
 from audiocraft_ext.midi.file import parse, read
 from audiocraft_ext.notes import midi as notes_midi
-from audiocraft_ext.notes.codec.multitrack import DIVIDE, INSTRUMENT, PITCH, POSITION
+from audiocraft_ext.notes.codec.multitrack import DIVIDE, INSTRUMENT, PITCH, POSITION, bars_of
 from audiocraft_ext.notes.codec.score import DRUMS, instrument
 from audiocraft_ext.notes.midi import families_of
 from audiocraft_ext.notes.play import arrange, output
@@ -82,7 +82,7 @@ def test_notes_are_in_order(composer, asked):
     """Random weights would leave it at once. Nothing divides a bar but what is given."""
     (piece,) = composer.play(composer.recipe(bars=4, seed=4, **asked), [0])
     assert len(piece.score) > 8
-    for bar in arrange.bars_of(piece.codes):
+    for bar in bars_of(piece.codes):
         keys = bar[[POSITION, INSTRUMENT, PITCH]].T.tolist()
         assert keys == sorted(keys) and DIVIDE not in bar[POSITION]
 
@@ -90,7 +90,7 @@ def test_notes_are_in_order(composer, asked):
 def test_a_bass_plays_one_note_at_a_time_and_a_piano_as_many_as_hands_can(composer):
     (piece,) = composer.play(composer.recipe(bars=8, seed=4, parts="piano,bass"), [0])
     for part, most in ((instrument(0), arrange.HANDS), (instrument(33), 1)):
-        for bar in arrange.bars_of(piece.codes):
+        for bar in bars_of(piece.codes):
             places = bar[POSITION, (bar[INSTRUMENT] == part) & (bar[POSITION] > DIVIDE)]
             assert np.unique(places, return_counts=True)[1].max(initial=0) <= most
 

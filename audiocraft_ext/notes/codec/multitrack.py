@@ -251,6 +251,11 @@ def until_next(start: np.ndarray, instrument: np.ndarray, pitch: np.ndarray) -> 
     return gap
 
 
+def bars_of(codes: np.ndarray) -> list[np.ndarray]:
+    """The bars of codes that begin with a bar line, each with it."""
+    return np.split(codes, np.flatnonzero(codes[POSITION] == LINE)[1:], axis=1)
+
+
 def ordered(codes: np.ndarray) -> np.ndarray:
     """The notes of each bar in the order of time, instrument and pitch."""
     bar = np.cumsum(codes[POSITION] == LINE)

@@ -20,7 +20,7 @@ from audiocraft_ext.engine.engine import Engine
 from audiocraft_ext.engine.guidance import Guide
 from audiocraft_ext.engine.order import Order
 from audiocraft_ext.engine.sampler import UNKNOWN
-from audiocraft_ext.notes.codec.multitrack import DIVIDE, FIRST, INSTRUMENT, LINE, PITCH, POSITION, ordered
+from audiocraft_ext.notes.codec.multitrack import DIVIDE, FIRST, INSTRUMENT, LINE, PITCH, POSITION, bars_of, ordered
 from audiocraft_ext.notes.midi import families_of
 from audiocraft_ext.notes.play import revoice
 from audiocraft_ext.notes.play.recipe import AS_IT_IS, BUILD, CONTINUE, INFILL, REVOICE, PieceRecipe
@@ -124,9 +124,8 @@ class Arranger:
         return revoice.versions(self.source, self.recipe.parts, self.recipe.into, likely)
 
     def _with_part(self, number: int, codes: np.ndarray, part: int, progress: Callable[[float], object]) -> np.ndarray:
-        """Codes with a part made anew, bar by bar, each divided into the other parts and this one."""
-        kept, divide = without(codes, codes[INSTRUMENT] == part), _frame(DIVIDE, part)
-        so_far, done, bars = self.prompt, [], bars_of(kept)
+        """Codes with one part more, bar by bar, each divided into the parts that are there and this one."""
+        so_far, done, bars, divide = self.prompt, [], bars_of(codes), _frame(DIVIDE, part)
         for i, bar in enumerate(bars):
             so_far = np.concatenate([so_far, bar, divide], axis=1)
             made = self._bar(number, so_far, part)
@@ -177,11 +176,6 @@ class Arranger:
         recipe = self.recipe
         return self.engine.stream(numbers, frames, seed=recipe.seed, sampling=recipe.sampling, given=given,
                                   guide=self.guide, order=order)
-
-
-def bars_of(codes: np.ndarray) -> list[np.ndarray]:
-    """The bars of codes that begin with a bar line, each with it."""
-    return np.split(codes, np.flatnonzero(codes[POSITION] == LINE)[1:], axis=1)
 
 
 def up_to_bar(codes: np.ndarray, bars: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from audiocraft_ext.engine.player import PlayerBase
 from audiocraft_ext.midi.tempos import tempo_word
 from audiocraft_ext.notes import describe
 from audiocraft_ext.notes.codec import codec_of
-from audiocraft_ext.notes.codec.multitrack import INSTRUMENT, ordered
+from audiocraft_ext.notes.codec.multitrack import INSTRUMENT, bars_of, ordered
 from audiocraft_ext.notes.midi import families_of, name_of
 from audiocraft_ext.notes.play import revoice
 from audiocraft_ext.notes.play import source as sources
@@ -160,11 +160,11 @@ class Composer(PlayerBase):
         for piece in self._arranger(recipe).pieces([index]):
             self.bundle.verify()
             codes = np.concatenate([codes, piece[0]], axis=1)
-            bars = arrange.bars_of(codes)
+            bars = bars_of(codes)
             while done < min(len(bars) - 1, recipe.bars):
                 yield self._bar_notes(bars[done], recipe, done * bar_ticks)
                 done += 1
-        bars = arrange.bars_of(arrange.up_to_bar(codes, recipe.bars))
+        bars = bars_of(arrange.up_to_bar(codes, recipe.bars))
         for number in range(done, recipe.bars):
             yield self._bar_notes(bars[number], recipe, number * bar_ticks)
 

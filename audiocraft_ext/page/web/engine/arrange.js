@@ -96,9 +96,9 @@ export class Arranger {
     return codes;
   }
 
-  /** Codes with a part made anew, bar by bar, each divided into the other parts and this one. */
+  /** Codes with one part more, bar by bar, each divided into the parts that are there and this one. */
   async withPart(number, codes, part, share) {
-    const bars = barsOf(without(codes, (one) => one === part)),
+    const bars = barsOf(codes),
       divide = frame(DIVIDE, part),
       done = [];
     let soFar = this.prompt;
